@@ -1,0 +1,189 @@
+"""What is known of a candidate after the cascade: a closed status, and the evidence."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Status(StrEnum):
+    """How a candidate ended. Only `OK` has a fitness."""
+
+    OK = "ok"
+    DUPLICATE = "duplicate"
+    BUILD_FAILED = "build_failed"
+    BUILD_TIMEOUT = "build_timeout"
+    OVER_BUDGET = "over_budget"
+    LAUNCH_FAILED = "launch_failed"
+    WRONG = "wrong"
+    CRASHED = "crashed"
+    HUNG = "hung"
+
+
+class Stage(StrEnum):
+    """How far down the cascade an evaluation went."""
+
+    BUILD = "build"
+    RESOURCES = "resources"
+    CORRECTNESS = "correctness"
+    QUICK = "quick"
+    FULL = "full"
+    FINAL = "final"
+
+
+class Record(BaseModel):
+    """Base of the frozen values that travel between processes and into the database."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class BuildReport(Record):
+    """What the compiler said. Counts are None where the target has no such figure (a CPU has no registers to report).
+
+    Attributes:
+        seconds: wall time of the build; 0 when it came from the cache.
+        registers: registers a thread, the largest over the kernels of the file.
+        shared_bytes: shared memory of a block, static and dynamic.
+        spill_bytes: bytes of spill stores and loads of a thread.
+        stack_bytes: stack frame of a thread.
+        binary_digest: hash of the machine code; equal for twins.
+        log: the compiler's words.
+    """
+
+    seconds: float = 0.0
+    cached: bool = False
+    registers: int | None = None
+    shared_bytes: int | None = None
+    spill_bytes: int | None = None
+    stack_bytes: int | None = None
+    binary_digest: str | None = None
+    log: str = ""
+
+
+class Accuracy(Record):
+    """Errors against the float64 reference on one set of inputs, beside those of PyTorch's SDPA on the same inputs.
+
+    Attributes:
+        case: what was computed, e.g. "mission seed 42" or "113x203 causal, logits x30".
+        max_error, rms_error, mean_error: of the candidate; absolute.
+        sdpa_max_error, sdpa_rms_error: of torch's scaled_dot_product_attention.
+        max_bound, rms_bound: what the candidate was held to.
+        worst_index: where the largest error is: (batch, head, row, column).
+    """
+
+    case: str
+    max_error: float
+    rms_error: float
+    mean_error: float
+    sdpa_max_error: float
+    sdpa_rms_error: float
+    max_bound: float
+    rms_bound: float
+    worst_index: tuple[int, ...] = ()
+
+
+class Timing(Record):
+    """Times of one regime, microseconds a launch.
+
+    Attributes:
+        regime: "warm" (inputs in the last-level cache) or "cold" (the working set rotated beyond it).
+        samples: one value a sample; each is the mean over `launches` launches.
+    """
+
+    regime: str
+    p50_us: float
+    p90_us: float
+    p99_us: float
+    launches: int
+    samples: tuple[float, ...] = ()
+
+
+class Evaluation(Record):
+    """One candidate's result.
+
+    Attributes:
+        status: how it ended.
+        stage: the last gate that it reached.
+        reason: why it failed, for a person; empty when it did not.
+        duplicate_of: the index of the candidate that has the same source or machine code.
+        quick: True when timing was given up early because it was far behind the best.
+        seconds: wall time that the device spent on it.
+    """
+
+    status: Status
+    stage: Stage
+    reason: str = ""
+    build: BuildReport | None = None
+    accuracy: tuple[Accuracy, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    quick: bool = False
+    duplicate_of: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def warm(self) -> Timing | None:
+        """The timing that the score is made of."""
+        return next((timing for timing in self.timings if timing.regime == "warm"), None)
+
+    @property
+    def fitness_us(self) -> float | None:
+        """The score, lower is better: the warm median, or None for a failure. A twin carries its elder's times."""
+        warm = self.warm
+        return warm.p50_us if warm is not None and self.status in (Status.OK, Status.DUPLICATE) else None
+
+
+class Ratio(Record):
+    """How many times faster than a baseline: the median of paired ratios, with a 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Contestant(Record):
+    """A baseline or finalist in the interleaved finals."""
+
+    name: str
+    p50_us: float
+    p90_us: float
+    p99_us: float
+    samples: tuple[float, ...] = ()
+
+
+class Final(Record):
+    """A finalist's result: every case that its template claims, then interleaved rounds against all baselines.
+
+    Attributes:
+        index: the candidate's number in its run.
+        cases: how many correctness cases it passed; `refused` are those that its kernel declined by an error code.
+        ratios: baseline name -> how many times faster the finalist is.
+        vs_best: against the fastest baseline; `best_baseline` names it.
+        vs_math: against SDPA's math backend.
+    """
+
+    index: int
+    status: Status
+    reason: str = ""
+    cases: int = 0
+    refused: tuple[str, ...] = ()
+    accuracy: tuple[Accuracy, ...] = ()
+    time: Contestant | None = None
+    cold: Timing | None = None
+    ratios: dict[str, Ratio] = {}
+    vs_best: Ratio | None = None
+    best_baseline: str | None = None
+    vs_math: Ratio | None = None
+
+
+class Finals(Record):
+    """The end of a run: finalists best first, and the baselines that they were timed against."""
+
+    finalists: tuple[Final, ...]
+    baselines: tuple[Contestant, ...]
+    baseline_failures: dict[str, str] = {}
+    rounds: int = 0
+
+    @property
+    def winner(self) -> Final | None:
+        """The fastest finalist that passed everything."""
+        passed = [final for final in self.finalists if final.status is Status.OK and final.time is not None]
+        return min(passed, key=lambda final: final.time.p50_us if final.time else float("inf"), default=None)

@@ -1,0 +1,76 @@
+"""Sandboxed expressions, the language of constraints.
+
+An expression such as ``rows * head_dim * 2 <= device.shared_bytes_per_block`` comes from a YAML file that someone
+else may have written, so it is compiled by Jinja2's sandbox: arithmetic, comparisons, `in`, `and`/`or`/`not`, `a if c
+else b`, the functions min, max and ceil_div, and attributes of the objects that it is given; nothing that reaches
+Python's internals.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+from jinja2 import meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from evoflash.errors import SpaceError
+
+
+def ceil_div(dividend: int, divisor: int) -> int:
+    """The quotient rounded up."""
+    return -(-dividend // divisor)
+
+
+FUNCTIONS = {"min": min, "max": max, "ceil_div": ceil_div}
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    # A power is the one operator by which a short expression can take for ever.
+    intercepted_binops = frozenset(["**"])
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if abs(left) > 2**16 or abs(right) > 64:
+            raise jinja2.TemplateRuntimeError(f"{left} ** {right} is too large")
+        return left**right
+
+
+_ENVIRONMENT = _Environment(undefined=jinja2.StrictUndefined)
+_ENVIRONMENT.globals = dict(FUNCTIONS)
+
+
+class Expression:
+    """One compiled expression. Immutable; `names` are the top-level names that it reads."""
+
+    def __init__(self, text: str, where: str):
+        self.text = text
+        self.where = where
+        try:
+            self._call = _ENVIRONMENT.compile_expression(text, undefined_to_none=False)
+            tree = _ENVIRONMENT.parse("{{ (" + text + ") }}")
+        except jinja2.TemplateSyntaxError as error:
+            raise SpaceError(f"{where}: {text!r} does not parse: {error.message}; mend the expression") from None
+        self.names = frozenset(meta.find_undeclared_variables(tree)) - FUNCTIONS.keys()
+
+    def __call__(self, namespace: Mapping[str, Any]) -> Any:
+        """The value under these names.
+
+        Raises:
+            SpaceError: when a name or attribute is missing or the arithmetic fails.
+        """
+        try:
+            value = self._call(namespace)
+        except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as error:
+            raise SpaceError(f"{self.where}: {self.text!r} fails: {error}; mend the expression") from None
+        if isinstance(value, jinja2.Undefined):
+            raise SpaceError(f"{self.where}: {self.text!r} reads something that does not exist; mend the expression")
+        return value
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+
+@functools.lru_cache(maxsize=4096)
+def compile_expression(text: str, where: str) -> Expression:
+    """The compiled form of an expression; the same text is compiled once."""
+    return Expression(text, where)

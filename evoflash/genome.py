@@ -1,0 +1,58 @@
+"""A genome: the values that make one kernel out of a template."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+
+Gene = int | float | str | bool
+
+
+class Genome(Mapping[str, Gene]):
+    """A frozen mapping of parameter names to values, ordered by name, hashable, with a digest.
+
+    >>> Genome({"rows": 64, "fast": True}).digest == Genome({"fast": True, "rows": 64}).digest
+    True
+    """
+
+    __slots__ = ("__dict__", "_values")
+
+    def __init__(self, values: Mapping[str, Gene]):
+        self._values = dict(sorted(values.items()))
+
+    def __getitem__(self, name: str) -> Gene:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Genome) and self.canonical == other.canonical
+
+    def __repr__(self) -> str:
+        return f"Genome({', '.join(f'{name}={value}' for name, value in self.items())})"
+
+    @functools.cached_property
+    def canonical(self) -> str:
+        """The one JSON text of this genome: True and 1 differ in it, the order of insertion does not."""
+        return json.dumps(self._values, separators=(",", ":"))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that name this genome."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()[:12]
+
+    def replace(self, **changes: Gene) -> "Genome":
+        """A genome with some genes changed."""
+        return Genome({**self._values, **changes})
+
+    def changes_from(self, parent: "Genome") -> dict[str, tuple[Gene | None, Gene | None]]:
+        """What differs from a parent: name -> (parent's value, own value); None where one has no such gene."""
+        names = [*parent, *(name for name in self if name not in parent)]
+        return {name: (parent.get(name), self.get(name)) for name in names if parent.get(name) != self.get(name)}

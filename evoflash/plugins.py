@@ -1,0 +1,31 @@
+"""Extension points: entry-point groups that installed packages may fill.
+
+`evoflash.templates` names packages that hold templates/ and search_spaces/ (see `resources`), `evoflash.problems`
+subclasses of `Problem` by kind, `evoflash.proposers` proposers by strategy name, `evoflash.exporters` functions like
+`export.package.write`.
+"""
+
+import functools
+from importlib import metadata
+from typing import Any
+
+from evoflash.errors import unknown
+from evoflash.problems import AttentionProblem, Problem
+
+
+@functools.cache
+def installed(group: str) -> dict[str, Any]:
+    """What plug-ins bring to a group, by name."""
+    return {entry.name: entry.load() for entry in metadata.entry_points(group=f"evoflash.{group}")}
+
+
+def problem_of(kind: str) -> type[Problem]:
+    """The class of a problem's kind.
+
+    Raises:
+        NotFoundError: for a kind that neither ships nor is installed.
+    """
+    kinds = {AttentionProblem.kind: AttentionProblem, **installed("problems")}
+    if kind not in kinds:
+        raise unknown("problem", kind, kinds)
+    return kinds[kind]

@@ -1,0 +1,7 @@
+"""Problems: what is computed. `parse` turns what a person types into one."""
+
+from evoflash.problems.attention import AttentionProblem
+from evoflash.problems.base import BASE_SEEDS, Bounds, Case, Inputs, Problem
+from evoflash.problems.shapes import parse, shape_names
+
+__all__ = ["BASE_SEEDS", "AttentionProblem", "Bounds", "Case", "Inputs", "Problem", "parse", "shape_names"]

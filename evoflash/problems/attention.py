@@ -1,0 +1,305 @@
+"""Scaled-dot-product attention, the first problem: out = softmax(scale q k^T) v, causal or not, with grouped heads."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from evoflash.problems.base import BASE_SEEDS, Baseline, Bounds, Case, Inputs, Problem
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
+DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
+UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24}
+
+# The absolute caps are necessary and far from sufficient: a 2 % error of the softmax scale passes them alone.
+MAX_ERROR_CAP = 0.06
+MEAN_ERROR_CAP = 0.02
+
+# The reference is computed in slices of at most this many scores, so that long sequences fit in memory.
+REFERENCE_SCORES = 2**26
+
+BASE_SHAPES = {
+    "tiny": (1, 1, 32, 64),
+    "small": (1, 2, 64, 64),
+    "medium": (1, 4, 128, 64),
+    "mission": (1, 8, 512, 64),
+    "multi_batch": (4, 8, 256, 64),
+}
+ODD_LENGTHS = ((1, 1), (31, 33), (65, 63), (127, 129), (113, 203), (799, 3), (3, 799), (1023, 1024))
+VARIANTS = (
+    "logits_x10",
+    "logits_x30",
+    "outlier_first",
+    "outlier_last",
+    "constant_rows",
+    "negative_mean",
+    "nan_row",
+    "packed",
+)
+
+
+class AttentionArguments(ctypes.Structure):
+    """The twin of `EvoflashAttention` in templates/include/attention.h."""
+
+    _fields_ = [
+        ("q", ctypes.c_void_p),
+        ("k", ctypes.c_void_p),
+        ("v", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("workspace", ctypes.c_void_p),
+        *((name, ctypes.c_int32) for name in ("batch", "heads", "kv_heads", "seq_q", "seq_kv", "head_dim")),
+        *((f"{name}_stride", ctypes.c_int64 * 3) for name in ("q", "k", "v", "out")),
+        ("scale", ctypes.c_float),
+        ("causal", ctypes.c_int32),
+    ]
+
+
+class AttentionProblem(Problem):
+    """Attention of one size.
+
+    q is (batch, heads, seq_q, head_dim), k and v are (batch, kv_heads, seq_kv, head_dim), the output is like q.
+    `causal` is top-left as in PyTorch's `is_causal`: row i sees the keys j <= i. `scale` None means 1 /
+    sqrt(head_dim).
+    """
+
+    kind: ClassVar[str] = "attention"
+
+    batch: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    kv_heads: int = Field(ge=1)
+    seq_q: int = Field(ge=1)
+    seq_kv: int = Field(ge=1)
+    head_dim: int = Field(ge=1)
+    dtype: Literal["float16", "bfloat16", "float32"] = "float16"
+    causal: bool = False
+    scale: float | None = None
+
+    @model_validator(mode="after")
+    def _grouped(self) -> Self:
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        return self
+
+    @classmethod
+    def of(cls, batch: int, heads: int, seq: int, head_dim: int, **more: Any) -> Self:
+        """A square problem from batch, heads, length and head size; keywords override any field."""
+        sizes = {"batch": batch, "heads": heads, "kv_heads": heads, "seq_q": seq, "seq_kv": seq, "head_dim": head_dim}
+        return cls(**{**sizes, **more})
+
+    @property
+    def label(self) -> str:
+        """batch x heads(kv_heads) x length x head size, dtype, causal."""
+        heads = f"{self.heads}" if self.heads == self.kv_heads else f"{self.heads}({self.kv_heads})"
+        lengths = f"{self.seq_q}" if self.seq_q == self.seq_kv else f"{self.seq_q}:{self.seq_kv}"
+        return f"{self.batch}x{heads}x{lengths}x{self.head_dim} {self.dtype}" + (" causal" if self.causal else "")
+
+    @property
+    def softmax_scale(self) -> float:
+        """The factor on the scores."""
+        return self.scale if self.scale is not None else 1.0 / math.sqrt(self.head_dim)
+
+    def facts(self) -> dict[str, Any]:
+        """Sizes, `dtype`, `dtype_bytes`, `causal`, and `rows` = batch * heads * seq_q."""
+        return {
+            **self.model_dump(exclude={"scale"}),
+            "dtype_bytes": DTYPE_BYTES[self.dtype],
+            "rows": self.batch * self.heads * self.seq_q,
+        }
+
+    @property
+    def flops(self) -> int:
+        """4 * batch * heads * head_dim * (pairs of query and visible key)."""
+        if self.causal:
+            square = min(self.seq_q, self.seq_kv)
+            pairs = square * (square + 1) // 2 + max(0, self.seq_q - self.seq_kv) * self.seq_kv
+        else:
+            pairs = self.seq_q * self.seq_kv
+        return 4 * self.batch * self.heads * self.head_dim * pairs
+
+    @property
+    def min_bytes(self) -> int:
+        """q and out once, k and v once."""
+        queries = 2 * self.batch * self.heads * self.seq_q
+        keys = 2 * self.batch * self.kv_heads * self.seq_kv
+        return (queries + keys) * self.head_dim * DTYPE_BYTES[self.dtype]
+
+    def cases(self) -> tuple[Case, ...]:
+        """The fifteen base cases, then odd lengths, causal, grouped heads and adversaries at this head size."""
+        same = {"dtype": self.dtype, "causal": self.causal}
+        own = {**same, "scale": self.scale}
+        cases = [
+            Case(name=f"{name} seed {seed}", problem=AttentionProblem.of(*shape, **same), seed=seed)
+            for name, shape in BASE_SHAPES.items()
+            for seed in BASE_SEEDS
+        ]
+        for causal in (False, True):
+            word = " causal" if causal else ""
+            for rows, keys in ODD_LENGTHS:
+                odd = AttentionProblem.of(1, 2, rows, self.head_dim, **{**own, "seq_kv": keys, "causal": causal})
+                cases.append(Case(name=f"{rows}x{keys}{word}", problem=odd))
+            grouped = AttentionProblem.of(
+                2, 8, 65, self.head_dim, **{**own, "kv_heads": 2, "seq_kv": 129, "causal": causal}
+            )
+            cases.append(Case(name=f"grouped heads 8(2) 65x129{word}", problem=grouped))
+        small = AttentionProblem.of(1, 2, 203, self.head_dim, **own)
+        cases += [Case(name=f"203 {variant}", problem=small, variant=variant) for variant in VARIANTS]
+        for dtype in DTYPES.values():
+            if dtype != self.dtype:
+                other = AttentionProblem.of(1, 2, 113, self.head_dim, **{**own, "dtype": dtype})
+                cases.append(Case(name=f"113 {dtype}", problem=other))
+        return tuple(cases)
+
+    def inputs(self, seed: int, variant: str, device: str) -> Inputs:
+        """q, k, v from a seeded normal distribution; see `_adversary` for the variants; "packed" gives views."""
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        q_shape = (self.batch, self.heads, self.seq_q, self.head_dim)
+        kv_shape = (self.batch, self.kv_heads, self.seq_kv, self.head_dim)
+        q, k, v = (torch.randn(shape, generator=generator) for shape in (q_shape, kv_shape, kv_shape))
+        q, k, v = _adversary(variant, q, k, v)
+        dtype = getattr(torch, self.dtype)
+        q, k, v = (tensor.to(device=device, dtype=dtype) for tensor in (q, k, v))
+        if variant == "packed":
+            # Heads beside each other in a row, as a projection leaves them: only the last stride is 1.
+            q = q.transpose(1, 2).contiguous().transpose(1, 2)
+            k, v = torch.cat([k.transpose(1, 2), v.transpose(1, 2)], dim=2).transpose(1, 2).split(self.kv_heads, dim=1)
+        return q, k, v
+
+    def output_shape(self) -> tuple[int, ...]:
+        """Like q."""
+        return (self.batch, self.heads, self.seq_q, self.head_dim)
+
+    def reference(self, inputs: Inputs) -> torch.Tensor:
+        """float64 throughout, one head and a slice of rows at a time."""
+        import torch
+
+        q, k, v = inputs
+        out = torch.empty(self.output_shape(), dtype=torch.float64, device=q.device)
+        group = self.heads // self.kv_heads
+        step = max(1, REFERENCE_SCORES // self.seq_kv)
+        columns = torch.arange(self.seq_kv, device=q.device)
+        for batch in range(self.batch):
+            for head in range(self.heads):
+                keys, values = k[batch, head // group].double(), v[batch, head // group].double()
+                for start in range(0, self.seq_q, step):
+                    rows = q[batch, head, start : start + step].double()
+                    scores = rows @ keys.T * self.softmax_scale
+                    if self.causal:
+                        row_numbers = torch.arange(start, start + len(rows), device=q.device)
+                        scores.masked_fill_(columns[None, :] > row_numbers[:, None], -math.inf)
+                    out[batch, head, start : start + step] = torch.softmax(scores, dim=-1) @ values
+        return out
+
+    def plain(self, inputs: Inputs) -> torch.Tensor:
+        """SDPA as PyTorch chooses it."""
+        return self._sdpa(*inputs)
+
+    def bounds(self, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
+        """rms <= 2 SDPA's, max <= 3 SDPA's + the output type's rounding, and the absolute caps.
+
+        SDPA can be exact by luck on a few values (one key, say), so its rms counts as at least what rounding to the
+        output type leaves on average, unit roundoff / sqrt(3).
+        """
+        finite = reference[reference.isfinite()]
+        largest = finite.abs().max().item() if finite.numel() else 0.0
+        rms = finite.square().mean().sqrt().item() if finite.numel() else 0.0
+        rounding = UNIT_ROUNDOFF[self.dtype]
+        return Bounds(
+            max_error=min(3 * plain_max + rounding * largest, MAX_ERROR_CAP),
+            rms_error=2 * max(plain_rms, rounding * rms / math.sqrt(3)),
+            mean_error=MEAN_ERROR_CAP,
+        )
+
+    def baselines(self, target: str) -> Mapping[str, Baseline]:
+        """SDPA's backends by name, and the eager matmul-softmax-matmul.
+
+        On a CPU: sdpa (the fused one, as PyTorch chooses it), sdpa-math (the plain one) and eager.
+        """
+        from torch.nn.attention import SDPBackend
+
+        if target == "cpu":
+            named: dict[str, Baseline] = {"sdpa": self._sdpa, "sdpa-math": self._backend(SDPBackend.MATH)}
+        else:
+            backends = {
+                "sdpa-cudnn": SDPBackend.CUDNN_ATTENTION,
+                "sdpa-flash": SDPBackend.FLASH_ATTENTION,
+                "sdpa-efficient": SDPBackend.EFFICIENT_ATTENTION,
+                "sdpa-math": SDPBackend.MATH,
+            }
+            named = {name: self._backend(backend) for name, backend in backends.items()}
+        return {**named, "eager": self._eager}
+
+    def arguments(self, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
+        """Pointers, sizes and strides in elements; the last stride of every tensor must be 1."""
+        q, k, v = inputs
+        strides = [(ctypes.c_int64 * 3)(*tensor.stride()[:3]) for tensor in (q, k, v, out)]
+        return AttentionArguments(
+            q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), None,
+            self.batch, self.heads, self.kv_heads, self.seq_q, self.seq_kv, self.head_dim,
+            *strides, self.softmax_scale, int(self.causal),
+        )  # fmt: skip
+
+    def _sdpa(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        from torch.nn.functional import scaled_dot_product_attention
+
+        return scaled_dot_product_attention(
+            q, k, v, is_causal=self.causal, scale=self.scale, enable_gqa=self.heads != self.kv_heads
+        )
+
+    def _backend(self, backend: Any) -> Baseline:
+        def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            from torch.nn.attention import sdpa_kernel
+
+            with sdpa_kernel(backend):
+                return self._sdpa(q, k, v)
+
+        return run
+
+    def _eager(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        if self.heads != self.kv_heads:
+            k, v = (tensor.repeat_interleave(self.heads // self.kv_heads, dim=1) for tensor in (k, v))
+        scores = torch.matmul(q, k.transpose(-2, -1)) * self.softmax_scale
+        if self.causal:
+            scores = scores.masked_fill(~_causal_mask(self.seq_q, self.seq_kv, str(q.device)), -math.inf)
+        return torch.matmul(torch.softmax(scores, dim=-1), v)
+
+
+@functools.lru_cache(maxsize=4)
+def _causal_mask(rows: int, columns: int, device: str) -> torch.Tensor:
+    import torch
+
+    return torch.ones(rows, columns, dtype=torch.bool, device=device).tril()
+
+
+def _adversary(variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Inputs on which wrong kernels show: each variant is a mistake that plain random inputs hide."""
+    if variant in ("normal", "packed"):
+        return q, k, v
+    if variant == "logits_x10":  # scores rounded too early
+        return q * 10, k, v
+    if variant == "logits_x30":  # softmax without the maximum overflows
+        return q * 30, k, v
+    if variant in ("outlier_first", "outlier_last"):  # a stale running maximum
+        k = k.clone()
+        k[:, :, 0 if variant == "outlier_first" else -1] *= 20
+        return q, k, v
+    if variant == "constant_rows":  # every key weighs the same: sums must not drift
+        return q, k[:, :, :1].expand_as(k).contiguous(), v
+    if variant == "negative_mean":  # zero-filled keys beyond the end would win the softmax
+        return q.abs() + 1, -k.abs() - 1, v
+    if variant == "nan_row":  # fmaxf drops a NaN; it must come out of its row, and of no other
+        q = q.clone()
+        q[0, 0, q.shape[2] // 2, 0] = math.nan
+        return q, k, v
+    raise ValueError(f"unknown variant {variant!r}")

@@ -1,0 +1,85 @@
+"""Shapes as a person writes them: a name of configs/shapes.yaml, or b=1,h=8,s=512,d=64,causal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from evoflash import resources
+from evoflash.errors import UsageError, unknown
+from evoflash.problems.attention import DTYPES, AttentionProblem
+
+FIELDS = {
+    "b": "batch",
+    "h": "heads",
+    "kv": "kv_heads",
+    "s": "seq_q",
+    "t": "seq_kv",
+    "d": "head_dim",
+    "dtype": "dtype",
+    "causal": "causal",
+    "scale": "scale",
+}
+SYNTAX = "b=1,h=8,s=512,d=64 and optionally kv=, t=, dtype=fp16|bf16|fp32, scale=, causal"
+
+
+def shape_names() -> list[str]:
+    """The names of configs/shapes.yaml, in its order."""
+    return list(resources.config("shapes"))
+
+
+def parse(text: str, dtype: str | None = None) -> AttentionProblem:
+    """The problem that a person means.
+
+    Args:
+        text: a shape's name, or comma-separated fields.
+        dtype: fp16, bf16 or fp32; overrides that of the shape.
+
+    Raises:
+        NotFoundError: for an unknown name, with the nearest ones.
+        UsageError: for fields that do not make a problem.
+    """
+    shapes = resources.config("shapes")
+    if "=" in text:
+        values = _fields(text)
+    elif text in shapes:
+        values = shapes[text]
+    else:
+        raise unknown("shape", text, shapes)
+    return build(text, values, dtype)
+
+
+def build(where: str, values: Mapping[str, Any], dtype: str | None = None) -> AttentionProblem:
+    """A problem from the short field names of shapes.yaml."""
+    stray = [key for key in values if key not in FIELDS]
+    if stray:
+        raise UsageError(f"shape {where!r}: unknown field {stray[0]!r}; write {SYNTAX}")
+    missing = [key for key in "bhsd" if key not in values]
+    if missing:
+        raise UsageError(f"shape {where!r}: {missing[0]!r} is missing; write {SYNTAX}")
+    fields = {FIELDS[key]: value for key, value in values.items()}
+    fields.setdefault("kv_heads", fields["heads"])
+    fields.setdefault("seq_kv", fields["seq_q"])
+    name = dtype or fields.get("dtype") or "fp16"
+    if name not in DTYPES and name not in DTYPES.values():
+        raise unknown("dtype", str(name), DTYPES)
+    fields["dtype"] = DTYPES.get(name, name)
+    try:
+        return AttentionProblem(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"shape {where!r}: {field + ': ' if field else ''}{first['msg']}; write {SYNTAX}") from None
+
+
+def _fields(text: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for part in text.split(","):
+        key, equals, value = part.strip().partition("=")
+        if key == "causal" and value.lower() in ("", "1", "true", "0", "false"):
+            values[key] = value.lower() in ("", "1", "true")
+        elif not equals:
+            raise UsageError(f"shape {text!r}: cannot read {part!r}; write {SYNTAX}")
+        else:
+            values[key] = value
+    return values

@@ -1,0 +1,85 @@
+"""The CPU as a target: g++ with OpenMP, built for the processor that this machine has."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, read_text, usable_cores
+
+# No -ffast-math: a NaN in the inputs must come out. errno is nobody's business in a kernel, and libm may stay inlined
+# without it.
+CPU_FLAGS = "-std=c++17 -O3 -march=native -fno-math-errno -fopenmp -fPIC -shared -Wl,--build-id=none"
+
+
+@dataclass(frozen=True)
+class CpuTarget(Target):
+    """Builds with the host compiler; kernels run on the cores that builds run on, so the two take turns."""
+
+    name: ClassVar[Literal["cuda", "cpu"]] = "cpu"
+
+    @property
+    def source_name(self) -> str:
+        """C++."""
+        return "kernel.cpp"
+
+    @property
+    def builds_disturb_timing(self) -> bool:
+        """Yes: a compiler on the next core changes clocks, caches and memory bandwidth."""
+        return True
+
+    def steps(self) -> tuple[Step, ...]:
+        """One call of the compiler."""
+        debug = " -g" if self.debug else ""
+        command = f"{cxx()} {CPU_FLAGS}{debug} -o kernel.so {self.source_name}"
+        return (Step(command, "kernel.so", (self.source_name,)),)
+
+    def figures(self, log: str) -> Figures:
+        """A CPU's compiler reports none."""
+        return Figures()
+
+    @property
+    def toolchain(self) -> str:
+        """Compiler and processor, since the code is made for `native`."""
+        return f"{compiler_version(cxx())} on {self.details['processor_digest']}"
+
+
+def detect(debug: bool = False) -> CpuTarget:
+    """This machine's CPU, for the cores that this process may use.
+
+    Raises:
+        MissingError: without a C++ compiler.
+    """
+    information = read_text("/proc/cpuinfo")
+    flags = set(_field(information, "flags|Features").split())
+    model = _field(information, "model name") or "CPU"
+    vector = 64 if "avx512f" in flags else 32 if "avx2" in flags else 16
+    facts = {
+        "cores": usable_cores(),
+        "vector_bytes": vector,
+        "l1d_bytes": _cache("1", "Data", 32 * 1024),
+        "l2_bytes": _cache("2", "Unified", 512 * 1024),
+        "bf16_dot": "avx512_bf16" in flags,
+    }
+    digest = hashlib.sha256(f"{model} {sorted(flags)}".encode()).hexdigest()[:16]
+    details = {"processor_digest": digest, "compiler": compiler_version(cxx())}
+    extension = {64: "AVX-512", 32: "AVX2"}.get(vector, "128-bit vectors")
+    device = f"{model}, {extension}{' with bf16 dot products' if facts['bf16_dot'] else ''}, {facts['cores']} cores"
+    return CpuTarget(device=device, facts=facts, details=details, debug=debug)
+
+
+def _field(information: str, name: str) -> str:
+    found = re.search(rf"^(?:{name})\s*:\s*(.*)$", information, re.MULTILINE)
+    return found.group(1).strip() if found else ""
+
+
+def _cache(level: str, kind: str, default: int) -> int:
+    """Bytes of one core's cache, from sysfs."""
+    for index in range(8):
+        base = f"/sys/devices/system/cpu/cpu0/cache/index{index}"
+        if read_text(f"{base}/level") == level and read_text(f"{base}/type") == kind:
+            size: Any = re.fullmatch(r"(\d+)([KM]?)", read_text(f"{base}/size"))
+            return int(size[1]) * {"": 1, "K": 1024, "M": 1024**2}[size[2]] if size else default
+    return default

@@ -1,0 +1,176 @@
+"""An NVIDIA GPU as a target.
+
+The search builds device code alone into a cubin, and the launcher apart with the host compiler, which embeds the cubin
+(templates/include/launch.cuh): that skips nvcc's host passes, most of the time of a plain `nvcc -shared`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from evoflash.errors import MissingError, UsageError
+from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, find_compiler
+
+CUBIN_FLAGS = "-cubin -std=c++17 -O3 -Xptxas -v -DEVOFLASH_DEVICE_ONLY"
+LAUNCHER_FLAGS = "-x c++ -std=c++17 -O1 -fPIC -shared -Wl,--build-id=none -DEVOFLASH_HOST_ONLY"
+
+# By architecture: (shared memory of a block by opt-in, of a multiprocessor, threads of a multiprocessor, cores of a
+# multiprocessor, multiprocessors and L2 bytes of a usual device). CUDA C++ Programming Guide, "Technical
+# Specifications per Compute Capability".
+KIB, MIB = 1024, 1024**2
+ARCHITECTURES = {
+    60: (48 * KIB, 64 * KIB, 2048, 64, 56, 4 * MIB),
+    70: (96 * KIB, 96 * KIB, 2048, 64, 80, 6 * MIB),
+    75: (64 * KIB, 64 * KIB, 1024, 64, 40, 4 * MIB),
+    80: (163 * KIB, 164 * KIB, 2048, 64, 108, 40 * MIB),
+    86: (99 * KIB, 100 * KIB, 1536, 128, 82, 6 * MIB),
+    89: (99 * KIB, 100 * KIB, 1536, 128, 58, 48 * MIB),
+    90: (227 * KIB, 228 * KIB, 2048, 128, 132, 50 * MIB),
+    100: (227 * KIB, 228 * KIB, 2048, 128, 148, 126 * MIB),
+    120: (99 * KIB, 100 * KIB, 1536, 128, 170, 96 * MIB),
+}
+
+
+@dataclass(frozen=True)
+class CudaTarget(Target):
+    """Builds with nvcc and the host compiler for one architecture."""
+
+    name: ClassVar[Literal["cuda", "cpu"]] = "cuda"
+
+    @property
+    def source_name(self) -> str:
+        """CUDA C++."""
+        return "kernel.cu"
+
+    @property
+    def builds_disturb_timing(self) -> bool:
+        """No: builds run on the host while the device times."""
+        return False
+
+    @property
+    def arch(self) -> str:
+        """The architecture as nvcc takes it; from Hopper on with the suffix that unlocks wgmma and the like."""
+        return flag(self.facts["arch"])
+
+    def steps(self) -> tuple[Step, ...]:
+        """Device code to a cubin, then the launcher around it."""
+        program = nvcc()
+        include = Path(program).resolve().parent.parent / "include"
+        device = f"{program} {CUBIN_FLAGS} -arch={self.arch}{' -lineinfo' if self.debug else ''}"
+        host = f"{cxx()} {LAUNCHER_FLAGS}{' -g' if self.debug else ''} -DEVOFLASH_CUBIN='\"device.cubin\"' -I{include}"
+        return (
+            Step(f"{device} -o device.cubin {self.source_name}", "device.cubin", (self.source_name,)),
+            Step(f"{host} -o kernel.so {self.source_name} -ldl", "kernel.so", (self.source_name, "device.cubin")),
+        )
+
+    def figures(self, log: str) -> Figures:
+        """From `ptxas -v`; the largest over the kernels of the file."""
+        return Figures(
+            registers=_largest(r"Used (\d+) registers", log),
+            static_shared_bytes=_largest(r"(\d+) bytes smem", log),
+            spill_bytes=_largest(r"(\d+) bytes spill stores", log) + _largest(r"(\d+) bytes spill loads", log),
+            stack_bytes=_largest(r"(\d+) bytes stack frame", log),
+        )
+
+    @property
+    def toolchain(self) -> str:
+        """Both compilers and the architecture."""
+        return f"{compiler_version(nvcc())}; {compiler_version(cxx())}; {self.arch}"
+
+
+def nvcc() -> str:
+    """The CUDA compiler: $CUDA_HOME/bin/nvcc, else the PATH's, else /usr/local/cuda's.
+
+    Raises:
+        MissingError: where there is none.
+    """
+    home = os.environ.get("CUDA_HOME")
+    candidates = (f"{home}/bin/nvcc" if home else None, "/usr/local/cuda/bin/nvcc", "nvcc")
+    return find_compiler("CUDA compiler (nvcc)", candidates, "install the CUDA toolkit or set CUDA_HOME")
+
+
+def flag(arch: int) -> str:
+    """90 -> "sm_90a"."""
+    return f"sm_{arch}{'a' if arch >= 90 else ''}"
+
+
+def parse_arch(text: str) -> int:
+    """ "sm_90a", "compute_90", "9.0", "90" -> 90.
+
+    Raises:
+        UsageError: for anything else, and for an architecture that is not known here.
+    """
+    found = re.fullmatch(r"(?:sm_|compute_)?(\d+)\.?(\d?)a?", text.strip())
+    arch = int(found[1] + found[2]) if found else 0
+    if arch not in ARCHITECTURES:
+        known = ", ".join(flag(each) for each in ARCHITECTURES)
+        raise UsageError(f"unknown CUDA architecture {text!r}; choose from: {known}")
+    return arch
+
+
+def of_arch(text: str, debug: bool = False) -> CudaTarget:
+    """A target to build for without a device, with the facts of a usual one of this architecture."""
+    arch = parse_arch(text)
+    facts = _facts(arch)
+    details = {"compiler": compiler_version(nvcc())}
+    return CudaTarget(device=f"any {flag(arch)} device", facts=facts, details=details, debug=debug)
+
+
+def detect(arch: str | None = None, debug: bool = False) -> CudaTarget:
+    """The first CUDA device of this machine.
+
+    Raises:
+        MissingError: without a device, its driver, a compiler, or a PyTorch that can use it.
+    """
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        if pynvml.nvmlDeviceGetCount() == 0:
+            raise MissingError("there is no CUDA device; use --target cpu, or a machine with an NVIDIA GPU")
+        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+        name = pynvml.nvmlDeviceGetName(handle)
+        cores = pynvml.nvmlDeviceGetNumGpuCores(handle)
+        details: dict[str, Any] = {
+            "driver": pynvml.nvmlSystemGetDriverVersion(),
+            "memory_bytes": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+            "max_sm_clock_mhz": pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM),
+        }
+    except pynvml.NVMLError as error:
+        raise MissingError(
+            f"there is no CUDA device ({error}); use --target cpu, or install the NVIDIA driver"
+        ) from None
+    own = major * 10 + minor
+    if own not in ARCHITECTURES:
+        # A device between two known ones has at least what the older one has.
+        own = max((each for each in ARCHITECTURES if each <= own), default=min(ARCHITECTURES))
+    version = metadata.version("torch")
+    if version.endswith("+cpu"):
+        raise MissingError(f"torch {version} cannot use the {name}; install a CUDA build of torch, or use --target cpu")
+    facts = _facts(parse_arch(arch) if arch else own)
+    facts["multiprocessors"] = cores // ARCHITECTURES[own][3]
+    details["compiler"] = compiler_version(nvcc())
+    return replace(of_arch(flag(facts["arch"]), debug), device=str(name), facts=facts, details=details)
+
+
+def _facts(arch: int) -> dict[str, Any]:
+    block, multiprocessor, threads, _, count, l2 = ARCHITECTURES[arch]
+    return {
+        "arch": arch,
+        "multiprocessors": count,
+        "shared_bytes_per_block": block,
+        "shared_bytes_per_multiprocessor": multiprocessor,
+        "registers_per_multiprocessor": 65536,
+        "max_threads_per_multiprocessor": threads,
+        "l2_bytes": l2,
+    }
+
+
+def _largest(pattern: str, log: str) -> int:
+    return max((int(found) for found in re.findall(pattern, log)), default=0)

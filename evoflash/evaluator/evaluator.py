@@ -1,0 +1,226 @@
+"""The cascade of gates for one built candidate, the cheapest first; each failure is a value with its reason."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from evoflash.errors import WorkerError
+from evoflash.evaluation import Evaluation, Final, Finals, Record, Stage, Status
+from evoflash.evaluator.messages import (
+    Examine,
+    Examined,
+    Prepare,
+    Race,
+    Raced,
+    Verified,
+    Verify,
+    case_to_dict,
+    problem_to_dict,
+)
+from evoflash.evaluator.sandbox import Death, Sandbox
+from evoflash.evaluator.timing import paired_ratio
+from evoflash.problems import Case, Problem
+from evoflash.targets import Target
+from evoflash.toolchain import Build
+
+FINALS_DEADLINE_S = 600.0
+
+
+class Limits(Record):
+    """Resources that a candidate may take; None is no limit."""
+
+    max_registers: int | None = None
+    max_shared_bytes: int | None = None
+    max_spill_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A candidate of the finals: its library for the searched problem, and one for each case that it claims."""
+
+    index: int
+    library: Path
+    cases: Sequence[tuple[Case, Path]]
+
+
+class Evaluator:
+    """Examines builds on a target, one at a time on a device however many processes do so.
+
+    Args:
+        samples, quick_samples: timing samples of a full and of a quick timing.
+        deadline_s: seconds that a candidate's evaluation may take.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        target: Target,
+        *,
+        limits: Limits | None = None,
+        samples: int = 100,
+        quick_samples: int = 10,
+        deadline_s: float = 30.0,
+    ):
+        self._problem = problem
+        self._target = target
+        self._limits = limits or Limits()
+        self._samples = samples
+        self._quick_samples = quick_samples
+        self._deadline_s = deadline_s
+        self._sandbox = Sandbox(target.name, Prepare(problem=problem_to_dict(problem)))
+        self._lock = device_lock(target)
+
+    def start(self) -> Mapping[str, object]:
+        """Brings the worker up ahead of the first candidate; what it says of the machine."""
+        self._sandbox.start()
+        return self._sandbox.machine
+
+    def close(self) -> None:
+        """Ends the worker."""
+        self._sandbox.close()
+
+    def baselines(self, rounds: int = 10) -> dict[str, float]:
+        """Median microseconds of each baseline, for a first comparison; the finals time them again."""
+        with self._lock:
+            raced = self._race(self._sandbox, {}, rounds)
+        if isinstance(raced, Death):
+            raise WorkerError(f"the baselines cannot be timed: {raced.reason}; run `evoflash doctor`")
+        return {each.name: each.p50_us for each in raced.contestants}
+
+    def screen(self, build: Build) -> Evaluation | None:
+        """The verdict of the gates that need no device, or None when the candidate passed them."""
+        if build.status is not None:
+            return Evaluation(status=build.status, stage=Stage.BUILD, reason=build.reason, build=build.report)
+        report = build.report
+        for name, used, limit in (
+            ("registers", report.registers, self._limits.max_registers),
+            ("bytes of shared memory", report.shared_bytes, self._limits.max_shared_bytes),
+            ("bytes of spills", report.spill_bytes, self._limits.max_spill_bytes),
+        ):
+            if limit is not None and used is not None and used > limit:
+                reason = f"{used} {name}, over the limit of {limit}"
+                return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason=reason, build=report)
+        return None
+
+    def examine(self, build: Build, best_us: float | None) -> Evaluation:
+        """Correctness on the searched problem, then timing; given up early when far behind the best."""
+        assert build.library is not None
+        request = Examine(
+            problem=problem_to_dict(self._problem),
+            library=build.library.resolve(),
+            best_us=best_us,
+            samples=self._samples,
+            quick_samples=self._quick_samples,
+        )
+        with self._lock:
+            self._sandbox.start()
+            start = time.monotonic()
+            answer = self._sandbox.call(request, self._deadline_s)
+            seconds = time.monotonic() - start
+        if isinstance(answer, Death):
+            stage = Stage.QUICK if "timing" in answer.reason else Stage.CORRECTNESS
+            return Evaluation(
+                status=answer.status, stage=stage, reason=answer.reason, build=build.report, seconds=seconds
+            )
+        examined = Examined.model_validate(answer)
+        reached = Stage.CORRECTNESS if not examined.timings else Stage.QUICK if examined.quick else Stage.FULL
+        return Evaluation(
+            status=examined.status,
+            stage=reached,
+            reason=examined.reason,
+            build=build.report,
+            accuracy=examined.accuracy,
+            timings=examined.timings,
+            quick=examined.quick,
+            seconds=seconds,
+        )
+
+    def finals(self, finalists: Sequence[Finalist], rounds: int) -> Finals:
+        """Every case that the finalists claim, then interleaved rounds against all baselines, in a fresh process."""
+        self._sandbox.close()
+        with self._lock, Sandbox(self._target.name, Prepare(problem=problem_to_dict(self._problem))) as sandbox:
+            verdicts = {each.index: self._verify(sandbox, each) for each in finalists}
+            racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
+            while True:
+                raced = self._race(sandbox, racing, rounds)
+                if isinstance(raced, Raced):
+                    break
+                fallen = next((index for index in racing if raced.stage == f"racing {_name(index)}"), None)
+                if fallen is None:
+                    return Finals(
+                        finalists=tuple(
+                            Final(index=index, status=raced.status, reason=f"in the finals: {raced.reason}")
+                            for index in verdicts
+                        ),
+                        baselines=(),
+                    )
+                verdicts[fallen] = Verified(status=raced.status, reason=raced.reason)
+                del racing[fallen]
+        return _standings(verdicts, raced, rounds)
+
+    def _verify(self, sandbox: Sandbox, finalist: Finalist) -> Verified:
+        request = Verify(cases=tuple((case_to_dict(case), library.resolve()) for case, library in finalist.cases))
+        answer = sandbox.call(request, FINALS_DEADLINE_S)
+        if isinstance(answer, Death):
+            return Verified(status=answer.status, reason=answer.reason)
+        return Verified.model_validate(answer)
+
+    def _race(self, sandbox: Sandbox, racing: Mapping[int, Finalist], rounds: int) -> Raced | Death:
+        request = Race(
+            problem=problem_to_dict(self._problem),
+            libraries={_name(index): finalist.library.resolve() for index, finalist in racing.items()},
+            rounds=rounds,
+        )
+        answer = sandbox.call(request, FINALS_DEADLINE_S)
+        return answer if isinstance(answer, Death) else Raced.model_validate(answer)
+
+
+def device_lock(target: Target) -> FileLock:
+    """The lock under which a device is timed; all processes of this machine share it."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{target.name}-{target.device}")[:60]
+    return FileLock(Path(tempfile.gettempdir()) / f"evoflash-{name}.lock", mode=0o666)
+
+
+def _name(index: int) -> str:
+    return f"candidate {index}"
+
+
+def _standings(verdicts: Mapping[int, Verified], raced: Raced, rounds: int) -> Finals:
+    """Finalists with their ratios against each baseline, the fastest first."""
+    times = {each.name: each for each in raced.contestants}
+    names = {_name(index) for index in verdicts}
+    baselines = sorted((each for each in raced.contestants if each.name not in names), key=lambda each: each.p50_us)
+    best = baselines[0].name if baselines else None
+    finalists = []
+    for index, verdict in verdicts.items():
+        time_ = times.get(_name(index))
+        ratios = {}
+        if time_ is not None:
+            ratios = {each.name: paired_ratio(each.samples, time_.samples) for each in baselines}
+        finalists.append(
+            Final(
+                index=index,
+                status=verdict.status,
+                reason=verdict.reason,
+                cases=len(verdict.accuracy),
+                refused=verdict.refused,
+                accuracy=verdict.accuracy,
+                time=time_,
+                cold=raced.cold.get(_name(index)),
+                ratios=ratios,
+                vs_best=ratios.get(best) if best else None,
+                best_baseline=best,
+                vs_math=ratios.get("sdpa-math"),
+            )
+        )
+    finalists.sort(key=lambda each: each.time.p50_us if each.time else float("inf"))
+    return Finals(
+        finalists=tuple(finalists), baselines=tuple(baselines), baseline_failures=raced.failures, rounds=rounds
+    )

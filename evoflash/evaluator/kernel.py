@@ -1,0 +1,67 @@
+"""A built kernel, loaded into this process."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evoflash.problems import Inputs, Problem
+
+if TYPE_CHECKING:
+    import torch
+
+UNSUPPORTED = -1  # EVOFLASH_UNSUPPORTED of the problem's header
+
+
+class LaunchError(Exception):
+    """The kernel cannot be loaded, or its launcher answered an error code."""
+
+    def __init__(self, message: str, code: int | None = None):
+        super().__init__(message)
+        self.code = code
+
+
+class Kernel:
+    """The two functions of a library, called with tensors.
+
+    Raises:
+        LaunchError: when the library does not load or lacks a function.
+    """
+
+    def __init__(self, library: Path):
+        try:
+            self._library = ctypes.CDLL(str(library))
+            self._launch = self._library.evoflash_launch
+            self._workspace_bytes = self._library.evoflash_workspace_bytes
+        except (OSError, AttributeError) as error:
+            raise LaunchError(f"the library does not load: {error}") from None
+        self._launch.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        self._launch.restype = ctypes.c_int
+        self._workspace_bytes.argtypes = [ctypes.c_void_p]
+        self._workspace_bytes.restype = ctypes.c_size_t
+
+    def bind(self, problem: Problem, inputs: Inputs, out: torch.Tensor) -> Callable[[], None]:
+        """A call without arguments that launches on these tensors, on the stream that is current when it is called.
+
+        The call raises LaunchError when the launcher answers an error code.
+        """
+        import torch
+
+        arguments = problem.arguments(inputs, out)
+        address = ctypes.addressof(arguments)
+        size = self._workspace_bytes(address)
+        workspace = torch.empty(size, dtype=torch.uint8, device=out.device) if size else None
+        arguments.workspace = workspace.data_ptr() if workspace is not None else None  # type: ignore[attr-defined]
+        cuda = out.device.type == "cuda"
+        launch = self._launch
+
+        def call(_keep: object = (arguments, workspace, inputs, out)) -> None:
+            stream = torch.cuda.current_stream().cuda_stream if cuda else None
+            code = launch(address, stream)
+            if code:
+                meaning = "it does not take this problem" if code == UNSUPPORTED else "the runtime's error code"
+                raise LaunchError(f"evoflash_launch answered {code}: {meaning}", code)
+
+        return call

@@ -1,0 +1,106 @@
+"""What the driver and the worker say to each other: frozen values, as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from evoflash.evaluation import Accuracy, Contestant, Record, Status, Timing
+from evoflash.plugins import problem_of
+from evoflash.problems import Case
+
+
+class Prepare(Record):
+    """Make ready for a problem: compute its references, so that no candidate's deadline pays for them."""
+
+    op: Literal["prepare"] = "prepare"
+    problem: dict[str, Any]
+
+
+class Examine(Record):
+    """Check a library on the searched problem and time it.
+
+    Attributes:
+        best_us: the fastest so far; a candidate far behind it is given up early.
+    """
+
+    op: Literal["examine"] = "examine"
+    problem: dict[str, Any]
+    library: Path
+    best_us: float | None
+    samples: int
+    quick_samples: int
+
+
+class Verify(Record):
+    """Check libraries on the cases of the finals, each with the one that was rendered for it."""
+
+    op: Literal["verify"] = "verify"
+    cases: tuple[tuple[dict[str, Any], Path], ...]
+
+
+class Race(Record):
+    """Time libraries against each other and the baselines, interleaved; on a GPU each library also beyond the cache.
+
+    Attributes:
+        rounds: one sample of each contestant a round; `warmup` rounds before them are not recorded.
+        budget_s: no further round begins after this many seconds, if at least `timing.FEWEST_ROUNDS` are done.
+        without: baselines to leave out.
+    """
+
+    op: Literal["race"] = "race"
+    problem: dict[str, Any]
+    libraries: dict[str, Path]
+    rounds: int
+    warmup: int = 2
+    budget_s: float | None = None
+    without: tuple[str, ...] = ()
+    seed: int = 0
+
+
+class Examined(Record):
+    """The answer to `Examine`."""
+
+    status: Status
+    reason: str = ""
+    accuracy: tuple[Accuracy, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    quick: bool = False
+
+
+class Verified(Record):
+    """The answer to `Verify`; `refused` are the cases that the kernel declined by an error code."""
+
+    status: Status
+    reason: str = ""
+    accuracy: tuple[Accuracy, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+class Raced(Record):
+    """The answer to `Race`: a contestant each, those that could not run by name with the reason, and cold timings."""
+
+    contestants: tuple[Contestant, ...]
+    failures: dict[str, str] = {}
+    cold: dict[str, Timing] = {}
+
+
+def case_to_dict(case: Case) -> dict[str, Any]:
+    """A case as plain data."""
+    return {**case.model_dump(exclude={"problem"}), "problem": problem_to_dict(case.problem)}
+
+
+def case_from_dict(data: dict[str, Any]) -> Case:
+    """The reverse of `case_to_dict`."""
+    return Case(**{**data, "problem": problem_from_dict(data["problem"])})
+
+
+def problem_to_dict(problem: Any) -> dict[str, Any]:
+    """A problem as plain data, with its kind."""
+    return {"kind": problem.kind, **problem.model_dump()}
+
+
+def problem_from_dict(data: dict[str, Any]) -> Any:
+    """The reverse of `problem_to_dict`."""
+    fields = dict(data)
+    return problem_of(fields.pop("kind"))(**fields)

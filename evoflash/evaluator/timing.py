@@ -1,0 +1,199 @@
+"""How fast is it? Samples of many launches over rotating inputs.
+
+On CUDA a sample is the replay of a graph between two events, on a CPU an inner loop by a monotonic clock.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from evoflash.evaluation import Contestant, Ratio, Timing
+
+if TYPE_CHECKING:
+    import torch
+
+Call = Callable[[], Any]
+
+WARMUP_LAUNCHES = 20
+GIVE_UP_RATIO = 3.0  # a candidate this far behind the best is not timed in full
+BOOTSTRAPS = 2000
+FEWEST_ROUNDS = 3  # of a race that runs out of time
+SLOW_US = 1e5  # a launch this long is measured well enough by one look
+
+
+class Clock(Protocol):
+    """Turns calls into something repeatable and measures it."""
+
+    def capture(self, calls: Sequence[Call], launches: int) -> Any:
+        """This many launches, taking the calls in turn, ready to be replayed."""
+        ...
+
+    def sample(self, captured: Any) -> float:
+        """Microseconds a launch over one replay."""
+        ...
+
+    def launches(self, estimate_us: float, calls: int) -> int:
+        """How many launches make a sample long enough to be measured."""
+        ...
+
+
+class CpuClock:
+    """perf_counter around an inner loop of at least `TARGET_US`."""
+
+    TARGET_US = 2000.0
+
+    def capture(self, calls: Sequence[Call], launches: int) -> list[Call]:
+        """The calls in turn."""
+        return [calls[number % len(calls)] for number in range(launches)]
+
+    def sample(self, captured: list[Call]) -> float:
+        """Microseconds a launch."""
+        start = time.perf_counter_ns()
+        for call in captured:
+            call()
+        return (time.perf_counter_ns() - start) / 1e3 / len(captured)
+
+    def launches(self, estimate_us: float, calls: int) -> int:
+        """At least one, and `TARGET_US` of them."""
+        return max(1, round(self.TARGET_US / max(estimate_us, 0.1)))
+
+
+class CudaClock:
+    """Replays of a CUDA graph between two events: a launch from Python costs more than a kernel."""
+
+    TARGET_US = 200.0
+
+    def __init__(self) -> None:
+        import torch
+
+        self._start = torch.cuda.Event(enable_timing=True)
+        self._end = torch.cuda.Event(enable_timing=True)
+
+    def capture(self, calls: Sequence[Call], launches: int) -> tuple[torch.cuda.CUDAGraph, int]:
+        """A graph of the calls in turn."""
+        import torch
+
+        for call in calls:  # load modules and allocate workspaces before the capture forbids it
+            call()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for number in range(launches):
+                calls[number % len(calls)]()
+        return graph, launches
+
+    def sample(self, captured: tuple[torch.cuda.CUDAGraph, int]) -> float:
+        """Microseconds a launch."""
+        graph, launches = captured
+        self._start.record()
+        graph.replay()
+        self._end.record()
+        self._end.synchronize()
+        return self._start.elapsed_time(self._end) * 1e3 / launches
+
+    def launches(self, estimate_us: float, calls: int) -> int:
+        """Whole turns of the calls, `TARGET_US` of them, so that each input set counts alike."""
+        turns = max(1, round(self.TARGET_US / max(estimate_us, 0.1) / calls))
+        return turns * calls
+
+
+def clock(device: str) -> Clock:
+    """The clock of "cuda" or "cpu"."""
+    return CudaClock() if device == "cuda" else CpuClock()
+
+
+def measure(
+    watch: Clock,
+    calls: Sequence[Call],
+    *,
+    samples: int,
+    quick_samples: int,
+    best_us: float | None,
+    regime: str = "warm",
+) -> tuple[Timing, bool]:
+    """A timing, and whether it was given up after the quick samples because it is far behind the best."""
+    captured = watch.capture(calls, len(calls))
+    watch.sample(captured)
+    quick: list[float] = []
+    for _ in range(quick_samples):
+        quick.append(watch.sample(captured))
+        if best_us is not None and len(quick) >= 3 and min(quick) > GIVE_UP_RATIO * best_us:
+            return _timing(regime, quick, len(calls)), True
+    launches = watch.launches(statistics.median(quick), len(calls))
+    if launches != len(calls):
+        captured = watch.capture(calls, launches)
+    for _ in range(-(-WARMUP_LAUNCHES // launches)):
+        watch.sample(captured)
+    return _timing(regime, [watch.sample(captured) for _ in range(samples)], launches), False
+
+
+def interleave(
+    watch: Clock,
+    contestants: Mapping[str, Sequence[Call]],
+    rounds: int,
+    seed: int = 0,
+    *,
+    warmup: int = 2,
+    budget_s: float | None = None,
+    announce: Callable[[str], None] = lambda name: None,
+) -> dict[str, list[float]]:
+    """Samples of each contestant, one a round, in an order drawn anew each round.
+
+    Args:
+        warmup: rounds that are not recorded; they take at most a tenth of the budget.
+        budget_s: seconds after which no further round begins, once `FEWEST_ROUNDS` are recorded.
+        announce: told a contestant's name before its first launches, and "all" before the rounds.
+    """
+    captured = {}
+    for name, calls in contestants.items():
+        announce(name)
+        trial = watch.capture(calls, len(calls))
+        estimate = watch.sample(trial)
+        if estimate < SLOW_US:
+            estimate = statistics.median(watch.sample(trial) for _ in range(5))
+        captured[name] = watch.capture(calls, watch.launches(estimate, len(calls)))
+    order = list(contestants)
+    rng = random.Random(seed)
+    samples: dict[str, list[float]] = {name: [] for name in order}
+    announce("all")
+    budget = budget_s if budget_s is not None else math.inf
+    start = time.monotonic()
+    for number in range(-warmup, rounds):
+        spent = time.monotonic() - start
+        if number < 0 and spent > budget / 10:
+            continue
+        if number >= FEWEST_ROUNDS and spent > budget:
+            break
+        rng.shuffle(order)
+        for name in order:
+            contestants[name][0]()
+            value = watch.sample(captured[name])
+            if number >= 0:
+                samples[name].append(value)
+    return samples
+
+
+def contestant(name: str, samples: Sequence[float]) -> Contestant:
+    """Percentiles of a contestant's samples."""
+    p50, p90, p99 = (float(value) for value in np.percentile(samples, (50, 90, 99)))
+    return Contestant(name=name, p50_us=p50, p90_us=p90, p99_us=p99, samples=tuple(samples))
+
+
+def paired_ratio(slower: Sequence[float], faster: Sequence[float]) -> Ratio:
+    """The median over rounds of slower / faster, with a 95 % bootstrap interval (percentile method)."""
+    ratios = np.asarray(slower) / np.asarray(faster)
+    draws = np.random.default_rng(0).choice(ratios, size=(BOOTSTRAPS, len(ratios)))
+    low, high = np.percentile(np.median(draws, axis=1), (2.5, 97.5))
+    return Ratio(value=float(np.median(ratios)), low=float(low), high=float(high))
+
+
+def _timing(regime: str, samples: Sequence[float], launches: int) -> Timing:
+    p50, p90, p99 = (float(value) for value in np.percentile(samples, (50, 90, 99)))
+    return Timing(regime=regime, p50_us=p50, p90_us=p90, p99_us=p99, launches=launches, samples=tuple(samples))

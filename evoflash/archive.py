@@ -1,0 +1,104 @@
+"""The population: every candidate that has a result, and who may become a parent.
+
+The archive is what a proposer sees of the past. It learns results in the order of the candidates' numbers, whatever
+order they were finished in, so that the same results give the same proposals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evoflash.candidate import Candidate
+from evoflash.evaluation import Evaluation, Status
+from evoflash.genome import Genome
+
+
+@dataclass(frozen=True)
+class Member:
+    """A candidate with its result."""
+
+    candidate: Candidate
+    evaluation: Evaluation
+
+    @property
+    def fitness_us(self) -> float:
+        """Microseconds; infinity for a failure."""
+        fitness = self.evaluation.fitness_us
+        return float("inf") if fitness is None else fitness
+
+
+class Archive:
+    """All members of a run, by number.
+
+    Args:
+        niche: what a family's genomes are told apart by for diversity, e.g. its bucket of shared memory; see `niches`.
+    """
+
+    def __init__(self, niche: Callable[[Member], Any] | None = None):
+        self._members: list[Member] = []
+        self._seen: set[tuple[str, str]] = set()
+        self._niche = niche or resource_niche
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members)
+
+    def propose(self, family: str, genome: Genome) -> None:
+        """Notes that a genome has been proposed, though its result is not known yet."""
+        self._seen.add((family, genome.digest))
+
+    def has(self, family: str, genome: Genome) -> bool:
+        """Whether a genome has been proposed."""
+        return (family, genome.digest) in self._seen
+
+    def add(self, candidate: Candidate, evaluation: Evaluation) -> Member:
+        """Takes a result in; numbers must come in order."""
+        member = Member(candidate, evaluation)
+        self._members.append(member)
+        self._seen.add(candidate.key)
+        return member
+
+    def ok(self, family: str | None = None) -> list[Member]:
+        """The members that are right and no twins, the fastest first; ties go to the elder."""
+        members = [
+            member
+            for member in self._members
+            if member.evaluation.status is Status.OK and family in (None, member.candidate.family)
+        ]
+        return sorted(members, key=lambda member: (member.fitness_us, member.candidate.index))
+
+    @property
+    def best(self) -> Member | None:
+        """The fastest."""
+        return next(iter(self.ok()), None)
+
+    def elites(self, count: int, family: str | None = None) -> list[Member]:
+        """The fastest few, over all families or of one."""
+        return self.ok(family)[:count]
+
+    def niches(self) -> Mapping[Any, Member]:
+        """The fastest of each niche (MAP-Elites, arXiv 1504.04909), so that a slow family keeps its best."""
+        owners: dict[Any, Member] = {}
+        for member in self.ok():
+            owners.setdefault((member.candidate.family, self._niche(member)), member)
+        return owners
+
+    def families(self) -> Sequence[str]:
+        """The families that have a right member, that of the fastest first."""
+        return list(dict.fromkeys(member.candidate.family for member in self.ok()))
+
+    def worst_fitness_us(self) -> float:
+        """The slowest right member's time; what a failure is told as is a multiple of it."""
+        return max((member.fitness_us for member in self.ok()), default=1e6)
+
+
+def resource_niche(member: Member) -> tuple[int, int]:
+    """Buckets of shared memory (16 KiB) and registers (32): what decides how many blocks a processor holds."""
+    build = member.evaluation.build
+    shared = (build.shared_bytes or 0) if build else 0
+    registers = (build.registers or 0) if build else 0
+    return shared // (16 * 1024), registers // 32

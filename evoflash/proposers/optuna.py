@@ -1,0 +1,142 @@
+"""Optuna's samplers by ask and tell: tpe, cmaes, nsga2 and gp.
+
+The study lives in memory and is a function of the seed and the results told; the run's database gets a copy of it for
+the dashboard (`store.mirror`).
+
+TPE sees a tree: the family, and below it that family's parameters. The other samplers only model parameters that
+every trial has, and fall back to random ones otherwise, so they are given all families' parameters in each trial, and
+the chosen family's are used.
+
+Parameters are handed over as categorical choices: with integers TPE stalls on repeated proposals. CMA-ES knows
+numbers only, so it gets the place of each value in its list, with the margin that keeps integers moving (arXiv
+2205.13482).
+
+A genome that breaks a constraint is repaired. Model-based samplers (tpe, gp) are told the result under the genes that
+were really tried; population-based ones (cmaes, nsga2) under their own, since they breed from the trials that they
+asked for.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from evoflash.archive import Archive, Member
+from evoflash.candidate import Proposal
+from evoflash.errors import unknown
+from evoflash.genome import Gene, Genome
+from evoflash.proposers.base import NOVELTY_TRIES, Spaces, novel, random_proposal
+
+if TYPE_CHECKING:
+    import optuna
+
+SAMPLERS = ("tpe", "cmaes", "nsga2", "gp")
+MODEL_BASED = ("tpe", "gp")
+PENALTY = 2.0  # a failure counts as this multiple of the slowest right kernel: finite, so that a model can be fitted
+NOTHING_RIGHT_US = 1e6
+
+
+class OptunaProposer:
+    """One sampler over all families."""
+
+    def __init__(self, spaces: Spaces, seed: int, sampler: str = "tpe"):
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna = optuna
+        self._spaces = spaces
+        self._rng = random.Random(seed)
+        self._name = sampler
+        self._study = optuna.create_study(sampler=_sampler(optuna, sampler, seed), direction="minimize")
+        self._pending: dict[tuple[str, str], optuna.Trial] = {}
+        self._values: dict[tuple[str, str], float] = {}
+        self._worst_us = 0.0
+
+    def ask(self, archive: Archive) -> Proposal | None:
+        """The sampler's next genome, repaired. Where it keeps repeating itself: a random one."""
+        for _ in range(NOVELTY_TRIES):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
+                trial = self._study.ask()
+                family, genome = self._genome(trial)
+            key = (family, genome.digest)
+            if not archive.has(family, genome):
+                self._pending[key] = trial
+                return Proposal(family, genome, self._name)
+            if key in self._values:
+                self._study.tell(trial, self._values[key])
+            else:  # its twin is being evaluated
+                self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+        return novel(archive, lambda: random_proposal(self._spaces, self._rng), self._rng, self._spaces)
+
+    def tell(self, member: Member) -> None:
+        """Ends the trial that asked for this candidate."""
+        fitness = member.evaluation.fitness_us
+        self._worst_us = max(self._worst_us, fitness or 0.0)
+        value = fitness if fitness is not None else PENALTY * (self._worst_us or NOTHING_RIGHT_US)
+        key = member.candidate.key
+        self._values[key] = value
+        trial = self._pending.pop(key, None)
+        tried = self._as_parameters(member.candidate.family, member.candidate.genome)
+        if trial is None or (self._name in MODEL_BASED and not tried.items() <= trial.params.items()):
+            asked = trial.params if trial is not None else {}
+            if trial is not None:
+                self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+            self._add({**asked, **tried}, value)
+        else:
+            self._study.tell(trial, value)
+
+    def _genome(self, trial: optuna.Trial) -> tuple[str, Genome]:
+        family = str(self._suggest(trial, "family", sorted(self._spaces)))
+        raw: dict[str, Gene] = {}
+        for name in sorted(self._spaces) if self._name != "tpe" else [family]:
+            for parameter, declared in self._spaces[name].parameters.items():
+                value = self._suggest(trial, f"{name}.{parameter}", declared.values)
+                if name == family:
+                    raw[parameter] = value
+        return family, self._spaces[family].repair(raw, self._rng)
+
+    def _suggest(self, trial: optuna.Trial, name: str, values: Any) -> Any:
+        if self._name == "cmaes":
+            return values[trial.suggest_int(name, 0, len(values) - 1)]
+        return trial.suggest_categorical(name, values)
+
+    def _as_parameters(self, family: str, genome: Genome) -> dict[str, Any]:
+        families = sorted(self._spaces)
+        parameters: dict[str, Any] = {"family": families.index(family) if self._name == "cmaes" else family}
+        for name, gene in genome.items():
+            values = self._spaces[family].parameters[name].values
+            parameters[f"{family}.{name}"] = values.index(gene) if self._name == "cmaes" else gene
+        return parameters
+
+    def _add(self, parameters: dict[str, Any], value: float) -> None:
+        """A finished trial of these parameters."""
+        choices = {"family": sorted(self._spaces)} | {
+            f"{family}.{name}": declared.values
+            for family, space in self._spaces.items()
+            for name, declared in space.parameters.items()
+        }
+        distributions: dict[str, Any] = {
+            name: self._optuna.distributions.IntDistribution(0, len(choices[name]) - 1)
+            if self._name == "cmaes"
+            else self._optuna.distributions.CategoricalDistribution(choices[name])
+            for name in parameters
+        }
+        self._study.add_trial(
+            self._optuna.trial.create_trial(params=parameters, distributions=distributions, value=value)
+        )
+
+
+def _sampler(optuna: Any, name: str, seed: int) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "tpe":
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+        if name == "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, with_margin=True, warn_independent_sampling=False)
+        if name == "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
+        if name == "gp":
+            return optuna.samplers.GPSampler(seed=seed)
+    raise unknown("sampler", name, SAMPLERS)

@@ -1,0 +1,72 @@
+"""Column types that give back exactly what was put in, on every database."""
+
+import math
+import struct
+import sys
+from datetime import UTC, datetime
+
+from sqlalchemy import DateTime, Dialect, Double, LargeBinary, Text, TypeDecorator
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
+
+LongText = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
+"""Source text and compiler logs; MySQL's TEXT ends at 64 KiB."""
+
+_NO_INFINITY = ("mysql", "mariadb")
+
+
+class Number(TypeDecorator[float]):
+    """A float that is always there, NaN and infinities included.
+
+    SQL has no NaN (SQLite binds it as NULL): NULL is NaN here. MySQL has no infinity: the largest float stands for it.
+    """
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        """To the database."""
+        if value is None or math.isnan(value):
+            return None
+        if math.isinf(value) and dialect.name in _NO_INFINITY:
+            return math.copysign(sys.float_info.max, value)
+        return value
+
+    def process_result_value(self, value: float | None, dialect: Dialect) -> float:
+        """From the database."""
+        if value is None:
+            return math.nan
+        if abs(value) == sys.float_info.max and dialect.name in _NO_INFINITY:
+            return math.copysign(math.inf, value)
+        return float(value)
+
+
+class Samples(TypeDecorator[tuple[float, ...]]):
+    """A row of floats as packed little-endian doubles: exact, and less than half of their text."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[float, ...] | None, dialect: Dialect) -> bytes:
+        """To the database."""
+        samples = value or ()
+        return struct.pack(f"<{len(samples)}d", *samples)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> tuple[float, ...]:
+        """From the database."""
+        packed = value or b""
+        return struct.unpack(f"<{len(packed) // 8}d", packed)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC; stored without a zone, since SQLite has none."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database."""
+        return value.astimezone(UTC).replace(tzinfo=None) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        return value.replace(tzinfo=UTC) if value is not None else None

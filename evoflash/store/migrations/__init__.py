@@ -1,0 +1,1 @@
+"""Alembic migrations of the one database; new ones go to `versions/`, and `migrate.HEAD` names the last."""

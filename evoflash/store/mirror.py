@@ -1,0 +1,148 @@
+"""Optuna's view of a run: `optuna-dashboard sqlite:///runs/evoflash.db` shows every strategy's run as a study."""
+
+import contextlib
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event
+
+from evoflash.candidate import Candidate
+from evoflash.errors import StorageError
+from evoflash.evaluation import Evaluation
+from evoflash.genome import Gene
+from evoflash.store.engine import BUSY_SECONDS, explained
+from evoflash.store.location import resolve, shown
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+Choices = Mapping[str, Sequence[Gene]]
+
+
+class StudyMirror:
+    """Copies recorded candidates into the study "run-<id>" as finished trials.
+
+    Parameters are "family" and "<family>.<parameter>", all categorical; the value is the fitness in microseconds. A
+    candidate without a fitness is a failed trial. User attributes hold index, operator, status and reason.
+    Optuna wants a parameter's choices never to change within a study: those that the study began with stay, and a value
+    outside of them becomes a user attribute.
+    """
+
+    def __init__(self, url: str, run_id: int, strategy: str, spaces: Mapping[str, Choices]):
+        """Makes nothing yet.
+
+        Args:
+            url: the database, as for `RunStore.open`.
+            run_id: the run.
+            strategy: shown with the study.
+            spaces: family -> parameter -> its choices.
+        """
+        self._url = resolve(url)
+        self._name = f"run-{run_id}"
+        self._strategy = strategy
+        self._spaces = spaces
+        self._known: set[int] | None = None  # indices in the study; read once, since one process writes a run
+        self._distributions: dict[str, BaseDistribution] = {}
+
+    def sync(self, pairs: Iterable[tuple[Candidate, Evaluation]]) -> int:
+        """Adds the trials that the study does not have yet; answers how many. Each is added whole or not at all.
+
+        Raises:
+            StorageError: when the database refuses.
+        """
+        added = 0
+        with self._study() as study:
+            known = self._known if self._known is not None else self._look(study)
+            for candidate, evaluation in pairs:
+                if candidate.index not in known:
+                    study.add_trial(_trial(candidate, evaluation, self._distributions))
+                    known.add(candidate.index)
+                    added += 1
+        return added
+
+    def _look(self, study: "Study") -> set[int]:
+        """What the study holds already, and the choices that it was begun with."""
+        from optuna.distributions import CategoricalDistribution
+
+        named: dict[str, Sequence[Gene]] = {"family": sorted(self._spaces)}
+        for family, parameters in self._spaces.items():
+            named |= {f"{family}.{name}": choices for name, choices in parameters.items()}
+        self._distributions = {name: CategoricalDistribution(tuple(each)) for name, each in named.items() if each}
+        self._known = set()
+        for trial in study.get_trials(deepcopy=False):
+            self._distributions.update(trial.distributions)
+            self._known.add(trial.user_attrs["index"])
+        return self._known
+
+    @contextlib.contextmanager
+    def _study(self) -> Iterator["Study"]:
+        import optuna
+
+        options: dict[str, Any] = {}
+        if self._url.get_backend_name() == "sqlite":
+            options["connect_args"] = {"timeout": BUSY_SECONDS}
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it reports each study that it makes
+        storage = None
+        try:
+            with explained(self._url, f"mirror {self._name} for Optuna"):
+                storage = optuna.storages.RDBStorage(self._url.render_as_string(hide_password=False), options)
+                if self._url.get_backend_name() == "sqlite":
+                    storage.engine.dispose()
+                    event.listen(storage.engine, "connect", _relax)
+                study = optuna.create_study(
+                    storage=storage, study_name=self._name, direction="minimize", load_if_exists=True
+                )
+                if "strategy" not in study.user_attrs:
+                    study.set_user_attr("strategy", self._strategy)
+                yield study
+        except (optuna.exceptions.StorageInternalError, RuntimeError) as error:
+            raise StorageError(
+                f"cannot mirror {self._name} in {shown(self._url)}: {error}; the run itself is recorded, try later"
+            ) from error
+        finally:
+            optuna.logging.set_verbosity(verbosity)
+            if storage is not None:
+                storage.remove_session()
+                storage.engine.dispose()
+
+
+def _trial(
+    candidate: Candidate, evaluation: Evaluation, distributions: Mapping[str, "BaseDistribution"]
+) -> "FrozenTrial":
+    from optuna.distributions import CategoricalDistribution
+    from optuna.trial import TrialState, create_trial
+
+    attributes: dict[str, Any] = {
+        "index": candidate.index,
+        "operator": candidate.operator,
+        "status": evaluation.status.value,
+    }
+    if evaluation.reason:
+        attributes["reason"] = evaluation.reason
+    parameters: dict[str, Gene] = {}
+    genes = {f"{candidate.family}.{name}": value for name, value in candidate.genome.items()}
+    for name, value in {"family": candidate.family, **genes}.items():
+        distribution = distributions.get(name)
+        same = isinstance(distribution, CategoricalDistribution) and any(
+            type(choice) is type(value) and choice == value for choice in distribution.choices
+        )
+        (parameters if same else attributes)[name] = value
+    fitness = evaluation.fitness_us
+    finished = fitness is not None and math.isfinite(fitness)
+    return create_trial(
+        state=TrialState.COMPLETE if finished else TrialState.FAIL,
+        value=fitness if finished else None,
+        params=parameters,
+        distributions={name: distributions[name] for name in parameters},
+        user_attrs=attributes,
+    )
+
+
+def _relax(connection: sqlite3.Connection, _record: object) -> None:
+    """Trials are copies: one lost to a power cut is added again by the next sync."""
+    connection.execute("PRAGMA synchronous = NORMAL")

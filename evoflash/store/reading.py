@@ -1,0 +1,208 @@
+"""Records from rows: each function asks the database a fixed number of questions, however many candidates there are."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, case, func, select
+from sqlalchemy.orm import aliased
+
+from evoflash.candidate import Candidate
+from evoflash.evaluation import Accuracy, BuildReport, Contestant, Evaluation, Final, Finals, Record, Status, Timing
+from evoflash.genome import Genome
+from evoflash.store.models import (
+    AccuracyRow,
+    BuildRow,
+    CandidateRow,
+    ContestantRow,
+    FinalRow,
+    LineageRow,
+    RunRow,
+    SourceRow,
+    TimingRow,
+)
+from evoflash.store.records import Ancestor, RunSummary, StoredCandidate
+
+CandidateIds = Select[Any]
+Row = Mapping[Any, Any]
+SomeRecord = TypeVar("SomeRecord", bound=Record)
+
+_BUILD = [getattr(BuildRow, name) for name in BuildReport.model_fields]
+_ACCURACY = [getattr(AccuracyRow, name) for name in Accuracy.model_fields]
+_TIMING = [getattr(TimingRow, name) for name in Timing.model_fields]
+_CONTESTANT = [getattr(ContestantRow, name) for name in Contestant.model_fields]
+_FINAL = [FinalRow.status, FinalRow.reason, FinalRow.cases, FinalRow.refused, FinalRow.ratios]
+_FINAL += [FinalRow.vs_best, FinalRow.best_baseline, FinalRow.vs_math]
+
+
+def read_candidates(connection: Connection, chosen: CandidateIds, *, sources: bool = True) -> list[StoredCandidate]:
+    """The chosen candidates with their evidence, by run and index; `sources` False leaves the sources' text out."""
+    text = SourceRow.text if sources else SourceRow.digest
+    heads = connection.execute(
+        select(CandidateRow.__table__, text.label("text"), SourceRow.language)
+        .outerjoin(SourceRow, SourceRow.digest == CandidateRow.source_digest)
+        .where(CandidateRow.id.in_(chosen))
+        .order_by(CandidateRow.run_id, CandidateRow.index)
+    ).mappings()
+    rows = heads.all()
+    parents = _parents(connection, chosen)
+    evidence = _Evidence(connection, chosen, final=False)
+    return [_stored(row, parents.get(row["id"], []), evidence, sources) for row in rows]
+
+
+def read_ancestry(connection: Connection, candidate_id: int) -> list[Ancestor]:
+    """The candidate and all its ancestors, each once, nearest first."""
+    start = select(CandidateRow.id.label("id")).where(CandidateRow.id == candidate_id)
+    ancestry = start.cte("ancestry", recursive=True)
+    # UNION, not UNION ALL: crossover makes diamonds, and a shared ancestor must be walked once.
+    ancestry = ancestry.union(select(LineageRow.parent_id).join(ancestry, LineageRow.candidate_id == ancestry.c.id))
+    found = {stored.id: stored for stored in read_candidates(connection, select(ancestry.c.id))}
+    depths = {candidate_id: 0} if candidate_id in found else {}
+    queue = list(depths)
+    for each in queue:  # grows while it is walked: breadth first gives the least depth
+        for parent in found[each].parent_ids:
+            if parent not in depths:
+                depths[parent] = depths[each] + 1
+                queue.append(parent)
+    return [Ancestor(found[each], depth) for each, depth in depths.items()]
+
+
+def read_runs(connection: Connection, run_id: int | None = None) -> list[RunSummary]:
+    """Runs with the totals of their candidates, by id; one run where an id is given."""
+    correct = CandidateRow.status == Status.OK
+    totals = (
+        select(
+            CandidateRow.run_id,
+            func.count().label("candidates"),
+            func.count(case((correct, 1))).label("correct"),
+            func.min(case((correct, CandidateRow.fitness_us))).label("best_us"),
+            func.max(CandidateRow.finished_at).label("last_at"),
+        )
+        .group_by(CandidateRow.run_id)
+        .subquery()
+    )
+    best = (
+        select(func.min(CandidateRow.id))
+        .where(CandidateRow.run_id == totals.c.run_id, correct, CandidateRow.fitness_us == totals.c.best_us)
+        .correlate(totals)
+        .scalar_subquery()
+    )
+    found = select(RunRow.__table__, totals, CandidateRow.id.label("best_id"), CandidateRow.index.label("best_index"))
+    found = found.outerjoin(totals, totals.c.run_id == RunRow.id).outerjoin(CandidateRow, CandidateRow.id == best)
+    if run_id is not None:
+        found = found.where(RunRow.id == run_id)
+    return [_summary(row) for row in connection.execute(found.order_by(RunRow.id)).mappings()]
+
+
+def read_finals(connection: Connection, run_id: int) -> Finals | None:
+    """The finals of a run exactly as recorded, or None before they ran."""
+    run = connection.execute(select(RunRow.final_rounds, RunRow.baseline_failures).where(RunRow.id == run_id)).first()
+    if run is None or run.final_rounds is None:
+        return None
+    verdicts = (
+        select(FinalRow.ordinal, FinalRow.candidate_id, CandidateRow.index, *_FINAL)
+        .join(CandidateRow, CandidateRow.id == FinalRow.candidate_id)
+        .where(FinalRow.run_id == run_id)
+        .order_by(FinalRow.ordinal)
+    )
+    rows = connection.execute(verdicts).mappings().all()
+    evidence = _Evidence(connection, select(FinalRow.candidate_id).where(FinalRow.run_id == run_id), final=True)
+    times: dict[int | None, list[Contestant]] = defaultdict(list)
+    entered = select(ContestantRow.finalist, *_CONTESTANT).where(ContestantRow.run_id == run_id)
+    for row in connection.execute(entered.order_by(ContestantRow.ordinal)).mappings():
+        times[row["finalist"]].append(_record(Contestant, row))
+    finalists = [
+        Final(
+            index=row["index"],
+            accuracy=tuple(evidence.accuracy[row["candidate_id"]]),
+            time=next(iter(times[row["ordinal"]]), None),
+            cold=next(iter(evidence.timings[row["candidate_id"]]), None),
+            **{column.key: row[column.key] for column in _FINAL},
+        )
+        for row in rows
+    ]
+    return Finals(
+        finalists=tuple(finalists),
+        baselines=tuple(times[None]),
+        baseline_failures=run.baseline_failures or {},
+        rounds=run.final_rounds,
+    )
+
+
+class _Evidence:
+    """Builds, accuracies and timings of many candidates, by id."""
+
+    def __init__(self, connection: Connection, chosen: CandidateIds, *, final: bool):
+        self.builds: dict[int, BuildReport] = {}
+        self.accuracy: dict[int, list[Accuracy]] = defaultdict(list)
+        self.timings: dict[int, list[Timing]] = defaultdict(list)
+        if not final:
+            builds = select(BuildRow.candidate_id, *_BUILD).where(BuildRow.candidate_id.in_(chosen))
+            for row in connection.execute(builds).mappings():
+                self.builds[row["candidate_id"]] = _record(BuildReport, row)
+        for row in self._rows(connection, AccuracyRow, _ACCURACY, chosen, final):
+            self.accuracy[row["candidate_id"]].append(_record(Accuracy, row))
+        for row in self._rows(connection, TimingRow, _TIMING, chosen, final):
+            self.timings[row["candidate_id"]].append(_record(Timing, row))
+
+    @staticmethod
+    def _rows(
+        connection: Connection,
+        table: type[AccuracyRow] | type[TimingRow],
+        columns: list[Any],
+        chosen: CandidateIds,
+        final: bool,
+    ) -> Iterable[Row]:
+        found = select(table.candidate_id, *columns).where(table.candidate_id.in_(chosen), table.final.is_(final))
+        return connection.execute(found.order_by(table.candidate_id, table.ordinal)).mappings()
+
+
+def _parents(connection: Connection, chosen: CandidateIds) -> dict[int, list[tuple[int, int]]]:
+    """Id -> (index, id) of its parents, in order."""
+    parent = aliased(CandidateRow)
+    edges = (
+        select(LineageRow.candidate_id, parent.index, parent.id)
+        .join(parent, parent.id == LineageRow.parent_id)
+        .where(LineageRow.candidate_id.in_(chosen))
+        .order_by(LineageRow.candidate_id, LineageRow.ordinal)
+    )
+    parents: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for child, index, parent_id in connection.execute(edges):
+        parents[child].append((index, parent_id))
+    return parents
+
+
+def _stored(row: Row, parents: list[tuple[int, int]], evidence: _Evidence, sources: bool) -> StoredCandidate:
+    key = row["id"]
+    indices = tuple(index for index, _ in parents)
+    evaluation = Evaluation(
+        build=evidence.builds.get(key),
+        accuracy=tuple(evidence.accuracy.get(key, ())),
+        timings=tuple(evidence.timings.get(key, ())),
+        **{name: row[name] for name in ("status", "stage", "reason", "quick", "duplicate_of", "seconds")},
+    )
+    return StoredCandidate(
+        candidate=Candidate(row["index"], row["family"], Genome(row["genome"]), row["operator"], indices),
+        evaluation=evaluation,
+        parent_ids=tuple(parent_id for _, parent_id in parents),
+        source=row["text"] if sources else None,
+        **{name: row[name] for name in ("id", "run_id", "source_digest", "language", "finished_at")},
+    )
+
+
+def _summary(row: Row) -> RunSummary:
+    elapsed = row["elapsed_s"]
+    if elapsed is None and row["last_at"] is not None:
+        elapsed = (row["last_at"] - row["created_at"]).total_seconds()
+    computed = {
+        "elapsed_s": elapsed,
+        "candidates": row["candidates"] or 0,
+        "correct": row["correct"] or 0,
+        "has_finals": row["final_rounds"] is not None,
+    }
+    plain = {name: row[name] for name in RunSummary.__dataclass_fields__ if name not in computed}
+    return RunSummary(**plain, **computed)
+
+
+def _record(kind: type[SomeRecord], row: Row) -> SomeRecord:
+    return kind(**{name: row[name] for name in kind.model_fields})

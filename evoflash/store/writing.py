@@ -1,0 +1,177 @@
+"""Rows from records: what one transaction of the store inserts."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from evoflash.candidate import Candidate
+from evoflash.errors import NotFoundError, StorageError
+from evoflash.evaluation import Accuracy, Contestant, Evaluation, Finals, Timing
+from evoflash.store.models import (
+    AccuracyRow,
+    BuildRow,
+    CandidateRow,
+    ContestantRow,
+    FinalRow,
+    LineageRow,
+    RunRow,
+    SourceRow,
+    TimingRow,
+)
+
+
+def source_digest(text: str) -> str:
+    """The key of a source in the database: SHA-256 of its text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_candidate(
+    connection: Connection,
+    run_id: int,
+    candidate: Candidate,
+    evaluation: Evaluation,
+    source: tuple[str, str | None] | None,
+) -> int:
+    """A candidate with all its evidence; `source` is text and language. Answers its id."""
+    _refuse_second(connection, run_id, candidate.index)
+    parents = ids_of(connection, run_id, candidate.parents)
+    digest = _write_source(connection, *source) if source is not None else None
+    fitness = evaluation.fitness_us
+    inserted = connection.execute(
+        insert(CandidateRow).values(
+            run_id=run_id,
+            index=candidate.index,
+            family=candidate.family,
+            genome=dict(candidate.genome),
+            genome_digest=candidate.genome.digest,
+            operator=candidate.operator,
+            source_digest=digest,
+            status=evaluation.status.value,
+            stage=evaluation.stage.value,
+            reason=evaluation.reason,
+            quick=evaluation.quick,
+            duplicate_of=evaluation.duplicate_of,
+            fitness_us=fitness if fitness is not None and math.isfinite(fitness) else None,
+            seconds=evaluation.seconds,
+            finished_at=datetime.now(UTC),
+        )
+    )
+    key = inserted.inserted_primary_key
+    if key is None:
+        raise StorageError(f"the database gave candidate {candidate.index} no id; check the database")
+    candidate_id: int = key[0]
+    edges = [
+        {"candidate_id": candidate_id, "ordinal": ordinal, "parent_id": parents[index]}
+        for ordinal, index in enumerate(candidate.parents)
+    ]
+    _insert_all(connection, LineageRow, edges)
+    if evaluation.build is not None:
+        connection.execute(insert(BuildRow).values(candidate_id=candidate_id, **evaluation.build.model_dump()))
+    _write_evidence(connection, candidate_id, evaluation.accuracy, evaluation.timings, final=False)
+    return candidate_id
+
+
+def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
+    """The finals of a run, in place of any that it had."""
+    ids = ids_of(connection, run_id, [final.index for final in finals.finalists])
+    former = select(CandidateRow.id).where(CandidateRow.run_id == run_id)
+    for table in (AccuracyRow, TimingRow):
+        connection.execute(delete(table).where(table.candidate_id.in_(former), table.final.is_(True)))
+    for table in (FinalRow, ContestantRow):
+        connection.execute(delete(table).where(table.run_id == run_id))
+    contestants: list[tuple[int | None, Contestant]] = [(None, baseline) for baseline in finals.baselines]
+    for ordinal, final in enumerate(finals.finalists):
+        candidate_id = ids[final.index]
+        head = final.model_dump(exclude={"index", "status", "accuracy", "time", "cold"})
+        keys = {"run_id": run_id, "ordinal": ordinal, "candidate_id": candidate_id, "status": final.status.value}
+        connection.execute(insert(FinalRow).values(**keys, **head))
+        cold = (final.cold,) if final.cold is not None else ()
+        _write_evidence(connection, candidate_id, final.accuracy, cold, final=True)
+        if final.time is not None:
+            contestants.append((ordinal, final.time))
+    rows = [
+        {"run_id": run_id, "ordinal": n, "finalist": finalist, **contestant.model_dump()}
+        for n, (finalist, contestant) in enumerate(contestants)
+    ]
+    _insert_all(connection, ContestantRow, rows)
+    totals = {"final_rounds": finals.rounds, "baseline_failures": finals.baseline_failures}
+    update_run(connection, run_id, totals)
+
+
+def update_run(connection: Connection, run_id: int, values: dict[str, Any]) -> None:
+    """Changes columns of a run.
+
+    Raises:
+        NotFoundError: when there is no such run.
+    """
+    changed = connection.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
+    if not changed.rowcount:
+        raise NotFoundError(f"there is no run {run_id}; `evoflash runs list` shows those that exist")
+
+
+def ids_of(connection: Connection, run_id: int, indices: Sequence[int]) -> dict[int, int]:
+    """Indices in a run -> ids.
+
+    Raises:
+        StorageError: when one of them is not recorded.
+    """
+    if not indices:
+        return {}
+    wanted = select(CandidateRow.index, CandidateRow.id).where(
+        CandidateRow.run_id == run_id, CandidateRow.index.in_(set(indices))
+    )
+    found: dict[int, int] = {row[0]: row[1] for row in connection.execute(wanted)}
+    missing = sorted(set(indices) - set(found))
+    if missing:
+        raise StorageError(f"candidate {missing[0]} of run {run_id} is not recorded; record parents before children")
+    return found
+
+
+def _refuse_second(connection: Connection, run_id: int, index: int) -> None:
+    same = (CandidateRow.run_id == RunRow.id) & (CandidateRow.index == index)
+    wanted = select(CandidateRow.id).select_from(RunRow).outerjoin(CandidateRow, same).where(RunRow.id == run_id)
+    row = connection.execute(wanted).first()
+    if row is None:
+        raise NotFoundError(f"there is no run {run_id}; begin it before recording candidates")
+    if row[0] is not None:
+        raise StorageError(
+            f"candidate {index} of run {run_id} is recorded already (id {row[0]}); give the next a new index"
+        )
+
+
+def _write_source(connection: Connection, text: str, language: str | None) -> str:
+    digest = source_digest(text)
+    row = {"digest": digest, "text": text, "language": language}
+    # Twins share a source, and on a server another search may insert it between a look and our insert.
+    match connection.dialect.name:
+        case "sqlite":
+            connection.execute(sqlite.insert(SourceRow).values(row).on_conflict_do_nothing())
+        case "postgresql":
+            connection.execute(postgresql.insert(SourceRow).values(row).on_conflict_do_nothing())
+        case "mysql" | "mariadb":
+            connection.execute(mysql.insert(SourceRow).values(row).on_duplicate_key_update(digest=digest))
+        case _:
+            if connection.execute(select(SourceRow.digest).where(SourceRow.digest == digest)).first() is None:
+                connection.execute(insert(SourceRow).values(row))
+    return digest
+
+
+def _write_evidence(
+    connection: Connection, candidate_id: int, accuracy: Sequence[Accuracy], timings: Sequence[Timing], *, final: bool
+) -> None:
+    for table, records in ((AccuracyRow, accuracy), (TimingRow, timings)):
+        rows = [
+            {"candidate_id": candidate_id, "final": final, "ordinal": ordinal, **record.model_dump()}
+            for ordinal, record in enumerate(records)
+        ]
+        _insert_all(connection, table, rows)
+
+
+def _insert_all(connection: Connection, table: type, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)

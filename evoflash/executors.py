@@ -1,0 +1,103 @@
+"""Who does the work: builders run wide, the device examines one candidate at a time.
+
+Where builds and timings share the cores they take turns: all builds that wait, then all examinations that wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Meter:
+    """Seconds that a station was at work, summed over its places."""
+
+    places: int
+    busy_s: float = 0.0
+
+    def share(self, wall_s: float) -> float:
+        """The share of the wall time in which the station's places were busy."""
+        return self.busy_s / (self.places * wall_s) if wall_s > 0 else 0.0
+
+
+class Stations:
+    """The two places where candidates spend their time.
+
+    Args:
+        builders: builds at once.
+        take_turns: never build while the device examines.
+    """
+
+    def __init__(self, builders: int, *, take_turns: bool):
+        self.builders = Meter(builders)
+        self.device = Meter(1)
+        self.take_turns = take_turns
+        self._pools = {"build": ThreadPoolExecutor(builders, "build"), "examine": ThreadPoolExecutor(1, "examine")}
+        self._meters = {"build": self.builders, "examine": self.device}
+        self._change = threading.Condition()
+        self._waiting = {"build": 0, "examine": 0}
+        self._working = {"build": 0, "examine": 0}
+        self._turn = "build"
+        self._dropped = False
+
+    def build(self, job: Callable[[], Result]) -> Future[Result]:
+        """Runs a job on a builder."""
+        return self._submit("build", job)
+
+    def examine(self, job: Callable[[], Result]) -> Future[Result]:
+        """Runs a job on the device."""
+        return self._submit("examine", job)
+
+    def busiest_share(self, wall_s: float) -> float:
+        """How busy the slowest resource was: the cores where they take turns, else the busier of the two stations."""
+        shares = [self.builders.share(wall_s), self.device.share(wall_s)]
+        return sum(shares) if self.take_turns else max(shares)
+
+    def drop(self) -> None:
+        """Cancels what waits, without waiting for what runs; whoever owns that ends it."""
+        with self._change:
+            self._dropped = True
+            self._change.notify_all()
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Waits until nothing runs any more."""
+        self.drop()
+        for pool in self._pools.values():
+            pool.shutdown(wait=True)
+
+    def _submit(self, station: str, job: Callable[[], Result]) -> Future[Result]:
+        with self._change:
+            self._waiting[station] += 1
+        return self._pools[station].submit(self._run, station, job)
+
+    def _run(self, station: str, job: Callable[[], Result]) -> Result:
+        other = "examine" if station == "build" else "build"
+        with self._change:
+            self._change.wait_for(lambda: self._dropped or self._may(station, other))
+            self._waiting[station] -= 1
+            if self._dropped:
+                raise CancelledError
+            self._working[station] += 1
+            self._turn = station
+        start = time.monotonic()
+        try:
+            return job()
+        finally:
+            with self._change:
+                self._meters[station].busy_s += time.monotonic() - start
+                self._working[station] -= 1
+                self._change.notify_all()
+
+    def _may(self, station: str, other: str) -> bool:
+        if not self.take_turns:
+            return True
+        return self._working[other] == 0 and (self._turn == station or self._waiting[other] == 0)

@@ -1,0 +1,131 @@
+"""The files of an exported distribution, rendered from evoflash/export/skeletons/."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from evoflash import __version__
+from evoflash.targets import cpu, cuda
+
+if TYPE_CHECKING:
+    from evoflash.export.package import Winner
+
+# The file, inside the package, by which an earlier export is known.
+MARKER = "provenance.json"
+
+# Path in the distribution -> skeleton; {name} is the package's.
+SKELETONS = {
+    "pyproject.toml": "pyproject.toml.j2",
+    "README.md": "README.md.j2",
+    "{name}/__init__.py": "init.py.j2",
+    "{name}/_kernel.py": "kernel.py.j2",
+    "{name}/_build.py": "build.py.j2",
+    "{name}/selftest.py": "selftest.py.j2",
+    "tests/test_against_sdpa.py": "test_against_sdpa.py.j2",
+}
+VERBATIM = ("{name}/kernel.cpp", "{name}/kernel.cu", "{name}/py.typed", "{name}/" + MARKER)
+
+
+def paths(name: str) -> frozenset[str]:
+    """Every path that an export of this package name can write."""
+    return frozenset(path.format(name=name) for path in (*SKELETONS, *VERBATIM))
+
+
+def files(winner: Winner) -> dict[str, str]:
+    """Path in the distribution -> text; the same winner gives the same texts."""
+    context = _context(winner)
+    environment = _environment()
+    rendered = {
+        path.format(name=winner.name): environment.get_template(skeleton).render(context)
+        for path, skeleton in SKELETONS.items()
+    }
+    return {
+        **rendered,
+        f"{winner.name}/{winner.source_name}": winner.source,
+        f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2, sort_keys=True) + "\n",
+        f"{winner.name}/py.typed": "",
+    }
+
+
+def _environment() -> jinja2.Environment:
+    folder = Path(str(importlib.resources.files("evoflash.export"))) / "skeletons"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters["literal"] = json.dumps
+    return environment
+
+
+def _context(winner: Winner) -> dict[str, Any]:
+    """What the skeletons read."""
+    problem = winner.problem
+    return {
+        "name": winner.name,
+        "distribution": winner.name.replace("_", "-"),
+        "version": f"1.0.0+{winner.source_sha256[:8]}",
+        "strict": f"{winner.name.upper()}_STRICT",
+        "family": winner.family,
+        "cuda": winner.target == "cuda",
+        "source_name": winner.source_name,
+        "arch": cuda.flag(winner.arch) if winner.arch is not None else "",
+        "capability": divmod(winner.arch, 10) if winner.arch is not None else (),
+        "cpu_flags": cpu.CPU_FLAGS,
+        "cubin_flags": cuda.CUBIN_FLAGS,
+        "launcher_flags": cuda.LAUNCHER_FLAGS,
+        "problem": problem,
+        "evoflash_version": winner.provenance.get("evoflash", __version__),
+        "facts": _plain(winner.provenance),
+        "machine": _plain(winner.provenance.get("machine") or {}),
+        "generations": len(winner.provenance.get("lineage") or ()),
+        "finals": _finals(winner.provenance.get("finals") or {}),
+        "cases": winner.cases,
+        "genome": winner.genome,
+        "record": {
+            **winner.provenance,
+            "name": winner.name,
+            "family": winner.family,
+            "genome": winner.genome,
+            "target": winner.target,
+            "arch": winner.arch,
+            "problem": problem.model_dump(mode="json"),
+            "cases": list(winner.cases),
+            "source": winner.source_name,
+            "source_sha256": winner.source_sha256,
+        },
+    }
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that a table can show."""
+    return {key: value for key, value in values.items() if isinstance(value, str | int | float)}
+
+
+def _finals(finals: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Lines of the README's table of speeds, from a dumped `evoflash.evaluation.Final`; what is absent is left out."""
+    time = finals.get("time") or finals
+    quantiles = [key for key in ("p50_us", "p90_us", "p99_us") if time.get(key)]
+    lines = [(f"{key[:3]} of a launch", f"{time[key]:.2f} µs") for key in quantiles]
+    rival = finals.get("best_baseline") or "the fastest baseline"
+    for key, label in (("vs_best", f"against {rival}"), ("vs_math", "against SDPA's math backend")):
+        ratio = finals.get(key)
+        if isinstance(ratio, Mapping):
+            lines.append((label, f"{ratio['value']:.2f}× (95 % interval {ratio['low']:.2f} to {ratio['high']:.2f})"))
+        elif ratio:
+            lines.append((label, f"{ratio:.2f}×"))
+    accuracy = [each for each in finals.get("accuracy") or () if isinstance(each, Mapping)]
+    if accuracy:
+        worst = max(accuracy, key=lambda each: each["max_error"])
+        beside = f"SDPA's there: {worst['sdpa_max_error']:.2e}; {worst['case']}"
+        lines.append(("largest error, all cases", f"{worst['max_error']:.2e} ({beside})"))
+    return lines

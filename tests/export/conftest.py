@@ -1,0 +1,93 @@
+"""Winners to export, and one export to call."""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from evoflash.export.package import Winner, write
+from evoflash.problems.attention import AttentionProblem
+
+HERE = Path(__file__).parent
+INCLUDE = HERE.parents[1] / "templates" / "include"
+
+FINAL = {
+    "time": {"p50_us": 3.25, "p90_us": 3.5, "p99_us": 4.0},
+    "vs_best": {"value": 2.77, "low": 2.7, "high": 2.8},
+    "best_baseline": "sdpa-cudnn",
+    "vs_math": {"value": 18.0, "low": 17.5, "high": 18.5},
+    "accuracy": [{"case": "mission seed 42", "max_error": 1e-4, "sdpa_max_error": 2e-4}],
+}
+
+
+def inlined(name: str) -> str:
+    """A fixture's source with its includes put in place, as templates are rendered."""
+    text = (HERE / name).read_text()
+    for header in ("attention.h", "launch.cuh"):
+        text = text.replace(f'#include "{header}"', (INCLUDE / header).read_text())
+    return text
+
+
+def cpu_winner(name: str) -> Winner:
+    return Winner(
+        name=name,
+        family="plain",
+        genome={"rows": 8, "fast": True},
+        source=inlined("plain_attention.cpp"),
+        language="c++",
+        target="cpu",
+        arch=None,
+        problem=AttentionProblem.of(2, 4, 24, 16, dtype="float32"),
+        provenance={
+            "run": "r1",
+            "candidate": 17,
+            "lineage": [3, 9],
+            "machine": {"device": "EPYC"},
+            "finals": FINAL,
+            "date": "2026-01-01",
+        },
+        cases=("mission seed 42", "113x203"),
+    )
+
+
+def cuda_winner(name: str, arch: int = 90) -> Winner:
+    problem = AttentionProblem.of(1, 8, 512, 64)
+    return replace(
+        cpu_winner(name), source=inlined("trivial.cu"), language="cuda", target="cuda", arch=arch, problem=problem
+    )
+
+
+def load(name: str, folder: Path) -> ModuleType:
+    sys.path.insert(0, str(folder))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the session's own, so that builds are real."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(cpu_winner("exported_plain"), tmp_path_factory.mktemp("export") / "exported")
+
+
+@pytest.fixture(scope="session")
+def module(folder: Path, cache: Path) -> ModuleType:
+    return load("exported_plain", folder)

@@ -1,0 +1,62 @@
+"""The exported CUDA module: its build everywhere that nvcc is, its calls on a GPU."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from evoflash.export.package import write
+from evoflash.targets import cuda
+
+from .conftest import cuda_winner, load
+
+
+@pytest.mark.nvcc
+@pytest.mark.parametrize("arch", [80, 90])
+def test_builds_in_the_two_steps_of_the_search(arch: int, tmp_path: Path, cache: Path):
+    name = f"exported_cuda_{arch}"
+    load(name, write(cuda_winner(name, arch), tmp_path / "out"))
+    build = importlib.import_module(f"{name}._build")
+    commands = [shlex.split(found.replace("$$", "$")) for found in re.findall(r"command = (.*)", build._rules())]
+    searched = [shlex.split(step.command) for step in cuda.of_arch(str(arch)).steps()]
+    assert [sorted(command[1:]) for command in commands] == [sorted(command[1:]) for command in searched]
+    assert build.library().stat().st_size > 0
+    assert build.library() == build.library()
+
+
+def test_inputs_on_the_cpu_go_to_sdpa(tmp_path: Path):
+    module = load("exported_cuda_on_cpu", write(cuda_winner("exported_cuda_on_cpu"), tmp_path / "out"))
+    q = k = v = torch.randn(1, 2, 8, 64, dtype=torch.float16)
+    assert not module.is_supported(q, k, v)
+    torch.testing.assert_close(module.attention(q, k, v), torch.nn.functional.scaled_dot_product_attention(q, k, v))
+
+
+def test_says_what_to_install_without_a_toolkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    load("exported_no_toolkit", write(cuda_winner("exported_no_toolkit"), tmp_path / "out"))
+    build = importlib.import_module("exported_no_toolkit._build")
+    monkeypatch.setattr(build.Path, "is_file", lambda path: False)
+    with pytest.raises(build.BuildError, match=r"no CUDA toolkit .* CUDA_HOME"):
+        build.library()
+
+
+@pytest.mark.gpu
+def test_launches_on_the_current_stream_and_in_a_graph(tmp_path: Path, cache: Path):
+    """The trivial kernel clears the first sixteen numbers of its output; of a float16 tensor, the first thirty-two."""
+    major, minor = torch.cuda.get_device_capability()
+    name = "exported_cuda_launched"
+    module = load(name, write(cuda_winner(name, 10 * major + minor), tmp_path / "out"))
+    q = torch.randn(1, 1, 1, 64, dtype=torch.float16, device="cuda")
+    assert module.kernel_used(q, q, q)
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        assert not module.attention(q, q, q)[..., :32].any()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = module.attention(q, q, q)
+    out.fill_(1)
+    graph.replay()
+    assert not out[..., :32].any()
+    assert out[..., 32:].all()

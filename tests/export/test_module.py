@@ -1,0 +1,232 @@
+"""The exported module, called: against SDPA, compiled, without a compiler, without evoflash."""
+
+import importlib
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+from evoflash.export.package import write
+
+from .conftest import cpu_winner, load
+
+# Run in a fresh interpreter, in which evoflash cannot be imported even where it is installed.
+WITHOUT_EVOFLASH = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("evoflash", "jinja2", "pydantic", "sqlalchemy", "optuna"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Block())
+sys.path.insert(0, sys.argv[1])
+import exported_plain.selftest
+assert exported_plain.selftest.main() == 0
+assert not [name for name in sys.modules if name.partition(".")[0] == "evoflash"]
+assert exported_plain.info()["candidate"] == 17
+"""
+
+
+def normal(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
+
+
+def inputs(batch=2, heads=4, kv_heads=4, rows=9, keys=11, size=16) -> tuple[Tensor, Tensor, Tensor]:
+    k = normal(batch, kv_heads, keys, size)
+    return normal(batch, heads, rows, size), k, k.flip(2) + 1
+
+
+def agrees(module: ModuleType, q: Tensor, k: Tensor, v: Tensor, **options) -> None:
+    sdpa = {"is_causal": options.get("causal", False), "scale": options.get("scale")}
+    expected = scaled_dot_product_attention(q, k, v, enable_gqa=q.shape[1] != k.shape[1], **sdpa)
+    out = module.attention(q, k, v, **options)
+    assert out.is_contiguous()
+    torch.testing.assert_close(out, expected)
+
+
+def test_runs_where_there_is_no_evoflash(folder: Path, module: ModuleType):
+    command = [sys.executable, "-I", "-c", WITHOUT_EVOFLASH, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" kernel ") == len(importlib.import_module("exported_plain.selftest").CASES)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (4, 1)])
+@pytest.mark.parametrize(("rows", "keys"), [(1, 1), (5, 17), (17, 5)])
+def test_the_kernel_agrees_with_sdpa(module: ModuleType, heads: int, kv_heads: int, rows: int, keys: int):
+    q, k, v = inputs(heads=heads, kv_heads=kv_heads, rows=rows, keys=keys)
+    assert module.kernel_used(q, k, v)
+    agrees(module, q, k, v)
+    agrees(module, q, k, v, scale=0.5)
+
+
+def test_takes_any_strides_but_the_last(module: ModuleType):
+    packed = normal(2, 9, 3 * 4 * 16).view(2, 9, 12, 16).transpose(1, 2)
+    q, k, v = packed.split(4, dim=1)
+    assert module.kernel_used(q, k, v)
+    agrees(module, q, k, v)
+    expanded = k[:1, :1].expand(2, 4, 9, 16)
+    assert module.kernel_used(q, expanded, v)
+    agrees(module, q, expanded, v)
+    turned = normal(2, 4, 16, 9).transpose(2, 3)
+    assert not module.is_supported(turned, k, v)
+    agrees(module, turned, k, v)
+
+
+def test_sdpa_computes_what_the_kernel_is_not_made_for(module: ModuleType):
+    q, k, v = inputs()
+    others = [
+        inputs(size=8),
+        (q, k, normal(2, 4, 11, 8)),
+        (q.double(), k.double(), v.double()),
+        (q.bfloat16(), k.bfloat16(), v.bfloat16()),
+        (q[:0], k[:0], v[:0]),
+        (q[:, :, :0], k, v),
+    ]
+    for other in others:
+        assert not module.is_supported(*other)
+        agrees(module, *other)
+    assert not module.is_supported(q, k, v, causal=True)
+    agrees(module, q, k, v, causal=True)
+
+
+def test_sdpa_computes_what_the_launcher_declines(module: ModuleType):
+    q, k, v = inputs(rows=7)
+    assert module.is_supported(q, k, v)
+    assert not module.kernel_used(q, k, v)
+    agrees(module, q, k, v)
+
+
+def test_a_failing_launch_is_an_error_with_its_code(module: ModuleType):
+    with pytest.raises(RuntimeError, match="code 42"):
+        module.attention(*inputs(rows=13))
+
+
+def test_sdpa_computes_where_a_gradient_is_wanted(module: ModuleType):
+    q, k, v = inputs()
+    q.requires_grad_()
+    assert not module.is_supported(q, k, v)
+    module.attention(q, k, v).sum().backward()
+    assert q.grad is not None
+    with torch.no_grad():
+        assert module.kernel_used(q, k, v)
+
+
+def test_forward_mode_is_no_silent_zero(module: ModuleType):
+    q, k, v = inputs()
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(q, torch.ones_like(q))
+        assert not module.is_supported(dual, k, v)
+        with sdpa_kernel(SDPBackend.MATH):
+            out = module.attention(dual, k, v)
+        assert torch.autograd.forward_ad.unpack_dual(out).tangent is not None
+
+
+def test_autocast_casts_as_it_does_for_sdpa(module: ModuleType):
+    q, k, v = inputs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        agrees(module, q, k, v)
+        assert module.attention(q, k, v).dtype == torch.bfloat16
+        assert not module.is_supported(q, k, v)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        (((9, 16), (9, 16), (9, 16)), "batch, heads, length"),
+        (((2, 4, 9, 16), (1, 4, 9, 16), (1, 4, 9, 16)), "batch size"),
+        (((2, 4, 9, 16), (2, 4, 9, 16), (2, 4, 8, 16)), "heads and length"),
+        (((2, 4, 9, 16), (2, 4, 9, 8), (2, 4, 9, 16)), "head size"),
+        (((2, 4, 9, 16), (2, 3, 9, 16), (2, 3, 9, 16)), "multiple"),
+    ],
+)
+def test_says_what_does_not_fit_together(module: ModuleType, shapes: tuple, words: str):
+    with pytest.raises(ValueError, match=words):
+        module.attention(*(normal(*shape) for shape in shapes))
+
+
+def test_says_that_dtypes_differ(module: ModuleType):
+    q, k, v = inputs()
+    with pytest.raises(ValueError, match="dtype"):
+        module.attention(q, k.double(), v)
+
+
+def test_torch_compile_needs_no_graph_break(module: ModuleType):
+    compiled = torch.compile(lambda q, k, v: module.attention(q * 2, k, v) + 1, backend="aot_eager", fullgraph=True)
+    for q, k, v in (inputs(), inputs(rows=7), inputs(rows=20, kv_heads=2)):
+        torch.testing.assert_close(compiled(q, k, v), module.attention(q * 2, k, v) + 1)
+    q, k, v = inputs()
+    q.requires_grad_()
+    compiled(q, k, v).sum().backward()
+    assert q.grad is not None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.compile(module.attention, backend="aot_eager", fullgraph=True)(q, k, v).dtype == torch.bfloat16
+
+
+def test_the_operator_is_well_formed(module: ModuleType):
+    op = torch.ops.exported_plain.attention.default
+    q, k, v = inputs(kv_heads=2)
+    torch.library.opcheck(op, (q, k, v, False, None))
+    torch.library.opcheck(op, (q.transpose(0, 1).contiguous().transpose(0, 1), k, v, True, 0.3))
+
+
+def test_threads_may_call_at_once(module: ModuleType):
+    cases = [inputs(rows=rows) for rows in range(20, 28)]
+    expected = [module.attention(*case) for case in cases]
+    outputs: dict[int, Tensor] = {}
+    threads = [threading.Thread(target=lambda i=i: outputs.update({i: module.attention(*cases[i])})) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(outputs[i], expected[i]) for i in range(8))
+
+
+def test_builds_at_once_end_in_one_library(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    build = importlib.import_module("exported_plain._build")
+    built: list[Path] = []
+    threads = [threading.Thread(target=lambda: built.append(build.library())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 3
+    assert [path.parent for path in (tmp_path / "exported_plain").glob("*/kernel.so")] == [built[0].parent]
+    assert list((tmp_path / "exported_plain").iterdir()) == [built[0].parent]
+
+
+def test_warns_once_and_falls_back_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    module = load("exported_uncompiled", write(cpu_winner("exported_uncompiled"), tmp_path / "out"))
+    q, k, v = inputs()
+    monkeypatch.setenv("EXPORTED_UNCOMPILED_STRICT", "1")
+    with pytest.raises(RuntimeError, match=r"'no-such-compiler' cannot be run .* install g\+\+"):
+        module.attention(q, k, v)
+    monkeypatch.delenv("EXPORTED_UNCOMPILED_STRICT")
+    with pytest.warns(RuntimeWarning, match=r"no-such-compiler.*EXPORTED_UNCOMPILED_STRICT=1"):
+        agrees(module, q, k, v)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agrees(module, q, k, v)
+    assert not module.kernel_used(q, k, v)
+    selftest = importlib.import_module("exported_uncompiled.selftest")
+    assert selftest.main() == 1
+
+
+def test_a_source_that_does_not_compile_says_why(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = write(cpu_winner("exported_broken"), tmp_path / "out")
+    (folder / "exported_broken" / "kernel.cpp").write_text("int main( {")
+    build = importlib.import_module(f"{load('exported_broken', folder).__name__}._build")
+    with pytest.raises(build.BuildError, match=r"(?s)compiler fails on .*kernel\.cpp.*error:"):
+        build.library()
+    assert list((cache / "exported_broken").iterdir()) == []

@@ -1,0 +1,135 @@
+"""What an export writes, and where it refuses to."""
+
+import ast
+import hashlib
+import json
+import os
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evoflash.errors import StorageError, UsageError
+from evoflash.export import package, rendering
+from evoflash.export.package import Winner, write
+from evoflash.targets import cpu, cuda
+
+from .conftest import cpu_winner, cuda_winner
+
+MISSION = "evoflash_attention_mission"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_source_is_written_byte_for_byte_and_named_by_its_hash(tmp_path: Path):
+    winner = replace(cpu_winner("exported_bytes"), source="// é\r\nint x;\n")
+    folder = write(winner, tmp_path / "out")
+    source = (folder / "exported_bytes" / "kernel.cpp").read_bytes()
+    provenance = json.loads((folder / "exported_bytes" / "provenance.json").read_text())
+    assert source == winner.source.encode()
+    assert provenance["source_sha256"] == hashlib.sha256(source).hexdigest()
+    assert provenance["genome"] == {"rows": 8, "fast": True}
+    assert provenance["run"] == "r1"
+
+
+def test_writing_twice_gives_the_same_files_and_leaves_nothing_beside_them(tmp_path: Path):
+    winner = cpu_winner("exported_twice")
+    first = contents(write(winner, tmp_path / "out"))
+    second = contents(write(winner, tmp_path / "out"))
+    assert first == second
+    assert set(first) < rendering.paths("exported_twice")
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_replaces_an_earlier_export_of_another_name(tmp_path: Path):
+    write(cuda_winner("exported_before"), tmp_path / "out")
+    (tmp_path / "out" / "exported_before" / "__pycache__").mkdir()
+    write(cpu_winner("exported_after"), tmp_path / "out")
+    assert not (tmp_path / "out" / "exported_before").exists()
+    assert (tmp_path / "out" / "exported_after" / "kernel.cpp").is_file()
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", ".git/HEAD", "exported_mine/extra.py"])
+def test_keeps_its_hands_off_what_is_not_an_exports(tmp_path: Path, foreign: str):
+    for winner in (None, cpu_winner("exported_mine")):
+        out = tmp_path / f"out{winner is None}"
+        if winner:
+            write(winner, out)
+        (out / foreign).parent.mkdir(parents=True, exist_ok=True)
+        (out / foreign).write_text("mine")
+        before = contents(out)
+        with pytest.raises(UsageError, match=foreign):
+            write(cpu_winner("exported_mine"), out)
+        assert contents(out) == before
+
+
+def test_refuses_a_file_and_a_folder_of_empty_folders(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is a file"):
+        write(cpu_winner("exported_mine"), tmp_path / "file")
+    (tmp_path / "out" / "build").mkdir(parents=True)
+    with pytest.raises(UsageError, match="'build'"):
+        write(cpu_winner("exported_mine"), tmp_path / "out")
+
+
+def test_an_earlier_export_survives_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out = write(cpu_winner("exported_old"), tmp_path / "out")
+    before = contents(out)
+    real = os.rename
+
+    def fails(source: Path, target: Path) -> None:
+        if Path(source).name == "fresh":
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(package.os, "rename", fails)
+    with pytest.raises(StorageError, match="No space left"):
+        write(cpu_winner("exported_new"), out)
+    assert contents(out) == before
+    assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a-b", "class", "torch", "json", "_x", "x_", "a.b", "évo", "x\n"])
+def test_refuses_a_name_that_no_package_can_have(name: str):
+    with pytest.raises(UsageError):
+        cpu_winner(name)
+
+
+@pytest.mark.parametrize("change", [{"target": "cuda"}, {"arch": 90}, {"family": 'x"""'}])
+def test_refuses_a_winner_that_contradicts_itself(change: dict):
+    with pytest.raises(UsageError):
+        replace(cpu_winner("exported_odd"), **change)
+
+
+@pytest.mark.parametrize("winner", [cpu_winner(MISSION), cuda_winner(MISSION), cuda_winner(MISSION, 80)])
+def test_every_file_parses_and_fits_the_page(winner: Winner):
+    files = rendering.files(winner)
+    for path, text in files.items():
+        if path.endswith(".py"):
+            ast.parse(text)
+            assert max(map(len, text.splitlines())) <= 120, path
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    assert project["dependencies"] == ["torch>=2.9", "ninja>=1.11"]
+    assert "evoflash." not in "".join(text for path, text in files.items() if path.endswith(".py"))
+
+
+def test_builds_with_the_flags_of_the_search():
+    on_cpu = rendering.files(cpu_winner("exported_flags"))["exported_flags/_build.py"]
+    assert f'FLAGS = "{cpu.CPU_FLAGS}"\n' in on_cpu
+    hopper = rendering.files(cuda_winner("exported_flags"))["exported_flags/_build.py"]
+    assert f'DEVICE_FLAGS = "{cuda.CUBIN_FLAGS} -arch=sm_90a"\n' in hopper
+    assert f'HOST_FLAGS = "{cuda.LAUNCHER_FLAGS}"\n' in hopper
+    ampere = rendering.files(cuda_winner("exported_flags", 80))["exported_flags/_build.py"]
+    assert '-arch=sm_80"' in ampere
+
+
+def test_the_readme_says_how_fast_it_is_and_where():
+    readme = rendering.files(cpu_winner("exported_readme"))["README.md"]
+    speed = ("3.25 µs", "against sdpa-cudnn | 2.77× (95 % interval 2.70 to 2.80)", "18.00×")
+    for said in (*speed, "2x4x24x16 float32", "EPYC", "113x203"):
+        assert said in readme
+    bare = replace(cpu_winner("exported_readme"), provenance={}, cases=())
+    assert "No final timing was recorded." in rendering.files(bare)["README.md"]

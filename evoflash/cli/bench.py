@@ -1,0 +1,173 @@
+"""`evoflash bench`: PyTorch's baselines and any kernels, on any shapes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic_core
+import typer
+
+from evoflash import config, problems, targets
+from evoflash.bench import Bench, Effort, case_sets
+from evoflash.cli import options
+from evoflash.cli.runs import AsJson, Database
+from evoflash.config import Settings
+from evoflash.entrants import Entrant, of_candidate, of_family, of_package, package_folder
+from evoflash.environment import environment
+from evoflash.errors import NotFoundError, NothingCorrectError, StorageError, UsageError
+from evoflash.evaluation import Status
+from evoflash.measurement import CaseTally, ShapeResult
+from evoflash.problems import Problem
+from evoflash.report import bench_sheets as sheets
+from evoflash.report import runs as report
+from evoflash.report.tables import print_json, print_sheets
+from evoflash.store import RunStore
+from evoflash.targets import Target
+from evoflash.toolchain import Toolchain
+
+KERNEL_HELP = (
+    "A candidate's id, run or run:N for a run's best, the folder of an exported package, FAMILY, or "
+    'FAMILY:{"gene": value, ...}; repeatable.'
+)
+
+
+def bench(
+    shape: Annotated[
+        list[str] | None,
+        typer.Option("--shape", help="Names of configs/shapes.yaml by commas, or one b=1,h=8,s=512,d=64; repeatable."),
+    ] = None,
+    every_shape: Annotated[bool, typer.Option("--all", help="Every shape of configs/shapes.yaml.")] = False,
+    dtype: options.Dtype = None,
+    kernel: Annotated[list[str] | None, typer.Option("--kernel", help=KERNEL_HELP)] = None,
+    target: options.TargetName = None,
+    arch: options.Arch = None,
+    iters: Annotated[int, typer.Option(min=2, help="Samples of each baseline and kernel, interleaved.")] = 100,
+    warmup: Annotated[int, typer.Option(min=0, help="Rounds before them that are not recorded.")] = 20,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Begin no further round of a shape after this long.")] = 5.0,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Time only what is correct on the shape.")] = True,
+    fifteen: Annotated[bool, typer.Option("--fifteen", help="Count the fifteen base cases; as --cases base.")] = False,
+    cases: Annotated[str | None, typer.Option("--cases", help="Count correctness cases: base or all.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of a family's random genome.")] = 0,
+    templates: options.Templates = None,
+    db: Database = None,
+    cache: options.Cache = None,
+    debug: options.Debug = None,
+    verbose: options.Verbose = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the JSON document here, after each shape.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time PyTorch's baselines and any kernels on any shapes, interleaved; wrong kernels are reported and not timed."""
+    settings = config.load(
+        target=target, arch=arch, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
+    )
+    wanted = _cases(cases, fifteen)
+    chosen = _shapes(shape, every_shape, dtype)
+    device = targets.detect(settings.target, settings.arch, settings.debug)
+    entrants = _entrants(kernel or [], device, settings, seed)
+    toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
+    toolchain.require_writable()
+    effort = Effort(samples=iters, warmup=warmup, budget_s=60 * minutes, check=check)
+    results: list[ShapeResult] = []
+    tallies: list[CaseTally] = []
+    _say(f"{len(chosen)} shapes, {len(entrants)} kernels and the baselines on {device.device}")
+    with Bench(device, toolchain, entrants, effort, _say) as engine:
+        document: dict[str, Any] = {"environment": environment(device, engine.start(), ["evoflash", *sys.argv[1:]])}
+        _save(document | {"shapes": [], "cases": []}, out)
+        for name, problem in chosen.items():
+            results.append(engine.shape(name, problem))
+            _save(document | {"shapes": results, "cases": tallies}, out)
+            if not as_json:
+                print_sheets(sheets.shape_sheet(results[-1]))
+        for of, group in case_sets(list(chosen.values()), wanted == "all").items() if wanted else ():
+            tallies += engine.cases(of, group)
+            _save(document | {"shapes": results, "cases": tallies}, out)
+    if as_json:
+        print_json(document | {"shapes": results, "cases": tallies})
+    else:
+        print_sheets(*sheets.cases_sheets(tallies), sheets.kernels_sheet(results))
+    _require_something_correct(results, tallies)
+
+
+def _cases(text: str | None, fifteen: bool) -> Literal["base", "all"] | None:
+    if text == "all":
+        return "all"
+    if text not in (None, "base"):
+        raise UsageError(f"--cases {text!r} is unknown; choose from: base, all")
+    return "base" if text or fifteen else None
+
+
+def _shapes(texts: Sequence[str] | None, every: bool, dtype: str | None) -> dict[str, Problem]:
+    """The problems by what the person called them; `mission` where nothing is named."""
+    names = problems.shape_names() if every else []
+    for text in texts or ([] if every else ["mission"]):
+        names += [text] if "=" in text else [part.strip() for part in text.split(",") if part.strip()]
+    return {name: problems.parse(name, dtype) for name in names}
+
+
+def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: int) -> list[Entrant]:
+    """The kernels that a person named, each once and under a name of its own.
+
+    Raises:
+        NotFoundError: for a candidate, run, folder or family that does not exist.
+        UsageError: for a kernel of the other target.
+    """
+    entrants = [_entrant(text, settings, seed) for text in dict.fromkeys(texts)]
+    for entrant in entrants:
+        if entrant.target != device.name:
+            raise UsageError(
+                f"{entrant.origin} is for {entrant.target}; add --target {entrant.target}, or leave it out"
+            )
+    twice = [name for name, count in Counter(entrant.name for entrant in entrants).items() if count > 1]
+    if twice:
+        same = " and ".join(entrant.origin for entrant in entrants if entrant.name == twice[0])
+        raise UsageError(f"{same} are both called {twice[0]!r}; name one of them, or export one under another --name")
+    return entrants
+
+
+def _entrant(text: str, settings: Settings, seed: int) -> Entrant:
+    word, _, number = text.partition(":")
+    if text.isdecimal() or (word == "run" and (text == "run" or number.isdecimal())):
+        with RunStore.open(settings.db) as store:
+            if text.isdecimal():
+                return of_candidate(store, int(text), text)
+            best = report.best(store, int(number) if number else None)
+            return of_candidate(store, best.candidate, f"run:{best.run}")
+    path = Path(text).expanduser()
+    if package_folder(path) is not None:
+        return of_package(path)
+    if os.sep in word:
+        raise NotFoundError(f"{text} is no folder of an exported package; make one by `evoflash export`")
+    return of_family(text, seed, settings.templates)
+
+
+def _save(document: dict[str, Any], out: Path | None) -> None:
+    """The document so far, replaced in one step."""
+    if out is None:
+        return
+    text = pydantic_core.to_json(document, indent=1, inf_nan_mode="null", fallback=str)
+    beside = out.with_name(f".{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(text + b"\n")
+        beside.replace(out)
+    except OSError as error:
+        raise StorageError(f"cannot write {out}: {error.strerror or error}; choose another --out") from None
+
+
+def _require_something_correct(results: Sequence[ShapeResult], tallies: Sequence[CaseTally]) -> None:
+    kernels = [entry for result in results for entry in result.kernels]
+    if kernels and not any(entry.status == Status.OK for entry in kernels):
+        reasons = "; ".join(dict.fromkeys(f"{each.name}: {each.reason}" for each in kernels))
+        raise NothingCorrectError(f"no kernel was timed on any shape: {reasons}; choose another kernel or shape")
+    failed = sum(len(tally.failed) for tally in tallies)
+    if failed:
+        raise NothingCorrectError(f"{failed} correctness cases failed, see above; do not use those kernels")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

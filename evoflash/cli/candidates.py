@@ -1,0 +1,78 @@
+"""`evoflash lineage`, `show` and `diff`: where a candidate comes from, what it is, and how two differ."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from evoflash.cli.runs import AsJson, Database, reading
+from evoflash.errors import NotFoundError, UsageError
+from evoflash.evaluation import Final
+from evoflash.report import candidates as report
+from evoflash.report import lineage as tree
+from evoflash.report.tables import print_json, print_sheets
+from evoflash.store import RunStore, StoredCandidate
+
+CandidateId = Annotated[int, typer.Argument(help="Id of a candidate; `evoflash runs best` names one.")]
+
+
+def lineage(candidate: CandidateId, db: Database = None, as_json: AsJson = False) -> None:
+    """The tree of a candidate back to its first ancestors, and what each step changed and brought."""
+    with reading(db) as store:
+        ancestry = store.ancestry(candidate)
+    if as_json:
+        tree.print_document(ancestry)
+    else:
+        tree.print_tree(ancestry)
+
+
+def show(
+    candidate: CandidateId,
+    source: Annotated[bool, typer.Option("--source", help="Print the source alone.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="Print the compiler's log alone.")] = False,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """A candidate: genome, verdict, compiler report, accuracy, times; or its source, or its compiler log."""
+    if source + log + as_json > 1:
+        raise UsageError("--source, --log and --json each print one thing alone; choose one")
+    with reading(db) as store:
+        stored = store.candidate(candidate)
+        final = _final(store, stored)
+    if source:
+        sys.stdout.write(_source(stored))
+    elif log:
+        sys.stdout.write(stored.evaluation.build.log if stored.evaluation.build is not None else "")
+    elif as_json:
+        print_json(report.candidate_document(stored, final))
+    else:
+        print_sheets(*report.candidate_sheets(stored, final))
+
+
+def diff(
+    a: Annotated[int, typer.Argument(help="Id of the first candidate.")],
+    b: Annotated[int, typer.Argument(help="Id of the second candidate.")],
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """What differs between two candidates: genome, source, speed."""
+    with reading(db) as store:
+        old, new = store.candidate(a), store.candidate(b)
+    if as_json:
+        print_json(report.diff_document(old, new))
+        return
+    print_sheets(report.genes_sheet(old, new))
+    print(report.source_diff(old, new) or "the sources are equal")
+    print(f"\n{report.speed_line(old, new)}")
+
+
+def _final(store: RunStore, stored: StoredCandidate) -> Final | None:
+    finals = store.finals(stored.run_id)
+    finalists = finals.finalists if finals is not None else ()
+    return next((final for final in finalists if final.index == stored.candidate.index), None)
+
+
+def _source(stored: StoredCandidate) -> str:
+    if stored.source is None:
+        raise NotFoundError(f"candidate {stored.id} has no source; `evoflash show {stored.id}` tells why it failed")
+    return stored.source

@@ -1,0 +1,66 @@
+"""`evoflash doctor`: what this machine has, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+from evoflash import __version__, checkup, config
+from evoflash.checkup import Check
+from evoflash.cli import options
+from evoflash.cli.runs import AsJson, Database
+from evoflash.config import Settings
+from evoflash.errors import MissingError
+from evoflash.report.tables import Sheet, print_json, print_sheets
+
+
+def doctor(
+    target: options.TargetName = None,
+    arch: options.Arch = None,
+    templates: options.Templates = None,
+    db: Database = None,
+    cache: options.Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what this machine has and what is missing; exit code 0 when a search can run here, else 3."""
+    settings = config.load(target=target, arch=arch, templates=templates, db=db, cache=cache)
+    checks, chosen = _checks(settings)
+    blocking = _blocking(checks, chosen)
+    if as_json:
+        lines = [{**asdict(check), "state": check.state} for check in checks]
+        print_json({"evoflash": __version__, "target": chosen, "can_search": not blocking, "checks": lines})
+    else:
+        rows = [(check.name, check.state, check.need, check.found, "" if check.ok else check.fix) for check in checks]
+        print_sheets(Sheet.of(f"evoflash {__version__}", "what|state|needed by|found|what to do", rows))
+    if blocking:
+        todo = "; ".join(dict.fromkeys(f"{check.name}: {check.fix}" for check in blocking))
+        raise MissingError(f"no search can run here; {todo}")
+    if not as_json:
+        print(f"`evoflash search` can run here, on {chosen}")
+
+
+def _checks(settings: Settings) -> tuple[list[Check], str | None]:
+    """Every check, and the name of the target that a search would take."""
+    version = sys.version.split()[0]
+    found, check = checkup.target_of(settings)
+    checks = [
+        Check("Python", "any", True, f"{version} at {sys.executable}"),
+        *checkup.python_packages(),
+        *checkup.host_compiler(),
+        *checkup.cuda_tools(settings.arch),
+        *checkup.storage(settings),
+        check,
+    ]
+    if found is None:
+        return checks, None
+    return [*checks, checkup.worker(found), *checkup.families(found, settings.templates)], found.name
+
+
+def _blocking(checks: list[Check], target: str | None) -> list[Check]:
+    """What keeps every search from running: needs of any search or of this target, or that no family fits."""
+    missing = [check for check in checks if not check.ok and check.need in ("any", target)]
+    families = [check for check in checks if check.name.startswith("family ")]
+    if target is not None and not any(check.ok for check in families):
+        fix = "choose another --target, or add a template by --templates DIR"
+        missing.append(Check("families", "any", False, "none takes the mission shape here", fix))
+    return missing

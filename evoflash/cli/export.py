@@ -1,0 +1,113 @@
+"""`evoflash export`: a run's winner, or any candidate, as a package that needs no evoflash."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import evoflash
+from evoflash import config
+from evoflash.cli.runs import Database, Run
+from evoflash.config import Settings
+from evoflash.errors import UsageError
+from evoflash.evaluation import Final
+from evoflash.export.package import Winner, write
+from evoflash.plan import Plan
+from evoflash.problems import AttentionProblem
+from evoflash.report import runs as report
+from evoflash.store import RunStore
+from evoflash.targets.cuda import parse_arch
+
+
+def export(
+    run: Run = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default: runs/exports/….")] = None,
+    candidate: Annotated[int | None, typer.Option(help="Export this candidate instead of the run's best.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the Python package.")] = None,
+    db: Database = None,
+) -> None:
+    """Write the winner as an installable package: its source, a PyTorch binding, SDPA for the rest, its own test."""
+    settings = config.load(db=db)
+    with RunStore.open(settings.db) as store:
+        if candidate is not None:
+            run = store.candidate(candidate).run_id
+        folder = export_run(store, run, out, settings, candidate, name)
+    print(folder)
+
+
+def export_run(
+    store: RunStore,
+    run: int | None,
+    out: Path | None,
+    settings: Settings,
+    candidate: int | None = None,
+    name: str | None = None,
+) -> Path:
+    """Writes the package from the database alone, and returns its folder."""
+    summary = store.run(run)
+    chosen = candidate if candidate is not None else report.best(store, summary.id).candidate
+    stored = store.candidate(chosen)
+    plan = Plan.model_validate(summary.plan)
+    problem = plan.make_problem()
+    if not isinstance(problem, AttentionProblem):
+        raise UsageError(f"there is no exporter for {problem.kind}; install a plug-in that has one")
+    if stored.source is None or stored.language not in ("c++", "cuda"):
+        raise UsageError(f"candidate {chosen} has no source; export another one")
+    finals = store.finals(summary.id)
+    final = next((each for each in finals.finalists if each.index == stored.candidate.index), None) if finals else None
+    label = re.sub(r"[^a-z0-9]+", "_", plan.shape.lower()).strip("_")
+    winner = Winner(
+        name=name or f"evoflash_attention_{label}",
+        family=stored.candidate.family,
+        genome=dict(stored.candidate.genome),
+        source=stored.source,
+        language="cuda" if stored.language == "cuda" else "c++",
+        target="cuda" if summary.target == "cuda" else "cpu",
+        arch=_arch(summary.target, plan, summary.machine),
+        problem=problem,
+        provenance={
+            "run": summary.id,
+            "candidate": chosen,
+            "strategy": summary.strategy,
+            "seed": summary.seed,
+            "date": datetime.now(UTC).date().isoformat(),
+            "evoflash": evoflash.__version__,
+            "problem": problem.label,
+            "lineage": [
+                {
+                    "candidate": each.stored.id,
+                    "operator": each.stored.candidate.operator,
+                    "genome": dict(each.stored.candidate.genome),
+                    "parents": list(each.stored.parent_ids),
+                    "p50_us": each.stored.fitness_us,
+                }
+                for each in store.ancestry(chosen)
+            ],
+            "machine": {key: value for key, value in summary.machine.items() if not isinstance(value, dict)},
+            "finals": _slim(final),
+        },
+        cases=tuple(each.case for each in final.accuracy) if final else (),
+    )
+    default = Path("runs/exports") / f"{winner.name}-run{summary.id}"
+    return write(winner, out or default)
+
+
+def _slim(final: Final | None) -> dict[str, object]:
+    """The finals of a candidate without the samples."""
+    if final is None:
+        return {}
+    time = final.time.model_copy(update={"samples": ()}) if final.time else None
+    cold = final.cold.model_copy(update={"samples": ()}) if final.cold else None
+    return final.model_copy(update={"time": time, "cold": cold}).model_dump(mode="json")
+
+
+def _arch(target: str, plan: Plan, machine: dict[str, object]) -> int | None:
+    if target != "cuda":
+        return None
+    facts = machine["facts"]
+    assert isinstance(facts, dict)
+    return parse_arch(plan.arch) if plan.arch else int(facts["arch"])

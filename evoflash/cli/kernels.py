@@ -1,0 +1,154 @@
+"""`evoflash templates list`, `render` and `build`: kernels without a search, CUDA ones without a GPU too."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evoflash import config, problems, targets
+from evoflash.cli import options
+from evoflash.cli.runs import AsJson
+from evoflash.config import Settings
+from evoflash.errors import EvoflashError, SpaceError, UsageError
+from evoflash.genome import Genome
+from evoflash.problems import Problem
+from evoflash.report.tables import Sheet, print_json, print_sheets
+from evoflash.targets import Target, cuda
+from evoflash.template import Source, Template, load, load_all
+from evoflash.toolchain import Toolchain
+
+Family = Annotated[str, typer.Argument(help="A family: see `evoflash templates list`.")]
+GenomeText = Annotated[
+    str | None, typer.Option("--genome", help="The genome as JSON; default: a random valid one by --seed.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the random genome.")]
+
+templates_app = typer.Typer(no_args_is_help=True, help="Look at the kernel families.")
+
+
+class BuildFailedError(EvoflashError):
+    """A build that was asked for by name failed."""
+
+    exit_code = 1
+
+
+@templates_app.command("list")
+def list_templates(templates: options.Templates = None, as_json: AsJson = False) -> None:
+    """Every family: its target, what it takes, and the size of its space."""
+    families = load_all(config.load(templates=templates).templates)
+    if as_json:
+        print_json({name: each.manifest.model_dump() for name, each in families.items()})
+        return
+    rows = []
+    for name, each in sorted(families.items()):
+        size = 1
+        for parameter in each.declaration.parameters.values():
+            size *= len(parameter.values)
+        rows.append(
+            (name, each.manifest.target, len(each.declaration.parameters), f"{size:.1e}", each.manifest.summary)
+        )
+    print_sheets(Sheet.of("families", "family|target|>parameters|>genomes before constraints|summary", rows))
+
+
+def render(
+    family: Family,
+    shape: options.Shape = "mission",
+    dtype: options.Dtype = None,
+    arch: options.Arch = None,
+    genome: GenomeText = None,
+    seed: Seed = 0,
+    templates: options.Templates = None,
+) -> None:
+    """Print the source of a genome on standard output; the genome goes to standard error."""
+    settings = config.load(arch=arch, templates=templates)
+    _, source, chosen = _rendered(family, problems.parse(shape, dtype), settings, genome, seed)
+    print(f"genome {json.dumps(dict(chosen))}", file=sys.stderr)
+    sys.stdout.write(source.text)
+
+
+def build(
+    family: Family,
+    shape: options.Shape = "mission",
+    dtype: options.Dtype = None,
+    arch: options.Arch = None,
+    genome: GenomeText = None,
+    seed: Seed = 0,
+    templates: options.Templates = None,
+    cache: options.Cache = None,
+    debug: options.Debug = None,
+    verbose: options.Verbose = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Copy the library here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Render and build a genome, and print the compiler's report; exit code 0 only when it built."""
+    settings = config.load(arch=arch, templates=templates, cache=cache, debug=debug, verbose=verbose)
+    target, source, chosen = _rendered(family, problems.parse(shape, dtype), settings, genome, seed)
+    built = Toolchain(target, settings.cache, settings.build_deadline_s, settings.verbose).build(source)
+    report = built.report.model_dump()
+    document = {
+        "family": family,
+        "target": target.device,
+        "genome": dict(chosen),
+        "library": str(built.library),
+        **report,
+    }
+    if as_json:
+        print_json({**document, "status": built.status or "ok", "reason": built.reason})
+    else:
+        facts = {key: value for key, value in document.items() if key not in ("log", "genome") and value is not None}
+        print_sheets(Sheet.facts("build", {**facts, "genome": json.dumps(dict(chosen))}))
+        print(built.report.log, end="", file=sys.stderr)
+    if built.library is None:
+        raise BuildFailedError(
+            f"{family} does not build: {built.reason}; change the genome, or see the compiler's output above"
+        )
+    if out is not None:
+        out.write_bytes(built.library.read_bytes())
+
+
+def _rendered(
+    family: str, problem: Problem, settings: Settings, text: str | None, seed: int
+) -> tuple[Target, Source, Genome]:
+    template = load(family, settings.templates)
+    target = _target_of(template, settings)
+    refusals = template.refusals(problem, target.facts)
+    if refusals:
+        raise SpaceError(
+            f"{family} does not take {problem.label} on {target.device}: {'; '.join(refusals)}; "
+            "choose another shape or --arch"
+        )
+    space = template.space(problem, target.facts)
+    genome = space.sample(random.Random(seed)) if text is None else _parse(text)
+    broken = space.violations(genome)
+    if broken:
+        why = "; ".join(f"{each.expr} ({each.why})" for each in broken)
+        raise SpaceError(f"that genome is not valid here: {why}; change the genes that these read")
+    return target, template.render(genome, problem, target.facts), genome
+
+
+def _target_of(template: Template, settings: Settings) -> Target:
+    """The family's own kind of target; for CUDA this machine's device, or any of an architecture."""
+    if template.manifest.target == "cpu":
+        return targets.detect("cpu", debug=settings.debug)
+    if settings.arch is not None:
+        return cuda.of_arch(settings.arch, settings.debug)
+    missing = targets.why_not_cuda()
+    if missing:
+        print(f"no device to ask for its architecture, so for sm_90a ({missing.split(';')[0]})", file=sys.stderr)
+        return cuda.of_arch("sm_90a", settings.debug)
+    return cuda.detect(None, settings.debug)
+
+
+def _parse(text: str) -> Genome:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--genome is not JSON: {error}; write it like '{{\"rows\": 64}}'") from None
+    if not isinstance(values, dict):
+        raise UsageError("--genome must be a JSON object of parameter names and values")
+    return Genome(values)

@@ -1,0 +1,77 @@
+"""The command `evoflash`: every subcommand, and the exit codes that they promise."""
+
+import signal
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+import evoflash
+from evoflash.cli import bench, candidates, doctor, export, kernels, runs, search
+from evoflash.errors import EvoflashError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Evolutionary search for attention kernels. Begin with: evoflash search --shape mission",
+    epilog="Exit codes: 0 done, 1 nothing correct found, 2 usage, 3 the environment lacks something, 130 interrupted.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(evoflash.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(search.search)
+app.command()(search.resume)
+app.add_typer(runs.app, name="runs")
+app.command()(candidates.lineage)
+app.command()(candidates.show)
+app.command()(candidates.diff)
+app.command()(export.export)
+app.command()(bench.bench)
+app.command()(kernels.render)
+app.command()(kernels.build)
+app.add_typer(kernels.templates_app, name="templates")
+app.command()(doctor.doctor)
+
+
+def main() -> None:
+    """Runs a command; an error for the person is one message on standard error and its exit code."""
+    # What `kill` sends gets the same clean end as Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        code = app(standalone_mode=False)
+    except EvoflashError as error:
+        print(f"evoflash: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `evoflash show 1 --source | head`
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

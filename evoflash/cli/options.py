@@ -1,0 +1,21 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Shape = Annotated[
+    str, typer.Option("--shape", help="A name of configs/shapes.yaml, or b=1,h=8,s=512,d=64[,kv=,t=,causal].")
+]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="fp16, bf16 or fp32; default: the shape's own, else fp16.")]
+TargetName = Annotated[str | None, typer.Option("--target", help="auto, cuda or cpu.")]
+Arch = Annotated[str | None, typer.Option("--arch", help="CUDA architecture, e.g. sm_90a; default: the device's.")]
+Templates = Annotated[
+    list[Path] | None,
+    typer.Option("--templates", help="Folder with your own templates/ and search_spaces/; repeatable."),
+]
+Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the build cache.  [default: runs/builds]")]
+Jobs = Annotated[int | None, typer.Option("--jobs", help="Builds at once; default: the cores.")]
+Debug = Annotated[bool | None, typer.Option("--debug", help="Build with debug information.")]
+Verbose = Annotated[bool | None, typer.Option("--verbose", help="Show compiler commands and output.")]

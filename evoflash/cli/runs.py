@@ -1,0 +1,64 @@
+"""`evoflash runs`: list the runs, show one, name its best candidate."""
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from evoflash import config
+from evoflash.report import run_sheets as sheets
+from evoflash.report import runs as report
+from evoflash.report.tables import print_json, print_sheets
+from evoflash.store import RunStore
+
+Database = Annotated[
+    str | None,
+    typer.Option("--db", help="SQLite file or SQLAlchemy URL.  [default: runs/evoflash.db]", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Run = Annotated[int | None, typer.Argument(help="Number of the run; default: the latest.", show_default=False)]
+
+app = typer.Typer(no_args_is_help=True, help="Look at recorded runs.")
+
+
+def reading(db: str | None) -> RunStore:
+    """The database that a command reads."""
+    return RunStore.open(config.load(db=db).db)
+
+
+@app.command("list")
+def list_runs(db: Database = None, as_json: AsJson = False) -> None:
+    """Every run: when, how, on what, and the best time that it found."""
+    with reading(db) as store:
+        runs = store.runs()
+    if as_json:
+        print_json([asdict(run) for run in runs])
+    elif runs:
+        print_sheets(sheets.runs_sheet(runs))
+    else:
+        print("no runs yet; start one with `evoflash search`", file=sys.stderr)
+
+
+@app.command("show")
+def show_run(run: Run = None, db: Database = None, as_json: AsJson = False) -> None:
+    """One run: settings, machine, counts, convergence, finals, insights."""
+    with reading(db) as store:
+        found = report.report(store, run)
+    if as_json:
+        print_json(report.run_document(found))
+    else:
+        print_sheets(*sheets.run_sheets(found))
+
+
+@app.command("best")
+def best_candidate(run: Run = None, db: Database = None, as_json: AsJson = False) -> None:
+    """The fastest correct candidate of a run, against the baselines."""
+    with reading(db) as store:
+        found = report.best(store, run)
+    if found.vs_best is None:
+        print(f"run {found.run} has no finals that compare: the time is that of the search", file=sys.stderr)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_sheets(sheets.best_sheet(found))

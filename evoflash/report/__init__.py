@@ -1,0 +1,1 @@
+"""What a person sees: tables of runs and candidates, live progress."""

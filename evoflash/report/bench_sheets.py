@@ -1,0 +1,91 @@
+"""A bench as tables."""
+
+from collections.abc import Sequence
+
+from evoflash.evaluation import Ratio
+from evoflash.measurement import CaseTally, Entry, ShapeResult
+from evoflash.report.tables import Sheet, digits, times, us
+
+COLUMNS = "|>p50, us|>p90|>p99|>TFLOP/s|>GB/s|>vs best|>vs math|>cold p50, us|>registers|>shared|>spills|"
+
+
+def shape_sheet(result: ShapeResult) -> Sheet:
+    """Baselines and kernels by time, then what has no times, each with the reason."""
+    timed = [entry for entry in (*result.baselines, *result.kernels) if entry.p50_us is not None]
+    rows = [_row(entry) for entry in sorted(timed, key=lambda entry: entry.p50_us or 0.0)]
+    known = {entry.name: entry for entry in result.kernels}
+    blank = ("",) * (COLUMNS.count("|") - 1)
+    for name, reason in result.failures.items():
+        status = f"{known[name].status}: " if name in known else ""
+        rows.append((name, *blank, f"{status}{reason}"))
+    title = (
+        f"{result.shape}: {result.label}, {digits(result.flops / 1e9)} GFLOP, {digits(result.min_bytes / 1e6)} MB, "
+        f"{result.rounds} rounds"
+    )
+    return Sheet.of(title, COLUMNS, rows)
+
+
+def kernels_sheet(results: Sequence[ShapeResult]) -> Sheet:
+    """What each kernel was on which shapes: family, genome and how it was chosen."""
+    shapes: dict[tuple[object, ...], list[str]] = {}
+    for result in results:
+        for entry in result.kernels:
+            if entry.genome is not None:
+                genome = ", ".join(f"{name}={value}" for name, value in entry.genome.items())
+                shapes.setdefault((entry.name, entry.family, entry.note, genome), []).append(result.shape)
+    rows = [(*key[:2], ", ".join(names), *key[2:]) for key, names in shapes.items()]
+    return Sheet.of("kernels", "name|family|shapes|note|genome", rows)
+
+
+def cases_sheets(tallies: Sequence[CaseTally]) -> list[Sheet]:
+    """Passes and failures of each kernel, then each failure by name."""
+    rows = [
+        (
+            tally.kernel,
+            tally.of,
+            len(tally.passed),
+            len(tally.failed),
+            len(tally.declined),
+            _share(tally.worst_max_ratio),
+            _share(tally.worst_rms_ratio),
+            tally.worst_case,
+        )
+        for tally in tallies
+    ]
+    columns = "kernel|cases|>passed|>failed|>declined|>worst max error / allowed|>rms / allowed|worst case"
+    failures = [(tally.kernel, tally.of, name, why) for tally in tallies for name, why in tally.failed.items()]
+    return [
+        Sheet.of("correctness", columns, rows),
+        Sheet.of("cases that failed", "kernel|cases|case|why", failures),
+    ]
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    build = entry.build
+    return (
+        entry.name,
+        us(entry.p50_us),
+        us(entry.p90_us),
+        us(entry.p99_us),
+        digits(entry.tflops) if entry.tflops is not None else None,
+        digits(entry.gbytes_per_s) if entry.gbytes_per_s is not None else None,
+        _ratio(entry.vs_best),
+        _ratio(entry.vs_math),
+        us(entry.cold.p50_us) if entry.cold else "",
+        _figure(build.registers) if build else "",
+        _figure(build.shared_bytes) if build else "",
+        _figure(build.spill_bytes) if build else "",
+        "baseline" if entry.origin is None else entry.status,
+    )
+
+
+def _figure(value: int | None) -> object:
+    return value if value is not None else ""
+
+
+def _ratio(ratio: Ratio | None) -> str | None:
+    return times(ratio.value, ratio.low, ratio.high) if ratio is not None else None
+
+
+def _share(value: float | None) -> str | None:
+    return f"{value:.3g}" if value is not None else None

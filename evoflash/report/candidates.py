@@ -1,0 +1,133 @@
+"""What there is to say of one candidate, and of the difference between two."""
+
+import difflib
+from typing import Any
+
+from evoflash.evaluation import Accuracy, BuildReport, Final
+from evoflash.report.lineage import genome_changes, speedup
+from evoflash.report.run_sheets import moment
+from evoflash.report.tables import Sheet, digits, duration, times, us
+from evoflash.store import StoredCandidate
+
+
+def candidate_sheets(stored: StoredCandidate, final: Final | None) -> list[Sheet]:
+    """A candidate and its evidence as tables; `final` is its result in the finals, if it was there."""
+    candidate, evaluation = stored.candidate, stored.evaluation
+    head = {
+        "run": stored.run_id,
+        "number": candidate.index,
+        "family": candidate.family,
+        "operator": candidate.operator,
+        "parents": list(stored.parent_ids) or None,
+        "status": f"{evaluation.status.value} at {evaluation.stage.value}{' (quick)' if evaluation.quick else ''}",
+        "reason": evaluation.reason or None,
+        "twin of number": evaluation.duplicate_of,
+        "p50": f"{us(stored.fitness_us)} us" if stored.fitness_us is not None else None,
+        "evaluated in": duration(evaluation.seconds),
+        "finished": moment(stored.finished_at),
+        "source": stored.source_digest and f"{stored.source_digest[:12]}, {stored.language}; print it with --source",
+    }
+    checks = [("search", each) for each in evaluation.accuracy]
+    checks += [("finals", each) for each in final.accuracy] if final is not None else []
+    timings = [("search", each) for each in evaluation.timings]
+    timings += [("finals", final.cold)] if final is not None and final.cold is not None else []
+    return [
+        Sheet.facts(f"candidate {stored.id}", {name: value for name, value in head.items() if value is not None}),
+        Sheet.facts("genome", candidate.genome),
+        Sheet.facts("build", _build(evaluation.build) if evaluation.build is not None else {}),
+        Sheet.of(
+            "accuracy",
+            "gate|case|>max error|>bound|>SDPA|>rms error|>bound|>SDPA|worst at",
+            [(gate, *_accuracy(each)) for gate, each in checks],
+        ),
+        Sheet.of(
+            "times, us",
+            "gate|regime|>p50|>p90|>p99|>samples|>launches a sample",
+            [
+                (gate, each.regime, us(each.p50_us), us(each.p90_us), us(each.p99_us), len(each.samples), each.launches)
+                for gate, each in timings
+            ],
+        ),
+        *(_final(final) if final is not None else ()),
+    ]
+
+
+def candidate_document(stored: StoredCandidate, final: Final | None) -> dict[str, Any]:
+    """A candidate for --json, its source and the compiler's log included."""
+    candidate = stored.candidate
+    return {
+        "candidate": stored.id,
+        "run": stored.run_id,
+        "index": candidate.index,
+        "family": candidate.family,
+        "genome": dict(candidate.genome),
+        "genome_digest": candidate.genome.digest,
+        "operator": candidate.operator,
+        "parents": list(stored.parent_ids),
+        "p50_us": stored.fitness_us,
+        "evaluation": stored.evaluation.model_dump(),
+        "final": final.model_dump() if final is not None else None,
+        "source_digest": stored.source_digest,
+        "language": stored.language,
+        "source": stored.source,
+        "finished_at": stored.finished_at,
+    }
+
+
+def source_diff(old: StoredCandidate, new: StoredCandidate) -> str:
+    """A unified diff of the rendered files; empty for twins."""
+    before, after = ((each.source or "").splitlines() for each in (old, new))
+    diff = difflib.unified_diff(before, after, f"candidate-{old.id}", f"candidate-{new.id}", lineterm="")
+    return "\n".join(diff)
+
+
+def diff_document(old: StoredCandidate, new: StoredCandidate) -> dict[str, Any]:
+    """The difference for --json; `speedup` is how many times faster the second is."""
+    return {
+        "a": old.id,
+        "b": new.id,
+        "genes": genome_changes(old.candidate, new.candidate),
+        "diff": source_diff(old, new),
+        "p50_us": [old.fitness_us, new.fitness_us],
+        "speedup": speedup(old, new),
+    }
+
+
+def genes_sheet(old: StoredCandidate, new: StoredCandidate) -> Sheet:
+    """What differs in the genomes."""
+    changes = genome_changes(old.candidate, new.candidate)
+    return Sheet.of("genome", f"|{old.id}|{new.id}", [(name, *values) for name, values in changes.items()])
+
+
+def speed_line(old: StoredCandidate, new: StoredCandidate) -> str:
+    """How the times compare, in words."""
+    ratio = speedup(old, new)
+    if ratio is None:
+        named = ", ".join(f"candidate {each.id} is {each.evaluation.status.value}" for each in (old, new))
+        return f"no speeds to compare: {named}"
+    paces = f"{us(old.fitness_us)} us and {us(new.fitness_us)} us"
+    return f"candidate {new.id} is {times(ratio)} as fast as candidate {old.id} ({paces})"
+
+
+def _build(build: BuildReport) -> dict[str, object]:
+    facts = build.model_dump(exclude={"log", "seconds", "cached"}, exclude_none=True)
+    lines = len(build.log.splitlines())
+    seconds = "from the cache" if build.cached else duration(build.seconds)
+    return {"time": seconds, **facts, "log": f"{lines} lines; print them with --log" if lines else None}
+
+
+def _accuracy(each: Accuracy) -> tuple[object, ...]:
+    worst = " ".join(map(str, each.worst_index))
+    maxima = (digits(value) for value in (each.max_error, each.max_bound, each.sdpa_max_error))
+    rms = (digits(value) for value in (each.rms_error, each.rms_bound, each.sdpa_rms_error))
+    return each.case, *maxima, *rms, worst or None
+
+
+def _final(final: Final) -> list[Sheet]:
+    ratios = [(name, times(each.value, each.low, each.high)) for name, each in final.ratios.items()]
+    head = {"status": final.status.value, "reason": final.reason or None, "cases": final.cases}
+    head |= {"declined": ", ".join(final.refused) or None}
+    return [
+        Sheet.facts("finals", {name: value for name, value in head.items() if value is not None}),
+        Sheet.of("finals, against", "baseline|times faster", ratios),
+    ]

@@ -1,0 +1,119 @@
+"""What a person sees of a search, on standard error: a live panel on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from evoflash.candidate import Candidate
+from evoflash.evaluation import Evaluation, Status
+from evoflash.plan import Plan
+
+PLAIN_EVERY_S = 5.0
+
+
+class LiveProgress:
+    """Counts what happens and shows it."""
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+        self._console = Console(stderr=True)
+        self._live = (
+            Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
+        )
+        self._start = time.monotonic()
+        self._baselines: Mapping[str, float] = {}
+        self._statuses: Counter[Status] = Counter()
+        self._best: tuple[Candidate, float] | None = None
+        self._doing = (0, 0)
+        self._last_line = 0.0
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def baselines(self, times_us: dict[str, float]) -> None:
+        """PyTorch's own times, the fastest first."""
+        self._baselines = dict(sorted(times_us.items(), key=lambda pair: pair[1]))
+        self._start = time.monotonic()
+        self.note("baselines: " + ", ".join(f"{name} {_us(value)}" for name, value in self._baselines.items()))
+
+    def update(self, building: int, examining: int, archive_size: int) -> None:
+        """What is going on."""
+        self._doing = (building, examining)
+        if self._live is not None:
+            self._live.update(self._panel())
+        elif time.monotonic() - self._last_line > PLAIN_EVERY_S:
+            self._last_line = time.monotonic()
+            print(self._line(), file=sys.stderr, flush=True)
+
+    def finished(self, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
+        """A candidate has a result."""
+        self._statuses[evaluation.status] += 1
+        fitness = evaluation.fitness_us
+        if is_best and fitness is not None:
+            self._best = (candidate, fitness)
+            self.note(
+                f"#{candidate.index} {candidate.family} by {candidate.operator}: {_us(fitness)}{self._against(fitness)}"
+            )
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        elapsed = time.monotonic() - self._start
+        self._console.print(Text(f"{elapsed:6.1f} s  {text}"), soft_wrap=True)
+
+    def _against(self, fitness_us: float) -> str:
+        if not self._baselines:
+            return ""
+        name, best = next(iter(self._baselines.items()))
+        return f", {best / fitness_us:.2f}x {name}"
+
+    def _rate(self) -> float:
+        return 60 * self._statuses.total() / max(time.monotonic() - self._start, 1e-3)
+
+    def _failures(self) -> str:
+        failed = {status: count for status, count in self._statuses.items() if status is not Status.OK}
+        return ", ".join(f"{count} {status}" for status, count in sorted(failed.items())) or "none"
+
+    def _line(self) -> str:
+        best = f"best {_us(self._best[1])}{self._against(self._best[1])}" if self._best else "nothing correct yet"
+        building, examining = self._doing
+        return (
+            f"{time.monotonic() - self._start:6.1f} s  {self._statuses.total()}/{self._plan.effort.budget} candidates, "
+            f"{self._rate():.0f} a minute; {building} building, {examining} to time; {best}; "
+            f"failures: {self._failures()}"
+        )
+
+    def _panel(self) -> Table:
+        building, examining = self._doing
+        table = Table(box=None, show_header=False, padding=(0, 1))
+        table.add_row(
+            "candidates", f"{self._statuses.total()} of {self._plan.effort.budget}, {self._rate():.0f} a minute"
+        )
+        table.add_row("now", f"{building} waiting or building, {examining} waiting or timing")
+        if self._best is not None:
+            candidate, fitness = self._best
+            table.add_row("best", f"{_us(fitness)}{self._against(fitness)}: #{candidate.index} {candidate.family}")
+        table.add_row("baselines", ", ".join(f"{name} {_us(value)}" for name, value in self._baselines.items()))
+        table.add_row("failures", self._failures())
+        return table
+
+
+def _us(value: float) -> str:
+    return f"{value:.2f} us" if value < 1000 else f"{value / 1000:.2f} ms"

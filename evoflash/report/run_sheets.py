@@ -1,0 +1,122 @@
+"""Runs as tables."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from evoflash.evaluation import Finals, Ratio
+from evoflash.report.runs import Best, RunReport, Share
+from evoflash.report.tables import Sheet, duration, times, us
+from evoflash.store import RunSummary
+
+
+def run_sheets(found: RunReport) -> list[Sheet]:
+    """The report as tables."""
+    run = found.run
+    head = {
+        "status": f"{run.status}{': ' + run.stop_reason if run.stop_reason else ''}",
+        "begun": moment(run.created_at),
+        "elapsed": duration(run.elapsed_s),
+        "problem": run.problem_label,
+        "target": run.target,
+        "strategy": run.strategy,
+        "seed": run.seed,
+        "candidates": f"{run.candidates}, {run.correct} correct",
+    }
+    columns = ">candidates|>correct|>improvements|>best, us"
+    return [
+        Sheet.facts(f"run {run.id}", head),
+        Sheet.facts("settings", run.plan),
+        Sheet.facts("machine", run.machine),
+        Sheet.of("by status", "status|>candidates", list(found.statuses.items())),
+        Sheet.of("by family", f"family|{columns}", [_share_row(share) for share in found.families]),
+        Sheet.of("by operator", f"operator|{columns}", [_share_row(share) for share in found.operators]),
+        Sheet.of(
+            "convergence",
+            ">after candidates|>after|>best, us|>candidate|operator",
+            [
+                (each.after, duration(each.seconds), us(each.best_us), each.candidate, each.operator)
+                for each in found.convergence
+            ],
+        ),
+        *(finals_sheets(found.finals, found.finalist_ids) if found.finals is not None else ()),
+        Sheet.of(
+            "insights", ">generation|kind|text", [(each.generation, each.kind, each.text) for each in found.insights]
+        ),
+    ]
+
+
+def finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:
+    """Finalists and baselines by time, then the baselines that cannot run; `ids` maps numbers in the run to ids."""
+    rows: list[tuple[float, tuple[object, ...]]] = []
+    for final in finals.finalists:
+        time = final.time
+        told = final.reason or (f"declined {', '.join(final.refused)}" if final.refused else "")
+        row = (
+            f"candidate {ids[final.index]}",
+            final.status.value,
+            us(time.p50_us) if time else None,
+            us(time.p90_us) if time else None,
+            us(time.p99_us) if time else None,
+            _shown(final.vs_best),
+            _shown(final.vs_math),
+            final.cases,
+            told,
+        )
+        rows.append((time.p50_us if time else float("inf"), row))
+    for each in finals.baselines:
+        row = (each.name, "baseline", us(each.p50_us), us(each.p90_us), us(each.p99_us), "", "", "", "")
+        rows.append((each.p50_us, row))
+    columns = "|status|>p50, us|>p90|>p99|>vs best|>vs math|>cases|"
+    table = Sheet.of(
+        f"finals, {finals.rounds} rounds", columns, [row for _, row in sorted(rows, key=lambda row: row[0])]
+    )
+    return [table, Sheet.of("baselines that did not run", "name|why", list(finals.baseline_failures.items()))]
+
+
+def runs_sheet(runs: Sequence[RunSummary]) -> Sheet:
+    """All runs, one a row."""
+    rows = [
+        (
+            run.id,
+            moment(run.created_at),
+            run.status,
+            run.strategy,
+            run.target,
+            run.problem_label,
+            run.candidates,
+            run.correct,
+            us(run.best_us),
+            duration(run.elapsed_s),
+        )
+        for run in runs
+    ]
+    return Sheet.of("runs", ">run|begun|status|strategy|target|problem|>candidates|>correct|>best, us|>elapsed", rows)
+
+
+def best_sheet(found: Best) -> Sheet:
+    """The best candidate as names and values."""
+    against = times(found.vs_best, *(found.vs_best_interval or ()))
+    facts: dict[str, object] = {
+        "family": found.family,
+        "genome": ", ".join(f"{name}={value}" for name, value in found.genome.items()),
+        "p50": f"{us(found.p50_us)} us",
+        "vs best": f"{against} {found.best_baseline}" if against else None,
+        "vs math": times(found.vs_math, *(found.vs_math_interval or ())),
+        "baselines": ", ".join(f"{name} {us(value)} us" for name, value in found.baselines.items()) or None,
+        "cases": found.cases,
+        "status": found.status,
+    }
+    return Sheet.facts(f"run {found.run}: candidate {found.candidate} (number {found.index} of the run)", facts)
+
+
+def moment(when: datetime) -> str:
+    """Local time to the second."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _share_row(share: Share) -> tuple[object, ...]:
+    return share.name, share.candidates, share.correct, share.improvements, us(share.best_us)
+
+
+def _shown(ratio: Ratio | None) -> str | None:
+    return times(ratio.value, ratio.low, ratio.high) if ratio is not None else None

@@ -1,0 +1,182 @@
+"""What there is to say of a run: its counts, how it converged, its finals, its best candidate."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from evoflash.errors import NothingCorrectError
+from evoflash.evaluation import Final, Finals, Ratio, Status
+from evoflash.genome import Gene
+from evoflash.store import Insight, Outcome, RunStore, RunSummary
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one family or operator brought; `improvements` are the times that it made the best of the run better."""
+
+    name: str
+    candidates: int
+    correct: int
+    improvements: int
+    best_us: float | None
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """A moment at which the best of the run got better; `after` counts the candidates finished by then."""
+
+    after: int
+    seconds: float
+    candidate: int
+    index: int
+    operator: str
+    best_us: float
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """Everything that `evoflash runs show` prints."""
+
+    run: RunSummary
+    statuses: dict[str, int]
+    families: tuple[Share, ...]
+    operators: tuple[Share, ...]
+    convergence: tuple[Improvement, ...]
+    finals: Finals | None
+    finalist_ids: dict[int, int]  # number in the run -> id
+    insights: tuple[Insight, ...]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best candidate of a run.
+
+    Attributes:
+        candidate: its id; `index` is its number in the run.
+        p50_us: median of the finals' interleaved rounds, or of the search where no finals ran.
+        vs_best: how many times faster than the fastest baseline, which `best_baseline` names; None without finals.
+        vs_math: the same against SDPA's math backend.
+        baselines: their medians in the finals, microseconds.
+        cases: how many correctness cases it passed.
+    """
+
+    run: int
+    candidate: int
+    index: int
+    family: str
+    genome: dict[str, Gene]
+    p50_us: float | None
+    vs_best: float | None
+    vs_best_interval: tuple[float, float] | None
+    best_baseline: str | None
+    vs_math: float | None
+    vs_math_interval: tuple[float, float] | None
+    baselines: dict[str, float]
+    cases: int
+    source_digest: str | None
+    status: str
+
+
+def report(store: RunStore, run_id: int | None) -> RunReport:
+    """A run, the latest where none is named; a fixed number of queries however many candidates it has."""
+    run = store.run(run_id)
+    outcomes = store.outcomes(run.id)
+    convergence = improvements(outcomes, run.created_at)
+    improved = {each.candidate for each in convergence}
+    finals = store.finals(run.id)
+    entered = {final.index for final in finals.finalists} if finals is not None else set()
+    return RunReport(
+        run=run,
+        statuses=dict(Counter(each.status for each in outcomes).most_common()),
+        families=shares(((each.family, each) for each in outcomes), improved),
+        operators=shares(((each.operator, each) for each in outcomes), improved),
+        convergence=convergence,
+        finals=finals,
+        finalist_ids={each.index: each.id for each in outcomes if each.index in entered},
+        insights=tuple(store.insights(run.id)),
+    )
+
+
+def improvements(outcomes: Sequence[Outcome], start: datetime) -> tuple[Improvement, ...]:
+    """The steps of the best so far, in the order in which candidates finished."""
+    steps: list[Improvement] = []
+    for after, each in enumerate(outcomes, start=1):
+        fitness = each.fitness_us if each.status == Status.OK else None
+        if fitness is not None and (not steps or fitness < steps[-1].best_us):
+            seconds = (each.finished_at - start).total_seconds()
+            steps.append(Improvement(after, seconds, each.id, each.index, each.operator, fitness))
+    return tuple(steps)
+
+
+def shares(named: Iterable[tuple[str, Outcome]], improved: set[int]) -> tuple[Share, ...]:
+    """Totals by name, the name with the most candidates first."""
+    groups: dict[str, list[Outcome]] = {}
+    for name, outcome in named:
+        groups.setdefault(name, []).append(outcome)
+    totals = []
+    for name, members in groups.items():
+        correct = [each for each in members if each.status == Status.OK]
+        best = min((each.fitness_us for each in correct if each.fitness_us is not None), default=None)
+        totals.append(Share(name, len(members), len(correct), sum(each.id in improved for each in members), best))
+    return tuple(sorted(totals, key=lambda share: (-share.candidates, share.name)))
+
+
+def best(store: RunStore, run_id: int | None) -> Best:
+    """The winner of the finals; where none ran or nobody passed, the fastest of the search that did not fail there.
+
+    Raises:
+        NothingCorrectError: when the run has no correct candidate.
+    """
+    run = store.run(run_id)
+    finals = store.finals(run.id)
+    winner = finals.winner if finals is not None else None
+    refuted = (
+        {final.index for final in finals.finalists if final.status is not Status.OK} if finals is not None else set()
+    )
+    candidate_id = store.candidate_id(run.id, winner.index) if winner is not None else _fastest(store, run, refuted)
+    stored = store.candidate(candidate_id)
+    final = winner if winner is not None else Final(index=stored.candidate.index, status=stored.evaluation.status)
+    return Best(
+        run=run.id,
+        candidate=stored.id,
+        index=stored.candidate.index,
+        family=stored.candidate.family,
+        genome=dict(stored.candidate.genome),
+        p50_us=final.time.p50_us if final.time is not None else stored.fitness_us,
+        vs_best=final.vs_best.value if final.vs_best else None,
+        vs_best_interval=_interval(final.vs_best),
+        best_baseline=final.best_baseline,
+        vs_math=final.vs_math.value if final.vs_math else None,
+        vs_math_interval=_interval(final.vs_math),
+        baselines={each.name: each.p50_us for each in finals.baselines} if finals is not None else {},
+        cases=final.cases if winner is not None else len(stored.evaluation.accuracy),
+        source_digest=stored.source_digest,
+        status=final.status.value,
+    )
+
+
+def _fastest(store: RunStore, run: RunSummary, refuted: set[int]) -> int:
+    outcomes = store.outcomes(run.id)
+    timed = [
+        (each.fitness_us, each.index, each.id)
+        for each in outcomes
+        if each.status == Status.OK and each.fitness_us is not None and each.index not in refuted
+    ]
+    if not timed:
+        counts = ", ".join(f"{count} {status}" for status, count in Counter(each.status for each in outcomes).items())
+        raise NothingCorrectError(
+            f"run {run.id} has no correct candidate ({counts or 'it has none at all'}); "
+            f"see why: `evoflash runs show {run.id}`, then `evoflash show CANDIDATE --log`"
+        )
+    return min(timed)[2]
+
+
+def _interval(ratio: Ratio | None) -> tuple[float, float] | None:
+    return (ratio.low, ratio.high) if ratio is not None else None
+
+
+def run_document(found: RunReport) -> dict[str, Any]:
+    """The report for --json."""
+    return asdict(found) | {"finals": found.finals.model_dump() if found.finals is not None else None}

@@ -1,0 +1,30 @@
+"""What tests share: skipping, with the reason, what this machine cannot run."""
+
+import pytest
+
+from evoflash.errors import MissingError
+from evoflash.targets import cuda
+
+
+def _without_gpu() -> str | None:
+    try:
+        cuda.detect()
+    except MissingError as error:
+        return str(error)
+    return None
+
+
+def _without_nvcc() -> str | None:
+    try:
+        cuda.nvcc()
+    except MissingError as error:
+        return str(error)
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reasons = {"gpu": _without_gpu(), "nvcc": _without_nvcc()}
+    for item in items:
+        for marker, reason in reasons.items():
+            if reason is not None and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=f"{marker}: {reason}"))

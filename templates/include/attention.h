@@ -1,0 +1,26 @@
+/* The attention problem's C interface: what a candidate receives and the two functions that it exports. */
+#include <stddef.h>
+#include <stdint.h>
+
+/* Returned by evoflash_launch for a problem that this kernel was not rendered for; nothing has been written then. */
+#define EVOFLASH_UNSUPPORTED (-1)
+
+/* out[b, h, i] = softmax_j(scale * q[b, h, i] . k[b, g, j]) v[b, g, j] with g = h / (heads / kv_heads). */
+typedef struct {
+  const void *q, *k, *v;
+  void *out;
+  void *workspace; /* evoflash_workspace_bytes() bytes, contents undefined */
+  int32_t batch, heads, kv_heads, seq_q, seq_kv, head_dim;
+  int64_t q_stride[3], k_stride[3], v_stride[3], out_stride[3]; /* batch, head, row; in elements; the last stride is 1 */
+  float scale;
+  int32_t causal; /* 1: row i sees the keys j <= i (top-left, as SDPA's is_causal) */
+} EvoflashAttention;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+size_t evoflash_workspace_bytes(const EvoflashAttention *problem);
+int evoflash_launch(const EvoflashAttention *problem, void *stream); /* 0, EVOFLASH_UNSUPPORTED, or the runtime's code */
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,36 @@
+/* What a launcher asks before it launches: a kernel answers wrongly for nothing, it refuses. */
+namespace evoflash {
+namespace {
+
+/* The constants that this file was rendered with, and sizes that mean something. */
+inline bool matches(const EvoflashAttention &problem, int head_dim, bool causal) {
+  return problem.head_dim == head_dim && (problem.causal != 0) == causal && problem.kv_heads > 0 &&
+         problem.heads % problem.kv_heads == 0 && problem.seq_kv > 0;
+}
+
+inline bool aligned(const void *pointer, const int64_t (&stride)[3], size_t element_bytes, size_t bytes) {
+  const size_t strides = size_t(stride[0] | stride[1] | stride[2]) * element_bytes;
+  return (reinterpret_cast<uintptr_t>(pointer) | strides) % bytes == 0; /* bytes is a power of two */
+}
+
+/* Every row of every tensor begins on a multiple of so many bytes: vector loads and stores need it. */
+inline bool rows_aligned(const EvoflashAttention &problem, size_t element_bytes, size_t bytes) {
+  return aligned(problem.q, problem.q_stride, element_bytes, bytes) &&
+         aligned(problem.k, problem.k_stride, element_bytes, bytes) &&
+         aligned(problem.v, problem.v_stride, element_bytes, bytes) &&
+         aligned(problem.out, problem.out_stride, element_bytes, bytes);
+}
+
+/* Kernels may keep the strides between rows as int: their products with a row are then one wide multiplication. */
+inline bool row_strides_fit_int(const EvoflashAttention &problem) {
+  const int64_t strides[] = {problem.q_stride[2], problem.k_stride[2], problem.v_stride[2], problem.out_stride[2]};
+  for (const int64_t stride : strides)
+    if (stride < INT32_MIN || stride > INT32_MAX) return false;
+  return true;
+}
+
+/* The grid's second and third dimension end at 65535; a tensor with more heads or batches than that is refused. */
+inline bool fits_grid(unsigned long long y, unsigned long long z) { return y <= 65535 && z <= 65535; }
+
+}  // namespace
+}  // namespace evoflash

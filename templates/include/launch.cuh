@@ -1,0 +1,232 @@
+/* Launching a kernel: the one way from a launcher to the device, whichever way this file was built.
+ *
+ *   plain   nvcc -shared -Xcompiler -fPIC kernel.cu
+ *           Both parts of the file; kernels are launched through the runtime.
+ *   split   nvcc -cubin -arch=sm_XX -DEVOFLASH_DEVICE_ONLY -o device.cubin kernel.cu
+ *           g++ -x c++ -std=c++17 -O1 -fPIC -shared -DEVOFLASH_HOST_ONLY -DEVOFLASH_CUBIN='"device.cubin"' kernel.cu -ldl
+ *           The launcher carries the cubin inside and loads it by the driver, which is looked up at run time.
+ *
+ * Use: return evoflash::launch(EVOFLASH_KERNEL(my_kernel), {grid, block, shared_bytes, cluster}, stream, arguments...);
+ * A kernel is an extern "C" __global__ function, no template. The arguments have exactly its parameters' types: they
+ * are handed on by address. The result is 0 or the error code of the runtime or driver.
+ *
+ * Everything here has internal linkage. That matters: static variables of inline functions would be unified across all
+ * the libraries that a process has opened (STB_GNU_UNIQUE), and every candidate would launch the first one's kernel. */
+#ifdef EVOFLASH_HOST_ONLY
+#include <cuda.h> /* types only */
+#include <dlfcn.h>
+#include <pthread.h>
+#endif
+
+namespace evoflash {
+namespace {
+
+struct Dim {
+  unsigned x, y, z;
+  Dim(unsigned x, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+
+struct Shape {
+  Dim grid, block;
+  size_t shared_bytes = 0; /* dynamic; more than 48 KiB is asked for by itself */
+  unsigned cluster = 1;    /* blocks of a cluster, along x */
+  bool empty() const { return grid.x == 0 || grid.y == 0 || grid.z == 0; }
+};
+
+constexpr size_t kSharedWithoutAsking = 48 * 1024;
+constexpr unsigned kPortableCluster = 8;
+
+#ifdef EVOFLASH_HOST_ONLY
+
+#ifndef EVOFLASH_CUBIN
+#error "a launcher built alone needs its device code: -DEVOFLASH_CUBIN='\"device.cubin\"'"
+#endif
+asm(".pushsection .rodata\n"
+    ".balign 64\n"
+    ".local evoflash_cubin\n"
+    "evoflash_cubin:\n"
+    ".incbin \"" EVOFLASH_CUBIN "\"\n"
+    ".popsection\n");
+extern "C" __attribute__((visibility("hidden"))) const unsigned char evoflash_cubin[];
+
+/* The driver's functions, looked up once; nothing links against libcuda. */
+struct Driver {
+  decltype(&cuInit) init;
+  decltype(&cuCtxGetCurrent) current_context;
+  decltype(&cuCtxSetCurrent) set_current_context;
+  decltype(&cuDevicePrimaryCtxRetain) retain_primary_context;
+  decltype(&cuThreadExchangeStreamCaptureMode) exchange_capture_mode;
+  decltype(&cuModuleLoadData) load_module;
+  decltype(&cuModuleGetFunction) module_function;
+  decltype(&cuFuncSetAttribute) set_attribute;
+  decltype(&cuLaunchKernelEx) launch;
+  int error = 0;
+
+  Driver() {
+    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) {
+      error = 35; /* cudaErrorInsufficientDriver */
+      return;
+    }
+    find(library, "cuInit", init);
+    find(library, "cuCtxGetCurrent", current_context);
+    find(library, "cuCtxSetCurrent", set_current_context);
+    find(library, "cuDevicePrimaryCtxRetain", retain_primary_context);
+    find(library, "cuThreadExchangeStreamCaptureMode", exchange_capture_mode);
+    find(library, "cuModuleLoadData", load_module);
+    find(library, "cuModuleGetFunction", module_function);
+    find(library, "cuFuncSetAttribute", set_attribute);
+    find(library, "cuLaunchKernelEx", launch);
+    if (error == 0) error = init(0);
+  }
+
+  template <typename Function>
+  void find(void *library, const char *name, Function &function) {
+    function = reinterpret_cast<Function>(dlsym(library, name));
+    if (function == nullptr) error = CUDA_ERROR_NOT_FOUND;
+  }
+};
+
+Driver &driver() {
+  static Driver found;
+  return found;
+}
+
+/* The calling thread's context; a thread without one gets the first device's primary context, as in the runtime. */
+int current_context(CUcontext *context) {
+  if (int error = driver().current_context(context)) return error;
+  if (*context != nullptr) return 0;
+  if (int error = driver().retain_primary_context(context, 0)) return error;
+  return driver().set_current_context(*context);
+}
+
+/* A kernel by name, with its handle in each context that has launched it. */
+struct Kernel {
+  const char *name;
+  struct Loaded {
+    CUcontext context;
+    CUfunction function;
+    Loaded *next;
+  } *loaded = nullptr;
+  pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+  explicit Kernel(const char *name) : name(name) {}
+
+  int function(CUcontext context, const Shape &shape, CUfunction *result) {
+    pthread_mutex_lock(&mutex);
+    int error = 0;
+    Loaded *entry = loaded;
+    while (entry != nullptr && entry->context != context) entry = entry->next;
+    if (entry == nullptr) {
+      CUfunction function = nullptr;
+      error = load(shape, &function);
+      if (error == 0) entry = loaded = new Loaded{context, function, loaded};
+    }
+    if (error == 0) *result = entry->function;
+    pthread_mutex_unlock(&mutex);
+    return error;
+  }
+
+  /* Loading allocates, which a capture in progress on any stream would forbid: the relaxed mode lifts that. */
+  int load(const Shape &shape, CUfunction *function) {
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+    if (int error = driver().exchange_capture_mode(&mode)) return error;
+    CUmodule module;
+    int error = driver().load_module(&module, evoflash_cubin);
+    if (error == 0) error = driver().module_function(function, module, name);
+    if (error == 0 && shape.shared_bytes > kSharedWithoutAsking)
+      error = driver().set_attribute(*function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, int(shape.shared_bytes));
+    if (error == 0 && shape.cluster > kPortableCluster)
+      error = driver().set_attribute(*function, CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1);
+    driver().exchange_capture_mode(&mode);
+    return error;
+  }
+};
+
+int launch_addresses(Kernel &kernel, const Shape &shape, void *stream, void **arguments) {
+  if (shape.empty()) return 0;
+  if (driver().error != 0) return driver().error;
+  CUcontext context;
+  CUfunction function;
+  if (int error = current_context(&context)) return error;
+  if (int error = kernel.function(context, shape, &function)) return error;
+  CUlaunchAttribute cluster{};
+  cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+  cluster.value.clusterDim.x = shape.cluster;
+  cluster.value.clusterDim.y = cluster.value.clusterDim.z = 1;
+  CUlaunchConfig config{};
+  config.gridDimX = shape.grid.x, config.gridDimY = shape.grid.y, config.gridDimZ = shape.grid.z;
+  config.blockDimX = shape.block.x, config.blockDimY = shape.block.y, config.blockDimZ = shape.block.z;
+  config.sharedMemBytes = unsigned(shape.shared_bytes);
+  config.hStream = static_cast<CUstream>(stream);
+  config.attrs = &cluster;
+  config.numAttrs = shape.cluster > 1 ? 1 : 0;
+  return driver().launch(&config, function, arguments, nullptr);
+}
+
+#define EVOFLASH_KERNEL(function) \
+  ([]() -> evoflash::Kernel & { static evoflash::Kernel kernel(#function); return kernel; }())
+
+#else /* launched by the runtime */
+
+struct Kernel {
+  const void *function;
+  unsigned long long prepared = 0; /* a bit for each device on which the attributes have been set */
+
+  explicit Kernel(const void *function) : function(function) {}
+
+  /* Setting an attribute twice does no harm, so two threads may get here at once. */
+  int prepare(const Shape &shape) {
+    if (shape.shared_bytes <= kSharedWithoutAsking && shape.cluster <= kPortableCluster) return 0;
+    int device = 0;
+    if (int error = cudaGetDevice(&device)) return error;
+    const unsigned long long bit = device < 64 ? 1ull << device : 0;
+    if (__atomic_load_n(&prepared, __ATOMIC_ACQUIRE) & bit) return 0;
+    if (int error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes)))
+      return error;
+    if (shape.cluster > kPortableCluster)
+      if (int error = cudaFuncSetAttribute(function, cudaFuncAttributeNonPortableClusterSizeAllowed, 1)) return error;
+    __atomic_fetch_or(&prepared, bit, __ATOMIC_RELEASE);
+    return 0;
+  }
+};
+
+int launch_addresses(Kernel &kernel, const Shape &shape, void *stream, void **arguments) {
+  if (shape.empty()) return 0;
+  if (int error = kernel.prepare(shape)) {
+    cudaGetLastError(); /* reported here: not to be found again by the caller's next check */
+    return error;
+  }
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim.x = shape.cluster;
+  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(shape.grid.x, shape.grid.y, shape.grid.z);
+  config.blockDim = dim3(shape.block.x, shape.block.y, shape.block.z);
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = static_cast<cudaStream_t>(stream);
+  config.attrs = &cluster;
+  config.numAttrs = shape.cluster > 1 ? 1 : 0;
+  const int error = cudaLaunchKernelExC(&config, kernel.function, arguments);
+  if (error != 0) cudaGetLastError();
+  return error;
+}
+
+#define EVOFLASH_KERNEL(function)                                                       \
+  ([]() -> evoflash::Kernel & {                                                         \
+    static evoflash::Kernel kernel(reinterpret_cast<const void *>(&function));          \
+    return kernel;                                                                      \
+  }())
+
+#endif
+
+/* A kernel's attributes are set once per device: every launch of one kernel has the same shared memory and cluster size. */
+template <typename... Arguments>
+int launch(Kernel &kernel, const Shape &shape, void *stream, const Arguments &...arguments) {
+  void *addresses[] = {const_cast<Arguments *>(&arguments)..., nullptr};
+  return launch_addresses(kernel, shape, stream, addresses);
+}
+
+}  // namespace
+}  // namespace evoflash

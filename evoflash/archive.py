@@ -47,6 +47,10 @@ class Archive:
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members)
 
+    def member(self, index: int) -> Member:
+        """The member with this number."""
+        return self._members[index]
+
     def propose(self, family: str, genome: Genome) -> None:
         """Notes that a genome has been proposed, though its result is not known yet."""
         self._seen.add((family, genome.digest))

@@ -12,6 +12,8 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from evoflash.evaluation import Record
+
 Result = TypeVar("Result")
 
 
@@ -22,9 +24,24 @@ class Meter:
     places: int
     busy_s: float = 0.0
 
-    def share(self, wall_s: float) -> float:
-        """The share of the wall time in which the station's places were busy."""
-        return self.busy_s / (self.places * wall_s) if wall_s > 0 else 0.0
+
+class Throughput(Record):
+    """How fast candidates went through, and the share of the time in which each was at work.
+
+    The slowest resource is what bounds a search: the builders or the device; on a CPU the cores that both share.
+    """
+
+    candidates_a_minute: float
+    builders_busy: float
+    device_busy: float
+    slowest_busy: float
+    driver_busy: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.candidates_a_minute:.0f} candidates a minute; busy: slowest resource {self.slowest_busy:.0%} "
+            f"(builders {self.builders_busy:.0%}, device {self.device_busy:.0%}), driver {self.driver_busy:.1%}"
+        )
 
 
 class Stations:
@@ -55,10 +72,18 @@ class Stations:
         """Runs a job on the device."""
         return self._submit("examine", job)
 
-    def busiest_share(self, wall_s: float) -> float:
-        """How busy the slowest resource was: the cores where they take turns, else the busier of the two stations."""
-        shares = [self.builders.share(wall_s), self.device.share(wall_s)]
-        return sum(shares) if self.take_turns else max(shares)
+    def throughput(self, candidates: int, wall_s: float, driver_s: float) -> Throughput:
+        """How fast candidates went through in this time, of which the driver was at work itself for `driver_s`."""
+        wall_s = max(wall_s, 1e-9)
+        builders = self.builders.busy_s / (self.builders.places * wall_s)
+        device = self.device.busy_s / wall_s
+        return Throughput(
+            candidates_a_minute=60 * candidates / wall_s,
+            builders_busy=builders,
+            device_busy=device,
+            slowest_busy=builders + device if self.take_turns else max(builders, device),
+            driver_busy=driver_s / wall_s,
+        )
 
     def drop(self) -> None:
         """Cancels what waits, without waiting for what runs; whoever owns that ends it."""

@@ -3,14 +3,13 @@
     Proposer.ask(archive) -> Candidate          which genome to try, from which parents
       -> Template.render  -> Source             one self-contained file
       -> Toolchain.build  -> Build              many at once
-      -> Evaluator        -> Evaluation         right? fast? in a process that may die; one at a time
+      -> Evaluator        -> Evaluation         right? fast? in a process that may die, one at a time
       -> RunStore.record, Archive.add, Proposer.tell     … until the budget is spent
-      -> finals: the best few on every case, then against the baselines, interleaved, in a fresh process
+      -> finals: the best few on every case, then interleaved against the baselines, in a fresh process
 
-Candidates finish in any order, but they are told to the proposer in the order of their numbers, and number n is
-proposed when all but the last `window` before it have been told. So proposals are a function of the seed and the
-results alone, and a run is resumed by telling the recorded results again: what was in flight is proposed anew, the
-same.
+Candidates finish in any order, but they are told to the proposer in the order of their numbers, and number n is proposed
+when all but the last `window` before it have been told. So proposals are a function of the seed and the results alone,
+and a run is resumed by telling the recorded results again: what was in flight is proposed anew, the same.
 """
 
 from __future__ import annotations
@@ -18,23 +17,22 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Protocol
 
-from evoflash import proposers
+from evoflash import finals, proposers
 from evoflash.archive import Archive, Member
 from evoflash.candidate import Candidate
 from evoflash.errors import StorageError
-from evoflash.evaluation import Evaluation, Final, Finals, Stage, Status
-from evoflash.evaluator import Evaluator, Finalist
-from evoflash.executors import Stations
+from evoflash.evaluation import Evaluation, Finals, Status
+from evoflash.evaluator import Evaluator
+from evoflash.executors import Stations, Throughput
+from evoflash.pipeline import Pipeline
 from evoflash.plan import Plan
 from evoflash.store import RunStore
 from evoflash.targets import Target
 from evoflash.template import Source, load
-from evoflash.toolchain import Build, Toolchain
+from evoflash.toolchain import Toolchain
 
 
 class Progress(Protocol):
@@ -44,8 +42,8 @@ class Progress(Protocol):
         """PyTorch's own times, before the first candidate."""
         ...
 
-    def update(self, building: int, examining: int, archive_size: int) -> None:
-        """What is going on."""
+    def update(self, building: int, examining: int) -> None:
+        """How many candidates are being built, and examined."""
         ...
 
     def finished(self, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
@@ -59,12 +57,12 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a search ended: the run, why it stopped, and the finals (None when nothing correct was found)."""
+    """How a search ended; `finals` is None when nothing correct was found."""
 
     run_id: int
     reason: str
     finals: Finals | None
-    best: Member | None
+    throughput: Throughput
 
 
 class Search:
@@ -92,7 +90,6 @@ class Search:
         self.proposer = proposers.create(plan.strategy, self.spaces, plan.seed)
         self.archive = Archive()
         self.toolchain = toolchain
-        self.stations = Stations(plan.builders, take_turns=target.builds_disturb_timing)
         self.evaluator = Evaluator(
             self.problem,
             target,
@@ -101,24 +98,21 @@ class Search:
             quick_samples=plan.effort.quick_samples,
             deadline_s=plan.evaluate_deadline_s,
         )
+        self.stations = Stations(plan.builders, take_turns=target.builds_disturb_timing)
+        self.pipeline = Pipeline(toolchain, self.evaluator, self.stations)
         self.store = store
         self.progress = progress
-        self.run_id = run_id if run_id is not None else 0
-        self._resumed = run_id is not None
+        self.run_id = run_id
         recorded = store.recorded(run_id) if run_id is not None else []
         self._recorded = {candidate.index: (candidate, evaluation) for candidate, evaluation in recorded}
         self._proposed: list[Candidate] = []
-        self._sources: dict[int, Source] = {}
-        self._elders: dict[str, int] = {}  # digest of a source or of machine code -> the first candidate that has it
-        self._twins: dict[int, tuple[int, str, Build | None]] = {}
-        self._results: dict[int, Evaluation] = {}
-        self._builds: dict[Future[Build], Candidate] = {}
-        self._examinations: dict[Future[Evaluation], Candidate] = {}
+        self._sources: dict[int, Source] = {}  # of the candidates in flight
+        self._results: dict[int, Evaluation] = {}  # that wait until the proposer may be told
         self._best_us: float | None = None
-        self._reason = ""
-        self._busy_share = 0.0
+        self._stop_reason = ""
         self._spent_s = (store.run(run_id).elapsed_s or 0.0) if run_id is not None else 0.0
         self._start = time.monotonic()
+        self._waited_s = 0.0
 
     def run(self) -> Outcome:
         """Searches until the budget is spent, then holds the finals.
@@ -134,27 +128,22 @@ class Search:
             while len(self.archive) < len(self._proposed):
                 self._collect()
                 self._learn()
-            self._busy_share = self.stations.busiest_share(time.monotonic() - self._start)
+            throughput = self._throughput()
             finals = self._finals()
         except BaseException as error:
-            with contextlib.suppress(StorageError):  # the database itself may be what failed; the first error counts
-                self._end(
-                    *(
-                        ("interrupted", "interrupted")
-                        if isinstance(error, KeyboardInterrupt)
-                        else ("failed", str(error))
-                    )
-                )
+            interrupted = isinstance(error, KeyboardInterrupt)
+            with contextlib.suppress(StorageError):  # the database may be what failed; the first error counts
+                self._end("interrupted" if interrupted else "failed", "interrupted" if interrupted else str(error))
             raise
-        self._end("done", self._reason)
-        return Outcome(self.run_id, self._reason, finals, self.archive.best)
-
-    # Before.
+        self._end("done", self._stop_reason)
+        assert self.run_id is not None
+        return Outcome(self.run_id, self._stop_reason, finals, throughput)
 
     def _begin(self) -> None:
+        """Brings the worker up, and writes the run's head with everything that is known of the machine."""
         machine = {"device": self.target.device, "facts": dict(self.target.facts), **self.target.details}
         machine |= self.evaluator.start()
-        if self._resumed:
+        if self.run_id is not None:
             self.store.reopen_run(self.run_id)
         else:
             self.run_id = self.store.begin_run(
@@ -168,172 +157,120 @@ class Search:
         self.progress.baselines(self.evaluator.baselines())
         self._start = time.monotonic()
 
-    # The loop.
-
     def _propose(self) -> None:
-        """Fills the window with new candidates and sends their sources to the builders."""
+        """Fills the window with new candidates."""
         while len(self._proposed) - len(self.archive) < self.plan.window and not self._is_spent():
             proposal = self.proposer.ask(self.archive)
             if proposal is None:
-                self._reason = "every genome has been tried"
+                self._stop_reason = "every genome has been tried"
                 return
             candidate = proposal.numbered(len(self._proposed))
             self.archive.propose(candidate.family, candidate.genome)
             self._proposed.append(candidate)
-            self._dispatch(candidate)
+            self._send(candidate)
 
     def _is_spent(self) -> bool:
         if len(self._proposed) <= max(self._recorded, default=-1):
             return False  # what is on record was proposed, whatever the clock says now
         if len(self._proposed) >= self.plan.effort.budget:
-            self._reason = f"{self.plan.effort.budget} candidates tried"
+            self._stop_reason = f"{self.plan.effort.budget} candidates tried"
         elif self.elapsed_s >= 60 * self.plan.effort.minutes:
-            self._reason = f"{self.plan.effort.minutes:g} minutes spent"
-        return bool(self._reason)
+            self._stop_reason = f"{self.plan.effort.minutes:g} minutes spent"
+        return bool(self._stop_reason)
 
-    def _dispatch(self, candidate: Candidate) -> None:
-        """Renders a candidate and has it built, unless its result, or an elder twin, is known."""
+    def _send(self, candidate: Candidate) -> None:
+        """Renders a candidate and sends it down the pipeline, unless its result is on record."""
         source = self.templates[candidate.family].render(candidate.genome, self.problem, self.target.facts)
-        self._sources[candidate.index] = source
-        elder = self._elders.setdefault(source.digest, candidate.index)
-        known = self._recorded.get(candidate.index)
-        if known is not None:
-            self._recall(candidate, *known)
-        elif elder != candidate.index:
-            self._twins[candidate.index] = (elder, "the same source", None)
-        else:
-            self._builds[self.stations.build(lambda: self.toolchain.build(source))] = candidate
-
-    def _recall(self, candidate: Candidate, recorded: Candidate, evaluation: Evaluation) -> None:
+        if candidate.index not in self._recorded:
+            self._sources[candidate.index] = source
+            self.pipeline.submit(candidate, source)
+            return
+        recorded, evaluation = self._recorded[candidate.index]
         if candidate != recorded:
             raise StorageError(
                 f"run {self.run_id} cannot be resumed: candidate {candidate.index} would be {candidate.family} "
                 f"{candidate.genome.digest}, on record is {recorded.family} {recorded.genome.digest}; "
                 "templates, spaces or evoflash have changed since, so begin a new search"
             )
-        if evaluation.build is not None and evaluation.build.binary_digest is not None:
-            self._elders.setdefault(evaluation.build.binary_digest, candidate.index)
-        self._note_best(evaluation)
+        self.pipeline.remember(candidate, source, evaluation)
+        self._improves(evaluation)
         self._results[candidate.index] = evaluation
 
     def _collect(self) -> None:
-        """Waits until something has finished; sends what was built to the device, and records what was examined."""
-        self.progress.update(len(self._builds), len(self._examinations), len(self.archive))
-        pending = [*self._builds, *self._examinations]
-        if not pending or len(self.archive) in self._results or len(self.archive) in self._twins:
+        """Records what has finished; waits for it, unless there is something to learn from already."""
+        self.progress.update(self.pipeline.building, self.pipeline.examining)
+        if len(self.archive) in self._results:
             return
-        done, _ = wait(pending, return_when=FIRST_COMPLETED)
-        for future in done:
-            if future in self._builds:
-                self._take_build(self._builds.pop(future), future.result())
-            else:
-                self._record(self._examinations.pop(future), future.result())
+        start = time.monotonic()
+        finished = self.pipeline.wait()
+        self._waited_s += time.monotonic() - start
+        for candidate, evaluation in finished:
+            self._results[candidate.index] = evaluation
+            if evaluation.status is not Status.DUPLICATE:
+                self._record(candidate, evaluation)
 
-    def _take_build(self, candidate: Candidate, build: Build) -> None:
-        verdict = self.evaluator.screen(build)
-        if verdict is not None:
-            self._record(candidate, verdict)
-            return
-        assert build.report.binary_digest is not None
-        elder = self._elders.setdefault(build.report.binary_digest, candidate.index)
-        if elder < candidate.index:
-            self._twins[candidate.index] = (elder, "the same machine code", build)
-        else:
-            examine = self._examination(build)
-            self._examinations[self.stations.examine(examine)] = candidate
+    def _learn(self) -> None:
+        """Tells the proposer every result whose turn it is; each makes room for one proposal."""
+        while (index := len(self.archive)) in self._results:
+            candidate, evaluation = self._proposed[index], self._results.pop(index)
+            if index in self._sources:  # a twin: its elder has a smaller number, so its result is known by now
+                evaluation = self._inherit(evaluation)
+                self._record(candidate, evaluation)
+            self.proposer.tell(self.archive.add(candidate, evaluation))
+            self._propose()
 
-    def _examination(self, build: Build) -> Callable[[], Evaluation]:
-        return lambda: self.evaluator.examine(build, self._best_us)
+    def _inherit(self, twin: Evaluation) -> Evaluation:
+        assert twin.duplicate_of is not None
+        elder = self.archive.member(twin.duplicate_of).evaluation
+        return twin.model_copy(update={"timings": elder.timings, "reason": f"{twin.reason} ({elder.status})"})
 
     def _record(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """A result: first into the database, then to the person, then into the population when its number is up."""
+        """A result goes into the database before anybody hears of it."""
+        assert self.run_id is not None
         source = self._sources.pop(candidate.index)
         self.store.record(self.run_id, candidate, evaluation, source.text, source.language)
-        self._results[candidate.index] = evaluation
-        is_best = self._note_best(evaluation)
-        self.progress.finished(candidate, evaluation, is_best)
+        self.progress.finished(candidate, evaluation, self._improves(evaluation))
 
-    def _note_best(self, evaluation: Evaluation) -> bool:
+    def _improves(self, evaluation: Evaluation) -> bool:
         fitness = evaluation.fitness_us if evaluation.status is Status.OK else None
         if fitness is None or (self._best_us is not None and fitness >= self._best_us):
             return False
         self._best_us = fitness
         return True
 
-    def _learn(self) -> None:
-        """Tells the proposer every result whose turn it is; each makes room for one proposal."""
-        while (index := len(self.archive)) < len(self._proposed):
-            if index in self._twins:
-                self._record(self._proposed[index], self._as_twin(*self._twins.pop(index)))
-            if index not in self._results:
-                return
-            self.proposer.tell(self.archive.add(self._proposed[index], self._results.pop(index)))
-            self._sources.pop(index, None)
-            self._propose()
-
-    def _as_twin(self, elder: int, what: str, build: Build | None) -> Evaluation:
-        """A twin's result is its elder's, whose number is smaller, so it is known when the twin's turn comes."""
-        known = list(self.archive)[elder].evaluation
-        return Evaluation(
-            status=Status.DUPLICATE,
-            stage=Stage.BUILD if build is None else Stage.RESOURCES,
-            reason=f"{what} as candidate {elder} ({known.status})",
-            build=build.report if build is not None else None,
-            timings=known.timings,
-            duplicate_of=elder,
-        )
-
-    # After.
-
     def _finals(self) -> Finals | None:
-        """The best few on every case that they claim, then against the baselines; if all fall, the next few."""
-        ranking = self.archive.ok()
-        count = self.plan.effort.finalists
-        fallen: list[Final] = []
+        """The best few; if all of them fall, the next few."""
+        assert self.run_id is not None
+        ranking, count = self.archive.ok(), self.plan.effort.finalists
+        standings: Finals | None = None
         for start in range(0, len(ranking), count):
             entrants = ranking[start : start + count]
             self.progress.note(f"finals: {len(entrants)} candidates on every case, then against the baselines")
-            finalists, failed = self._enter(entrants)
-            fallen += failed
-            finals = self.evaluator.finals(finalists, self.plan.effort.rounds)
-            finals = finals.model_copy(update={"finalists": (*finals.finalists, *fallen)})
-            self.store.record_finals(self.run_id, finals)
-            if finals.winner is not None:
-                return finals
-            fallen = list(finals.finalists)
+            last = finals.hold(
+                entrants,
+                self.problem,
+                self.target,
+                self.templates,
+                self.toolchain,
+                self.stations,
+                self.evaluator,
+                self.plan.effort.rounds,
+            )
+            fallen = standings.finalists if standings is not None else ()
+            standings = last.model_copy(update={"finalists": (*last.finalists, *fallen)})
+            self.store.record_finals(self.run_id, standings)
+            if standings.winner is not None:
+                return standings
         return None
 
-    def _enter(self, members: Sequence[Member]) -> tuple[list[Finalist], list[Final]]:
-        """Builds each finalist for every case that its template and genome admit."""
-        wanted: dict[str, Future[Build]] = {}
-
-        def library(source: Source) -> Future[Build]:
-            if source.digest not in wanted:
-                wanted[source.digest] = self.stations.build(lambda: self.toolchain.build(source))
-            return wanted[source.digest]
-
-        entries = []
-        for member in members:
-            template, genome = self.templates[member.candidate.family], member.candidate.genome
-            own = library(template.render(genome, self.problem, self.target.facts))
-            cases = [
-                (case, library(template.render(genome, case.problem, self.target.facts)))
-                for case in self.problem.cases()
-                if not template.refusals(case.problem, self.target.facts)
-                and template.space(case.problem, self.target.facts).is_valid(genome)
-            ]
-            entries.append((member.candidate.index, own, cases))
-        finalists, failed = [], []
-        for index, own, cases in entries:
-            broken = next((build.result() for _, build in cases if build.result().library is None), None)
-            main = own.result().library
-            if broken is not None or main is None:
-                report = broken or own.result()
-                failed.append(Final(index=index, status=report.status or Status.BUILD_FAILED, reason=report.reason))
-            else:
-                built = [(case, path) for case, build in cases if (path := build.result().library) is not None]
-                finalists.append(Finalist(index, main, built))
-        return finalists, failed
+    def _throughput(self) -> Throughput:
+        """What the machine was busy with until here; kept among the run's insights."""
+        assert self.run_id is not None
+        wall_s = time.monotonic() - self._start
+        fresh = len(self.archive) - len(self._recorded)
+        throughput = self.stations.throughput(fresh, wall_s, driver_s=wall_s - self._waited_s)
+        self.store.record_insight(self.run_id, 0, "throughput", str(throughput), throughput.model_dump())
+        return throughput
 
     def _end(self, status: str, reason: str) -> None:
         """Stops everything that runs and closes the run's record."""
@@ -341,13 +278,13 @@ class Search:
         self.toolchain.stop()
         self.evaluator.close()
         self.stations.close()
-        if self.run_id:
+        if self.run_id is not None:
             self.store.finish_run(self.run_id, status=status, reason=reason, elapsed_s=self.elapsed_s)
 
     @property
-    def busy_share(self) -> float:
-        """How busy the slowest resource was while candidates were searched: the builders, or the device."""
-        return self._busy_share
+    def best(self) -> Member | None:
+        """The fastest so far."""
+        return self.archive.best
 
     @property
     def elapsed_s(self) -> float:

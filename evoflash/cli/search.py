@@ -125,7 +125,7 @@ def _run(plan: Plan, device: Target, settings: Settings, run_id: int | None, out
 
 
 def _interrupted(engine: Search) -> None:
-    best = engine.archive.best
+    best = engine.best
     found = (
         f"best so far {best.fitness_us:.2f} us (#{best.candidate.index} {best.candidate.family})"
         if best
@@ -138,7 +138,7 @@ def _finish(
     engine: Search, outcome: Outcome, store: RunStore, settings: Settings, out: Path | None, as_json: bool
 ) -> None:
     winner = outcome.finals.winner if outcome.finals else None
-    _say(f"{outcome.reason}; the busiest resource was at work {engine.busy_share:.0%} of the time")
+    _say(f"{outcome.reason}; {outcome.throughput}")
     if winner is not None:
         folder = export_run(store, outcome.run_id, out, settings)
         found = report.report(store, outcome.run_id)

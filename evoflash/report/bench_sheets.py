@@ -46,8 +46,8 @@ def cases_sheets(tallies: Sequence[CaseTally]) -> list[Sheet]:
             len(tally.passed),
             len(tally.failed),
             len(tally.declined),
-            _share(tally.worst_max_ratio),
-            _share(tally.worst_rms_ratio),
+            _short(tally.worst_max_ratio),
+            _short(tally.worst_rms_ratio),
             tally.worst_case,
         )
         for tally in tallies
@@ -67,8 +67,8 @@ def _row(entry: Entry) -> tuple[object, ...]:
         us(entry.p50_us),
         us(entry.p90_us),
         us(entry.p99_us),
-        digits(entry.tflops) if entry.tflops is not None else None,
-        digits(entry.gbytes_per_s) if entry.gbytes_per_s is not None else None,
+        _short(entry.tflops),
+        _short(entry.gbytes_per_s),
         _ratio(entry.vs_best),
         _ratio(entry.vs_math),
         us(entry.cold.p50_us) if entry.cold else "",
@@ -87,5 +87,5 @@ def _ratio(ratio: Ratio | None) -> str | None:
     return times(ratio.value, ratio.low, ratio.high) if ratio is not None else None
 
 
-def _share(value: float | None) -> str | None:
+def _short(value: float | None) -> str | None:
     return f"{value:.3g}" if value is not None else None

@@ -54,7 +54,7 @@ class LiveProgress:
         self._start = time.monotonic()
         self.note("baselines: " + ", ".join(f"{name} {_us(value)}" for name, value in self._baselines.items()))
 
-    def update(self, building: int, examining: int, archive_size: int) -> None:
+    def update(self, building: int, examining: int) -> None:
         """What is going on."""
         self._doing = (building, examining)
         if self._live is not None:

@@ -1,0 +1,98 @@
+"""From a source to an evaluation: builds run wide, the device examines what they made, twins are noticed."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
+
+from evoflash.candidate import Candidate
+from evoflash.evaluation import BuildReport, Evaluation, Stage, Status
+from evoflash.evaluator import Evaluator
+from evoflash.executors import Stations
+from evoflash.template import Source
+from evoflash.toolchain import Build, Toolchain
+
+
+class Pipeline:
+    """Candidates go in with their sources and come out with their evaluations, in any order.
+
+    A candidate whose source or machine code an elder has is not built or not timed: it comes out as a `DUPLICATE` that
+    names its elder, which may still be on its way.
+    """
+
+    def __init__(self, toolchain: Toolchain, evaluator: Evaluator, stations: Stations):
+        self._toolchain = toolchain
+        self._evaluator = evaluator
+        self._stations = stations
+        self._builds: dict[Future[Build], Candidate] = {}
+        self._examinations: dict[Future[Evaluation], Candidate] = {}
+        self._twins: list[tuple[Candidate, Evaluation]] = []
+        self._elders: dict[str, int] = {}  # digest of a source or of machine code -> the first candidate that has it
+        self._best_us: float | None = None
+
+    @property
+    def building(self) -> int:
+        """Candidates that wait for a builder or are being built."""
+        return len(self._builds)
+
+    @property
+    def examining(self) -> int:
+        """Candidates that wait for the device or are being examined."""
+        return len(self._examinations)
+
+    def submit(self, candidate: Candidate, source: Source) -> None:
+        """Takes a candidate in."""
+        elder = self._elders.setdefault(source.digest, candidate.index)
+        if elder != candidate.index:
+            self._twins.append((candidate, _twin(elder, "the same source", None)))
+        else:
+            self._builds[self._stations.build(lambda: self._toolchain.build(source))] = candidate
+
+    def remember(self, candidate: Candidate, source: Source, evaluation: Evaluation) -> None:
+        """Takes note of a candidate that was evaluated before, so that its twins are noticed and the best is known."""
+        self._elders.setdefault(source.digest, candidate.index)
+        self._note(candidate, evaluation)
+
+    def wait(self) -> list[tuple[Candidate, Evaluation]]:
+        """What has finished, once there is anything; nothing only when there is nothing to wait for."""
+        finished, self._twins = self._twins, []
+        while not finished and (self._builds or self._examinations):
+            pending: list[Future[Any]] = [*self._builds, *self._examinations]
+            wait(pending, return_when=FIRST_COMPLETED)
+            for build in [each for each in self._builds if each.done()]:
+                candidate = self._builds.pop(build)
+                verdict = self._pass_on(candidate, build.result())
+                if verdict is not None:
+                    finished.append((candidate, verdict))
+            for examination in [each for each in self._examinations if each.done()]:
+                candidate, verdict = self._examinations.pop(examination), examination.result()
+                self._note(candidate, verdict)
+                finished.append((candidate, verdict))
+        return finished
+
+    def _pass_on(self, candidate: Candidate, build: Build) -> Evaluation | None:
+        """A built candidate goes on to the device, unless that is not needed."""
+        verdict = self._evaluator.screen(build)
+        if verdict is not None:
+            return verdict
+        assert build.report.binary_digest is not None
+        elder = self._elders.setdefault(build.report.binary_digest, candidate.index)
+        if (
+            elder < candidate.index
+        ):  # a younger twin that was built first does not count: proposals must not depend on luck
+            return _twin(elder, "the same machine code", build.report)
+        future = self._stations.examine(lambda: self._evaluator.examine(build, self._best_us))
+        self._examinations[future] = candidate
+        return None
+
+    def _note(self, candidate: Candidate, evaluation: Evaluation) -> None:
+        if evaluation.build is not None and evaluation.build.binary_digest is not None:
+            self._elders.setdefault(evaluation.build.binary_digest, candidate.index)
+        if evaluation.status is Status.OK and evaluation.fitness_us is not None:
+            self._best_us = min(self._best_us or evaluation.fitness_us, evaluation.fitness_us)
+
+
+def _twin(elder: int, what: str, report: BuildReport | None) -> Evaluation:
+    stage = Stage.BUILD if report is None else Stage.RESOURCES
+    reason = f"{what} as candidate {elder}"
+    return Evaluation(status=Status.DUPLICATE, stage=stage, reason=reason, build=report, duplicate_of=elder)

@@ -7,7 +7,7 @@
       -> RunStore.record, Archive.add, Proposer.tell     … until the budget is spent
       -> finals: the best few on every case, then interleaved against the baselines, in a fresh process
 
-Candidates finish in any order, but they are told to the proposer in the order of their numbers, and number n is proposed
+Candidates finish in any order, but are told to the proposer in the order of their numbers, and number n is proposed
 when all but the last `window` before it have been told. So proposals are a function of the seed and the results alone,
 and a run is resumed by telling the recorded results again: what was in flight is proposed anew, the same.
 """

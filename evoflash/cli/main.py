@@ -2,10 +2,10 @@
 
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
+from typer.core import TyperGroup
 
 import evoflash
 from evoflash.cli import bench, candidates, doctor, export, kernels, runs, search
@@ -13,7 +13,23 @@ from evoflash.errors import EvoflashError
 
 INTERRUPTED = 130
 
+
+class Commands(TyperGroup):
+    """The commands, with the exit codes that they promise: what a person must act on is one message, no traceback."""
+
+    def invoke(self, ctx: Any) -> object:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except EvoflashError as error:
+            print(f"evoflash: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,25 +68,10 @@ app.command()(doctor.doctor)
 
 
 def main() -> None:
-    """Runs a command; an error for the person is one message on standard error and its exit code."""
+    """Entry of the command `evoflash`."""
     # What `kill` sends gets the same clean end as Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        code = app(standalone_mode=False)
-    except EvoflashError as error:
-        print(f"evoflash: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        sys.exit(INTERRUPTED)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except BrokenPipeError:  # `evoflash show 1 --source | head`
-        sys.stderr.close()
-        sys.exit(0)
-    sys.exit(code if isinstance(code, int) else 0)
+    app()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import abc
 import functools
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -101,7 +102,9 @@ def find_compiler(name: str, candidates: tuple[str | None, ...], install: str) -
 @functools.cache
 def compiler_version(program: str) -> str:
     """The last line of the first paragraph of `PROGRAM --version`; nvcc and g++ both tell themselves apart there."""
-    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=60)
+    answer = subprocess.run(
+        [*shlex.split(program), "--version"], capture_output=True, text=True, check=False, timeout=60
+    )
     lines = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
     if answer.returncode or not lines:
         raise MissingError(f"{program} --version fails: {answer.stderr.strip() or 'no output'}; mend the compiler")
@@ -114,16 +117,17 @@ def usable_cores() -> int:
 
 
 def cxx() -> str:
-    """The host C++ compiler: $CXX, else g++, else clang++.
+    """The command of the host C++ compiler: $CXX (which may have arguments), else g++, else clang++.
 
     Raises:
-        MissingError: where there is none.
+        MissingError: where there is none, or $CXX names none.
     """
-    return find_compiler(
-        "C++ compiler",
-        (os.environ.get("CXX"), "g++", "clang++"),
-        "install one (Debian: apt-get install g++) or set CXX",
-    )
+    wanted = os.environ.get("CXX")
+    if wanted:
+        if not shutil.which(shlex.split(wanted)[0]):
+            raise MissingError(f"CXX={wanted} names no program; install it, or unset CXX")
+        return wanted
+    return find_compiler("C++ compiler", ("g++", "clang++"), "install one (Debian: apt-get install g++) or set CXX")
 
 
 def read_text(path: str) -> str:

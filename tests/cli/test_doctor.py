@@ -1,0 +1,104 @@
+"""`evoflash doctor`: what is there, what is missing, and the exit code."""
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from evoflash import checkup
+from evoflash.checkup import Check
+from evoflash.cli import doctor as command
+from evoflash.errors import MissingError
+
+app = typer.Typer()
+app.command()(command.doctor)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EVOFLASH_DB", raising=False)
+    return tmp_path
+
+
+def call(*arguments: str):
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception is not None:
+        raise result.exception
+    return result
+
+
+def checks_of(text: str) -> dict[str, dict]:
+    return {each["name"]: each for each in json.loads(text)["checks"]}
+
+
+def test_a_machine_that_can_search(place):
+    document = json.loads(call("--target", "cpu", "--json").stdout)
+    checks = {each["name"]: each for each in document["checks"]}
+    assert (document["target"], document["can_search"]) == ("cpu", True)
+    for name in ("Python", "torch", "ninja", "C++ compiler", "OpenMP", "database", "runs folder", "evaluation worker"):
+        assert checks[name]["state"] == "ok", checks[name]
+    assert checks["OpenMP"]["found"].startswith("a program built and ran on")
+    assert "torch" in checks["evaluation worker"]["found"]
+    assert checks["family cpu_flash"]["state"] == "ok"
+    assert (checks["family wmma"]["state"], checks["family wmma"]["need"]) == ("missing", "cuda")
+    assert all(each["ok"] or each["fix"] for each in checks.values())
+    assert list(place.iterdir()) == []  # it looks, and leaves nothing behind
+
+
+def test_a_compiler_that_is_named_and_not_there(monkeypatch):
+    monkeypatch.setenv("CXX", "/nonexistent")
+    checks = {check.name: check for check in checkup.host_compiler()}
+    assert checks["CXX"].state == "missing"
+    assert "/nonexistent" in checks["CXX"].found
+
+
+def test_no_compiler_at_all(monkeypatch, place):
+    monkeypatch.setenv("CXX", "/nonexistent")
+    monkeypatch.setenv("PATH", str(place))
+    result = CliRunner().invoke(app, ["--target", "cpu", "--json"])
+    checks = checks_of(result.stdout)
+    assert (checks["C++ compiler"]["state"], checks["target"]["state"]) == ("missing", "missing")
+    assert json.loads(result.stdout)["target"] is None
+    assert isinstance(result.exception, MissingError)
+    assert "apt-get install g++" in str(result.exception)
+    assert result.exception.exit_code == 3
+
+
+def test_a_compiler_without_openmp(monkeypatch, place):
+    fake = place / "c++"
+    fake.write_text(
+        '#!/bin/sh\ncase "$*" in *--version*) echo fake 1.0;; *) echo "error: no -fopenmp"; exit 1;; esac\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("CXX", str(fake))
+    checks = {check.name: check for check in checkup.host_compiler()}
+    assert checks["C++ compiler"].found == f"{fake}: fake 1.0"
+    assert (checks["OpenMP"].ok, checks["OpenMP"].found) == (False, "a program fails: error: no -fopenmp")
+
+
+def test_a_damaged_database_blocks(monkeypatch, place):
+    (place / "runs").mkdir()
+    (place / "runs" / "evoflash.db").write_text("no database " * 100)
+    monkeypatch.setattr(checkup, "worker", lambda target: Check("evaluation worker", "any", True, ""))
+    with pytest.raises(MissingError, match="no search can run here; database: restore it"):
+        call("--target", "cpu")
+
+
+def test_what_blocks():
+    fits = Check("family f", "optional", True, "")
+    no_gpu = Check("NVIDIA driver", "cuda", False, "", "install it")
+    assert command._blocking([fits, no_gpu], "cpu") == []
+    assert command._blocking([fits, no_gpu], "cuda") == [no_gpu]
+    assert command._blocking([no_gpu], "cpu")[0].name == "families"
+
+
+def test_plain_lines_say_what_to_do(monkeypatch):
+    monkeypatch.setattr(checkup, "worker", lambda target: Check("evaluation worker", "any", True, ""))
+    monkeypatch.setenv("CXX", "/nonexistent")
+    lines = call("--target", "cpu").stdout.splitlines()
+    assert lines[-1] == "`evoflash search` can run here, on cpu"
+    told = next(line for line in lines if line.startswith("  CXX"))
+    assert "missing" in told
+    assert "or unset it" in told

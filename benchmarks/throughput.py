@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py --shape mission --budget 500
 
-runs a search from an empty cache into a temporary folder, and prints candidates a minute and the share of the wall time in
+runs a search from an empty cache into a temporary folder, and prints candidates a minute and the share of the time in
 which the builders, the device, the slowest of the two, and the driver were busy. A report, not a test: the numbers are
 this machine's.
 """

@@ -6,6 +6,7 @@ order they were finished in, so that the same results give the same proposals.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,7 @@ class Archive:
 
     def __init__(self, niche: Callable[[Member], Any] | None = None):
         self._members: list[Member] = []
+        self._ranking: list[Member] = []  # the right ones, the fastest first
         self._seen: set[tuple[str, str]] = set()
         self._niche = niche or resource_niche
 
@@ -63,22 +65,19 @@ class Archive:
         """Takes a result in; numbers must come in order."""
         member = Member(candidate, evaluation)
         self._members.append(member)
+        if evaluation.status is Status.OK:
+            bisect.insort(self._ranking, member, key=lambda each: (each.fitness_us, each.candidate.index))
         self._seen.add(candidate.key)
         return member
 
     def ok(self, family: str | None = None) -> list[Member]:
         """The members that are right and no twins, the fastest first; ties go to the elder."""
-        members = [
-            member
-            for member in self._members
-            if member.evaluation.status is Status.OK and family in (None, member.candidate.family)
-        ]
-        return sorted(members, key=lambda member: (member.fitness_us, member.candidate.index))
+        return [member for member in self._ranking if family in (None, member.candidate.family)]
 
     @property
     def best(self) -> Member | None:
         """The fastest."""
-        return next(iter(self.ok()), None)
+        return self._ranking[0] if self._ranking else None
 
     def elites(self, count: int, family: str | None = None) -> list[Member]:
         """The fastest few, over all families or of one."""
@@ -87,17 +86,13 @@ class Archive:
     def niches(self) -> Mapping[Any, Member]:
         """The fastest of each niche (MAP-Elites, arXiv 1504.04909), so that a slow family keeps its best."""
         owners: dict[Any, Member] = {}
-        for member in self.ok():
+        for member in self._ranking:
             owners.setdefault((member.candidate.family, self._niche(member)), member)
         return owners
 
     def families(self) -> Sequence[str]:
         """The families that have a right member, that of the fastest first."""
-        return list(dict.fromkeys(member.candidate.family for member in self.ok()))
-
-    def worst_fitness_us(self) -> float:
-        """The slowest right member's time; what a failure is told as is a multiple of it."""
-        return max((member.fitness_us for member in self.ok()), default=1e6)
+        return list(dict.fromkeys(member.candidate.family for member in self._ranking))
 
 
 def resource_niche(member: Member) -> tuple[int, int]:

@@ -23,7 +23,6 @@ from evoflash.targets import Target, cuda
 from evoflash.targets.base import compiler_version, cxx, read_text
 from evoflash.template import load_all
 
-INSTALL_CXX = "install one (Debian: apt-get install g++) or set CXX"
 VECTORS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve")
 LEAST_FREE_BYTES = 1 << 30
 
@@ -87,16 +86,13 @@ def python_packages() -> list[Check]:
 def host_compiler() -> list[Check]:
     """The C++ compiler, made to build and run a parallel loop, and the vector extensions that its code can use."""
     checks = []
-    wish = os.environ.get("CXX")
-    if wish and not shutil.which(wish):
-        told = f"CXX={wish} is no program, so it is passed over"
-        checks.append(Check("CXX", "optional", False, told, "set CXX to a compiler's path, or unset it"))
     try:
         program = cxx()
         checks.append(Check("C++ compiler", "any", True, f"{program}: {compiler_version(program)}"))
         checks.append(_openmp(program))
     except MissingError as error:
-        checks.append(Check("C++ compiler", "any", False, str(error).split(";")[0], INSTALL_CXX))
+        told, _, fix = str(error).partition("; ")
+        checks.append(Check("C++ compiler", "any", False, told, fix))
     flags = set(re.split(r"\s+", read_text("/proc/cpuinfo")))
     vectors = [name for name in VECTORS if name in flags]
     told = ", ".join(vectors) or "none known; kernels will use 128-bit vectors"
@@ -113,6 +109,9 @@ def cuda_tools(arch: str | None) -> list[Check]:
         program = cuda.nvcc()
         checks.append(Check("nvcc", "cuda", True, f"{program}: {compiler_version(program)}"))
         checks.append(_nvcc_builds(program, flag))
+        library = cuda.nvrtc_library()
+        told = f"{library}: {cuda.device_compiler()}" if library else "not found, so nvcc compiles device code, slower"
+        checks.append(Check("NVRTC", "optional", library is not None, told, "pip install nvidia-cuda-nvrtc"))
     except MissingError as error:
         told, _, fix = str(error).partition("; ")
         checks.append(Check("nvcc", "cuda", False, told, fix))

@@ -2,13 +2,15 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -32,18 +34,23 @@ class Settings(BaseSettings):
         build_deadline_s, evaluate_deadline_s: seconds after which a build, or one candidate's evaluation, is killed.
     """
 
-    model_config = SettingsConfigDict(env_prefix="EVOFLASH_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="EVOFLASH_", extra="forbid", frozen=True, populate_by_name=True)
 
     db: str = "runs/evoflash.db"
     cache: Path = Path("runs/builds")
-    templates: tuple[Path, ...] = ()
+    templates: Annotated[tuple[Path, ...], NoDecode] = ()
     target: str = "auto"
-    arch: str | None = Field(None, validation_alias=AliasChoices("arch", "EVOFLASH_ARCH", "CUDA_ARCH"))
-    debug: bool = Field(False, validation_alias=AliasChoices("debug", "EVOFLASH_DEBUG", "DEBUG"))
+    arch: str | None = Field(None, validation_alias=AliasChoices("EVOFLASH_ARCH", "CUDA_ARCH"))
+    debug: bool = Field(False, validation_alias=AliasChoices("EVOFLASH_DEBUG", "DEBUG"))
     verbose: bool = False
     jobs: int | None = Field(None, ge=1)
     build_deadline_s: float = Field(60.0, gt=0)
     evaluate_deadline_s: float = Field(30.0, gt=0)
+
+    @field_validator("templates", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return value.split(os.pathsep) if isinstance(value, str) else value
 
     @classmethod
     def settings_customise_sources(
@@ -57,7 +64,11 @@ class Settings(BaseSettings):
         """Command line, environment, evoflash.yaml."""
         path = Path("evoflash.yaml")
         content = resources.read_yaml(path) if path.is_file() else {}
-        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=content)
+        return (
+            init_settings,
+            env_settings,
+            InitSettingsSource(settings_cls, init_kwargs={str(key): value for key, value in content.items()}),
+        )
 
 
 def load(**command_line: Any) -> Settings:
@@ -101,14 +112,14 @@ class Effort(BaseModel):
     window: int = Field(4, gt=0)
 
 
-def effort(name: str, target: str, **overrides: Any) -> Effort:
+def effort(name: str, target: str, folders: Sequence[Path] = (), **overrides: Any) -> Effort:
     """A preset of configs/effort.yaml for a target, with what the command line overrides.
 
     Raises:
         NotFoundError: for a preset that does not exist.
         UsageError: for a value that does not fit, such as a budget of 0.
     """
-    presets = resources.config("effort")
+    presets = resources.config("effort", folders)
     if name not in presets:
         raise unknown("effort", name, presets)
     values = {**presets[name].get("common", {}), **presets[name].get(target, {})}

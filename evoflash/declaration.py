@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from evoflash import resources
 from evoflash.errors import SpaceError, unknown
-from evoflash.expression import Expression, compile_expression
+from evoflash.expression import FUNCTIONS, Expression, compile_expression
+
+RESERVED = {"problem", "device", "genome", "derived", *FUNCTIONS}
 
 
 class Parameter(BaseModel):
@@ -33,6 +35,10 @@ class Parameter(BaseModel):
         if not self.values or len({repr(value) for value in self.values}) != len(self.values):
             raise ValueError("values must be given and distinct")
         return self
+
+    def place(self, value: object) -> int:
+        """Where a value stands among the values; True is not 1."""
+        return next(number for number, each in enumerate(self.values) if value == each and type(value) is type(each))
 
     def admits(self, value: object) -> bool:
         """Whether this is one of the values; True is not 1."""
@@ -79,11 +85,14 @@ def read(path: Path) -> Declaration:
     """
     content = resources.read_yaml(path)
     try:
-        declaration = Declaration(**content)
+        declaration = Declaration.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise SpaceError(f"{path}: {where}: {first['msg']}; mend the file") from None
+    for name in [*declaration.parameters, *declaration.derived]:
+        if name in RESERVED or (name in declaration.derived and name in declaration.parameters):
+            raise SpaceError(f"{path}: {name!r} has a meaning already; choose another name")
     known = {"problem", "device", *declaration.parameters}
     for name, text in declaration.derived.items():
         _refuse_unknown_names(compile_expression(str(text), f"{path}: derived {name}"), known)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jinja2
-from jinja2 import meta
+from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from evoflash.errors import SpaceError
@@ -25,11 +25,23 @@ def ceil_div(dividend: int, divisor: int) -> int:
 FUNCTIONS = {"min": min, "max": max, "ceil_div": ceil_div}
 
 
+# Nothing else: no filters, no calls but of these functions, no attributes that begin with an underscore.
+_NODES = (
+    nodes.Const, nodes.Name, nodes.List, nodes.Tuple, nodes.Compare, nodes.Operand, nodes.CondExpr, nodes.Getattr,
+    nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow,
+    nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.Pos,
+)  # fmt: skip
+
+
 class _Environment(ImmutableSandboxedEnvironment):
-    # A power is the one operator by which a short expression can take for ever.
-    intercepted_binops = frozenset(["**"])
+    # By powers and by repeated sequences a short expression takes for ever.
+    intercepted_binops = frozenset(["**", "*"])
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "*":
+            if isinstance(left, int | float) and isinstance(right, int | float):
+                return left * right
+            raise jinja2.TemplateRuntimeError(f"{left!r} * {right!r} is no product of numbers")
         if abs(left) > 2**16 or abs(right) > 64:
             raise jinja2.TemplateRuntimeError(f"{left} ** {right} is too large")
         return left**right
@@ -39,6 +51,12 @@ _ENVIRONMENT = _Environment(undefined=jinja2.StrictUndefined)
 _ENVIRONMENT.globals = dict(FUNCTIONS)
 
 
+def _understood(node: nodes.Expr) -> bool:
+    if isinstance(node, nodes.Call):
+        return isinstance(node.node, nodes.Name) and node.node.name in FUNCTIONS
+    return isinstance(node, _NODES) and not (isinstance(node, nodes.Getattr) and node.attr.startswith("_"))
+
+
 class Expression:
     """One compiled expression. Immutable; `names` are the top-level names that it reads."""
 
@@ -46,8 +64,11 @@ class Expression:
         self.text = text
         self.where = where
         try:
-            self._call = _ENVIRONMENT.compile_expression(text, undefined_to_none=False)
             tree = _ENVIRONMENT.parse("{{ (" + text + ") }}")
+            if not all(_understood(node) for node in tree.find_all(nodes.Expr)):
+                words = ", ".join(FUNCTIONS)
+                raise SpaceError(f"{where}: {text!r}: only arithmetic, comparisons and {words} are understood; mend it")
+            self._call = _ENVIRONMENT.compile_expression(text, undefined_to_none=False)
         except jinja2.TemplateSyntaxError as error:
             raise SpaceError(f"{where}: {text!r} does not parse: {error.message}; mend the expression") from None
         self.names = frozenset(meta.find_undeclared_variables(tree)) - FUNCTIONS.keys()

@@ -55,4 +55,6 @@ class Genome(Mapping[str, Gene]):
     def changes_from(self, parent: "Genome") -> dict[str, tuple[Gene | None, Gene | None]]:
         """What differs from a parent: name -> (parent's value, own value); None where one has no such gene."""
         names = [*parent, *(name for name in self if name not in parent)]
-        return {name: (parent.get(name), self.get(name)) for name in names if parent.get(name) != self.get(name)}
+        return {
+            name: (parent.get(name), self.get(name)) for name in names if repr(parent.get(name)) != repr(self.get(name))
+        }

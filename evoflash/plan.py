@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from evoflash.config import Effort, Settings
-from evoflash.errors import SpaceError, unknown
+from evoflash.errors import SpaceError
 from evoflash.evaluation import Record
 from evoflash.evaluator import Limits
 from evoflash.plugins import problem_of
 from evoflash.problems import Problem
 from evoflash.targets import Target
 from evoflash.targets.base import usable_cores
-from evoflash.template import Template, load_all
+from evoflash.template import Template, load, load_all
 
 
 class Plan(Record):
@@ -94,12 +94,10 @@ def choose_families(
         NotFoundError: for a family that does not exist.
         SpaceError: when none fits, with each one's reason.
     """
-    known = load_all(templates)
-    for family in wanted:
-        if family not in known:
-            raise unknown("template", family, known)
-    candidates = [known[family] for family in wanted] or [
-        each for each in known.values() if each.manifest.target == target.name
+    wanted = tuple(dict.fromkeys(wanted))
+    # Families that were not asked for are not read: a half-written one must not stop a search of another.
+    candidates = [load(family, templates) for family in wanted] or [
+        each for each in load_all(templates).values() if each.manifest.target == target.name
     ]
     reasons = {each.family: _reasons(each, problem, target) for each in candidates}
     chosen = tuple(family for family, reason in reasons.items() if not reason)

@@ -8,7 +8,7 @@ never return another.
 import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -23,11 +23,19 @@ EXPLAIN_DRAWS = 2000
 
 @dataclass(frozen=True)
 class Check:
-    """A constraint ready to be evaluated: the derived names that it needs, the parameters that it reads."""
+    """A constraint ready to be evaluated.
+
+    Attributes:
+        derived: the derived names that it needs, in the order of their computation.
+        reads: the parameters that it depends on.
+        known: its truth by the values of `reads`. An evaluation costs some tens of microseconds and a search asks
+            thousands of times for the same few values.
+    """
 
     expression: Expression
     derived: tuple[str, ...]
-    reads: frozenset[str]
+    reads: tuple[str, ...]
+    known: dict[tuple[Gene, ...], bool] = field(default_factory=dict, compare=False, repr=False)
 
 
 class SearchSpace:
@@ -72,7 +80,7 @@ class SearchSpace:
 
     def is_valid(self, genome: Mapping[str, Gene]) -> bool:
         """Whether a genome of this space's genes satisfies every constraint."""
-        return self._holds(self._schedule, {**self._facts, **genome})
+        return self._holds(self._schedule, genome)
 
     def explain(self, rng: random.Random) -> list[tuple[Constraint, float]]:
         """Each constraint with the share of blind draws that it alone excludes, the hardest first."""
@@ -96,8 +104,7 @@ class SearchSpace:
         Raises:
             SpaceError: when no genome is valid; the message says which constraint excludes what.
         """
-        if not self._holds([check for check in self._schedule if not check.reads], dict(self._facts)):
-            self._raise_empty(rng)
+        self._require_possible(rng)
         genome: dict[str, Gene] = {}
         for names, checks in self._groups:
             genome |= self._draw_group(names, checks, rng)
@@ -117,7 +124,7 @@ class SearchSpace:
         found = []
         for name, parameter in self.parameters.items():
             values = parameter.values
-            place = values.index(genome[name])
+            place = parameter.place(genome[name])
             steps = (place - 1, place + 1) if parameter.kind == "ordinal" else range(len(values))
             for step in steps:
                 if step != place and 0 <= step < len(values):
@@ -132,7 +139,7 @@ class SearchSpace:
         movable = [name for name, parameter in self.parameters.items() if len(parameter.values) > 1]
         for name in rng.sample(movable, min(genes, len(movable))):
             values = self.parameters[name].values
-            place = values.index(genome[name])
+            place = self.parameters[name].place(genome[name])
             if self.parameters[name].kind == "ordinal":
                 reach = 2 if rng.random() < 0.3 else 1
                 others = [step for step in (place - reach, place + reach) if 0 <= step < len(values)]
@@ -153,6 +160,7 @@ class SearchSpace:
         between families. Each group of tied parameters is repaired by itself: first one gene is freed, then two,
         those that broken constraints read first; a group that cannot be saved is drawn anew.
         """
+        self._require_possible(rng)
         genome: dict[str, Gene] = {}
         for names, checks in self._groups:
             part: dict[str, Gene] = {
@@ -161,7 +169,7 @@ class SearchSpace:
                 else rng.choice(self._domains[name] or parameter.values)
                 for name, parameter in ((name, self.parameters[name]) for name in names)
             }
-            genome |= part if self._holds(checks, {**self._facts, **part}) else self._repair_group(part, checks, rng)
+            genome |= part if self._holds(checks, part) else self._repair_group(part, checks, rng)
         return Genome(genome)
 
     # How.
@@ -169,15 +177,20 @@ class SearchSpace:
     def _draw(self, rng: random.Random) -> dict[str, Gene]:
         return {name: rng.choice(parameter.values) for name, parameter in self.parameters.items()}
 
+    def _require_possible(self, rng: random.Random) -> None:
+        """The constraints that no gene can mend, on the problem or the device alone."""
+        if not self._holds([check for check in self._schedule if not check.reads], {}):
+            self._raise_empty(rng)
+
     def _draw_group(self, names: Sequence[str], checks: Sequence[Check], rng: random.Random) -> dict[str, Gene]:
         for _ in range(REJECTION_TRIES):
             drawn = {name: rng.choice(self._domains[name] or self._raise_empty(rng)) for name in names}
-            if self._holds(checks, {**self._facts, **drawn}):
+            if self._holds(checks, drawn):
                 return drawn
         return next(self._search(rng, {}, names, checks), None) or self._raise_empty(rng)
 
     def _repair_group(self, part: Mapping[str, Gene], checks: Sequence[Check], rng: random.Random) -> dict[str, Gene]:
-        broken = [check.reads for check in checks if not self._holds([check], {**self._facts, **part})]
+        broken = [check.reads for check in checks if not self._holds([check], part)]
         suspects = sorted(set().union(*broken))
         rng.shuffle(suspects)
         pairs = list(itertools.combinations(suspects, 2))
@@ -190,8 +203,17 @@ class SearchSpace:
         return self._draw_group(list(part), checks, rng)
 
     def _broken(self, genome: Mapping[str, Gene]) -> list[Constraint]:
-        names = {**self._facts, **genome, **self.derived(genome)}
-        return [constraint for constraint, expression in self._constraints if not expression(names)]
+        broken: list[Constraint] = []
+        for (constraint, _), check in zip(self._constraints, self._schedule, strict=True):
+            try:
+                holds = self._holds([check], genome)
+            except SpaceError:
+                if not broken:  # else a broken constraint was this one's guard
+                    raise
+                continue
+            if not holds:
+                broken.append(constraint)
+        return broken
 
     def _check_of(self, expression: Expression) -> Check:
         """The expression, the derived names to compute before it, and the parameters that it depends on."""
@@ -203,14 +225,14 @@ class SearchSpace:
                 wanted.add(name)
                 queue += self._derived[name].names if name in self._derived else ()
         derived = tuple(name for name in self._derived if name in wanted)
-        return Check(expression, derived, frozenset(wanted & self.parameters.keys()))
+        return Check(expression, derived, tuple(name for name in self.parameters if name in wanted))
 
     def _filtered_domains(self) -> dict[str, list[Gene]]:
         """Each parameter's values, less those that a constraint on it alone excludes."""
         domains: dict[str, list[Gene]] = {}
         for name, parameter in self.parameters.items():
-            checks = [check for check in self._schedule if check.reads <= {name}]
-            domains[name] = [value for value in parameter.values if self._holds(checks, {**self._facts, name: value})]
+            checks = [check for check in self._schedule if set(check.reads) <= {name}]
+            domains[name] = [value for value in parameter.values if self._holds(checks, {name: value})]
         return domains
 
     def _independent_groups(self) -> list[tuple[list[str], list[Check]]]:
@@ -223,18 +245,24 @@ class SearchSpace:
         for name in self.parameters:
             if all(name not in names for names, _ in groups):
                 names = [each for each in self.parameters if each in group_of[name]]
-                groups.append((names, [check for check in self._schedule if check.reads & group_of[name]]))
+                groups.append((names, [check for check in self._schedule if group_of[name].intersection(check.reads)]))
         return groups
 
-    def _holds(self, checks: Sequence[Check], scope: dict[str, Any]) -> bool:
-        """Whether all checks hold; the scope gains the derived names that they need."""
+    def _holds(self, checks: Sequence[Check], genes: Mapping[str, Gene]) -> bool:
+        """Whether all checks hold for genes that include all that they read."""
         for check in checks:
-            for name in check.derived:
-                if name not in scope:
-                    scope[name] = self._derived[name](scope)
-            if not check.expression(scope):
+            read = tuple(genes[name] for name in check.reads)
+            if read not in check.known:
+                check.known[read] = self._evaluate(check, genes)
+            if not check.known[read]:
                 return False
         return True
+
+    def _evaluate(self, check: Check, genes: Mapping[str, Gene]) -> bool:
+        scope = {**self._facts, **genes}
+        for name in check.derived:
+            scope[name] = self._derived[name](scope)
+        return bool(check.expression(scope))
 
     def _search(
         self, rng: random.Random | None, kept: Mapping[str, Gene], names: Sequence[str], checks: Sequence[Check]
@@ -253,7 +281,7 @@ class SearchSpace:
             due[max(len(kept), 1 + max((place[name] for name in check.reads), default=-1))].append(check)
 
         def extend(depth: int, genes: dict[str, Gene]) -> Iterator[dict[str, Gene]]:
-            if not self._holds(due[depth], {**self._facts, **genes}):
+            if not self._holds(due[depth], genes):
                 return
             if depth == len(order):
                 yield {name: genes[name] for name in names}

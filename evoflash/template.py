@@ -68,7 +68,7 @@ class Template:
     def __init__(self, folder: Path, includes: Sequence[Path], space: Declaration):
         content = resources.read_yaml(folder / "template.yaml")
         try:
-            self.manifest = Manifest(**content)
+            self.manifest = Manifest.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -111,6 +111,9 @@ class Template:
             SpaceError: when the template reads a name that it has no right to, or does not have.
         """
         facts = problem.facts()
+        for name in self.manifest.constants:
+            if name not in facts:
+                raise SpaceError(f"{self.folder / 'template.yaml'}: constants: {unknown('fact', name, facts)}")
         derived = self.space(problem, device).derived(genome)
         try:
             text = self._kernel.render(
@@ -119,7 +122,7 @@ class Template:
                 problem=SimpleNamespace(**{name: facts[name] for name in self.manifest.constants}),
                 device=SimpleNamespace(arch=device["arch"]) if "arch" in device else SimpleNamespace(),
             )
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as error:
             raise SpaceError(f"template {self.family}: {error}; mend {self.folder / self.manifest.source}") from None
         language = "cuda" if self.manifest.target == "cuda" else "c++"
         shared = derived.get("shared_bytes")

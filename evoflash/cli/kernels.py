@@ -66,7 +66,7 @@ def render(
 ) -> None:
     """Print the source of a genome on standard output; the genome goes to standard error."""
     settings = config.load(arch=arch, templates=templates)
-    _, source, chosen = _rendered(family, problems.parse(shape, dtype), settings, genome, seed)
+    _, source, chosen = _rendered(family, problems.parse(shape, dtype, settings.templates), settings, genome, seed)
     print(f"genome {json.dumps(dict(chosen))}", file=sys.stderr)
     sys.stdout.write(source.text)
 
@@ -87,7 +87,7 @@ def build(
 ) -> None:
     """Render and build a genome, and print the compiler's report; exit code 0 only when it built."""
     settings = config.load(arch=arch, templates=templates, cache=cache, debug=debug, verbose=verbose)
-    target, source, chosen = _rendered(family, problems.parse(shape, dtype), settings, genome, seed)
+    target, source, chosen = _rendered(family, problems.parse(shape, dtype, settings.templates), settings, genome, seed)
     built = Toolchain(target, settings.cache, settings.build_deadline_s, settings.verbose).build(source)
     report = built.report.model_dump()
     document = {

@@ -60,7 +60,7 @@ def search(
     )
     if strategy not in proposers.names():
         raise unknown("strategy", strategy, proposers.names())
-    problem = problems.parse(shape, dtype)
+    problem = problems.parse(shape, dtype, settings.templates)
     device = _detect(settings)
     limits = Limits(
         max_registers=max_registers,
@@ -70,7 +70,7 @@ def search(
     plan = Plan.make(
         problem,
         device,
-        config.effort(effort, device.name, budget=budget, minutes=minutes),
+        config.effort(effort, device.name, settings.templates, budget=budget, minutes=minutes),
         settings,
         shape=shape,
         effort_name=effort,

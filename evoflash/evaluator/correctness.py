@@ -97,7 +97,7 @@ def check(kernel: Kernel, case: Case, truth: Oracle, synchronize: Callable[[], N
         LaunchError: when the launcher answers an error code.
     """
 
-    inputs = tuple(_fresh(tensor) for tensor in truth.inputs)
+    inputs = tuple(fresh(tensor) for tensor in truth.inputs)
     output = Output(case.problem.output_shape(), inputs[0])
     launch = kernel.bind(case.problem, inputs, output.tensor)
     first: torch.Tensor | None = None
@@ -107,17 +107,22 @@ def check(kernel: Kernel, case: Case, truth: Oracle, synchronize: Callable[[], N
         synchronize()
         if output.written_outside():
             raise WrongError(f"{case.name}: it wrote outside its output")
+        require_untouched(truth.inputs, inputs, case.name)
         if first is None:
             first = output.tensor.clone()
         elif not _same_bits(first, output.tensor):
             raise WrongError(
                 f"{case.name}: run {run + 1} differs from run 1 at {_first_difference(first, output.tensor)}"
             )
-    for name, before, after in zip("qkv", truth.inputs, inputs, strict=False):
-        if not _same_bits(before, after):
-            raise WrongError(f"{case.name}: it wrote into its input {name} at {_first_difference(before, after)}")
     assert first is not None
     return judge(first, truth, case.name)
+
+
+def require_untouched(before: Inputs, after: Inputs, name: str) -> None:
+    """Raises WrongError when a kernel has written into its inputs."""
+    for number, (old, new) in enumerate(zip(before, after, strict=True)):
+        if not _same_bits(old, new):
+            raise WrongError(f"{name}: it wrote into its input {number} at {_first_difference(old, new)}")
 
 
 def judge(out: torch.Tensor, truth: Oracle, name: str) -> Accuracy:
@@ -169,7 +174,7 @@ def _errors(out: torch.Tensor, reference: torch.Tensor) -> tuple[float, float, f
     return figures[0], figures[1], figures[2], int(place.item())
 
 
-def _fresh(tensor: torch.Tensor) -> torch.Tensor:
+def fresh(tensor: torch.Tensor) -> torch.Tensor:
     """A copy at a new address with the same strides."""
     import torch
 

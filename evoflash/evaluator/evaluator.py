@@ -148,26 +148,27 @@ class Evaluator:
         with self._lock, Sandbox(self._target.name, Prepare(problem=problem_to_dict(self._problem))) as sandbox:
             verdicts = {each.index: self._verify(sandbox, each) for each in finalists}
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
-            while True:
+            raced = self._race(sandbox, racing, rounds)
+            while isinstance(raced, Death):
+                for index, death in self._culprits(sandbox, racing, raced).items():
+                    verdicts[index] = Verified(status=death.status, reason=f"in the finals: {death.reason}")
+                    del racing[index]
                 raced = self._race(sandbox, racing, rounds)
-                if isinstance(raced, Raced):
-                    break
-                fallen = next((index for index in racing if raced.stage == f"racing {_name(index)}"), None)
-                if fallen is None:
-                    return Finals(
-                        finalists=tuple(
-                            Final(index=index, status=raced.status, reason=f"in the finals: {raced.reason}")
-                            for index in verdicts
-                        ),
-                        baselines=(),
-                    )
-                verdicts[fallen] = Verified(status=raced.status, reason=raced.reason)
-                del racing[fallen]
         return _standings(verdicts, raced, rounds)
+
+    def _culprits(self, sandbox: Sandbox, racing: Mapping[int, Finalist], death: Death) -> dict[int, Death]:
+        """Who brought a race down: the one that was being made ready, else those that fall alone, else all of them."""
+        if not racing:
+            raise WorkerError(f"the baselines cannot be timed: {death.reason}; run `evoflash doctor`")
+        named = {index: death for index in racing if death.stage == f"racing {_name(index)}"}
+        if named:
+            return named
+        alone = {index: self._race(sandbox, {index: finalist}, rounds=2) for index, finalist in racing.items()}
+        return {index: each for index, each in alone.items() if isinstance(each, Death)} or dict.fromkeys(racing, death)
 
     def _verify(self, sandbox: Sandbox, finalist: Finalist) -> Verified:
         request = Verify(cases=tuple((case_to_dict(case), library.resolve()) for case, library in finalist.cases))
-        answer = sandbox.call(request, FINALS_DEADLINE_S)
+        answer = sandbox.call(request, self._deadline_s, each_stage=True)
         if isinstance(answer, Death):
             return Verified(status=answer.status, reason=answer.reason)
         return Verified.model_validate(answer)

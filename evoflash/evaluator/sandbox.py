@@ -84,10 +84,13 @@ class Sandbox:
             if isinstance(prepared, Death):
                 raise WorkerError(f"the evaluation worker cannot prepare the problem: {prepared.reason}")
 
-    def call(self, request: Record, deadline_s: float) -> dict[str, Any] | Death:
-        """The worker's answer, or how it died; a dead worker is replaced by the next call."""
+    def call(self, request: Record, deadline_s: float, *, each_stage: bool = False) -> dict[str, Any] | Death:
+        """The worker's answer, or how it died; a dead worker is replaced by the next call.
+
+        The deadline is for the whole request, or for each stage that the worker announces.
+        """
         self.start()
-        return self._exchange(request, deadline_s)
+        return self._exchange(request, deadline_s, each_stage)
 
     def close(self) -> None:
         """Ends the worker and everything in its process group."""
@@ -101,13 +104,13 @@ class Sandbox:
             self._errors.close()
         self._process = self._connection = self._errors = None
 
-    def _exchange(self, request: Record, deadline_s: float) -> dict[str, Any] | Death:
+    def _exchange(self, request: Record, deadline_s: float, each_stage: bool = False) -> dict[str, Any] | Death:
         assert self._connection is not None
         with contextlib.suppress(BrokenPipeError):  # it died meanwhile; the answer says how
             self._connection.send_bytes(request.model_dump_json().encode())
-        return self._receive(deadline_s, "result")
+        return self._receive(deadline_s, "result", each_stage)
 
-    def _receive(self, deadline_s: float, wanted: str) -> dict[str, Any] | Death:
+    def _receive(self, deadline_s: float, wanted: str, each_stage: bool = False) -> dict[str, Any] | Death:
         """The body of the wanted event; the stages on the way there tell where the worker was."""
         assert self._connection is not None
         end = time.monotonic() + deadline_s
@@ -125,6 +128,8 @@ class Sandbox:
                     self.close()
                 return message["body"]
             stage = message["body"]["text"]
+            if each_stage:
+                end = time.monotonic() + deadline_s
 
     def _died(self, stage: str) -> Death:
         assert self._process is not None

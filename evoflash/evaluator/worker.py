@@ -184,10 +184,12 @@ class Worker:
             best_us=request.best_us,
         )
         self._synchronize()
-        for case, out in zip(searched_cases(problem), outputs, strict=True):
-            correctness.judge(out.tensor, self._oracles.of(case), f"{case.name}, after timing")
+        for case, inputs, out in zip(searched_cases(problem), sets, outputs, strict=True):
+            name = f"{case.name}, after timing"
             if out.written_outside():
-                raise correctness.WrongError(f"{case.name}, after timing: it wrote outside its output")
+                raise correctness.WrongError(f"{name}: it wrote outside its output")
+            correctness.require_untouched(self._oracles.of(case).inputs, inputs, name)
+            correctness.judge(out.tensor, self._oracles.of(case), name)
         if quick or self._device != "cuda":
             return (warm,), quick
         return (warm, self._cold(kernel, problem, max(5, request.samples // 10))), quick
@@ -207,10 +209,8 @@ class Worker:
     def _input_sets(self, problem: Problem, count: int) -> list[Any]:
         """Input tensors at addresses of their own; the first ones are those of the searched cases."""
         own = [self._oracles.of(case).inputs for case in searched_cases(problem)]
-        sets = own[:count]
-        while len(sets) < count:
-            sets.append(tuple(tensor.clone() for tensor in own[len(sets) % len(own)]))
-        return sets
+        # Copies: a kernel that writes its inputs must not spoil the oracle for the candidates after it.
+        return [tuple(correctness.fresh(tensor) for tensor in own[number % len(own)]) for number in range(count)]
 
     def _guarded(self, step: Callable[[], Any]) -> Any:
         """The step's answer, or (status, reason, evidence) when the kernel failed."""

@@ -80,7 +80,7 @@ class AttentionProblem(Problem):
     head_dim: int = Field(ge=1)
     dtype: Literal["float16", "bfloat16", "float32"] = "float16"
     causal: bool = False
-    scale: float | None = None
+    scale: float | None = Field(None, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _grouped(self) -> Self:

@@ -1,6 +1,7 @@
 """Shapes as a person writes them: a name of configs/shapes.yaml, or b=1,h=8,s=512,d=64,causal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -28,18 +29,19 @@ def shape_names() -> list[str]:
     return list(resources.config("shapes"))
 
 
-def parse(text: str, dtype: str | None = None) -> AttentionProblem:
+def parse(text: str, dtype: str | None = None, folders: Sequence[Path] = ()) -> AttentionProblem:
     """The problem that a person means.
 
     Args:
         text: a shape's name, or comma-separated fields.
         dtype: fp16, bf16 or fp32; overrides that of the shape.
+        folders: the user's own, whose configs/shapes.yaml goes before what ships.
 
     Raises:
         NotFoundError: for an unknown name, with the nearest ones.
         UsageError: for fields that do not make a problem.
     """
-    shapes = resources.config("shapes")
+    shapes = resources.config("shapes", folders)
     if "=" in text:
         values = _fields(text)
     elif text in shapes:
@@ -51,6 +53,8 @@ def parse(text: str, dtype: str | None = None) -> AttentionProblem:
 
 def build(where: str, values: Mapping[str, Any], dtype: str | None = None) -> AttentionProblem:
     """A problem from the short field names of shapes.yaml."""
+    if not isinstance(values, Mapping):
+        raise UsageError(f"shape {where!r} must hold fields, not {values!r}; write {SYNTAX}")
     stray = [key for key in values if key not in FIELDS]
     if stray:
         raise UsageError(f"shape {where!r}: unknown field {stray[0]!r}; write {SYNTAX}")

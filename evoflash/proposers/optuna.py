@@ -23,10 +23,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from evoflash.archive import Archive, Member
-from evoflash.candidate import Proposal
+from evoflash.candidate import Candidate, Proposal
 from evoflash.errors import unknown
 from evoflash.genome import Gene, Genome
-from evoflash.proposers.base import NOVELTY_TRIES, Spaces, novel, random_proposal
+from evoflash.proposers.base import Spaces, novel, random_proposal
 
 if TYPE_CHECKING:
     import optuna
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SAMPLERS = ("tpe", "cmaes", "nsga2", "gp")
 MODEL_BASED = ("tpe", "gp")
 PENALTY = 2.0  # a failure counts as this multiple of the slowest right kernel: finite, so that a model can be fitted
-NOTHING_RIGHT_US = 1e6
+REPEATS = 5  # genomes that were proposed before, until a random one is taken
 
 
 class OptunaProposer:
@@ -51,11 +51,12 @@ class OptunaProposer:
         self._study = optuna.create_study(sampler=_sampler(optuna, sampler, seed), direction="minimize")
         self._pending: dict[tuple[str, str], optuna.Trial] = {}
         self._values: dict[tuple[str, str], float] = {}
-        self._worst_us = 0.0
+        self._worst_us: float | None = None
+        self._early_failures: list[tuple[optuna.Trial | None, Candidate]] = []
 
     def ask(self, archive: Archive) -> Proposal | None:
         """The sampler's next genome, repaired. Where it keeps repeating itself: a random one."""
-        for _ in range(NOVELTY_TRIES):
+        for _ in range(REPEATS):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
                 trial = self._study.ask()
@@ -64,28 +65,40 @@ class OptunaProposer:
             if not archive.has(family, genome):
                 self._pending[key] = trial
                 return Proposal(family, genome, self._name)
-            if key in self._values:
-                self._study.tell(trial, self._values[key])
-            else:  # its twin is being evaluated
-                self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+            self._close(trial, family, genome, self._values.get(key))
         return novel(archive, lambda: random_proposal(self._spaces, self._rng), self._rng, self._spaces)
 
     def tell(self, member: Member) -> None:
         """Ends the trial that asked for this candidate."""
         fitness = member.evaluation.fitness_us
-        self._worst_us = max(self._worst_us, fitness or 0.0)
-        value = fitness if fitness is not None else PENALTY * (self._worst_us or NOTHING_RIGHT_US)
         key = member.candidate.key
-        self._values[key] = value
         trial = self._pending.pop(key, None)
-        tried = self._as_parameters(member.candidate.family, member.candidate.genome)
-        if trial is None or (self._name in MODEL_BASED and not tried.items() <= trial.params.items()):
+        if fitness is None and self._worst_us is None:
+            self._early_failures.append((trial, member.candidate))  # what they count as is not known yet
+            return
+        if fitness is not None:
+            self._worst_us = max(self._worst_us or 0.0, fitness)
+        assert self._worst_us is not None
+        penalty = PENALTY * self._worst_us
+        for early, candidate in self._early_failures:
+            self._finish(early, candidate, penalty)
+        self._early_failures.clear()
+        self._finish(trial, member.candidate, fitness if fitness is not None else penalty)
+
+    def _finish(self, trial: optuna.Trial | None, candidate: Candidate, value: float) -> None:
+        self._values[candidate.key] = value
+        if trial is None or not self._close(trial, candidate.family, candidate.genome, value):
             asked = trial.params if trial is not None else {}
-            if trial is not None:
-                self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
-            self._add({**asked, **tried}, value)
-        else:
-            self._study.tell(trial, value)
+            self._add({**asked, **self._as_parameters(candidate.family, candidate.genome)}, value)
+
+    def _close(self, trial: optuna.Trial, family: str, genome: Genome, value: float | None) -> bool:
+        """Ends a trial that was asked for; with the value only where its own genes may stand for what was tried."""
+        tried = self._as_parameters(family, genome)
+        if value is None or (self._name in MODEL_BASED and not tried.items() <= trial.params.items()):
+            self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+            return False
+        self._study.tell(trial, value)
+        return True
 
     def _genome(self, trial: optuna.Trial) -> tuple[str, Genome]:
         family = str(self._suggest(trial, "family", sorted(self._spaces)))

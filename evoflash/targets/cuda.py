@@ -1,22 +1,29 @@
 """An NVIDIA GPU as a target.
 
-The search builds device code alone into a cubin, and the launcher apart with the host compiler, which embeds the cubin
-(templates/include/launch.cuh): that skips nvcc's host passes, most of the time of a plain `nvcc -shared`.
+The search builds device code alone into a cubin (by NVRTC where it is found, else by nvcc), and the launcher apart with
+the host compiler, which embeds the cubin (templates/include/launch.cuh). That skips nvcc's host passes, most of the
+time of a plain `nvcc -shared`.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 import re
+import shlex
+import sys
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evoflash.errors import MissingError, UsageError
+from evoflash.targets import nvrtc
 from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, find_compiler
 
 CUBIN_FLAGS = "-cubin -std=c++17 -O3 -Xptxas -v -DEVOFLASH_DEVICE_ONLY"
+NVRTC_FLAGS = "--std=c++17 -default-device --ptxas-options=-v -DEVOFLASH_DEVICE_ONLY"
 LAUNCHER_FLAGS = "-x c++ -std=c++17 -O1 -fPIC -shared -Wl,--build-id=none -DEVOFLASH_HOST_ONLY"
 
 # By architecture: (shared memory of a block by opt-in, of a multiprocessor, threads of a multiprocessor, cores of a
@@ -59,12 +66,18 @@ class CudaTarget(Target):
 
     def steps(self) -> tuple[Step, ...]:
         """Device code to a cubin, then the launcher around it."""
-        program = nvcc()
-        include = Path(program).resolve().parent.parent / "include"
-        device = f"{program} {CUBIN_FLAGS} -arch={self.arch}{' -lineinfo' if self.debug else ''}"
+        include = toolkit() / "include"
+        lines = " -lineinfo" if self.debug else ""
+        library = nvrtc_library()
+        if library is not None:
+            script = f"{shlex.quote(sys.executable)} -I -S {shlex.quote(nvrtc.__file__)}"
+            files = f"{shlex.quote(str(library))} {self.arch} {self.source_name} device.cubin"
+            device = f"{script} {files} {NVRTC_FLAGS} -I{include}{lines}"
+        else:
+            device = f"{nvcc()} {CUBIN_FLAGS} -arch={self.arch}{lines} -o device.cubin {self.source_name}"
         host = f"{cxx()} {LAUNCHER_FLAGS}{' -g' if self.debug else ''} -DEVOFLASH_CUBIN='\"device.cubin\"' -I{include}"
         return (
-            Step(f"{device} -o device.cubin {self.source_name}", "device.cubin", (self.source_name,)),
+            Step(device, "device.cubin", (self.source_name,)),
             Step(f"{host} -o kernel.so {self.source_name} -ldl", "kernel.so", (self.source_name, "device.cubin")),
         )
 
@@ -80,7 +93,7 @@ class CudaTarget(Target):
     @property
     def toolchain(self) -> str:
         """Both compilers and the architecture."""
-        return f"{compiler_version(nvcc())}; {compiler_version(cxx())}; {self.arch}"
+        return f"{device_compiler()}; {compiler_version(cxx())}; {self.arch}"
 
 
 def nvcc() -> str:
@@ -92,6 +105,33 @@ def nvcc() -> str:
     home = os.environ.get("CUDA_HOME")
     candidates = (f"{home}/bin/nvcc" if home else None, "/usr/local/cuda/bin/nvcc", "nvcc")
     return find_compiler("CUDA compiler (nvcc)", candidates, "install the CUDA toolkit or set CUDA_HOME")
+
+
+def toolkit() -> Path:
+    """The folder of the CUDA toolkit that nvcc belongs to."""
+    return Path(nvcc()).resolve().parent.parent
+
+
+@functools.cache
+def nvrtc_library() -> Path | None:
+    """The NVRTC library: the toolkit's, else the one that a CUDA build of torch brings; None where there is none."""
+    folders = [toolkit() / "lib64", toolkit() / "lib"]
+    package = importlib.util.find_spec("nvidia")
+    for place in package.submodule_search_locations or () if package is not None else ():
+        folders += sorted(Path(place).glob("*/lib"), reverse=True)
+    for folder in folders:
+        found = sorted(folder.glob("libnvrtc.so*"))
+        if found:
+            return found[0].resolve()
+    return None
+
+
+def device_compiler() -> str:
+    """What compiles device code, with its version."""
+    library = nvrtc_library()
+    if library is None:
+        return compiler_version(nvcc())
+    return f"NVRTC {nvrtc.version(str(library))} ({library.stat().st_size} bytes)"
 
 
 def flag(arch: int) -> str:
@@ -117,7 +157,7 @@ def of_arch(text: str, debug: bool = False) -> CudaTarget:
     """A target to build for without a device, with the facts of a usual one of this architecture."""
     arch = parse_arch(text)
     facts = _facts(arch)
-    details = {"compiler": compiler_version(nvcc())}
+    details = {"compiler": device_compiler()}
     return CudaTarget(device=f"any {flag(arch)} device", facts=facts, details=details, debug=debug)
 
 
@@ -155,7 +195,7 @@ def detect(arch: str | None = None, debug: bool = False) -> CudaTarget:
         raise MissingError(f"torch {version} cannot use the {name}; install a CUDA build of torch, or use --target cpu")
     facts = _facts(parse_arch(arch) if arch else own)
     facts["multiprocessors"] = cores // ARCHITECTURES[own][3]
-    details["compiler"] = compiler_version(nvcc())
+    details["compiler"] = device_compiler()
     return replace(of_arch(flag(facts["arch"]), debug), device=str(name), facts=facts, details=details)
 
 

@@ -1,6 +1,14 @@
 /* The attention problem's C interface: what a candidate receives and the two functions that it exports. */
+#ifdef __CUDACC_RTC__ /* NVRTC has no standard headers */
+typedef int int32_t;
+typedef long long int64_t;
+typedef unsigned uint32_t;
+typedef unsigned long long uint64_t;
+#define INFINITY __int_as_float(0x7f800000)
+#else
 #include <stddef.h>
 #include <stdint.h>
+#endif
 
 /* Returned by evoflash_launch for a problem that this kernel was not rendered for; nothing has been written then. */
 #define EVOFLASH_UNSUPPORTED (-1)
@@ -16,6 +24,7 @@ typedef struct {
   int32_t causal; /* 1: row i sees the keys j <= i (top-left, as SDPA's is_causal) */
 } EvoflashAttention;
 
+#ifndef EVOFLASH_DEVICE_ONLY
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -23,4 +32,5 @@ size_t evoflash_workspace_bytes(const EvoflashAttention *problem);
 int evoflash_launch(const EvoflashAttention *problem, void *stream); /* 0, EVOFLASH_UNSUPPORTED, or the runtime's code */
 #ifdef __cplusplus
 }
+#endif
 #endif

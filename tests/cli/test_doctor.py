@@ -50,12 +50,12 @@ def test_a_machine_that_can_search(place):
 def test_a_compiler_that_is_named_and_not_there(monkeypatch):
     monkeypatch.setenv("CXX", "/nonexistent")
     checks = {check.name: check for check in checkup.host_compiler()}
-    assert checks["CXX"].state == "missing"
-    assert "/nonexistent" in checks["CXX"].found
+    assert checks["C++ compiler"].state == "missing"
+    assert "/nonexistent" in checks["C++ compiler"].found
 
 
 def test_no_compiler_at_all(monkeypatch, place):
-    monkeypatch.setenv("CXX", "/nonexistent")
+    monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(place))
     result = CliRunner().invoke(app, ["--target", "cpu", "--json"])
     checks = checks_of(result.stdout)
@@ -96,9 +96,10 @@ def test_what_blocks():
 
 def test_plain_lines_say_what_to_do(monkeypatch):
     monkeypatch.setattr(checkup, "worker", lambda target: Check("evaluation worker", "any", True, ""))
-    monkeypatch.setenv("CXX", "/nonexistent")
+    lacking = [Check("ncu", "optional", False, "not found", "install ncu with the CUDA toolkit")]
+    monkeypatch.setattr(checkup, "cuda_tools", lambda arch: lacking)
     lines = call("--target", "cpu").stdout.splitlines()
     assert lines[-1] == "`evoflash search` can run here, on cpu"
-    told = next(line for line in lines if line.startswith("  CXX"))
+    told = next(line for line in lines if line.startswith("  ncu"))
     assert "missing" in told
-    assert "or unset it" in told
+    assert "install ncu" in told

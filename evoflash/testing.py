@@ -1,0 +1,285 @@
+"""Conformance suites for plug-ins. Each is a plain function that raises AssertionError saying what is wrong.
+
+from evoflash.testing import check_problem, check_proposer
+
+def test_my_proposer():
+    check_proposer(MyProposer)
+
+def test_my_problem():
+    check_problem(MyProblem(rows=128, columns=64))
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from evoflash.archive import Archive, Member
+from evoflash.candidate import Proposal
+from evoflash.declaration import Declaration
+from evoflash.evaluation import Evaluation, Stage, Status, Timing
+from evoflash.genome import Genome
+from evoflash.problems import Inputs, Problem
+from evoflash.proposers.base import Proposer, Spaces
+from evoflash.space import SearchSpace
+
+if TYPE_CHECKING:
+    import torch
+
+Judge = Callable[[str, Genome], Evaluation]
+
+WINDOW = 5  # proposals in flight, as in a search with several builders
+DISAGREEMENT = 0.03  # of the reference's size; eight-bit mantissas leave a tenth of that
+
+
+def check_proposer(factory: Callable[[Spaces, int], Proposer], budget: int = 60) -> None:
+    """A strategy keeps its promises: proposals that are valid and new, parents that are known, determinism, an end.
+
+    Args:
+        factory: makes a proposer from spaces by family and a seed; usually the class itself.
+        budget: proposals of each trial.
+
+    Raises:
+        AssertionError: saying which promise was broken.
+    """
+    for spaces in (_spaces("rich"), _spaces("rich", "poor"), _spaces("rich", "other", "poor")):
+        for judge in (_landscape, _all_fail):
+            first = _trial(factory, spaces, judge, seed=3, budget=budget)
+            random.seed(len(first))  # a strategy that draws from the global generator shows here
+            second = _trial(factory, spaces, judge, seed=3, budget=budget)
+            for number, (one, other) in enumerate(zip(first, second, strict=False)):
+                _expect(one == other, f"the same seed and results gave {one} and then {other} as proposal {number}")
+            _expect(
+                len(first) == len(second), f"the same seed and results gave {len(first)}, then {len(second)} proposals"
+            )
+            size = sum(sum(1 for _ in space.genomes()) for space in spaces.values())
+            _expect(
+                len(first) == min(budget, size),
+                f"it stopped after {len(first)} of {size} genomes, {budget} wanted",
+            )
+    _check_end(factory)
+
+
+def check_problem(problem: Problem, device: str = "cpu") -> None:
+    """A problem keeps its promises: plain data, inputs by seed, a float64 reference, tolerances that PyTorch meets.
+
+    Args:
+        device: "cpu" or "cuda"; where the tensors are made.
+
+    Raises:
+        AssertionError: saying which promise was broken.
+    """
+    _check_data(problem)
+    names = [case.name for case in problem.cases()]
+    _expect(bool(names), "cases() must give at least one case")
+    _expect(len(set(names)) == len(names), f"two cases have one name: {sorted(names)}")
+    for case in problem.cases():
+        _expect(
+            isinstance(case.problem, type(problem)), f"case {case.name}: its problem is a {type(case.problem).__name__}"
+        )
+        _check_data(case.problem)
+        inputs = case.problem.inputs(case.seed, case.variant, device)
+        out = _output(case.problem, inputs)
+        _check_arguments(case.problem, inputs, out)
+    _check_inputs(problem, device)
+    _check_answers(problem, device)
+
+
+# A proposer.
+
+
+def _spaces(*families: str) -> dict[str, SearchSpace]:
+    """Synthetic spaces: a rich one with constraints, another that shares some of its genes, and one of two genomes."""
+    numbers = {"kind": "ordinal", "values": (1, 2, 4, 8, 16)}
+    declared: dict[str, dict[str, Any]] = {
+        "rich": {
+            "parameters": {
+                "rows": numbers,
+                "stages": {"kind": "ordinal", "values": (1, 2, 3)},
+                "layout": {"kind": "categorical", "values": ("a", "b", "c")},
+                "fast": {"kind": "flag"},
+                "fixed": {"kind": "ordinal", "values": (7,)},
+            },
+            "derived": {"bytes": "rows * stages"},
+            "constraints": (
+                {"expr": "bytes <= 24", "why": "it must fit"},
+                {"expr": "fast or layout != 'c'", "why": "only the fast path knows c"},
+            ),
+        },
+        "other": {
+            "parameters": {
+                "rows": numbers,
+                "layout": {"kind": "categorical", "values": ("b", "d")},
+                "fast": {"kind": "flag"},
+            },
+            "constraints": ({"expr": "rows > 2 or not fast", "why": "too little work"},),
+        },
+        "poor": {"parameters": {"fast": {"kind": "flag"}}},
+    }
+    return {
+        family: SearchSpace(
+            Declaration.model_validate({"family": family, **declared[family]}), {"rows": 64}, {"cores": 2}
+        )
+        for family in families
+    }
+
+
+def _landscape(family: str, genome: Genome) -> Evaluation:
+    """Times that the genes decide; about one in six fails, and one in six is a twin."""
+    digit = int(genome.digest[:2], 16) % 6
+    if digit == 0:
+        return Evaluation(status=Status.WRONG, stage=Stage.CORRECTNESS, reason="made to fail")
+    time_us = 10.0 + 5 * (family == "other") + 20 * (not genome["fast"])
+    time_us += abs(float(genome.get("rows", 1)) - 8)
+    timing = Timing(regime="warm", p50_us=time_us, p90_us=time_us, p99_us=time_us, launches=1, samples=(time_us,))
+    return Evaluation(status=Status.DUPLICATE if digit == 1 else Status.OK, stage=Stage.FULL, timings=(timing,))
+
+
+def _all_fail(family: str, genome: Genome) -> Evaluation:
+    return Evaluation(status=Status.BUILD_FAILED, stage=Stage.BUILD, reason="made to fail")
+
+
+def _trial(
+    factory: Callable[[Spaces, int], Proposer], spaces: Spaces, judge: Judge, seed: int, budget: int
+) -> list[Proposal]:
+    """What a proposer proposes within a budget, with several proposals in flight, as `Search` does it."""
+    proposer, archive = factory(spaces, seed), Archive()
+    proposals: list[Proposal] = []
+    for _ in range(budget):
+        proposal = proposer.ask(archive)
+        if proposal is None:
+            break
+        _check_proposal(proposal, spaces, archive)
+        proposals.append(proposal)
+        archive.propose(proposal.family, proposal.genome)
+        if len(proposals) - len(archive) == WINDOW:
+            _tell(proposer, archive, proposals[len(archive)], judge)
+    return proposals
+
+
+def _tell(proposer: Proposer, archive: Archive, proposal: Proposal, judge: Judge) -> None:
+    evaluation = judge(proposal.family, proposal.genome)
+    proposer.tell(archive.add(proposal.numbered(len(archive)), evaluation))
+
+
+def _check_proposal(proposal: Proposal, spaces: Spaces, archive: Archive) -> None:
+    _expect(isinstance(proposal, Proposal), f"ask() must answer a Proposal or None, not {proposal!r}")
+    _expect(proposal.family in spaces, f"{proposal}: there is no family {proposal.family!r}")
+    _expect(isinstance(proposal.genome, Genome), f"{proposal}: its genome is a {type(proposal.genome).__name__}")
+    broken = spaces[proposal.family].violations(proposal.genome)
+    _expect(not broken, f"{proposal} breaks {', '.join(each.expr for each in broken)}; see SearchSpace.repair")
+    _expect(
+        not archive.has(proposal.family, proposal.genome),
+        f"{proposal} has been proposed before; see proposers.base.novel",
+    )
+    _expect(bool(proposal.operator), f"{proposal} does not say what made it")
+    members: list[Member] = list(archive)
+    for parent in proposal.parents:
+        _expect(
+            0 <= parent < len(members), f"{proposal}: parent {parent} has no result yet, {len(members)} candidates have"
+        )
+
+
+def _check_end(factory: Callable[[Spaces, int], Proposer]) -> None:
+    """Every genome of a small space once, then None, and None again."""
+    spaces = _spaces("poor", "other")
+    wanted = {(family, genome.digest) for family, space in spaces.items() for genome in space.genomes()}
+    proposer, archive = factory(spaces, 0), Archive()
+    while (proposal := proposer.ask(archive)) is not None:
+        _check_proposal(proposal, spaces, archive)
+        wanted.discard((proposal.family, proposal.genome.digest))
+        archive.propose(proposal.family, proposal.genome)
+        _tell(proposer, archive, proposal, _landscape)
+    _expect(not wanted, f"it ended with {len(wanted)} genomes untried; see proposers.base.novel")
+    _expect(proposer.ask(archive) is None, "it ended and then went on")
+
+
+# A problem.
+
+
+def _check_data(problem: Problem) -> None:
+    _expect(isinstance(problem.kind, str) and bool(problem.kind), "kind must be a name")
+    again = type(problem)(**json.loads(json.dumps(problem.model_dump(mode="json"))))
+    _expect(again == problem and hash(again) == hash(problem), f"{problem!r} comes back from JSON as {again!r}")
+    _expect(bool(problem.label), "label must say which problem it is")
+    for name, fact in problem.facts().items():
+        plain = isinstance(fact, bool | int | float | str)
+        _expect(name.isidentifier() and plain, f"fact {name!r} is {fact!r}; facts are plain values under plain names")
+    for name, figure in (("flops", problem.flops), ("min_bytes", problem.min_bytes)):
+        _expect(isinstance(figure, int) and figure > 0, f"{name} is {figure!r}; it must be a positive whole number")
+
+
+def _check_inputs(problem: Problem, device: str) -> None:
+    import torch
+
+    first, again, other = (problem.inputs(seed, "normal", device) for seed in (0, 0, 1))
+    same = all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    _expect(same, "inputs(seed) must give the same values each time")
+    differ = any(not torch.equal(one, two) for one, two in zip(first, other, strict=True))
+    _expect(differ, "inputs of different seeds are equal")
+    for number, tensor in enumerate(first):
+        _expect(tensor.device.type == device, f"input {number} is on {tensor.device}, not on {device}")
+        _expect(bool(tensor.isfinite().all().item()), f"input {number} holds NaN or Inf although the variant is normal")
+
+
+def _check_answers(problem: Problem, device: str) -> None:
+    import torch
+
+    inputs = problem.inputs(0, "normal", device)
+    before = [tensor.clone() for tensor in inputs]
+    reference = problem.reference(inputs)
+    _expect(reference.dtype == torch.float64, f"the reference is {reference.dtype}; it must be computed in float64")
+    _expect(tuple(reference.shape) == problem.output_shape(), f"the reference has the shape {tuple(reference.shape)}")
+    answers: Iterator[tuple[str, Any]] = iter([("plain", problem.plain), *problem.baselines(device).items()])
+    worked = 0
+    for name, function in answers:
+        try:
+            out = function(inputs) if name == "plain" else function(*inputs)
+        except RuntimeError:  # a backend that does not take this problem
+            _expect(name != "plain", "plain() fails")
+            continue
+        worked += name != "plain"
+        _expect(tuple(out.shape) == problem.output_shape(), f"{name} answers the shape {tuple(out.shape)}")
+        _expect(out.dtype == inputs[0].dtype, f"{name} answers {out.dtype}; the output has the first input's dtype")
+        _expect(bool(out.isfinite().all().item()), f"{name} answers NaN or Inf on normal inputs")
+    _expect(worked > 0, f"no baseline for {device} works")
+    _check_bounds(problem, inputs, reference)
+    unchanged = all(torch.equal(one, two) for one, two in zip(before, inputs, strict=True))
+    _expect(unchanged, "the reference or a baseline writes into the inputs")
+
+
+def _check_bounds(problem: Problem, inputs: Inputs, reference: torch.Tensor) -> None:
+    error = (problem.plain(inputs).double() - reference).abs()
+    largest, rms, mean = error.max().item(), error.square().mean().sqrt().item(), error.mean().item()
+    bounds = problem.bounds(reference, largest, rms)
+    met = largest <= bounds.max_error and rms <= bounds.rms_error and mean <= bounds.mean_error
+    _expect(met, f"PyTorch's own answer (max {largest:.3g}, rms {rms:.3g}, mean {mean:.3g}) is beyond {bounds}")
+    scale = reference.square().mean().sqrt().item()
+    _expect(
+        rms < DISAGREEMENT * scale, f"plain() and reference() differ by {rms / scale:.1%}: do they compute the same?"
+    )
+    _expect(bounds.rms_error < scale, f"an output of zeros would pass: rms {scale:.3g} is within {bounds}")
+
+
+def _check_arguments(problem: Problem, inputs: Inputs, out: torch.Tensor) -> None:
+    arguments = problem.arguments(inputs, out)
+    fields = {name for name, *_ in arguments._fields_}
+    _expect(isinstance(arguments, ctypes.Structure) and "workspace" in fields, "arguments() needs a field `workspace`")
+    pointers = {getattr(arguments, name) for name, kind, *_ in arguments._fields_ if kind is ctypes.c_void_p}
+    for number, tensor in enumerate((*inputs, out)):
+        where = "the output" if number == len(inputs) else f"input {number}"
+        _expect(tensor.data_ptr() in pointers, f"arguments() does not point to {where}")
+
+
+def _output(problem: Problem, inputs: Inputs) -> torch.Tensor:
+    import torch
+
+    return torch.empty(problem.output_shape(), dtype=inputs[0].dtype, device=inputs[0].device)
+
+
+def _expect(holds: bool, message: str) -> None:
+    if not holds:
+        raise AssertionError(message)

@@ -1,0 +1,146 @@
+"""One worker, asked directly: what it judges, how it is replaced, what the driver decides without it."""
+
+from pathlib import Path
+
+import pytest
+
+from evoflash import targets
+from evoflash.errors import WorkerError
+from evoflash.evaluation import BuildReport, Stage, Status
+from evoflash.evaluator import Evaluator, Limits
+from evoflash.evaluator import sandbox as sandboxes
+from evoflash.evaluator.messages import Examine, Prepare, problem_to_dict
+from evoflash.evaluator.sandbox import Death, Sandbox
+from evoflash.genome import Genome
+from evoflash.problems import AttentionProblem
+from evoflash.template import load
+from evoflash.toolchain import Build, Toolchain
+from tests.helpers import BROKEN, PROBLEM
+
+
+@pytest.fixture(scope="module")
+def target():
+    return targets.detect("cpu")
+
+
+@pytest.fixture(scope="module")
+def evaluator(target):
+    made = Evaluator(PROBLEM, target, samples=4, quick_samples=3, deadline_s=60)
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def build(target, tmp_path_factory):
+    """A built kernel of the broken family."""
+    toolchain = Toolchain(target, tmp_path_factory.mktemp("cache"))
+    template = load("broken", [BROKEN])
+    return lambda fault, work=1: toolchain.build(
+        template.render(Genome({"fault": fault, "work": work}), PROBLEM, target.facts)
+    )
+
+
+def test_a_right_kernel_is_timed_in_full(evaluator, build):
+    found = evaluator.examine(build("none"), None)
+    assert (found.status, found.stage, found.quick) == (Status.OK, Stage.FULL, False), found.reason
+    (warm,) = found.timings
+    assert warm.regime == "warm"
+    assert len(warm.samples) == 4
+    assert min(warm.samples) <= warm.p50_us <= warm.p90_us <= warm.p99_us <= max(warm.samples)
+    assert found.fitness_us == warm.p50_us
+    assert found.seconds > 0
+
+
+def test_a_kernel_far_behind_the_best_is_given_up_early(evaluator, build):
+    found = evaluator.examine(build("none"), 1e-6)
+    assert (found.status, found.stage, found.quick) == (Status.OK, Stage.QUICK, True)
+    assert len(found.timings[0].samples) == 3
+
+
+def test_what_is_no_library_is_a_failure_of_its_own(evaluator, tmp_path):
+    broken = tmp_path / "kernel.so"
+    broken.write_bytes(b"no ELF")
+    found = evaluator.examine(Build(BuildReport(binary_digest="0"), broken), None)
+    assert (found.status, found.stage) == (Status.LAUNCH_FAILED, Stage.CORRECTNESS)
+    assert "does not load" in found.reason
+
+
+@pytest.mark.parametrize("fault", ["writes_input", "writes_input_later", "out_of_bounds", "segfault"])
+def test_a_bad_kernel_leaves_no_trace_for_the_next(evaluator, build, fault):
+    assert evaluator.examine(build(fault), None).status is not Status.OK
+    after = evaluator.examine(build("none"), None)
+    assert after.status is Status.OK, after.reason
+
+
+def test_the_baselines_have_times(evaluator):
+    times = evaluator.baselines(rounds=2)
+    assert set(times) == {"sdpa", "sdpa-math", "eager"}
+    assert all(time > 0 for time in times.values())
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(max_registers=64), "65 registers, over the limit of 64"),
+        (Limits(max_shared_bytes=1000), "1001 bytes of shared memory, over the limit of 1000"),
+        (Limits(max_spill_bytes=0), "8 bytes of spills, over the limit of 0"),
+        (Limits(max_registers=65, max_shared_bytes=1001, max_spill_bytes=8), None),
+        (Limits(), None),
+    ],
+)
+def test_limits_are_held_without_a_device(target, limits, words):
+    report = BuildReport(registers=65, shared_bytes=1001, spill_bytes=8, binary_digest="0")
+    verdict = Evaluator(PROBLEM, target, limits=limits).screen(Build(report, Path("kernel.so")))
+    if words is None:
+        assert verdict is None
+    else:
+        assert verdict is not None
+        assert (verdict.status, verdict.stage, verdict.reason) == (Status.OVER_BUDGET, Stage.RESOURCES, words)
+
+
+def test_a_limit_on_what_a_target_does_not_report_holds_nothing_up(target):
+    strict = Evaluator(PROBLEM, target, limits=Limits(max_registers=1, max_shared_bytes=1, max_spill_bytes=0))
+    assert strict.screen(Build(BuildReport(binary_digest="0"), Path("kernel.so"))) is None
+
+
+def test_a_worker_that_does_not_start_is_an_error_with_its_last_words():
+    with (
+        Sandbox("no-such-device", Prepare(problem=problem_to_dict(PROBLEM))) as sandbox,
+        pytest.raises(WorkerError, match="worker cannot prepare"),
+    ):
+        sandbox.start()
+
+
+def test_a_worker_without_time_to_start(monkeypatch):
+    monkeypatch.setattr(sandboxes, "START_DEADLINE_S", 0.0)
+    with Sandbox("cpu") as sandbox, pytest.raises(WorkerError, match="does not start: no answer within 0 s"):
+        sandbox.start()
+
+
+def test_a_worker_dies_with_the_sandbox_and_a_new_one_takes_its_place(build):
+    request = Examine(
+        problem=problem_to_dict(PROBLEM), library=build("segfault").library, best_us=None, samples=2, quick_samples=1
+    )
+    with Sandbox("cpu") as sandbox:
+        death = sandbox.call(request, 60)
+        assert isinstance(death, Death)
+        assert death.status is Status.CRASHED
+        assert "SIGSEGV" in death.reason
+        right = request.model_copy(update={"library": build("none").library})
+        answer = sandbox.call(right, 60)
+        assert not isinstance(answer, Death)
+        assert answer["status"] == "ok"
+        assert sandbox.starts == 2
+        process = sandbox._process
+        assert process is not None
+    assert process.poll() is not None
+
+
+def test_a_problem_travels_to_the_worker_and_back():
+    from evoflash.evaluator.messages import case_from_dict, case_to_dict, problem_from_dict
+
+    problem = AttentionProblem.of(2, 4, 33, 16, kv_heads=2, dtype="bfloat16", causal=True, scale=0.3)
+    assert problem_from_dict(problem_to_dict(problem)) == problem
+    for case in problem.cases():
+        assert case_from_dict(case_to_dict(case)) == case

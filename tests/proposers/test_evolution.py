@@ -1,0 +1,128 @@
+import random
+import statistics
+
+from evoflash.archive import Archive
+from evoflash.evaluation import Status
+from evoflash.genome import Genome
+from evoflash.proposers.evolution import STARTERS, EvolutionProposer
+from evoflash.proposers.random import RandomProposer
+from tests.helpers import FLAG, categorical, failed, ordinal, right, space, tell
+
+TILES = ordinal(8, 16, 32, 64, 128, 256)
+
+
+def landscape(family, genome):
+    """A rugged valley as kernels have it: tiles that must fit each other, flags that help together, failures."""
+    if int(genome.digest[:4], 16) % 7 == 0:
+        return failed(Status.WRONG)
+    steps = {name: TILES["values"].index(genome[name]) for name in ("rows", "keys")}
+    time_us = (
+        20 + 4 * abs(steps["rows"] - 3) + 3 * abs(steps["keys"] - steps["rows"] + 1) + 2 * (genome["unroll"] - 2) ** 2
+    )
+    time_us += {"a": 9, "b": 4, "c": 0, "d": 6}[genome["layout"]]
+    time_us += -8 if genome["async"] and genome["stages"] >= 3 else 3 * genome["async"]
+    return right(time_us + int(genome.digest[4:6], 16) / 128)
+
+
+def rugged(family="rugged", **more):
+    parameters = {
+        "rows": TILES,
+        "keys": TILES,
+        "stages": ordinal(1, 2, 3, 4),
+        "unroll": ordinal(1, 2, 3, 4, 5),
+        "layout": categorical("a", "b", "c", "d"),
+        "async": FLAG,
+        "padding": ordinal(0, 8, 16),
+    }
+    return space(parameters, ["rows * keys * stages <= 16384", "stages == 1 or async"], family, **more)
+
+
+def search(proposer, budget, window=4):
+    archive, queue = Archive(), []
+    while len(archive) < budget:
+        while len(queue) < window:
+            proposal = proposer.ask(archive)
+            archive.propose(proposal.family, proposal.genome)
+            queue.append(proposal)
+        first = queue.pop(0)
+        tell(proposer, archive, first, landscape(first.family, first.genome))
+    return archive
+
+
+def test_evolution_beats_random_at_the_same_budget():
+    spaces, budget = {"rugged": rugged()}, 120
+    best = {
+        kind: [search(kind(spaces, seed), budget).best.fitness_us for seed in range(17)]
+        for kind in (EvolutionProposer, RandomProposer)
+    }
+    evolution, chance = best[EvolutionProposer], best[RandomProposer]
+    assert statistics.median(evolution) < statistics.median(chance)
+    assert statistics.mean(evolution) < statistics.mean(chance)
+
+
+def test_it_begins_with_known_good_genomes_then_every_family():
+    known = {"rows": 64, "keys": 32, "stages": 1, "unroll": 2, "layout": "c", "async": False, "padding": 0}
+    too_big = {**known, "rows": 256, "keys": 256, "async": True}
+    seeds = [{"genome": each, "device": "any", "date": "2025-01-01"} for each in (too_big, known)]
+    spaces = {"one": rugged("one", seeds=seeds), "two": rugged("two")}
+    members = list(search(EvolutionProposer(spaces, 0), 60))
+    first = members[0].candidate
+    assert (first.family, first.genome, first.operator) == ("one", Genome(known), "seed")
+    starters = [member.candidate for member in members[1 : 2 * STARTERS]]
+    assert {each.operator for each in starters} == {"random"}
+    assert abs([each.family for each in starters].count("one") - STARTERS) <= 1
+    assert not any(member.candidate.genome == Genome(too_big) for member in members[: 2 * STARTERS])
+
+
+def test_children_come_from_the_best_and_say_how():
+    archive = search(EvolutionProposer({"rugged": rugged(), "other": rugged("other")}, 1), 150)
+    members = list(archive)
+    operators = {member.candidate.operator for member in members}
+    assert {"random", "mutation", "crossover", "family-switch"} <= operators
+    for member in members:
+        candidate = member.candidate
+        parents = [members[parent] for parent in candidate.parents]
+        assert len(parents) == {"mutation": 1, "crossover": 2, "family-switch": 1}.get(candidate.operator, 0)
+        assert all(parent.evaluation.status is Status.OK for parent in parents)
+        families = {parent.candidate.family for parent in parents}
+        if candidate.operator == "family-switch":
+            assert candidate.family not in families
+        elif parents:
+            assert families == {candidate.family}
+    bred = [
+        member.fitness_us for member in members if member.candidate.parents and member.evaluation.status is Status.OK
+    ]
+    drawn = [
+        member.fitness_us
+        for member in members
+        if not member.candidate.parents and member.evaluation.status is Status.OK
+    ]
+    assert statistics.median(bred) < statistics.median(drawn)
+
+
+def test_a_family_that_starts_badly_still_gets_proposals():
+    spaces = {"good": rugged("good"), "late": rugged("late")}
+    proposer, archive = EvolutionProposer(spaces, 4), Archive()
+    for _ in range(120):
+        proposal = proposer.ask(archive)
+        archive.propose(proposal.family, proposal.genome)
+        tell(proposer, archive, proposal, right(10.0 if proposal.family == "good" else 40.0))
+    counts = [member.candidate.family for member in archive]
+    assert counts.count("late") > STARTERS
+    assert counts.count("good") > 2 * counts.count("late")
+
+
+def test_nothing_right_yet_means_random():
+    proposer, archive = EvolutionProposer({"rugged": rugged()}, 0), Archive()
+    for _ in range(40):
+        proposal = proposer.ask(archive)
+        archive.propose(proposal.family, proposal.genome)
+        assert proposal.operator == "random"
+        tell(proposer, archive, proposal, failed())
+
+
+def test_it_leaves_the_global_generator_alone():
+    random.seed(1)
+    state = random.getstate()
+    search(EvolutionProposer({"rugged": rugged()}, 0), 40)
+    assert random.getstate() == state

@@ -1,0 +1,61 @@
+import pytest
+
+from evoflash import config, targets
+from evoflash.errors import NotFoundError, SpaceError
+from evoflash.evaluator import Limits
+from evoflash.plan import Plan, choose_families
+from evoflash.problems import AttentionProblem
+from tests.helpers import PROBLEM, SHAPE, TINY, plan
+
+
+@pytest.fixture(scope="module")
+def target():
+    return targets.detect("cpu")
+
+
+def test_a_plan_survives_the_database(target):
+    made = plan(target, "tiny", TINY, limits=Limits(max_spill_bytes=0))
+    assert Plan.model_validate(made.model_dump(mode="json")) == made
+    assert made.make_problem() == PROBLEM
+
+
+def test_the_window_is_a_multiple_of_the_builders(target):
+    effort = config.effort("quick", "cpu", budget=5)
+    made = Plan.make(
+        PROBLEM,
+        target,
+        effort,
+        config.load(jobs=3),
+        shape=SHAPE,
+        effort_name="quick",
+        families=("tiny",),
+        strategy="random",
+        seed=0,
+        limits=Limits(),
+    )
+    assert (made.builders, made.window) == (3, 3 * effort.window)
+
+
+def test_all_families_that_fit_compete(target):
+    assert choose_families(AttentionProblem.of(1, 8, 512, 64), target, (), (TINY,)) == ("cpu_flash",)
+    assert set(choose_families(PROBLEM, target, (), (TINY,))) == {"cpu_flash", "tiny"}
+
+
+def test_wanted_families_are_taken_once(target):
+    assert choose_families(PROBLEM, target, ("tiny", "tiny"), (TINY,)) == ("tiny",)
+
+
+def test_why_none_fits_is_said(target):
+    with pytest.raises(SpaceError, match=r"no family takes .*\n  tiny: its tests need one dtype"):
+        choose_families(AttentionProblem.of(1, 8, 512, 64), target, ("tiny",), (TINY,))
+    with pytest.raises(SpaceError, match="scalar: it is for cuda"):
+        choose_families(PROBLEM, target, ("scalar",), ())
+    with pytest.raises(NotFoundError, match="unknown template 'tny'; did you mean 'tiny'"):
+        choose_families(PROBLEM, target, ("tny",), (TINY,))
+
+
+def test_a_half_written_family_does_not_stop_another(target, tmp_path):
+    folder = tmp_path / "templates" / "begun"
+    folder.mkdir(parents=True)
+    (folder / "template.yaml").write_text("family: begun\n")
+    assert choose_families(PROBLEM, target, ("tiny",), (TINY, tmp_path)) == ("tiny",)

@@ -1,0 +1,303 @@
+"""The loop itself, on evaluations that a function makes up: order, twins, budget, interruption, resumption."""
+
+import hashlib
+import random
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import evoflash.search
+from evoflash import targets
+from evoflash.errors import SpaceError, StorageError
+from evoflash.evaluation import BuildReport, Evaluation, Final, Finals, Stage, Status
+from evoflash.evaluator import Limits
+from evoflash.search import Search
+from evoflash.space import SearchSpace
+from evoflash.store import RunStore
+from evoflash.template import Source
+from evoflash.toolchain import Build
+from tests.helpers import PROBLEM, TINY, Quiet, failed, plan, right
+
+COMMENT = "/* Nothing but a comment. */\n"
+
+
+class MadeUpToolchain:
+    """Builds nothing; takes a while that differs from source to source."""
+
+    def __init__(self, *, jitter: bool = False, comments_count: bool = True):
+        self.sources: list[str] = []
+        self.texts: dict[Path, str] = {}
+        self.jitter = jitter
+        self.comments_count = comments_count
+        self.stopped = False
+
+    def build(self, source: Source) -> Build:
+        if self.jitter:
+            time.sleep(random.random() * 0.004)
+        self.sources.append(source.text)
+        code = source.text if self.comments_count else source.text.replace(COMMENT, "")
+        digest = hashlib.sha256(f"machine code of {code}".encode()).hexdigest()
+        library = Path(f"/nowhere/{digest}.so")
+        self.texts[library] = code
+        return Build(BuildReport(seconds=0.1, registers=int(digest[:2], 16), binary_digest=digest), library)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class MadeUpEvaluator:
+    """The verdict is a function of the source; about one in five fails."""
+
+    toolchain: MadeUpToolchain
+    latest: "MadeUpEvaluator"
+
+    def __init__(self, *_, limits: Limits, **__):
+        self._limits = limits
+        self.examined: list[Path] = []
+        self.entered: list[int] = []
+        self.threads: set[int] = set()
+        self.closed = False
+        MadeUpEvaluator.latest = self
+
+    def start(self):
+        return {"torch": "none"}
+
+    def close(self):
+        self.closed = True
+
+    def baselines(self):
+        return {"sdpa": 30.0}
+
+    def screen(self, build: Build) -> Evaluation | None:
+        if build.report.registers in range(20):
+            return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason="too many", build=build.report)
+        return None
+
+    def examine(self, build: Build, best_us: float | None) -> Evaluation:
+        assert build.library is not None
+        if self.toolchain.jitter:
+            time.sleep(random.random() * 0.002)
+        self.examined.append(build.library)
+        self.threads.add(threading.get_ident())
+        number = int(build.library.stem[-6:], 16)
+        if number % 7 == 0:
+            return failed().model_copy(update={"build": build.report})
+        return right(10 + number / 2**20, build=build.report)
+
+    def finals(self, finalists, rounds: int) -> Finals:
+        self.entered += [each.index for each in finalists]
+        verdicts = tuple(Final(index=each.index, status=Status.WRONG, reason="made to fall") for each in finalists)
+        return Finals(finalists=verdicts, baselines=(), rounds=rounds)
+
+
+@pytest.fixture(scope="module")
+def target():
+    return targets.detect("cpu")
+
+
+@pytest.fixture
+def begin(target, tmp_path, monkeypatch):
+    """Makes a search on made-up evaluations; a run's id goes on with it."""
+    monkeypatch.setattr(evoflash.search, "Evaluator", MadeUpEvaluator)
+    stores = []
+
+    def make(run_id: int | None = None, progress=None, name: str = "runs.db", toolchain=None, **changes) -> Search:
+        for store in stores:
+            store.close()
+        stores[:] = [RunStore.open(str(tmp_path / name), write=True)]
+        MadeUpEvaluator.toolchain = toolchain or MadeUpToolchain()
+        wanted = plan(target, "tiny", TINY, **{"budget": 40, "strategy": "evolution", **changes})
+        return Search(wanted, target, MadeUpEvaluator.toolchain, stores[0], progress or Quiet(), run_id)  # type: ignore[arg-type]
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+def story(search: Search):
+    """What a run proposed and found, by number, as it is in the database."""
+    assert search.run_id is not None
+    return [
+        (candidate, evaluation.status, evaluation.fitness_us)
+        for candidate, evaluation in search.store.recorded(search.run_id)
+    ]
+
+
+class Interrupting(Quiet):
+    """Ctrl-C after so many results."""
+
+    def __init__(self, after: int):
+        super().__init__()
+        self.left = after
+
+    def finished(self, candidate, evaluation, is_best):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def test_a_budget_is_spent_and_everything_is_recorded(begin):
+    search = begin()
+    outcome = search.run()
+    recorded = search.store.recorded(outcome.run_id)
+    assert [candidate.index for candidate, _ in recorded] == list(range(40))
+    assert outcome.reason == "40 candidates tried"
+    summary = search.store.run(outcome.run_id)
+    assert (summary.status, summary.stop_reason, summary.candidates) == ("done", "40 candidates tried", 40)
+    assert {Status.OK, Status.WRONG, Status.OVER_BUDGET, Status.DUPLICATE} >= {each.status for _, each in recorded}
+    for candidate, _ in recorded:
+        assert search.store.candidate(search.store.candidate_id(outcome.run_id, candidate.index)).source
+    assert len(MadeUpEvaluator.latest.threads) == 1  # one examination at a time
+    assert MadeUpEvaluator.latest.closed
+    assert MadeUpEvaluator.toolchain.stopped
+
+
+def test_the_best_is_the_fastest_right_one(begin):
+    progress = Quiet()
+    search = begin(progress=progress)
+    search.run()
+    times = {candidate.index: time_us for candidate, status, time_us in story(search) if status is Status.OK}
+    assert search.best is not None
+    assert search.best.candidate.index == min(times, key=lambda index: (times[index], index))
+    bests = [times[index] for index in progress.bests]
+    assert bests == sorted(bests, reverse=True)
+    assert bests[-1] == min(times.values())
+
+
+@pytest.mark.parametrize("strategy", ["evolution", "random", "tpe"])
+def test_proposals_do_not_depend_on_who_finishes_first(begin, strategy):
+    stories = []
+    for builders in (1, 2, 5):
+        search = begin(
+            name=f"{builders}.db",
+            toolchain=MadeUpToolchain(jitter=True),
+            builders=builders,
+            window=7,
+            strategy=strategy,
+        )
+        search.run()
+        stories.append(story(search))
+    assert stories[0] == stories[1] == stories[2]
+
+
+def test_another_seed_and_another_window_propose_otherwise(begin):
+    stories = []
+    for number, changes in enumerate(({"seed": 0}, {"seed": 1}, {"seed": 0, "window": 1})):
+        search = begin(name=f"{number}.db", **changes)
+        search.run()
+        stories.append([candidate.genome for candidate, *_ in story(search)])
+    assert stories[0] != stories[1]
+    assert stories[0] != stories[2]
+
+
+def test_a_space_that_is_exhausted_ends_the_run(begin):
+    search = begin(budget=1000, strategy="random", window=20)
+    outcome = search.run()
+    assert outcome.reason == "every genome has been tried"
+    candidates = [candidate for candidate, *_ in story(search)]
+    assert len(candidates) == len({candidate.key for candidate in candidates}) == 168
+
+
+@pytest.mark.parametrize("comments_count", [True, False])
+def test_twins_are_told_their_elders_times(begin, comments_count):
+    toolchain, progress, sources = MadeUpToolchain(comments_count=comments_count), Quiet(), []
+    progress.note = lambda text: sources.append(list(toolchain.sources))  # the finals build again, for other cases
+    search = begin(toolchain=toolchain, progress=progress, budget=1000, strategy="random", builders=1)
+    search.run()
+    recorded = dict(search.store.recorded(search.run_id or 0))
+    members = {candidate.index: (candidate, evaluation) for candidate, evaluation in recorded.items()}
+    assert len(sources[0]) == len(set(sources[0])) == 84
+    twins = [each for each in members.values() if each[1].status is Status.DUPLICATE]
+    assert len(twins) == 168 - len(set(MadeUpEvaluator.latest.examined)) - _over_budget(members.values())
+    for candidate, evaluation in twins:
+        elder_candidate, elder = members[evaluation.duplicate_of]
+        assert elder_candidate.index < candidate.index
+        assert evaluation.timings == elder.timings
+        assert evaluation.fitness_us == elder.fitness_us or elder.status is not Status.OK
+        assert f"as candidate {elder_candidate.index} (" in evaluation.reason
+        changes = set(candidate.genome.changes_from(elder_candidate.genome))
+        assert changes <= ({"unused"} if comments_count else {"unused", "comment"})
+        assert (evaluation.stage is Stage.BUILD) == ("the same source" in evaluation.reason)
+    assert len(MadeUpEvaluator.latest.examined) == len(set(MadeUpEvaluator.latest.examined))
+
+
+def _over_budget(members) -> int:
+    return sum(evaluation.status is Status.OVER_BUDGET for _, evaluation in members)
+
+
+@pytest.mark.parametrize("strategy", ["evolution", "random", "tpe", "nsga2", "cmaes"])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(begin, strategy):
+    whole = begin(name="whole.db", strategy=strategy)
+    whole.run()
+    search = begin(progress=Interrupting(13), strategy=strategy)
+    with pytest.raises(KeyboardInterrupt):
+        search.run()
+    before = search.store.recorded(search.run_id or 0)
+    summary = search.store.run(search.run_id)
+    assert (summary.status, summary.candidates) == ("interrupted", 13)
+    again = begin(search.run_id, Interrupting(11), strategy=strategy)
+    with pytest.raises(KeyboardInterrupt):
+        again.run()
+    assert again.store.run(search.run_id).candidates == 24
+    assert len(MadeUpEvaluator.toolchain.sources) < 24  # what is known is not built again
+    last = begin(search.run_id, strategy=strategy)
+    last.run()
+    assert story(last) == story(whole)
+    after = dict(last.store.recorded(search.run_id or 0))
+    assert all(after[candidate] == evaluation for candidate, evaluation in before)
+    assert last.store.run(search.run_id).status == "done"
+
+
+def test_a_run_that_would_go_another_way_is_not_resumed(begin):
+    search = begin(progress=Interrupting(9))
+    with pytest.raises(KeyboardInterrupt):
+        search.run()
+    with pytest.raises(StorageError, match=r"cannot be resumed: candidate .* begin a new search"):
+        begin(search.run_id, seed=4).run()
+
+
+def test_minutes_are_spent_too(begin):
+    search = begin(minutes=1e-9, window=3)
+    outcome = search.run()
+    assert "minutes spent" in outcome.reason
+    assert len(story(search)) <= 3
+
+
+def test_if_all_finalists_fall_the_next_ones_enter(begin):
+    search = begin(budget=12, finalists=2)
+    outcome = search.run()
+    ranking = [member.candidate.index for member in search.archive.ok()]
+    assert MadeUpEvaluator.latest.entered == ranking
+    assert outcome.finals is None
+    finals = search.store.finals(outcome.run_id)
+    assert finals is not None
+    assert sorted(final.index for final in finals.finalists) == sorted(ranking)
+
+
+def test_an_error_of_the_database_ends_the_run_and_is_said(begin, monkeypatch):
+    search = begin()
+    real, calls = search.store.record, []
+
+    def record(*arguments):
+        calls.append(arguments)
+        if len(calls) == 6:
+            raise StorageError("the disk is full")
+        return real(*arguments)
+
+    monkeypatch.setattr(search.store, "record", record)
+    with pytest.raises(StorageError, match="the disk is full"):
+        search.run()
+    assert search.store.run(search.run_id).status == "failed"
+    assert search.store.run(search.run_id).stop_reason == "the disk is full"
+    assert MadeUpEvaluator.latest.closed
+
+
+def test_an_empty_space_is_said_before_anything_starts(begin):
+    search = begin()
+    hopeless = {**PROBLEM.facts(), "head_dim": 0}
+    search.spaces["tiny"] = SearchSpace(search.templates["tiny"].declaration, hopeless, search.target.facts)
+    with pytest.raises(SpaceError, match=r"split <= problem\.head_dim"):
+        search.run()
+    assert search.store.runs() == []

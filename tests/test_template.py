@@ -1,0 +1,190 @@
+import random
+from pathlib import Path
+
+import pytest
+
+from evoflash import resources, targets
+from evoflash.errors import NotFoundError, SpaceError
+from evoflash.genome import Genome
+from evoflash.problems import AttentionProblem
+from evoflash.template import Source, load, load_all
+from tests.helpers import BROKEN, PROBLEM, TINY
+
+CPU = {"cores": 2, "vector_bytes": 32, "l1d_bytes": 32768, "l2_bytes": 1 << 20, "bf16_dot": False}
+MANIFEST = """
+family: own
+summary: a test
+problem: attention
+target: cpu
+source: kernel.cpp.j2
+constants: [dtype, causal]
+requires:
+  - {expr: problem.dtype != "float32", why: halves only}
+  - {expr: device.cores > 1, why: one core is not enough}
+"""
+SPACE = """
+family: own
+parameters:
+  rows: {kind: ordinal, values: [16, 32]}
+  fast: {kind: flag}
+derived: {shared_bytes: rows * 4}
+"""
+
+
+def write(root: Path, kernel: str, manifest: str = MANIFEST, space: str = SPACE, family: str = "own") -> Path:
+    folder = root / "templates" / family
+    folder.mkdir(parents=True)
+    (root / "search_spaces").mkdir()
+    (folder / "template.yaml").write_text(manifest)
+    (folder / "kernel.cpp.j2").write_text(kernel)
+    (root / "search_spaces" / f"{family}.yaml").write_text(space)
+    return root
+
+
+def render(root: Path, problem: AttentionProblem = PROBLEM, **genes) -> Source:
+    return load("own", [root]).render(Genome({"rows": 16, "fast": False, **genes}), problem, CPU)
+
+
+def test_the_same_genes_give_the_same_text_whatever_else_differs(tmp_path):
+    root = write(tmp_path, "{{ genome.rows }} {{ derived.shared_bytes }} {{ problem.dtype }} {{ genome.fast }}\n")
+    source = render(root)
+    assert source.text == "16 64 float32 False\n"
+    assert (source.language, source.shared_bytes) == ("c++", 64)
+    longer = PROBLEM.model_copy(update={"seq_q": 4096, "batch": 7, "heads": 16, "kv_heads": 4, "scale": 0.5})
+    assert render(root, longer) == source
+    assert render(root, longer).digest == source.digest
+    assert render(root, PROBLEM.model_copy(update={"dtype": "float16"})).digest != source.digest
+    assert render(root, rows=32).digest != source.digest
+
+
+@pytest.mark.parametrize("fact", ["seq_q", "head_dim", "rows", "batch", "nonsense"])
+def test_a_fact_that_is_not_a_constant_cannot_be_read(tmp_path, fact):
+    with pytest.raises(SpaceError, match=rf"template own: .*{fact}"):
+        render(write(tmp_path, f"{{{{ problem.{fact} }}}}"))
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        "{{ genome.row }}",
+        "{{ derived.bytes }}",
+        "{{ device.cores }}",  # only the architecture is a constant
+        "{{ rows }}",
+        "{{ genome.__class__ }}",
+        "{% include 'nowhere.h' %}",
+        "{{ genome.rows // 0 }}",
+        "{{ genome.rows + 'x' }}",
+    ],
+)
+def test_what_a_template_may_not_do_is_an_error_that_names_it(tmp_path, kernel):
+    with pytest.raises(SpaceError, match="template own"):
+        render(write(tmp_path, kernel))
+
+
+def test_a_syntax_error_names_file_and_line(tmp_path):
+    with pytest.raises(SpaceError, match=r"kernel\.cpp\.j2:2: .*mend the template"):
+        load("own", [write(tmp_path, "\n{% if genome.fast %}\n")])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("constants: [dtype, causal]", "constants: [dtype, caussal]", "caussal"),
+        ("summary: a test", "sumary: a test", "template.yaml.*(sumary|summary)"),
+        ("target: cpu", "target: tpu", "template.yaml: target"),
+        ("kernel.cpp.j2", "kernel.cc.j2", "kernel.cc.j2 does not exist"),
+        ("family: own", "family: other", "must name one family"),
+        ("summary: a test", "1: a test", "template.yaml"),
+    ],
+)
+def test_a_malformed_manifest_is_named(tmp_path, old, new, words):
+    with pytest.raises(SpaceError, match=words):
+        render(write(tmp_path, "x", MANIFEST.replace(old, new)))
+
+
+def test_a_family_without_a_space(tmp_path):
+    root = write(tmp_path, "x")
+    (root / "search_spaces" / "own.yaml").unlink()
+    with pytest.raises(SpaceError, match=r"write search_spaces/own\.yaml"):
+        load("own", [root])
+
+
+def test_refusals_give_each_reason(tmp_path):
+    template = load("own", [write(tmp_path, "x")])
+    half = PROBLEM.model_copy(update={"dtype": "float16"})
+    assert template.refusals(half, CPU) == []
+    assert template.refusals(PROBLEM, CPU) == ["halves only"]
+    assert template.refusals(PROBLEM, {**CPU, "cores": 1}) == ["halves only", "one core is not enough"]
+    other = load("own", [write(tmp_path / "other", "x", MANIFEST.replace("problem: attention", "problem: norm"))])
+    assert other.refusals(half, CPU) == ["it computes norm, not attention"]
+
+
+def test_an_unknown_family_names_the_near_ones():
+    with pytest.raises(NotFoundError, match="unknown template 'cpu_flsh'; did you mean 'cpu_flash'"):
+        load("cpu_flsh")
+
+
+def test_a_users_folder_goes_before_what_ships(tmp_path, monkeypatch):
+    shipped = load("cpu_flash")
+    manifest, space = (text.replace("family: own", "family: cpu_flash") for text in (MANIFEST, SPACE))
+    root = write(tmp_path / "own", "mine", manifest, space, "cpu_flash")
+    assert load("cpu_flash", [root]).manifest.summary == "a test"
+    assert load("cpu_flash", [root]).folder != shipped.folder
+    assert load_all([root])["cpu_flash"].manifest.summary == "a test"
+    monkeypatch.chdir(root)
+    assert load("cpu_flash").manifest.summary == "a test"
+
+
+def test_includes_come_from_the_users_folder_first(tmp_path):
+    root = write(tmp_path, '{% include "attention.h" %}')
+    assert "EvoflashAttention" in render(root).text
+    (root / "templates" / "include").mkdir()
+    (root / "templates" / "include" / "attention.h").write_text("mine {{ genome.rows }}")
+    assert render(root).text == "mine 16"
+
+
+def test_all_families_load_and_say_what_they_are():
+    families = load_all([TINY, BROKEN])
+    assert {"cpu_flash", "scalar", "wmma", "tiny", "broken"} <= families.keys()
+    for family, template in families.items():
+        assert template.family == family
+        assert template.manifest.summary
+        for parameter in template.declaration.parameters.values():
+            assert parameter.about
+        assert template.manifest.target in ("cpu", "cuda")
+
+
+FAMILIES = {
+    path.parent.name: resources.read_yaml(path) for path in resources.shipped().glob("templates/*/template.yaml")
+}
+CPU_FAMILIES = sorted(family for family, manifest in FAMILIES.items() if manifest["target"] == "cpu")
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("family", CPU_FAMILIES)
+def test_each_shipped_cpu_family_renders(family, dtype, causal):
+    problem = AttentionProblem.of(1, 8, 512, 64, dtype=dtype, causal=causal)
+    template = load(family)
+    facts = targets.detect("cpu").facts
+    if template.refusals(problem, facts):
+        pytest.skip("; ".join(template.refusals(problem, facts)))
+    space, rng, texts = template.space(problem, facts), random.Random(0), {}
+    genomes = {space.sample(rng) for _ in range(12)}
+    for genome in genomes:
+        text = template.render(genome, problem, facts).text
+        assert "evoflash_launch" in text
+        assert "{{" not in text
+        assert "{%" not in text
+        assert genome.digest not in text
+        texts[text] = genome
+    assert len(texts) > 1
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_known_good_genomes_are_complete(family):
+    template = load(family)
+    for seed in template.declaration.seeds:
+        for name, parameter in template.declaration.parameters.items():
+            assert parameter.admits(seed.genome.get(name)), f"{family}: {seed.genome}: {name}"
+        assert set(seed.genome) == set(template.declaration.parameters)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from evoflash import __version__
-from evoflash.targets import cpu, cuda
+from evoflash.targets import cpu, cuda, nvrtc
 
 if TYPE_CHECKING:
     from evoflash.export.package import Winner
@@ -29,7 +29,7 @@ SKELETONS = {
     "{name}/selftest.py": "selftest.py.j2",
     "tests/test_against_sdpa.py": "test_against_sdpa.py.j2",
 }
-VERBATIM = ("{name}/kernel.cpp", "{name}/kernel.cu", "{name}/py.typed", "{name}/" + MARKER)
+VERBATIM = ("{name}/kernel.cpp", "{name}/kernel.cu", "{name}/_nvrtc.py", "{name}/py.typed", "{name}/" + MARKER)
 
 
 def paths(name: str) -> frozenset[str]:
@@ -45,6 +45,8 @@ def files(winner: Winner) -> dict[str, str]:
         path.format(name=winner.name): environment.get_template(skeleton).render(context)
         for path, skeleton in SKELETONS.items()
     }
+    if winner.target == "cuda":  # the compiler of the search, so that the machine code is that of the finals
+        rendered[f"{winner.name}/_nvrtc.py"] = Path(nvrtc.__file__).read_text(encoding="utf-8")
     return {
         **rendered,
         f"{winner.name}/{winner.source_name}": winner.source,
@@ -82,6 +84,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "capability": divmod(winner.arch, 10) if winner.arch is not None else (),
         "cpu_flags": cpu.CPU_FLAGS,
         "cubin_flags": cuda.CUBIN_FLAGS,
+        "nvrtc_flags": cuda.NVRTC_FLAGS,
         "launcher_flags": cuda.LAUNCHER_FLAGS,
         "problem": problem,
         "evoflash_version": winner.provenance.get("evoflash", __version__),

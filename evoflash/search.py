@@ -112,7 +112,7 @@ class Search:
         self._stop_reason = ""
         self._spent_s = (store.run(run_id).elapsed_s or 0.0) if run_id is not None else 0.0
         self._start = time.monotonic()
-        self._waited_s = 0.0
+        self._worked_s = time.thread_time()
 
     def run(self) -> Outcome:
         """Searches until the budget is spent, then holds the finals.
@@ -155,7 +155,7 @@ class Search:
                 machine=machine,
             )
         self.progress.baselines(self.evaluator.baselines())
-        self._start = time.monotonic()
+        self._start, self._worked_s = time.monotonic(), time.thread_time()
 
     def _propose(self) -> None:
         """Fills the window with new candidates."""
@@ -201,10 +201,7 @@ class Search:
         self.progress.update(self.pipeline.building, self.pipeline.examining)
         if len(self.archive) in self._results:
             return
-        start = time.monotonic()
-        finished = self.pipeline.wait()
-        self._waited_s += time.monotonic() - start
-        for candidate, evaluation in finished:
+        for candidate, evaluation in self.pipeline.wait():
             self._results[candidate.index] = evaluation
             if evaluation.status is not Status.DUPLICATE:
                 self._record(candidate, evaluation)
@@ -268,7 +265,7 @@ class Search:
         assert self.run_id is not None
         wall_s = time.monotonic() - self._start
         fresh = len(self.archive) - len(self._recorded)
-        throughput = self.stations.throughput(fresh, wall_s, driver_s=wall_s - self._waited_s)
+        throughput = self.stations.throughput(fresh, wall_s, driver_s=time.thread_time() - self._worked_s)
         self.store.record_insight(self.run_id, 0, "throughput", str(throughput), throughput.model_dump())
         return throughput
 

@@ -78,6 +78,7 @@ class Template:
         self.family = self.manifest.family
         self.folder = folder
         self.declaration = space
+        self._spaces: dict[tuple[object, ...], SearchSpace] = {}
         environment = SandboxedEnvironment(
             loader=jinja2.FileSystemLoader([folder, *includes]),
             undefined=jinja2.StrictUndefined,
@@ -101,8 +102,11 @@ class Template:
         return [each.why for each in self.manifest.requires if not compile_expression(each.expr, where)(names)]
 
     def space(self, problem: Problem, device: Mapping[str, Any]) -> SearchSpace:
-        """The search space of this family for a problem on a device."""
-        return SearchSpace(self.declaration, problem.facts(), device)
+        """The search space of this family for a problem on a device; bound once for each."""
+        key = (problem.model_dump_json(), *device.items())
+        if key not in self._spaces:
+            self._spaces[key] = SearchSpace(self.declaration, problem.facts(), device)
+        return self._spaces[key]
 
     def render(self, genome: Genome, problem: Problem, device: Mapping[str, Any]) -> Source:
         """The source file of a genome. The same genes, constants and architecture give the same text.

@@ -52,6 +52,7 @@ class Worker:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
         self._clock = timing.clock(device)
         self._oracles = correctness.Oracles(device)
+        self._cold_sets: list[Any] = []  # of the problem that was prepared
         self._handlers: dict[str, Callable[[dict[str, Any]], Record | None]] = {
             "prepare": lambda body: self._prepare(Prepare(**body)),
             "examine": lambda body: self._examine(Examine(**body)),
@@ -84,6 +85,7 @@ class Worker:
 
     def _prepare(self, request: Prepare) -> None:
         problem = problem_from_dict(request.problem)
+        self._cold_sets = []
         self._oracles = correctness.Oracles(self._device)  # what an earlier problem left takes memory
         for case in searched_cases(problem):
             self._oracles.of(case)
@@ -202,7 +204,9 @@ class Worker:
         """Input sets rotated over twice the last-level cache, so that each launch finds its inputs in device memory."""
         cache = self._torch.cuda.get_device_properties(0).L2_cache_size
         count = min(COLD_SETS_LIMIT, max(2, -(-2 * cache // problem.min_bytes)))
-        calls = self._calls(kernel, problem, self._input_sets(problem, count))
+        if not self._cold_sets:  # kept for the next kernel: making them takes longer than timing it
+            self._cold_sets = self._input_sets(problem, count)
+        calls = self._calls(kernel, problem, self._cold_sets)
         cold, _ = timing.measure(self._clock, calls, samples=samples, quick_samples=3, best_us=None, regime="cold")
         return cold
 

@@ -40,6 +40,8 @@ class Archive:
     def __init__(self, niche: Callable[[Member], Any] | None = None):
         self._members: list[Member] = []
         self._ranking: list[Member] = []  # the right ones, the fastest first
+        self._by_family: dict[str, list[Member]] = {}
+        self._owners: dict[Any, Member] = {}  # the fastest of each niche
         self._seen: set[tuple[str, str]] = set()
         self._niche = niche or resource_niche
 
@@ -66,13 +68,18 @@ class Archive:
         member = Member(candidate, evaluation)
         self._members.append(member)
         if evaluation.status is Status.OK:
-            bisect.insort(self._ranking, member, key=lambda each: (each.fitness_us, each.candidate.index))
+            family, rank = candidate.family, lambda each: (each.fitness_us, each.candidate.index)
+            bisect.insort(self._ranking, member, key=rank)
+            bisect.insort(self._by_family.setdefault(family, []), member, key=rank)
+            owner = self._owners.setdefault((family, self._niche(member)), member)
+            if member.fitness_us < owner.fitness_us:
+                self._owners[family, self._niche(member)] = member
         self._seen.add(candidate.key)
         return member
 
     def ok(self, family: str | None = None) -> list[Member]:
         """The members that are right and no twins, the fastest first; ties go to the elder."""
-        return [member for member in self._ranking if family in (None, member.candidate.family)]
+        return list(self._ranking if family is None else self._by_family.get(family, ()))
 
     @property
     def best(self) -> Member | None:
@@ -81,18 +88,15 @@ class Archive:
 
     def elites(self, count: int, family: str | None = None) -> list[Member]:
         """The fastest few, over all families or of one."""
-        return self.ok(family)[:count]
+        return (self._ranking if family is None else self._by_family.get(family, []))[:count]
 
     def niches(self) -> Mapping[Any, Member]:
         """The fastest of each niche (MAP-Elites, arXiv 1504.04909), so that a slow family keeps its best."""
-        owners: dict[Any, Member] = {}
-        for member in self._ranking:
-            owners.setdefault((member.candidate.family, self._niche(member)), member)
-        return owners
+        return self._owners
 
     def families(self) -> Sequence[str]:
         """The families that have a right member, that of the fastest first."""
-        return list(dict.fromkeys(member.candidate.family for member in self._ranking))
+        return sorted(self._by_family, key=lambda family: self._by_family[family][0].fitness_us)
 
 
 def resource_niche(member: Member) -> tuple[int, int]:

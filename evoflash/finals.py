@@ -39,7 +39,7 @@ def _enter(
     toolchain: Toolchain,
     stations: Stations,
 ) -> tuple[list[Finalist], list[Final]]:
-    """Builds each member for the searched problem and for every case that its template and genome admit."""
+    """Builds each member for the searched problem, and anew for the cases of other constants that its genome admits."""
     builds: dict[str, Future[Build]] = {}
 
     def build(source: Source) -> Future[Build]:
@@ -51,12 +51,16 @@ def _enter(
     for member in members:
         template, genome = templates[member.candidate.family], member.candidate.genome
         own = build(template.render(genome, problem, target.facts))
-        cases = [
-            (case, build(template.render(genome, case.problem, target.facts)))
-            for case in problem.cases()
-            if not template.refusals(case.problem, target.facts)
-            and template.space(case.problem, target.facts).is_valid(genome)
-        ]
+        cases = []
+        for case in problem.cases():
+            if template.refusals(case.problem, target.facts):
+                continue
+            if template.same_constants(
+                case.problem, problem
+            ):  # what is exported meets every length, so this very kernel
+                cases.append((case, own))
+            elif template.space(case.problem, target.facts).is_valid(genome):
+                cases.append((case, build(template.render(genome, case.problem, target.facts))))
         entries.append((member.candidate.index, own, cases))
 
     finalists, out = [], []

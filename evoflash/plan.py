@@ -58,8 +58,9 @@ class Plan(Record):
         seed: int,
         limits: Limits,
     ) -> Self:
-        """A plan; builders default to the cores."""
-        builders = settings.jobs or usable_cores()
+        """A plan; builders default to the cores, less one for driver and worker where those run beside them."""
+        spared = 0 if target.builds_disturb_timing else 1
+        builders = settings.jobs or max(1, usable_cores() - spared)
         return cls(
             problem={"kind": problem.kind, **problem.model_dump()},
             shape=shape,

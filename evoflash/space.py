@@ -49,6 +49,9 @@ class SearchSpace:
         where = f"search space {declaration.family}"
         self._derived = {name: compile_expression(str(text), where) for name, text in declaration.derived.items()}
         self._constraints = [(each, compile_expression(each.expr, where)) for each in declaration.constraints]
+        self._derived_values: dict[str, tuple[dict[tuple[Gene, ...], Any], tuple[str, ...]]] = {
+            name: ({}, self._check_of(expression).reads) for name, expression in self._derived.items()
+        }
         self._schedule = [self._check_of(expression) for _, expression in self._constraints]
         self._domains = self._filtered_domains()
         self._groups = self._independent_groups()
@@ -261,7 +264,11 @@ class SearchSpace:
     def _evaluate(self, check: Check, genes: Mapping[str, Gene]) -> bool:
         scope = {**self._facts, **genes}
         for name in check.derived:
-            scope[name] = self._derived[name](scope)
+            known, reads = self._derived_values[name]
+            read = tuple(genes[each] for each in reads)
+            if read not in known:
+                known[read] = self._derived[name](scope)
+            scope[name] = known[read]
         return bool(check.expression(scope))
 
     def _search(
@@ -272,8 +279,9 @@ class SearchSpace:
         A constraint prunes as soon as its genes are set. Without a generator the order is that of the declaration.
         """
         free = [name for name in names if name not in kept]
-        if rng is not None:
+        if rng is not None:  # the most constrained first, so that a dead end is seen early; ties at random
             rng.shuffle(free)
+            free.sort(key=lambda name: -sum(name in check.reads for check in checks))
         order = [*kept, *free]
         place = {name: number for number, name in enumerate(order)}
         due: list[list[Check]] = [[] for _ in range(len(order) + 1)]

@@ -85,6 +85,7 @@ class Template:
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
+            auto_reload=False,  # one run, one template
         )
         try:
             self._kernel = environment.get_template(self.manifest.source)
@@ -107,6 +108,11 @@ class Template:
         if key not in self._spaces:
             self._spaces[key] = SearchSpace(self.declaration, problem.facts(), device)
         return self._spaces[key]
+
+    def same_constants(self, one: Problem, other: Problem) -> bool:
+        """Whether a kernel rendered for one problem is meant to take the other."""
+        mine, others = one.facts(), other.facts()
+        return all(mine[name] == others[name] for name in self.manifest.constants)
 
     def render(self, genome: Genome, problem: Problem, device: Mapping[str, Any]) -> Source:
         """The source file of a genome. The same genes, constants and architecture give the same text.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any
 
 from evoflash.candidate import Candidate
@@ -18,27 +19,22 @@ class Pipeline:
 
     A candidate whose source or machine code an elder has is not built or not timed: it comes out as a `DUPLICATE` that
     names its elder, which may still be on its way.
+
+    Attributes:
+        building: candidates that wait for a builder or are being built.
+        examining: candidates that wait for the device or are being examined.
     """
 
     def __init__(self, toolchain: Toolchain, evaluator: Evaluator, stations: Stations):
         self._toolchain = toolchain
         self._evaluator = evaluator
         self._stations = stations
-        self._builds: dict[Future[Build], Candidate] = {}
-        self._examinations: dict[Future[Evaluation], Candidate] = {}
+        self.building = 0
+        self.examining = 0
+        self._done: SimpleQueue[tuple[Candidate, Future[Any]]] = SimpleQueue()
         self._twins: list[tuple[Candidate, Evaluation]] = []
         self._elders: dict[str, int] = {}  # digest of a source or of machine code -> the first candidate that has it
         self._best_us: float | None = None
-
-    @property
-    def building(self) -> int:
-        """Candidates that wait for a builder or are being built."""
-        return len(self._builds)
-
-    @property
-    def examining(self) -> int:
-        """Candidates that wait for the device or are being examined."""
-        return len(self._examinations)
 
     def submit(self, candidate: Candidate, source: Source) -> None:
         """Takes a candidate in."""
@@ -46,7 +42,9 @@ class Pipeline:
         if elder != candidate.index:
             self._twins.append((candidate, _twin(elder, "the same source", None)))
         else:
-            self._builds[self._stations.build(lambda: self._toolchain.build(source))] = candidate
+            self.building += 1
+            future = self._stations.build(lambda: self._toolchain.build(source))
+            future.add_done_callback(lambda done: self._done.put((candidate, done)))
 
     def remember(self, candidate: Candidate, source: Source, evaluation: Evaluation) -> None:
         """Takes note of a candidate that was evaluated before, so that its twins are noticed and the best is known."""
@@ -56,17 +54,17 @@ class Pipeline:
     def wait(self) -> list[tuple[Candidate, Evaluation]]:
         """What has finished, once there is anything; nothing only when there is nothing to wait for."""
         finished, self._twins = self._twins, []
-        while not finished and (self._builds or self._examinations):
-            pending: list[Future[Any]] = [*self._builds, *self._examinations]
-            wait(pending, return_when=FIRST_COMPLETED)
-            for build in [each for each in self._builds if each.done()]:
-                candidate = self._builds.pop(build)
-                verdict = self._pass_on(candidate, build.result())
-                if verdict is not None:
-                    finished.append((candidate, verdict))
-            for examination in [each for each in self._examinations if each.done()]:
-                candidate, verdict = self._examinations.pop(examination), examination.result()
+        while not finished and (self.building or self.examining):
+            candidate, future = self._done.get()
+            outcome = future.result()
+            if isinstance(outcome, Build):
+                self.building -= 1
+                verdict = self._pass_on(candidate, outcome)
+            else:
+                self.examining -= 1
+                verdict = outcome
                 self._note(candidate, verdict)
+            if verdict is not None:
                 finished.append((candidate, verdict))
         return finished
 
@@ -81,8 +79,9 @@ class Pipeline:
             elder < candidate.index
         ):  # a younger twin that was built first does not count: proposals must not depend on luck
             return _twin(elder, "the same machine code", build.report)
+        self.examining += 1
         future = self._stations.examine(lambda: self._evaluator.examine(build, self._best_us))
-        self._examinations[future] = candidate
+        future.add_done_callback(lambda done: self._done.put((candidate, done)))
         return None
 
     def _note(self, candidate: Candidate, evaluation: Evaluation) -> None:

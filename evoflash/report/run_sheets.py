@@ -8,6 +8,8 @@ from evoflash.report.runs import Best, RunReport, Share
 from evoflash.report.tables import Sheet, duration, times, us
 from evoflash.store import RunSummary
 
+SHOWN_CASES = 3
+
 
 def run_sheets(found: RunReport) -> list[Sheet]:
     """The report as tables."""
@@ -50,7 +52,7 @@ def finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:
     rows: list[tuple[float, tuple[object, ...]]] = []
     for final in finals.finalists:
         time = final.time
-        told = final.reason or (f"declined {', '.join(final.refused)}" if final.refused else "")
+        told = final.reason or _declined(final.refused)
         row = (
             f"candidate {ids[final.index]}",
             final.status.value,
@@ -107,6 +109,14 @@ def best_sheet(found: Best) -> Sheet:
         "status": found.status,
     }
     return Sheet.facts(f"run {found.run}: candidate {found.candidate} (number {found.index} of the run)", facts)
+
+
+def _declined(cases: Sequence[str]) -> str:
+    """The first few cases that a kernel declined; `runs show --json` has them all."""
+    if not cases:
+        return ""
+    more = f" and {len(cases) - SHOWN_CASES} more" if len(cases) > SHOWN_CASES else ""
+    return f"declined {', '.join(cases[:SHOWN_CASES])}{more}"
 
 
 def moment(when: datetime) -> str:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 from evoflash.candidate import Candidate
 from evoflash.errors import NotFoundError, StorageError
@@ -39,7 +40,6 @@ def write_candidate(
     source: tuple[str, str | None] | None,
 ) -> int:
     """A candidate with all its evidence; `source` is text and language. Answers its id."""
-    _refuse_second(connection, run_id, candidate.index)
     parents = ids_of(connection, run_id, candidate.parents)
     digest = _write_source(connection, *source) if source is not None else None
     fitness = evaluation.fitness_us
@@ -60,7 +60,11 @@ def write_candidate(
         "seconds": evaluation.seconds,
         "finished_at": datetime.now(UTC),
     }
-    inserted = connection.execute(insert(_table(CandidateRow)), row)
+    try:
+        inserted = connection.execute(insert(_table(CandidateRow)), row)
+    except IntegrityError:
+        _refuse_second(connection, run_id, candidate.index)
+        raise
     key = inserted.inserted_primary_key
     if key is None:
         raise StorageError(f"the database gave candidate {candidate.index} no id; check the database")
@@ -133,6 +137,7 @@ def ids_of(connection: Connection, run_id: int, indices: Sequence[int]) -> dict[
 
 
 def _refuse_second(connection: Connection, run_id: int, index: int) -> None:
+    """Why the database refused a candidate, if it is for the run's lack or the index's second use."""
     same = (CandidateRow.run_id == RunRow.id) & (CandidateRow.index == index)
     wanted = select(CandidateRow.id).select_from(RunRow).outerjoin(CandidateRow, same).where(RunRow.id == run_id)
     row = connection.execute(wanted).first()

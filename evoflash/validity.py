@@ -1,0 +1,207 @@
+"""Which genomes are valid: a space's constraints, bound to one problem and one device.
+
+Constraints are few and slow to evaluate, genomes many and alike. So each constraint remembers its truth by the values
+that it reads, values that a constraint on one parameter alone excludes are dropped beforehand, and parameters that no
+constraint ties together are drawn and searched apart.
+"""
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+from evoflash.declaration import Constraint, Declaration
+from evoflash.errors import SpaceError
+from evoflash.expression import Expression, compile_expression
+from evoflash.genome import Gene
+
+REJECTION_TRIES = 200  # blind draws before the slower, complete search for a valid genome
+EXPLAIN_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Check:
+    """A constraint ready to be evaluated.
+
+    Attributes:
+        derived: the derived names that it needs, in the order of their computation.
+        reads: the parameters that it depends on.
+        known: its truth by the values of `reads`. An evaluation costs some tens of microseconds and a search asks
+            thousands of times for the same few values.
+    """
+
+    expression: Expression
+    derived: tuple[str, ...]
+    reads: tuple[str, ...]
+    known: dict[tuple[Gene, ...], bool] = field(default_factory=dict, compare=False, repr=False)
+
+
+class Validity:
+    """The constraints of a declaration for a problem's and a device's facts.
+
+    Attributes:
+        domains: each parameter's values, less those that a constraint on it alone excludes.
+        groups: the finest partition of the parameters that no constraint crosses, each group with its checks.
+    """
+
+    def __init__(self, declaration: Declaration, problem: Mapping[str, Any], device: Mapping[str, Any]):
+        self.family = declaration.family
+        self.parameters = declaration.parameters
+        self._facts = {"problem": SimpleNamespace(**problem), "device": SimpleNamespace(**device)}
+        where = f"search space {declaration.family}"
+        self._derived = {name: compile_expression(str(text), where) for name, text in declaration.derived.items()}
+        self._constraints = [(each, compile_expression(each.expr, where)) for each in declaration.constraints]
+        self._derived_values: dict[str, tuple[dict[tuple[Gene, ...], Any], tuple[str, ...]]] = {
+            name: ({}, self._check_of(expression).reads) for name, expression in self._derived.items()
+        }
+        self.checks = [self._check_of(expression) for _, expression in self._constraints]
+        self.domains = self._filtered_domains()
+        self.groups = self._independent_groups()
+
+    def derived(self, genome: Mapping[str, Gene]) -> dict[str, Any]:
+        """The space's named expressions for a genome, e.g. the shared memory that it takes."""
+        names = self._with_derived(self._derived, genome)
+        return {name: names[name] for name in self._derived}
+
+    def broken(self, genome: Mapping[str, Gene]) -> list[Constraint]:
+        """The constraints that a complete genome breaks; one that an earlier broken one guards does not count."""
+        broken: list[Constraint] = []
+        for (constraint, _), check in zip(self._constraints, self.checks, strict=True):
+            try:
+                holds = self.holds([check], genome)
+            except SpaceError:
+                if not broken:  # else a broken constraint was this one's guard
+                    raise
+                continue
+            if not holds:
+                broken.append(constraint)
+        return broken
+
+    def explain(self, rng: random.Random) -> list[tuple[Constraint, float]]:
+        """Each constraint with the share of blind draws that it alone excludes, the hardest first."""
+        counts = dict.fromkeys(range(len(self._constraints)), 0)
+        for _ in range(EXPLAIN_DRAWS):
+            names = {**self._facts, **self._draw_blindly(rng)}
+            for name, expression in self._derived.items():
+                names[name] = expression(names)
+            for number, (_, expression) in enumerate(self._constraints):
+                counts[number] += not expression(names)
+        shares = [(self._constraints[number][0], count / EXPLAIN_DRAWS) for number, count in counts.items()]
+        return sorted(shares, key=lambda pair: -pair[1])
+
+    def holds(self, checks: Sequence[Check], genes: Mapping[str, Gene]) -> bool:
+        """Whether all checks hold for genes that include all that they read."""
+        for check in checks:
+            read = tuple(genes[name] for name in check.reads)
+            if read not in check.known:
+                check.known[read] = self._evaluate(check, genes)
+            if not check.known[read]:
+                return False
+        return True
+
+    def require_possible(self, rng: random.Random) -> None:
+        """The constraints that no gene can mend, on the problem or the device alone."""
+        if not self.holds([check for check in self.checks if not check.reads], {}):
+            self.raise_empty(rng)
+
+    def draw(self, names: Sequence[str], checks: Sequence[Check], rng: random.Random) -> dict[str, Gene]:
+        """Valid values for a group: blind draws, and where they find nothing a complete search."""
+        for _ in range(REJECTION_TRIES):
+            drawn = {name: rng.choice(self.domains[name] or self.raise_empty(rng)) for name in names}
+            if self.holds(checks, drawn):
+                return drawn
+        return next(self.complete(rng, {}, names, checks), None) or self.raise_empty(rng)
+
+    def complete(
+        self, rng: random.Random | None, kept: Mapping[str, Gene], names: Sequence[str], checks: Sequence[Check]
+    ) -> Iterator[dict[str, Gene]]:
+        """Every valid completion of the kept genes over these names, depth first.
+
+        A constraint prunes as soon as its genes are set. Without a generator the order is that of the declaration.
+        """
+        free = [name for name in names if name not in kept]
+        if rng is not None:  # the most constrained first, so that a dead end is seen early; ties at random
+            rng.shuffle(free)
+            free.sort(key=lambda name: -sum(name in check.reads for check in checks))
+        order = [*kept, *free]
+        place = {name: number for number, name in enumerate(order)}
+        due: list[list[Check]] = [[] for _ in range(len(order) + 1)]
+        for check in checks:
+            due[max(len(kept), 1 + max((place[name] for name in check.reads), default=-1))].append(check)
+
+        def extend(depth: int, genes: dict[str, Gene]) -> Iterator[dict[str, Gene]]:
+            if not self.holds(due[depth], genes):
+                return
+            if depth == len(order):
+                yield {name: genes[name] for name in names}
+                return
+            values = self.domains[order[depth]]
+            for value in values if rng is None else rng.sample(values, len(values)):
+                yield from extend(depth + 1, {**genes, order[depth]: value})
+
+        yield from extend(len(kept), dict(kept))
+
+    def raise_empty(self, rng: random.Random) -> NoReturn:
+        """Raises SpaceError: nothing is valid here, and which constraint excludes what."""
+        lines = [
+            f"  excludes {share:4.0%} of all genomes: {constraint.expr}  ({constraint.why})"
+            for constraint, share in self.explain(rng)
+            if share > 0
+        ]
+        problem, device = self._facts["problem"], self._facts["device"]
+        raise SpaceError(
+            f"search space {self.family} admits no genome here (problem {vars(problem)}, device {vars(device)}):\n"
+            + "\n".join(lines)
+            + "\nchoose another family, or widen the parameters that the first line reads"
+        )
+
+    def _draw_blindly(self, rng: random.Random) -> dict[str, Gene]:
+        return {name: rng.choice(parameter.values) for name, parameter in self.parameters.items()}
+
+    def _evaluate(self, check: Check, genes: Mapping[str, Gene]) -> bool:
+        return bool(check.expression(self._with_derived(check.derived, genes)))
+
+    def _with_derived(self, wanted: Iterable[str], genes: Mapping[str, Gene]) -> dict[str, Any]:
+        """Everything that an expression may read, with these derived names."""
+        scope = {**self._facts, **genes}
+        for name in wanted:
+            known, reads = self._derived_values[name]
+            read = tuple(genes[each] for each in reads)
+            if read not in known:
+                known[read] = self._derived[name](scope)
+            scope[name] = known[read]
+        return scope
+
+    def _check_of(self, expression: Expression) -> Check:
+        """The expression, the derived names to compute before it, and the parameters that it depends on."""
+        wanted: set[str] = set()
+        queue = list(expression.names)
+        while queue:
+            name = queue.pop()
+            if name not in wanted:
+                wanted.add(name)
+                queue += self._derived[name].names if name in self._derived else ()
+        derived = tuple(name for name in self._derived if name in wanted)
+        return Check(expression, derived, tuple(name for name in self.parameters if name in wanted))
+
+    def _filtered_domains(self) -> dict[str, list[Gene]]:
+        """Each parameter's values, less those that a constraint on it alone excludes."""
+        domains: dict[str, list[Gene]] = {}
+        for name, parameter in self.parameters.items():
+            checks = [check for check in self.checks if set(check.reads) <= {name}]
+            domains[name] = [value for value in parameter.values if self.holds(checks, {name: value})]
+        return domains
+
+    def _independent_groups(self) -> list[tuple[list[str], list[Check]]]:
+        """The finest partition of the parameters that no constraint crosses, each group with its constraints."""
+        group_of = {name: {name} for name in self.parameters}
+        for check in self.checks:
+            merged = set().union(*(group_of[name] for name in check.reads))
+            group_of |= dict.fromkeys(merged, merged)
+        groups: list[tuple[list[str], list[Check]]] = []
+        for name in self.parameters:
+            if all(name not in names for names, _ in groups):
+                names = [each for each in self.parameters if each in group_of[name]]
+                groups.append((names, [check for check in self.checks if group_of[name].intersection(check.reads)]))
+        return groups

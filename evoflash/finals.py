@@ -15,61 +15,61 @@ from evoflash.template import Source, Template
 from evoflash.toolchain import Build, Toolchain
 
 
-def hold(
-    members: Sequence[Member],
-    problem: Problem,
-    target: Target,
-    templates: Mapping[str, Template],
-    toolchain: Toolchain,
-    stations: Stations,
-    evaluator: Evaluator,
-    rounds: int,
-) -> Finals:
-    """The finals of these members; one whose kernel does not build for a case that it claims is out."""
-    finalists, out = _enter(members, problem, target, templates, toolchain, stations)
-    finals = evaluator.finals(finalists, rounds)
-    return finals.model_copy(update={"finalists": (*finals.finalists, *out)})
+class Contest:
+    """Holds finals of one problem on one target; builds run beside each other, the device one at a time."""
 
+    def __init__(
+        self,
+        problem: Problem,
+        target: Target,
+        templates: Mapping[str, Template],
+        toolchain: Toolchain,
+        stations: Stations,
+        evaluator: Evaluator,
+    ):
+        self._problem = problem
+        self._target = target
+        self._templates = templates
+        self._toolchain = toolchain
+        self._stations = stations
+        self._evaluator = evaluator
 
-def _enter(
-    members: Sequence[Member],
-    problem: Problem,
-    target: Target,
-    templates: Mapping[str, Template],
-    toolchain: Toolchain,
-    stations: Stations,
-) -> tuple[list[Finalist], list[Final]]:
-    """Builds each member for the searched problem, and anew for the cases of other constants that its genome admits."""
-    builds: dict[str, Future[Build]] = {}
+    def hold(self, members: Sequence[Member], rounds: int) -> Finals:
+        """The finals of these members; one whose kernel does not build for a case that it claims is out."""
+        finalists, out = self._enter(members)
+        finals = self._evaluator.finals(finalists, rounds)
+        return finals.model_copy(update={"finalists": (*finals.finalists, *out)})
 
-    def build(source: Source) -> Future[Build]:
-        if source.digest not in builds:
-            builds[source.digest] = stations.build(lambda: toolchain.build(source))
-        return builds[source.digest]
+    def _enter(self, members: Sequence[Member]) -> tuple[list[Finalist], list[Final]]:
+        """Builds each member for the searched problem, and anew for the cases of other constants that it admits."""
+        builds: dict[str, Future[Build]] = {}
 
-    entries = []
-    for member in members:
-        template, genome = templates[member.candidate.family], member.candidate.genome
-        own = build(template.render(genome, problem, target.facts))
-        cases = []
-        for case in problem.cases():
-            if template.refusals(case.problem, target.facts):
-                continue
-            if template.same_constants(
-                case.problem, problem
-            ):  # what is exported meets every length, so this very kernel
-                cases.append((case, own))
-            elif template.space(case.problem, target.facts).is_valid(genome):
-                cases.append((case, build(template.render(genome, case.problem, target.facts))))
-        entries.append((member.candidate.index, own, cases))
+        def build(source: Source) -> Future[Build]:
+            if source.digest not in builds:
+                builds[source.digest] = self._stations.build(lambda: self._toolchain.build(source))
+            return builds[source.digest]
 
-    finalists, out = [], []
-    for index, own, cases in entries:
-        built = own.result()
-        failed = next((each.result() for _, each in cases if each.result().library is None), built)
-        if failed.library is None or built.library is None:
-            out.append(Final(index=index, status=failed.status or Status.BUILD_FAILED, reason=failed.reason))
-        else:
-            libraries = [(case, library) for case, each in cases if (library := each.result().library) is not None]
-            finalists.append(Finalist(index, built.library, libraries))
-    return finalists, out
+        entries = []
+        for member in members:
+            template, genome = self._templates[member.candidate.family], member.candidate.genome
+            own = build(template.render(genome, self._problem, self._target.facts))
+            cases = []
+            for case in self._problem.cases():
+                if template.refusals(case.problem, self._target.facts):
+                    continue
+                if template.same_constants(case.problem, self._problem):
+                    cases.append((case, own))  # what is exported meets every length, so this very kernel
+                elif template.space(case.problem, self._target.facts).is_valid(genome):
+                    cases.append((case, build(template.render(genome, case.problem, self._target.facts))))
+            entries.append((member.candidate.index, own, cases))
+
+        finalists, out = [], []
+        for index, own, cases in entries:
+            built = own.result()
+            failed = next((each.result() for _, each in cases if each.result().library is None), built)
+            if failed.library is None or built.library is None:
+                out.append(Final(index=index, status=failed.status or Status.BUILD_FAILED, reason=failed.reason))
+            else:
+                libraries = [(case, library) for case, each in cases if (library := each.result().library) is not None]
+                finalists.append(Finalist(index, built.library, libraries))
+        return finalists, out

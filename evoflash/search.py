@@ -20,13 +20,14 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from evoflash import finals, proposers
+from evoflash import proposers
 from evoflash.archive import Archive, Member
 from evoflash.candidate import Candidate
 from evoflash.errors import StorageError
 from evoflash.evaluation import Evaluation, Finals, Status
 from evoflash.evaluator import Evaluator
 from evoflash.executors import Stations, Throughput
+from evoflash.finals import Contest
 from evoflash.pipeline import Pipeline
 from evoflash.plan import Plan
 from evoflash.store import RunStore
@@ -239,20 +240,12 @@ class Search:
         """The best few; if all of them fall, the next few."""
         assert self.run_id is not None
         ranking, count = self.archive.ok(), self.plan.effort.finalists
+        contest = Contest(self.problem, self.target, self.templates, self.toolchain, self.stations, self.evaluator)
         standings: Finals | None = None
         for start in range(0, len(ranking), count):
             entrants = ranking[start : start + count]
             self.progress.note(f"finals: {len(entrants)} candidates on every case, then against the baselines")
-            last = finals.hold(
-                entrants,
-                self.problem,
-                self.target,
-                self.templates,
-                self.toolchain,
-                self.stations,
-                self.evaluator,
-                self.plan.effort.rounds,
-            )
+            last = contest.hold(entrants, self.plan.effort.rounds)
             fallen = standings.finalists if standings is not None else ()
             standings = last.model_copy(update={"finalists": (*last.finalists, *fallen)})
             self.store.record_finals(self.run_id, standings)

@@ -1,7 +1,7 @@
 """A search space: its valid genomes, and the moves between them.
 
-A space is declared in search_spaces/<family>.yaml and bound to one problem and one device, since what is valid depends
-both. Every genome that leaves here is valid: `sample`, `neighbours`, `mutate`, `crossover`, `repair` return no other.
+A space is declared in search_spaces/<family>.yaml and bound to one problem and one device, on which it depends what is
+valid. Every genome that leaves here is valid: `sample`, `neighbours`, `mutate`, `crossover`, `repair` return no other.
 """
 
 import itertools

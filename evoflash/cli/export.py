@@ -17,6 +17,7 @@ from evoflash.errors import UsageError
 from evoflash.evaluation import Final
 from evoflash.export.package import Winner, write
 from evoflash.plan import Plan
+from evoflash.plugins import installed
 from evoflash.problems import AttentionProblem
 from evoflash.report import runs as report
 from evoflash.store import RunStore
@@ -53,7 +54,8 @@ def export_run(
     stored = store.candidate(chosen)
     plan = Plan.model_validate(summary.plan)
     problem = plan.make_problem()
-    if not isinstance(problem, AttentionProblem):
+    exporters = {AttentionProblem.kind: write, **installed("exporters")}
+    if problem.kind not in exporters:
         raise UsageError(f"there is no exporter for {problem.kind}; install a plug-in that has one")
     if stored.source is None or stored.language not in ("c++", "cuda"):
         raise UsageError(f"candidate {chosen} has no source; export another one")
@@ -93,7 +95,7 @@ def export_run(
         cases=tuple(each.case for each in final.accuracy) if final else (),
     )
     default = Path("runs/exports") / f"{winner.name}-run{summary.id}"
-    return write(winner, out or default)
+    return exporters[problem.kind](winner, out or default)
 
 
 def _slim(final: Final | None) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from evoflash.errors import StorageError, UsageError
 from evoflash.export import rendering
-from evoflash.problems.attention import AttentionProblem
+from evoflash.problems import Problem
 
 # Names that a package must not take: it would hide what it imports, or what stands beside it.
 TAKEN = {*sys.stdlib_module_names, "torch", "ninja", "evoflash", "pytest", "tests", "aten", "prim", "prims"}
@@ -48,7 +48,7 @@ class Winner:
     language: Literal["c++", "cuda"]
     target: Literal["cpu", "cuda"]
     arch: int | None
-    problem: AttentionProblem
+    problem: Problem
     provenance: dict[str, Any]
     cases: tuple[str, ...] = ()
 

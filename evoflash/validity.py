@@ -60,7 +60,14 @@ class Validity:
         self.groups = self._independent_groups()
 
     def derived(self, genome: Mapping[str, Gene]) -> dict[str, Any]:
-        """The space's named expressions for a genome, e.g. the shared memory that it takes."""
+        """The space's named expressions for a genome, e.g. the shared memory that it takes.
+
+        Raises:
+            SpaceError: for a genome of another space, or of an earlier version of this one.
+        """
+        missing = [name for name in self.parameters if name not in genome]
+        if missing:
+            raise SpaceError(f"family {self.family}: parameter {missing[0]!r} is missing; give it a value")
         names = self._with_derived(self._derived, genome)
         return {name: names[name] for name in self._derived}
 

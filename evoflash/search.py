@@ -18,11 +18,14 @@ import contextlib
 import random
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+import evoflash
 from evoflash import proposers
 from evoflash.archive import Archive, Member
 from evoflash.candidate import Candidate
+from evoflash.environment import git_state
 from evoflash.errors import StorageError
 from evoflash.evaluation import Evaluation, Finals, Status
 from evoflash.evaluator import Evaluator
@@ -143,7 +146,7 @@ class Search:
     def _begin(self) -> None:
         """Brings the worker up, and writes the run's head with everything that is known of the machine."""
         machine = {"device": self.target.device, "facts": dict(self.target.facts), **self.target.details}
-        machine |= self.evaluator.start()
+        machine |= {**self.evaluator.start(), "evoflash": evoflash.__version__, "git": git_state(Path.cwd())}
         if self.run_id is not None:
             self.store.reopen_run(self.run_id)
         else:

@@ -131,7 +131,10 @@ def _interrupted(engine: Search) -> None:
         if best
         else "nothing yet"
     )
-    _say(f"interrupted after {len(engine.archive)} candidates; {found}; `evoflash resume {engine.run_id}` goes on")
+    goes_on = (
+        f"; `evoflash resume {engine.run_id}` goes on" if engine.run_id is not None else ""
+    )  # else it had not begun
+    _say(f"interrupted after {len(engine.archive)} candidates; {found}{goes_on}")
 
 
 def _finish(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from evoflash.problems import adversaries
 from evoflash.problems.base import BASE_SEEDS, Baseline, Bounds, Case, Inputs, Problem
 
 if TYPE_CHECKING:
@@ -34,16 +35,6 @@ BASE_SHAPES = {
     "multi_batch": (4, 8, 256, 64),
 }
 ODD_LENGTHS = ((1, 1), (31, 33), (65, 63), (127, 129), (113, 203), (799, 3), (3, 799), (1023, 1024))
-VARIANTS = (
-    "logits_x10",
-    "logits_x30",
-    "outlier_first",
-    "outlier_last",
-    "constant_rows",
-    "negative_mean",
-    "nan_row",
-    "packed",
-)
 
 
 class AttentionArguments(ctypes.Structure):
@@ -150,7 +141,7 @@ class AttentionProblem(Problem):
             )
             cases.append(Case(name=f"grouped heads 8(2) 65x129{word}", problem=grouped))
         small = AttentionProblem.of(1, 2, 203, self.head_dim, **own)
-        cases += [Case(name=f"203 {variant}", problem=small, variant=variant) for variant in VARIANTS]
+        cases += [Case(name=f"203 {variant}", problem=small, variant=variant) for variant in adversaries.VARIANTS]
         for dtype in DTYPES.values():
             if dtype != self.dtype:
                 other = AttentionProblem.of(1, 2, 113, self.head_dim, **{**own, "dtype": dtype})
@@ -158,14 +149,14 @@ class AttentionProblem(Problem):
         return tuple(cases)
 
     def inputs(self, seed: int, variant: str, device: str) -> Inputs:
-        """q, k, v from a seeded normal distribution; see `_adversary` for the variants; "packed" gives views."""
+        """q, k, v from a seeded normal distribution; see `adversaries` for the variants; "packed" gives views."""
         import torch
 
         generator = torch.Generator().manual_seed(seed)
         q_shape = (self.batch, self.heads, self.seq_q, self.head_dim)
         kv_shape = (self.batch, self.kv_heads, self.seq_kv, self.head_dim)
         q, k, v = (torch.randn(shape, generator=generator) for shape in (q_shape, kv_shape, kv_shape))
-        q, k, v = _adversary(variant, q, k, v)
+        q, k, v = adversaries.inputs(variant, q, k, v)
         dtype = getattr(torch, self.dtype)
         q, k, v = (tensor.to(device=device, dtype=dtype) for tensor in (q, k, v))
         if variant == "packed":
@@ -280,26 +271,3 @@ def _causal_mask(rows: int, columns: int, device: str) -> torch.Tensor:
     import torch
 
     return torch.ones(rows, columns, dtype=torch.bool, device=device).tril()
-
-
-def _adversary(variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Inputs on which wrong kernels show: each variant is a mistake that plain random inputs hide."""
-    if variant in ("normal", "packed"):
-        return q, k, v
-    if variant == "logits_x10":  # scores rounded too early
-        return q * 10, k, v
-    if variant == "logits_x30":  # softmax without the maximum overflows
-        return q * 30, k, v
-    if variant in ("outlier_first", "outlier_last"):  # a stale running maximum
-        k = k.clone()
-        k[:, :, 0 if variant == "outlier_first" else -1] *= 20
-        return q, k, v
-    if variant == "constant_rows":  # every key weighs the same: sums must not drift
-        return q, k[:, :, :1].expand_as(k).contiguous(), v
-    if variant == "negative_mean":  # zero-filled keys beyond the end would win the softmax
-        return q.abs() + 1, -k.abs() - 1, v
-    if variant == "nan_row":  # fmaxf drops a NaN; it must come out of its row, and of no other
-        q = q.clone()
-        q[0, 0, q.shape[2] // 2, 0] = math.nan
-        return q, k, v
-    raise ValueError(f"unknown variant {variant!r}")

@@ -4,7 +4,7 @@
 2. From then on choose an operator for each proposal: mutate an elite, cross two elites of a family, carry an elite's
    genes into another family, or draw at random.
 3. Parents come from the elites of a family and from the owners of niches, so that no family dies of one unlucky start.
-4. The better a family's best, the more proposals it gets; none gets nothing.
+4. The better a family's best, the more proposals it gets; one with nothing right is reached by family switches only.
 """
 
 from __future__ import annotations

@@ -1,0 +1,35 @@
+/* A step of online softmax (softmax.cuh) in parts, for kernels whose output is still under way when the next scores come. */
+namespace evoflash {
+
+/* Moves the maxima if the scores ask for it. Whether any row of the warp has moved; what was summed up before has then to be
+ * multiplied by the corrections, which is done here for the sums. */
+template <int kTiles>
+__device__ __forceinline__ bool move_maxima(float (&correction)[2], const float (&scores)[kTiles][4], RowState &state, float scale) {
+  float maximum[2];
+  row_maxima(maximum, scores);
+  bool moved = false;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float old = state.maximum[half];
+{% if rescale_threshold > 0 %}
+    const bool moves = scaled(maximum[half] - old, scale) > {{ rescale_threshold }}.0f;
+{% else %}
+    const bool moves = maximum[half] > old;
+{% endif %}
+    if (moves) state.maximum[half] = maximum[half];
+    correction[half] = moves ? exp2_approx(scaled(old, scale) - offset_of(maximum[half], scale)) : 1.0f;
+    state.sum[half] *= correction[half];
+    moved |= moves;
+  }
+  return __any_sync(kAllLanes, moved);
+}
+
+template <int kOutTiles>
+__device__ __forceinline__ void rescale(float (&out)[kOutTiles][4], const float (&correction)[2]) {
+#pragma unroll
+  for (int t = 0; t < kOutTiles; ++t)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) out[t][i] *= correction[i / 2];
+}
+
+}  // namespace evoflash

@@ -29,6 +29,7 @@ class Manifest(BaseModel):
         source: the kernel's file name.
         constants: the problem facts that rendering may read; whatever is not listed arrives at run time only.
         requires: what the family takes, over `problem` and `device`, each with the reason.
+        max_spill_bytes: spills beyond which a build is refused; None where they only cost time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +41,7 @@ class Manifest(BaseModel):
     source: str
     constants: tuple[str, ...] = ()
     requires: tuple[Constraint, ...] = ()
+    max_spill_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,13 @@ class Source:
         text: the file.
         language: "cuda" or "c++".
         shared_bytes: dynamic shared memory of a block by the space's formula `shared_bytes`; None where it has none.
+        max_spill_bytes: the manifest's.
     """
 
     text: str
     language: Literal["cuda", "c++"]
     shared_bytes: int | None = field(default=None, compare=False)
+    max_spill_bytes: int | None = field(default=None, compare=False)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -136,7 +140,7 @@ class Template:
             raise SpaceError(f"template {self.family}: {error}; mend {self.folder / self.manifest.source}") from None
         language = "cuda" if self.manifest.target == "cuda" else "c++"
         shared = derived.get("shared_bytes")
-        return Source(text, language, int(shared) if shared is not None else None)
+        return Source(text, language, int(shared) if shared is not None else None, self.manifest.max_spill_bytes)
 
 
 def load_all(extra: Sequence[Path] = ()) -> dict[str, Template]:

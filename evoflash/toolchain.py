@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,17 @@ LOG_CHARACTERS = 20_000  # of compiler output that are kept: a template error ca
 
 @dataclass(frozen=True)
 class Build:
-    """The outcome of a build: a library, or the status and reason of a failure. Either way the compiler's report."""
+    """The outcome of a build: a library, or the status and reason of a failure. Either way the compiler's report.
+
+    Attributes:
+        max_spill_bytes: the source's.
+    """
 
     report: BuildReport
     library: Path | None = None
     status: Status | None = None
     reason: str = ""
+    max_spill_bytes: int | None = None
 
 
 class Toolchain:
@@ -84,6 +89,9 @@ class Toolchain:
         Raises:
             StorageError: when the cache cannot be written.
         """
+        return replace(self._find_or_build(source), max_spill_bytes=source.max_spill_bytes)
+
+    def _find_or_build(self, source: Source) -> Build:
         key = self.key(source)
         home = self.cache / key[:2] / key
         known = self._cached(home)

@@ -46,6 +46,22 @@ def test_what_ptxas_says(log, figures):
     assert _target().figures(log) == figures
 
 
+def test_what_ptxas_warns_of():
+    log = """\
+ptxas info    : (C7508) Potential Performance Loss: 'setmaxnreg' ignored; unable to determine register count at entry.
+ptxas info    : (C7517) warpgroup.wait is injected in around line 709 by compiler
+kernel.cu(55): warning #177-D: variable "kPanelRowBytes" was declared but never referenced
+ptxas info    : (C7512) Potential Performance Loss: wgmma.mma_async instructions are serialized due to insufficient \
+register resources for the function 'attention_kernel'
+"""
+    assert _target().warnings(log + PLAIN) == (
+        "'setmaxnreg' ignored; unable to determine register count at entry",
+        "wgmma.mma_async instructions are serialized due to insufficient register resources for the function "
+        "'attention_kernel'",
+    )
+    assert _target().warnings(PLAIN) == ()
+
+
 @pytest.mark.parametrize("text", ["sm_90a", "sm_90", "compute_90", "9.0", "90", " 90 "])
 def test_an_architecture_in_every_spelling(text):
     assert cuda.parse_arch(text) == 90

@@ -99,10 +99,15 @@ class Evaluator:
         if build.status is not None:
             return Evaluation(status=build.status, stage=Stage.BUILD, reason=build.reason, build=build.report)
         report = build.report
+        warnings = self._target.warnings(report.log)
+        if warnings:
+            reason = f"the compiler warns: {warnings[0]}"
+            return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason=reason, build=report)
+        spills = [each for each in (self._limits.max_spill_bytes, build.max_spill_bytes) if each is not None]
         for name, used, limit in (
             ("registers", report.registers, self._limits.max_registers),
             ("bytes of shared memory", report.shared_bytes, self._limits.max_shared_bytes),
-            ("bytes of spills", report.spill_bytes, self._limits.max_spill_bytes),
+            ("bytes of spills", report.spill_bytes, min(spills, default=None)),
         ):
             if limit is not None and used is not None and used > limit:
                 reason = f"{used} {name}, over the limit of {limit}"

@@ -74,6 +74,10 @@ class Target(abc.ABC):
     def figures(self, log: str) -> Figures:
         """What a build's output says about resources."""
 
+    def warnings(self, log: str) -> tuple[str, ...]:
+        """What a build's output says was compiled otherwise than written, each a reason not to run it."""
+        return ()
+
     @property
     @abc.abstractmethod
     def toolchain(self) -> str:

@@ -90,6 +90,10 @@ class CudaTarget(Target):
             stack_bytes=_largest(r"(\d+) bytes stack frame", log),
         )
 
+    def warnings(self, log: str) -> tuple[str, ...]:
+        """The losses that ptxas warns of: wgmma that it serialised, setmaxnreg that it ignored."""
+        return tuple(re.findall(r"\(C\d+\) Potential Performance Loss: (.+?)\.?$", log, re.MULTILINE))
+
     @property
     def toolchain(self) -> str:
         """Both compilers and the architecture."""

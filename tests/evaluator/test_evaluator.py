@@ -13,6 +13,7 @@ from evoflash.evaluator.messages import Examine, Prepare, problem_to_dict
 from evoflash.evaluator.sandbox import Death, Sandbox
 from evoflash.genome import Genome
 from evoflash.problems import AttentionProblem
+from evoflash.targets.cuda import CudaTarget
 from evoflash.template import load
 from evoflash.toolchain import Build, Toolchain
 from tests.helpers import BROKEN, PROBLEM
@@ -97,6 +98,25 @@ def test_limits_are_held_without_a_device(target, limits, words):
     else:
         assert verdict is not None
         assert (verdict.status, verdict.stage, verdict.reason) == (Status.OVER_BUDGET, Stage.RESOURCES, words)
+
+
+@pytest.mark.parametrize(("limit", "words"), [(None, "limit of 4"), (6, "limit of 4"), (2, "limit of 2")])
+def test_a_family_may_refuse_spills_that_the_run_would_take(target, limit, words):
+    build = Build(BuildReport(spill_bytes=8, binary_digest="0"), Path("kernel.so"), max_spill_bytes=4)
+    verdict = Evaluator(PROBLEM, target, limits=Limits(max_spill_bytes=limit)).screen(build)
+    assert verdict is not None
+    assert verdict.status is Status.OVER_BUDGET
+    assert words in verdict.reason
+
+
+def test_a_build_that_the_compiler_warns_of_is_refused():
+    log = "ptxas info    : (C7512) Potential Performance Loss: wgmma.mma_async instructions are serialized\n"
+    gpu = CudaTarget(device="none", facts={"arch": 90}, details={})
+    build = Build(BuildReport(binary_digest="0", log=log), Path("kernel.so"))
+    verdict = Evaluator(PROBLEM, gpu).screen(build)
+    assert verdict is not None
+    assert (verdict.status, verdict.stage) == (Status.OVER_BUDGET, Stage.RESOURCES)
+    assert verdict.reason == "the compiler warns: wgmma.mma_async instructions are serialized"
 
 
 def test_a_limit_on_what_a_target_does_not_report_holds_nothing_up(target):

@@ -1,0 +1,235 @@
+"""The hopper family without a GPU: that a spread of its genomes compiles to what it should, and that addresses agree.
+
+The copy engine and the tensor cores permute addresses by themselves; what the kernel computes beside that is compiled
+for the host here and held against a model of both.
+"""
+
+import random
+import re
+import shlex
+import shutil
+import subprocess
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+
+import pytest
+
+from evoflash import targets
+from evoflash.genome import Genome
+from evoflash.problems import AttentionProblem
+from evoflash.targets import cuda
+from evoflash.template import Source, load
+from evoflash.toolchain import Toolchain
+
+HEAD_DIMS = (64, 128, 256)
+DEVICE = {
+    "arch": 90,
+    "multiprocessors": 132,
+    "shared_bytes_per_block": 232448,
+    "shared_bytes_per_multiprocessor": 233472,
+}
+
+
+def problem(head_dim: int = 128, causal: bool = True, dtype: str = "bfloat16") -> AttentionProblem:
+    return AttentionProblem.of(2, 8, 1024, head_dim, dtype=dtype, causal=causal)
+
+
+def spread() -> dict[tuple[AttentionProblem, Genome], Source]:
+    """Genomes that show every value of every parameter at least once."""
+    template, rng, seen, sources = load("hopper"), random.Random(4), set(), {}
+    for head_dim, causal, dtype in product(HEAD_DIMS, (True, False), ("bfloat16", "float16")):
+        shape = problem(head_dim, causal, dtype)
+        space = template.space(shape, DEVICE)
+        genomes = [space.sample(rng) for _ in range(30)]
+        for count in range(2):
+            genome = max(genomes, key=lambda each: len(set(each.items()) - seen))
+            if count == 0 or set(genome.items()) - seen:
+                seen |= set(genome.items())
+                sources[shape, genome] = template.render(genome, shape, DEVICE)
+    declared = {(name, value) for name, each in template.declaration.parameters.items() for value in each.values}
+    assert seen == declared, declared - seen
+    return sources
+
+
+@pytest.mark.nvcc
+@pytest.mark.timeout(600)
+def test_a_spread_of_genomes_compiles_without_spills_or_warnings(tmp_path):
+    sources = spread()
+    target = cuda.of_arch("sm_90a")
+    toolchain = Toolchain(target, tmp_path, deadline_s=300)
+    with ThreadPoolExecutor(targets.base.usable_cores()) as pool:
+        builds = dict(zip(sources, pool.map(toolchain.build, sources.values()), strict=True))
+    for where, build in builds.items():
+        assert build.library is not None, f"{where}: {build.reason}"
+        assert build.report.spill_bytes == 0, where
+        assert target.warnings(build.report.log) == (), where
+        assert build.report.shared_bytes == sources[where].shared_bytes, where
+
+
+def genome(**genes) -> Genome:
+    """A genome that needs no other parameter to be said."""
+    usual = {
+        "warpgroups": 2, "step_keys": 128, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
+        "ping_pong": False, "query": "shared", "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles",
+        "order": "heads", "section_mib": 32, "cluster": 1, "store": "direct",
+    }  # fmt: skip
+    return Genome({**usual, **genes})
+
+
+@pytest.mark.nvcc
+def test_the_instructions_that_the_family_is_for(tmp_path):
+    genes = genome(store="bulk", cluster=2, producer_registers=32)
+    (tmp_path / "kernel.cu").write_text(load("hopper").render(genes, problem(), DEVICE).text)
+    command = [cuda.nvcc(), "-arch=sm_90a", "-std=c++17", "-DEVOFLASH_DEVICE_ONLY", "kernel.cu"]
+    subprocess.run([*command, "-ptx", "-o", "kernel.ptx"], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    ptx = (tmp_path / "kernel.ptx").read_text()
+    assert "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16" in ptx
+    assert "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast" in ptx
+    assert "setmaxnreg.dec.sync.aligned.u32" in ptx
+    disassembler = shutil.which("nvdisasm")
+    if disassembler is None:
+        pytest.skip("nvdisasm is not installed; the PTX is as it should be")
+    subprocess.run(
+        [*command, "-cubin", "-o", "kernel.cubin"], cwd=tmp_path, check=True, capture_output=True, timeout=120
+    )
+    sass = subprocess.run(
+        [disassembler, "kernel.cubin"], cwd=tmp_path, check=True, capture_output=True, text=True
+    ).stdout
+    for instruction in ("HGMMA", "UTMALDG", "UTMASTG", "USETMAXREG"):
+        assert instruction in sass
+    assert "LDL" not in sass
+
+
+@pytest.mark.parametrize("arch", [80, 89, 100])
+def test_other_architectures_are_refused_with_the_reason(arch):
+    refusals = load("hopper").refusals(problem(), {**DEVICE, "arch": arch})
+    assert refusals == ["wgmma and setmaxnreg are Hopper's alone (sm_90a)"]
+
+
+# Addresses. The copy engine writes panels of 128-byte rows with address bits 4 to 6 permuted by bits 7 to 9; the tensor
+# cores read by a descriptor in the canonical layouts of the PTX ISA ("Strides" of asynchronous warpgroup-level matrix
+# instructions) and permute in the same way.
+
+HOST = """
+#include <cstdio>
+#define __device__
+#define __forceinline__
+struct { unsigned x; } threadIdx;
+namespace evoflash {
+#PANELS#
+#DESCRIPTORS#
+}
+using namespace evoflash;
+#CONSTANTS#
+#ADDRESSES#
+int main() {
+  const Descriptor query = descriptor_of(1024, 16), keys = descriptor_of(8192, 16);
+  const Descriptor values = descriptor_of(65536, kPanelBytes);
+  for (int d = 0; d < kDimSteps; ++d) printf("query %llx\\n", moved(query, along(d, kQueryPanelBytes)));
+  for (int d = 0; d < kDimSteps; ++d) printf("keys %llx\\n", moved(keys, along(d, kPanelBytes)));
+  for (int k = 0; k < kKeySteps; ++k) printf("values %llx\\n", moved(values, k * 16 * kPanelRowBytes));
+  for (int pair = 0; pair < kDimSteps; ++pair)
+    for (threadIdx.x = 0; threadIdx.x < 128; ++threadIdx.x) printf("lane %x\\n", lane_offset(pair));
+}
+"""
+CONSTANTS = ("kHeadDim", "kKeys", "kDimSteps", "kKeySteps", "kQueryPanelBytes", "kPanelBytes")
+QUERY, KEYS, VALUES = 1024, 8192, 65536
+
+
+def permuted(address: int) -> int:
+    return address ^ (address >> 7 & 7) << 4
+
+
+def in_panels(base: int, rows: int, row: int, column: int) -> int:
+    """Where the copy engine puts an element of a tile of so many rows."""
+    return permuted(base + column // 64 * rows * 128 + row * 128 + column % 64 * 2)
+
+
+class Descriptor:
+    """What the tensor cores make of a descriptor."""
+
+    def __init__(self, bits: int):
+        field = {name: bits >> first & (1 << 14) - 1 for name, first in (("start", 0), ("leading", 16), ("stride", 32))}
+        self.start, self.leading, self.stride = (16 * field[name] for name in ("start", "leading", "stride"))
+        assert bits >> 62 == 1, "128-byte permutation"
+        assert bits >> 46 & 0xFFFF == 0, "no base offset"
+
+    def along(self, row: int, term: int) -> int:
+        """Rows run along the sum ("K-major"): groups of eight rows, `stride` apart."""
+        return permuted(self.start + row // 8 * self.stride + row % 8 * 128 + term * 2)
+
+    def across(self, column: int, term: int) -> int:
+        """Rows are terms ("MN-major"): 64 columns, then `leading` on; groups of eight terms, `stride` apart."""
+        return permuted(
+            self.start + column // 64 * self.leading + term // 8 * self.stride + term % 8 * 128 + column % 64 * 2
+        )
+
+
+def parts(text: str, *patterns: str) -> str:
+    """The pieces of a source that these patterns find, each from the beginning of a line."""
+    found = [re.search(f"^{pattern}", text, re.MULTILINE | re.DOTALL) for pattern in patterns]
+    assert all(found), patterns
+    return "\n".join(each[0] for each in found if each)
+
+
+SIZES = [(64, 128), (128, 80), (128, 176), (256, 64)]
+
+
+@pytest.fixture(scope="module", params=SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def computed(request, tmp_path_factory):
+    """Head size, keys of a step, and by operand the addresses that the kernel's own functions compute, on the host."""
+    head_dim, step_keys = request.param
+    genes = genome(step_keys=step_keys, warpgroups=1, stages=1, producer_registers=0, overlap=False, store="bulk")
+    text = load("hopper").render(genes, problem(head_dim), DEVICE).text
+    function = r"__device__[^\n]* "
+    pieces = {
+        "PANELS": parts(text, "constexpr int kPanelDims.*?;", "constexpr int kPanelRowBytes.*?;"),
+        "DESCRIPTORS": parts(
+            text,
+            "using Descriptor.*?;",
+            "constexpr int kEightRowsBytes.*?;",
+            function + "Descriptor descriptor_of.*?^}",
+            function + "Descriptor moved.*?}$",
+        ),
+        "CONSTANTS": parts(text, *(f"constexpr int {each} =.*?;" for each in CONSTANTS)),
+        "ADDRESSES": parts(text, function + "int lane_offset.*?^}", function + "int along.*?}$"),
+    }
+    program = HOST
+    for name, piece in pieces.items():
+        program = program.replace(f"#{name}#", piece)
+    binary = str(tmp_path_factory.mktemp("addresses") / "addresses")
+    command = [*shlex.split(targets.base.cxx()), "-std=c++17", "-x", "c++", "-", "-o", binary]
+    subprocess.run(command, input=program, text=True, check=True, capture_output=True, timeout=60)
+    found = defaultdict(list)
+    for line in subprocess.run([binary], text=True, check=True, capture_output=True, timeout=60).stdout.splitlines():
+        name, value = line.split()
+        found[name].append(int(value, 16))
+    return head_dim, step_keys, found
+
+
+@pytest.mark.parametrize(("operand", "base"), [("query", QUERY), ("keys", KEYS)])
+def test_the_tensor_cores_read_queries_and_keys_where_they_were_loaded(computed, operand, base):
+    _, step_keys, found = computed
+    rows = 64 if operand == "query" else step_keys
+    for d, bits in enumerate(found[operand]):
+        descriptor = Descriptor(bits)
+        for row, term in product(range(rows), range(16)):
+            assert descriptor.along(row, term) == in_panels(base, rows, row, d * 16 + term)
+
+
+def test_the_tensor_cores_read_values_where_they_were_loaded(computed):
+    head_dim, step_keys, found = computed
+    for k, bits in enumerate(found["values"]):
+        descriptor = Descriptor(bits)
+        for column, term in product(range(head_dim), range(16)):
+            assert descriptor.across(column, term) == in_panels(VALUES, step_keys, k * 16 + term, column)
+
+
+def test_lanes_address_sixteen_by_sixteen_elements(computed):
+    head_dim, _, found = computed
+    offsets = found["lane"]
+    for pair, thread in product(range(head_dim // 16), range(128)):
+        row = thread // 32 * 16 + thread % 16
+        column = pair * 16 + thread % 32 // 16 * 8
+        assert offsets[pair * 128 + thread] == in_panels(0, 64, row, column)

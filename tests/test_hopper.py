@@ -32,7 +32,7 @@ DEVICE = {
 
 
 def problem(head_dim: int = 128, causal: bool = True, dtype: str = "bfloat16") -> AttentionProblem:
-    return AttentionProblem.of(2, 8, 1024, head_dim, dtype=dtype, causal=causal)
+    return AttentionProblem.of(2, 8, 1024, head_dim, kv_heads=2, dtype=dtype, causal=causal)
 
 
 def spread() -> dict[tuple[AttentionProblem, Genome], Source]:
@@ -41,7 +41,7 @@ def spread() -> dict[tuple[AttentionProblem, Genome], Source]:
     for head_dim, causal, dtype in product(HEAD_DIMS, (True, False), ("bfloat16", "float16")):
         shape = problem(head_dim, causal, dtype)
         space = template.space(shape, DEVICE)
-        genomes = [space.sample(rng) for _ in range(30)]
+        genomes = [space.sample(rng) for _ in range(60)]
         for count in range(2):
             genome = max(genomes, key=lambda each: len(set(each.items()) - seen))
             if count == 0 or set(genome.items()) - seen:
@@ -72,7 +72,7 @@ def genome(**genes) -> Genome:
     usual = {
         "warpgroups": 2, "step_keys": 128, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
         "ping_pong": False, "query": "shared", "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles",
-        "order": "heads", "section_mib": 32, "cluster": 1, "store": "direct",
+        "order": "heads", "section_mib": 32, "cluster": 1, "share": "rows", "store": "direct",
     }  # fmt: skip
     return Genome({**usual, **genes})
 

@@ -1,8 +1,8 @@
 /* Blocks of a cluster (sm_90): they run at the same time, and reach each other's shared memory. */
 namespace evoflash {
 
-__device__ __forceinline__ unsigned cluster_rank() {
-  unsigned rank;
+__device__ __forceinline__ int cluster_rank() {
+  int rank;
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
 }

@@ -16,8 +16,8 @@ __device__ __forceinline__ bool move_maxima(float (&correction)[2], const float 
 {% else %}
     const bool moves = maximum[half] > old;
 {% endif %}
-    if (moves) state.maximum[half] = maximum[half];
-    correction[half] = moves ? exp2_approx(scaled(old, scale) - offset_of(maximum[half], scale)) : 1.0f;
+    state.maximum[half] = moves ? maximum[half] : old;
+    correction[half] = exp2_approx(scaled(old, scale) - offset_of(state.maximum[half], scale)); /* 1 where it stays */
     state.sum[half] *= correction[half];
     moved |= moves;
   }

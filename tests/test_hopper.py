@@ -71,7 +71,7 @@ def genome(**genes) -> Genome:
     """A genome that needs no other parameter to be said."""
     usual = {
         "warpgroups": 2, "step_keys": 128, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
-        "ping_pong": False, "query": "shared", "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles",
+        "ping_pong": False, "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles",
         "order": "heads", "section_mib": 32, "cluster": 1, "share": "rows", "store": "direct",
     }  # fmt: skip
     return Genome({**usual, **genes})

@@ -40,28 +40,15 @@ __device__ __forceinline__ void mbarrier_wait(unsigned barrier, unsigned parity)
   } while (over == 0);
 }
 
-/* Arrives at the same barrier of another block of the cluster. Who waits for it there does so by mbarrier_wait_cluster. */
-__device__ __forceinline__ void mbarrier_arrive_remote(unsigned barrier, unsigned rank) {
+/* Arrives at the same barrier of another block of the cluster. What this thread has read comes before; what it wrote does not
+ * have to: a release to the cluster would wait for all writes to global memory, too. */
+__device__ __forceinline__ void mbarrier_arrive_remote(unsigned barrier, int rank) {
   asm volatile(
       "{\n"
       ".reg .b32 remote;\n"
       "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
       "}" ::"r"(barrier), "r"(rank) : "memory");
-}
-
-/* mbarrier_wait for a phase to which other blocks of the cluster contribute. */
-__device__ __forceinline__ void mbarrier_wait_cluster(unsigned barrier, unsigned parity) {
-  unsigned over;
-  do {
-    asm volatile(
-        "{\n"
-        ".reg .pred over;\n"
-        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 over, [%1], %2;\n"
-        "selp.u32 %0, 1, 0, over;\n"
-        "}"
-        : "=r"(over) : "r"(barrier), "r"(parity) : "memory");
-  } while (over == 0);
 }
 
 }  // namespace evoflash

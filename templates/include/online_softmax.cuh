@@ -4,7 +4,7 @@ namespace evoflash {
 /* Moves the maxima if the scores ask for it. Whether any row of the warp has moved; what was summed up before has then to be
  * multiplied by the corrections, which is done here for the sums. */
 template <int kTiles>
-__device__ __forceinline__ bool move_maxima(float (&correction)[2], const float (&scores)[kTiles][4], RowState &state, float scale) {
+__device__ __forceinline__ bool advance_maxima(float (&correction)[2], const float (&scores)[kTiles][4], RowState &state, float scale) {
   float maximum[2];
   row_maxima(maximum, scores);
   bool moved = false;

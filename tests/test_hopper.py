@@ -36,20 +36,20 @@ def problem(head_dim: int = 128, causal: bool = True, dtype: str = "bfloat16") -
 
 
 def spread() -> dict[tuple[AttentionProblem, Genome], Source]:
-    """Genomes that show every value of every parameter at least once."""
-    template, rng, seen, sources = load("hopper"), random.Random(4), set(), {}
-    for head_dim, causal, dtype in product(HEAD_DIMS, (True, False), ("bfloat16", "float16")):
-        shape = problem(head_dim, causal, dtype)
-        space = template.space(shape, DEVICE)
-        genomes = [space.sample(rng) for _ in range(60)]
-        for count in range(2):
-            genome = max(genomes, key=lambda each: len(set(each.items()) - seen))
-            if count == 0 or set(genome.items()) - seen:
-                seen |= set(genome.items())
-                sources[shape, genome] = template.render(genome, shape, DEVICE)
-    declared = {(name, value) for name, each in template.declaration.parameters.items() for value in each.values}
-    assert seen == declared, declared - seen
-    return sources
+    """Genomes that show every value of every parameter at least once, on every kind of problem."""
+    template, rng = load("hopper"), random.Random(4)
+    shapes = [problem(*each) for each in product(HEAD_DIMS, (True, False), ("bfloat16", "float16"))]
+    spaces = {shape: template.space(shape, DEVICE) for shape in shapes}
+    chosen = [(shape, space.sample(rng)) for shape, space in spaces.items()]
+    pool = [(shape, space.sample(rng)) for shape, space in spaces.items() for _ in range(60)]
+    missing = {(name, value) for name, each in template.declaration.parameters.items() for value in each.values}
+    missing -= {gene for _, genome in chosen for gene in genome.items()}
+    while missing:
+        best = max(pool, key=lambda each: len(missing & set(each[1].items())))
+        assert missing & set(best[1].items()), missing
+        missing -= set(best[1].items())
+        chosen.append(best)
+    return {(shape, genome): template.render(genome, shape, DEVICE) for shape, genome in chosen}
 
 
 @pytest.mark.nvcc

@@ -1,0 +1,162 @@
+"""The hopper family's launcher against a driver that only takes notes: what it refuses, and what maps it encodes."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from evoflash import targets
+from evoflash.targets import cuda
+from evoflash.template import load
+from tests.test_hopper import DEVICE, genome, problem
+
+pytestmark = pytest.mark.nvcc
+
+DRIVER = """
+#include <cstdio>
+#include <cuda.h>
+extern "C" {
+CUresult cuInit(unsigned) { return CUDA_SUCCESS; }
+CUresult cuCtxGetCurrent(CUcontext *context) { *context = CUcontext(1); return CUDA_SUCCESS; }
+CUresult cuCtxSetCurrent(CUcontext) { return CUDA_SUCCESS; }
+CUresult cuDevicePrimaryCtxRetain(CUcontext *, CUdevice) { return CUDA_SUCCESS; }
+CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *) { return CUDA_SUCCESS; }
+CUresult cuModuleLoadData(CUmodule *, const void *) { return CUDA_SUCCESS; }
+CUresult cuModuleGetFunction(CUfunction *, CUmodule, const char *) { return CUDA_SUCCESS; }
+CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; }
+CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction, void **, void **) {
+  printf("{\\"grid\\": %u, \\"block\\": %u, \\"shared\\": %u, \\"cluster\\": %u}\\n", config->gridDimX, config->blockDimX,
+         config->sharedMemBytes, config->numAttrs ? config->attrs[0].value.clusterDim.x : 1);
+  return CUDA_SUCCESS;
+}
+CUresult cuTensorMapEncodeTiled(CUtensorMap *, CUtensorMapDataType type, cuuint32_t rank, void *, const cuuint64_t *size,
+                                const cuuint64_t *stride, const cuuint32_t *box, const cuuint32_t *, CUtensorMapInterleave,
+                                CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  for (int i = 0; i < 3; ++i)
+    if (stride[i] % 16 != 0 || stride[i] >= 1ull << 40) return CUDA_ERROR_INVALID_VALUE;
+  printf("{\\"type\\": %d, \\"rank\\": %u, \\"swizzle\\": %d, \\"size\\": [%llu, %llu, %llu, %llu], \\"stride\\": [%llu, %llu, %llu], "
+         "\\"box\\": [%u, %u, %u, %u]}\\n", type, rank, swizzle, (unsigned long long)size[0], (unsigned long long)size[1],
+         (unsigned long long)size[2], (unsigned long long)size[3], (unsigned long long)stride[0], (unsigned long long)stride[1],
+         (unsigned long long)stride[2], box[0], box[1], box[2], box[3]);
+  return CUDA_SUCCESS;
+}
+}
+"""  # noqa: E501
+CALL = """
+import ctypes, json, sys
+from evoflash.problems.attention import AttentionArguments
+library = ctypes.CDLL(sys.argv[1])
+given = json.loads(sys.argv[2])
+arguments = AttentionArguments()
+for name, value in given.items():
+    setattr(arguments, name, (ctypes.c_int64 * 3)(*value) if name.endswith("stride") else value)
+print(json.dumps(library.evoflash_launch(ctypes.byref(arguments), None)))
+ctypes.CDLL(None).fflush(None)
+"""
+UNSUPPORTED = -1
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory):
+    """Calls a launcher with these arguments; its answer, and what it asked of the driver."""
+    folder = tmp_path_factory.mktemp("launcher")
+    (folder / "device.cubin").write_bytes(b"none")
+    include = f"-I{cuda.toolkit() / 'include'}"
+    compiler = shlex.split(targets.base.cxx())
+    shared = [*compiler, "-x", "c++", "-std=c++17", "-fPIC", "-shared"]
+    driver = [*shared, include, "-", "-o", str(folder / "libcuda.so.1")]
+    subprocess.run(driver, input=DRIVER, text=True, check=True, capture_output=True, timeout=60)
+    built = {}
+
+    def build(genes) -> str:
+        if genes not in built:
+            source, library = folder / f"{len(built)}.cu", folder / f"{len(built)}.so"
+            source.write_text(load("hopper").render(genes, problem(), DEVICE).text)
+            defines = ["-DEVOFLASH_HOST_ONLY", '-DEVOFLASH_CUBIN="device.cubin"']
+            command = [*shared, "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable", *defines, include, str(source)]
+            subprocess.run([*command, "-o", str(library), "-ldl"], cwd=folder, check=True, timeout=60)
+            built[genes] = str(library)
+        return built[genes]
+
+    def call(genes, **changes) -> tuple[int, list[dict[str, Any]]]:
+        arguments = {**contiguous(), **changes}
+        command = [sys.executable, "-c", CALL, build(genes), json.dumps(arguments)]
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(folder)}
+        done = subprocess.run(command, env=environment, text=True, check=True, capture_output=True, timeout=60)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        notes = [line for line in lines if isinstance(line, dict)]
+        (answer,) = (line for line in lines if isinstance(line, int))
+        return answer, notes
+
+    return call
+
+
+def contiguous() -> dict[str, Any]:
+    """Two batches of eight query heads over two key heads, 1000 x 900, head size 128, causal."""
+    addresses = dict.fromkeys(("q", "k", "v", "out"), 1 << 20)
+    sizes = {"batch": 2, "heads": 8, "kv_heads": 2, "seq_q": 1000, "seq_kv": 900, "head_dim": 128}
+    q, kv = [8 * 1000 * 128, 1000 * 128, 128], [2 * 900 * 128, 900 * 128, 128]
+    strides = {"q_stride": q, "k_stride": kv, "v_stride": kv, "out_stride": q}
+    return {**addresses, **sizes, **strides, "scale": 0.1, "causal": 1}
+
+
+def test_each_tensor_is_mapped_and_the_grid_covers_the_rows(launch):
+    answer, (q, k, v, grid) = launch(genome())
+    assert answer == 0
+    assert q["size"] == [128, 1000, 8, 2]
+    assert k["size"] == v["size"] == [128, 900, 2, 2]
+    assert q["stride"] == [256, 256 * 1000, 256 * 8000]
+    assert k["stride"] == [256, 256 * 900, 256 * 1800]
+    assert (q["box"], k["box"]) == ([64, 64, 1, 1], [64, 128, 1, 1])
+    assert grid == {"grid": 8 * 8 * 2, "block": 384, "shared": 163968, "cluster": 1}
+
+
+def test_a_cluster_loads_parts_and_heads_of_a_group_share_them(launch):
+    genes = genome(cluster=2, producer_registers=32, share="heads", store="bulk")
+    answer, (_, k, v, out, grid) = launch(genes)
+    assert answer == 0
+    assert k["box"] == v["box"] == [64, 64, 1, 1]
+    assert out["box"] == [64, 64, 1, 1]
+    assert grid["grid"] == 16 * 2 * 2 * 2
+    assert grid["cluster"] == 2
+    assert launch(genes, heads=4)[0] == UNSUPPORTED  # a group of two
+
+
+def test_a_persistent_grid_is_no_larger_than_what_runs_at_once(launch):
+    genes = genome(schedule="persistent")
+    assert launch(genes)[1][-1]["grid"] == 8 * 8 * 2
+    assert launch(genes, seq_q=4000)[1][-1]["grid"] == 132
+
+
+def test_a_stride_that_leads_nowhere_may_be_anything(launch):
+    answer, notes = launch(genome(), batch=1, k_stride=[0, 900 * 128, 128])
+    assert answer == 0
+    assert notes[1]["stride"][2] == 256
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"head_dim": 64},
+        {"causal": 0},
+        {"scale": 0.0},
+        {"scale": -1.0},
+        {"heads": 7},
+        {"seq_kv": 0},
+        {"q": (1 << 20) + 8},
+        {"k_stride": [2 * 900 * 132, 900 * 132, 132]},
+        {"v_stride": [0, 900 * 128, 128]},
+        {"k_stride": [2 * 900 * 128, 0, 128]},
+        {"q_stride": [8 * 1000 * 128, 1000 * 128, -128]},
+        {"q_stride": [1 << 40, 1000 * 128, 128]},
+    ],
+    ids=str,
+)
+def test_what_the_kernel_was_not_made_for_is_refused_before_anything_is_launched(launch, changes):
+    answer, notes = launch(genome(), **changes)
+    assert answer == UNSUPPORTED
+    assert not any("grid" in note for note in notes)

@@ -28,6 +28,7 @@ class Manifest(BaseModel):
         problem: the kind of problem that it computes; target: "cuda" or "cpu".
         source: the kernel's file name.
         constants: the problem facts that rendering may read; whatever is not listed arrives at run time only.
+        sizes: further facts that it may read where the genome's flag `specialised` is on; such a kernel refuses other sizes.
         requires: what the family takes, over `problem` and `device`, each with the reason.
         max_spill_bytes: spills beyond which a build is refused; None where they only cost time.
     """
@@ -40,6 +41,7 @@ class Manifest(BaseModel):
     target: Literal["cuda", "cpu"]
     source: str
     constants: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
     requires: tuple[Constraint, ...] = ()
     max_spill_bytes: int | None = None
 
@@ -125,7 +127,8 @@ class Template:
             SpaceError: when the template reads a name that it has no right to, or does not have.
         """
         facts = problem.facts()
-        for name in self.manifest.constants:
+        readable = [*self.manifest.constants, *(self.manifest.sizes if genome.get("specialised") else ())]
+        for name in readable:
             if name not in facts:
                 raise SpaceError(f"{self.folder / 'template.yaml'}: constants: {unknown('fact', name, facts)}")
         derived = self.space(problem, device).derived(genome)
@@ -133,7 +136,7 @@ class Template:
             text = self._kernel.render(
                 genome=SimpleNamespace(**genome),
                 derived=SimpleNamespace(**derived),
-                problem=SimpleNamespace(**{name: facts[name] for name in self.manifest.constants}),
+                problem=SimpleNamespace(**{name: facts[name] for name in readable}),
                 device=SimpleNamespace(arch=device["arch"]) if "arch" in device else SimpleNamespace(),
             )
         except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as error:

@@ -1,15 +1,12 @@
 /* A step of online softmax (softmax.cuh) in parts, for kernels whose output is still under way when the next scores come. */
 namespace evoflash {
 
-/* Moves the maxima if the scores ask for it. Whether any row of the warp has moved; what was summed up before has then to be
- * multiplied by the corrections, which is done here for the sums. */
-template <int kTiles>
-__device__ __forceinline__ bool advance_maxima(float (&correction)[2], const float (&scores)[kTiles][4], RowState &state, float scale) {
-  float maximum[2];
-  row_maxima(maximum, scores);
+/* Raises the maxima if the rows' new ones ask for it. Whether any row of the warp has moved; what was summed up before has then
+ * to be multiplied by the corrections, which is done here for the sums. */
+__device__ __forceinline__ bool raise_maxima(float (&correction)[kHalves], const float (&maximum)[kHalves], RowState &state, float scale) {
   bool moved = false;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
+  for (int half = 0; half < kHalves; ++half) {
     const float old = state.maximum[half];
 {% if rescale_threshold > 0 %}
     const bool moves = scaled(maximum[half] - old, scale) > {{ rescale_threshold }}.0f;
@@ -24,12 +21,20 @@ __device__ __forceinline__ bool advance_maxima(float (&correction)[2], const flo
   return __any_sync(kAllLanes, moved);
 }
 
+/* The same for the scores of a step. */
+template <int kTiles>
+__device__ __forceinline__ bool advance_maxima(float (&correction)[kHalves], const float (&scores)[kTiles][4], RowState &state, float scale) {
+  float maximum[kHalves];
+  row_maxima(maximum, scores);
+  return raise_maxima(correction, maximum, state, scale);
+}
+
 template <int kOutTiles>
-__device__ __forceinline__ void rescale(float (&out)[kOutTiles][4], const float (&correction)[2]) {
+__device__ __forceinline__ void rescale(float (&out)[kOutTiles][4], const float (&correction)[kHalves]) {
 #pragma unroll
   for (int t = 0; t < kOutTiles; ++t)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) out[t][i] *= correction[i / 2];
+    for (int i = 0; i < 2 * kHalves; ++i) out[t][i] *= correction[i / 2];
 }
 
 }  // namespace evoflash

@@ -1,11 +1,15 @@
+{% set row_halves = row_halves | default(2) %}
 /* Softmax on accumulators, 16 rows by tiles of 8 columns as mma.sync and wgmma leave them: of each tile, lane 4 g + c holds
- * columns 2c and 2c + 1 of row g in elements 0 and 1, and of row g + 8 in elements 2 and 3. */
+ * columns 2c and 2c + 1 of row g in elements 0 and 1, and of row g + 8 in elements 2 and 3{% if row_halves == 1 %}; here rows g + 8 are
+ * empty{% endif %}. */
 namespace evoflash {
 
-/* What a lane knows of its two rows. */
+constexpr int kHalves = {{ row_halves }}; /* rows of a lane */
+
+/* What a lane knows of {{ "its row" if row_halves == 1 else "its two rows" }}. */
 struct RowState {
-  float maximum[2] = {-INFINITY, -INFINITY}; /* of the unscaled scores{{ "; may lag behind by what the threshold allows" if rescale_threshold > 0 }} */
-  float sum[2] = {0, 0};                     /* of this lane's weights */
+  float maximum[kHalves] = { {{- "-INFINITY" if row_halves == 1 else "-INFINITY, -INFINITY" -}} }; /* of the unscaled scores{{ "; may lag behind by what the threshold allows" if rescale_threshold > 0 }} */
+  float sum[kHalves] = {};                     /* of this lane's weights */
 };
 
 /* Kept from fusing with the subtraction that follows: an unmoved maximum has to cancel exactly. */
@@ -22,37 +26,46 @@ __device__ __forceinline__ float weight_of(float x, int element) {
 }
 {% endif %}
 
-/* Hides the columns from `visible` on, each lane's first row's and second row's; `column` is the first tile's first. */
+/* Hides the columns from `visible` on, {{ "the row's" if row_halves == 1 else "each lane's first row's and second row's" }}; `column` is the first tile's first. */
 template <int kTiles>
-__device__ __forceinline__ void hide(float (&scores)[kTiles][4], const int (&visible)[2], int column) {
+__device__ __forceinline__ void hide(float (&scores)[kTiles][4], const int (&visible)[kHalves], int column) {
   const int own = column + threadIdx.x % 4 * 2;
 #pragma unroll
   for (int t = 0; t < kTiles; ++t)
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
+    for (int i = 0; i < 2 * kHalves; ++i)
       if (own + t * 8 + i % 2 >= visible[i / 2]) scores[t][i] = -INFINITY;
 }
 
-/* The largest score of each of the lane's two rows, over the four lanes that share them. */
+/* The largest score of each of the lane's two rows, or the maximum if that is larger. */
 template <int kTiles>
-__device__ __forceinline__ void row_maxima(float (&maximum)[2], const float (&scores)[kTiles][4]) {
+__device__ __forceinline__ void lane_maxima(float (&maximum)[kHalves], const float (&scores)[kTiles][4]) {
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    maximum[half] = fmaxf(scores[0][2 * half], scores[0][2 * half + 1]);
+  for (int half = 0; half < kHalves; ++half)
 #pragma unroll
-    for (int t = 1; t < kTiles; ++t) maximum[half] = fmaxf(maximum[half], fmaxf(scores[t][2 * half], scores[t][2 * half + 1]));
-    maximum[half] = lanes_max<4>(maximum[half]);
-  }
+    for (int t = 0; t < kTiles; ++t) maximum[half] = fmaxf(maximum[half], fmaxf(scores[t][2 * half], scores[t][2 * half + 1]));
+}
+
+/* The largest score of the two rows, over the four lanes that share them. */
+template <int kTiles>
+__device__ __forceinline__ void row_maxima(float (&maximum)[kHalves], const float (&scores)[kTiles][4]) {
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) maximum[half] = -INFINITY;
+  lane_maxima(maximum, scores);
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) maximum[half] = lanes_max<4>(maximum[half]);
 }
 
 /* Scores become weights, 2^(scale * (score - maximum)), and are summed up. */
 template <int kTiles>
 __device__ __forceinline__ void weigh(float (&scores)[kTiles][4], RowState &state, float scale) {
-  const float offset[2] = {offset_of(state.maximum[0], scale), offset_of(state.maximum[1], scale)};
+  float offset[kHalves];
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) offset[half] = offset_of(state.maximum[half], scale);
 #pragma unroll
   for (int t = 0; t < kTiles; ++t)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 2 * kHalves; ++i) {
       const float x = fmaf(scores[t][i], scale, -offset[i / 2]);
       scores[t][i] = {{ "weight_of(x, t * 4 + i)" if polynomial > 0 else "exp2_approx(x)" }};
       state.sum[i / 2] += scores[t][i];
@@ -63,11 +76,11 @@ __device__ __forceinline__ void weigh(float (&scores)[kTiles][4], RowState &stat
 /* A step of online softmax: moves the maxima if the scores ask for it, rescaling what was summed up before, and weighs. */
 template <int kTiles, int kOutTiles>
 __device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], RowState &state, float (&out)[kOutTiles][4], float scale, bool first) {
-  float maximum[2], correction[2];
+  float maximum[kHalves], correction[kHalves];
   row_maxima(maximum, scores);
   bool moved = false;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
+  for (int half = 0; half < kHalves; ++half) {
     const float old = state.maximum[half];
 {% if rescale_threshold > 0 %}
     /* A maximum may stay behind by a factor of 2^{{ rescale_threshold }} in the weights, which neither a half nor a float minds. */
@@ -81,11 +94,11 @@ __device__ __forceinline__ void softmax_step(float (&scores)[kTiles][4], RowStat
   }
   if (!first && __any_sync(kAllLanes, moved)) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) state.sum[half] *= correction[half];
+    for (int half = 0; half < kHalves; ++half) state.sum[half] *= correction[half];
 #pragma unroll
     for (int t = 0; t < kOutTiles; ++t)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) out[t][i] *= correction[i / 2];
+      for (int i = 0; i < 2 * kHalves; ++i) out[t][i] *= correction[i / 2];
   }
   weigh(scores, state, scale);
 }

@@ -132,6 +132,12 @@ def test_a_persistent_grid_is_no_larger_than_what_runs_at_once(launch):
     assert launch(genes, seq_q=4000)[1][-1]["grid"] == 132
 
 
+def test_a_dynamic_schedule_first_puts_the_counter_behind_the_units_that_blocks_begin_with(launch):
+    answer, notes = launch(genome(schedule="dynamic"), workspace=1 << 20)
+    assert answer == 0
+    assert [note["grid"] for note in notes if "grid" in note] == [1, 8 * 8 * 2]
+
+
 def test_a_stride_that_leads_nowhere_may_be_anything(launch):
     answer, notes = launch(genome(), batch=1, k_stride=[0, 900 * 128, 128])
     assert answer == 0

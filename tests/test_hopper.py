@@ -124,8 +124,9 @@ using namespace evoflash;
 #CONSTANTS#
 #ADDRESSES#
 int main() {
-  const Descriptor query = descriptor_of(1024, 16), keys = descriptor_of(8192, 16);
-  const Descriptor values = descriptor_of(65536, kPanelBytes);
+  const unsigned rank = 3u << 24; // of a block in a cluster, which its own addresses carry
+  const Descriptor query = descriptor_of(rank + 1024, 16), keys = descriptor_of(rank + 8192, 16);
+  const Descriptor values = descriptor_of(rank + 65536, kPanelBytes);
   for (int d = 0; d < kDimSteps; ++d) printf("query %llx\\n", moved(query, along(d, kQueryPanelBytes)));
   for (int d = 0; d < kDimSteps; ++d) printf("keys %llx\\n", moved(keys, along(d, kPanelBytes)));
   for (int k = 0; k < kKeySteps; ++k) printf("values %llx\\n", moved(values, k * 16 * kPanelRowBytes));

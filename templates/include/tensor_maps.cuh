@@ -14,7 +14,6 @@
 #endif
 
 namespace evoflash {
-namespace {
 
 constexpr int kPanelDims = {{ panel_dims }};
 constexpr int kPanelRowBytes = 2 * kPanelDims;
@@ -24,6 +23,8 @@ struct alignas(128) TensorMap {
 };
 
 #ifndef EVOFLASH_DEVICE_ONLY
+namespace {
+
 static_assert(sizeof(TensorMap) == sizeof(CUtensorMap), "the driver's type, which device code cannot name");
 
 /* The driver's encoder, looked up once: nothing links against libcuda. Null with a driver that is older than Hopper. */
@@ -52,6 +53,8 @@ inline int encode(TensorMap *map, const void *base, const int64_t (&stride)[3], 
       CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_{{ 128 if panel_dims == 64 else 64 }}B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return error == CUDA_ERROR_INVALID_VALUE ? EVOFLASH_UNSUPPORTED : error;
 }
+
+}  // namespace
 #endif
 
 #ifndef EVOFLASH_HOST_ONLY
@@ -110,5 +113,4 @@ __device__ __forceinline__ void stores_commit() { asm volatile("cp.async.bulk.co
 __device__ __forceinline__ void stores_wait() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 #endif
 
-}  // namespace
 }  // namespace evoflash

@@ -17,9 +17,9 @@ using Descriptor = unsigned long long;
 
 constexpr int kEightRowsBytes = 1024;
 
-/* Of the panel at a shared address. */
+/* Of the panel at a shared address, of whose bits the lowest 18 count: in a cluster those from the 24th on are the block's rank. */
 __device__ __forceinline__ Descriptor descriptor_of(unsigned address, int panel_bytes) {
-  return Descriptor(address >> 4) | Descriptor(panel_bytes >> 4) << 16 | Descriptor(kEightRowsBytes >> 4) << 32 | Descriptor(1) << 62;
+  return Descriptor((address & 0x3ffff) >> 4) | Descriptor(panel_bytes >> 4) << 16 | Descriptor(kEightRowsBytes >> 4) << 32 | Descriptor(1) << 62;
 }
 
 /* The same, so many bytes on: addresses end below 2^18, so no carry leaves their field. */

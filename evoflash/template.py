@@ -28,7 +28,7 @@ class Manifest(BaseModel):
         problem: the kind of problem that it computes; target: "cuda" or "cpu".
         source: the kernel's file name.
         constants: the problem facts that rendering may read; whatever is not listed arrives at run time only.
-        sizes: further facts that it may read where the genome's flag `specialised` is on; such a kernel refuses other sizes.
+        sizes: further facts for genomes whose flag `specialised` is on; their kernels refuse other sizes.
         requires: what the family takes, over `problem` and `device`, each with the reason.
         max_spill_bytes: spills beyond which a build is refused; None where they only cost time.
     """

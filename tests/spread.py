@@ -1,0 +1,27 @@
+"""Genomes that show a family's space: every value of every parameter at least once."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evoflash.genome import Genome
+from evoflash.problems import Problem
+from evoflash.template import Source, load
+
+
+def spread(
+    family: str, problems: Sequence[Problem], device: Mapping[str, Any], seed: int = 0, draws: int = 60
+) -> dict[tuple[Problem, Genome], Source]:
+    """One genome for each problem, then greedily those of some random ones that show most values not yet seen."""
+    template, rng = load(family), random.Random(seed)
+    spaces = {problem: template.space(problem, device) for problem in problems}
+    chosen = [(problem, space.sample(rng)) for problem, space in spaces.items()]
+    pool = [(problem, space.sample(rng)) for problem, space in spaces.items() for _ in range(draws)]
+    missing = {(name, value) for name, each in template.declaration.parameters.items() for value in each.values}
+    missing -= {gene for _, genome in chosen for gene in genome.items()}
+    while missing:
+        best = max(pool, key=lambda each: len(missing & set(each[1].items())))
+        assert missing & set(best[1].items()), f"{family}: no draw shows {sorted(missing, key=str)}"
+        missing -= set(best[1].items())
+        chosen.append(best)
+    return {(problem, genome): template.render(genome, problem, device) for problem, genome in chosen}

@@ -1,0 +1,97 @@
+"""The split family without a GPU: that a spread of its genomes compiles, and what its launcher refuses."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+
+import pytest
+
+from evoflash import targets
+from evoflash.genome import Genome
+from evoflash.problems import AttentionProblem
+from evoflash.targets import cuda
+from evoflash.template import load
+from evoflash.toolchain import Toolchain
+from tests.spread import spread
+
+SHAPES = [
+    AttentionProblem.of(1, 8, 512, head_dim, kv_heads=4, dtype=dtype, causal=causal)
+    for head_dim, (dtype, causal) in product((64, 128), (("float16", False), ("bfloat16", True)))
+]
+MISSION = AttentionProblem.of(1, 8, 512, 64, dtype="float16")
+USUAL = {
+    "warpgroup_rows": 64, "row_groups": 1, "key_groups": 1, "split": 2, "slice_keys": 256, "softmax": "one_shot",
+    "rescale_threshold": 0, "polynomial": 0, "stages": 1, "query": "registers", "parts": 4, "maximum": "whole",
+    "merge": "half", "blocks": 1, "specialised": False, "longest_first": False,
+}  # fmt: skip
+
+
+def device(arch: str = "sm_90a") -> dict[str, object]:
+    return dict(cuda.of_arch(arch).facts)
+
+
+def render(problem: AttentionProblem = MISSION, **genes: object) -> str:
+    genome = Genome({**USUAL, **genes})
+    template = load("split")
+    assert template.space(problem, device()).violations(genome) == []
+    return template.render(genome, problem, device()).text
+
+
+@pytest.mark.nvcc
+@pytest.mark.timeout(600)
+def test_of_what_the_space_yields_nine_in_ten_compile_as_they_are_meant_to(tmp_path):
+    target = cuda.of_arch("sm_90a")
+    sources = spread("split", SHAPES, target.facts)
+    toolchain = Toolchain(target, tmp_path, deadline_s=300)
+    with ThreadPoolExecutor(targets.base.usable_cores()) as pool:
+        builds = dict(zip(sources, pool.map(toolchain.build, sources.values()), strict=True))
+    for where, build in builds.items():
+        assert build.library is not None, f"{where}: {build.reason}"
+        assert build.report.shared_bytes == sources[where].shared_bytes, where
+    lossy = [where for where, each in builds.items() if each.report.spill_bytes or target.warnings(each.report.log)]
+    assert len(lossy) <= len(builds) // 10, lossy
+
+
+def test_lengths_become_constants_only_where_the_genome_asks_for_it():
+    text = render(specialised=True)
+    assert "constexpr int kSeqQ = 512, kSeqKv = 512;" in text
+    assert "hide(" not in text.split("attention_kernel(")[1]  # whole tiles: nothing to mask
+    assert "problem->seq_kv != kSeqKv" in text
+    longer = MISSION.model_copy(update={"seq_q": 500, "seq_kv": 500})
+    assert render() == render(longer)
+    assert render(specialised=True) != render(longer, specialised=True)
+    assert "hide(" in render(longer, specialised=True).split("attention_kernel(")[1]
+
+
+def test_one_slice_a_block_merges_by_columns_and_several_by_rows():
+    assert "kOwnedTiles" in render()
+    assert "kOwnedGroups" not in render()
+    by_rows = render(key_groups=2, slice_keys=128, parts=2)
+    assert "kOwnedGroups" in by_rows
+    assert "kOwnedTiles" not in by_rows
+    kernel = render(split=1, key_groups=2).split("attention_kernel(")[1].split("#endif")[0]
+    assert "cluster" not in kernel
+
+
+@pytest.mark.parametrize(("arch", "refused"), [("sm_80", True), ("sm_89", True), ("sm_100", True), ("sm_90", False)])
+def test_the_family_is_hoppers(arch, refused):
+    reasons = load("split").refusals(MISSION, device(arch))
+    assert reasons == (["wgmma and distributed shared memory are Hopper's"] if refused else [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"softmax": "one_shot", "slice_keys": 128, "parts": 2}, "one shot takes all keys at once"),
+        ({"warpgroup_rows": 32, "query": "shared"}, "empty rows are zeros in registers"),
+        ({"maximum": "running", "parts": 1}, "only parts have a running maximum"),
+        (
+            {"split": 8, "slice_keys": 64, "parts": 1},
+            "a block merges columns of two tiles, or all rows of a warp",
+        ),
+        ({"stages": 2}, "a stage that no step uses is waste"),
+        ({"longest_first": True}, "without a mask all blocks see all keys"),
+    ],
+)
+def test_what_cannot_be_is_known_before_it_is_built(changes, why):
+    broken = load("split").space(MISSION, device()).violations(Genome({**USUAL, **changes}))
+    assert why in [each.why for each in broken]

@@ -1,10 +1,12 @@
 import random
 import statistics
 
+import pytest
+
 from evoflash.archive import Archive
 from evoflash.evaluation import Status
 from evoflash.genome import Genome
-from evoflash.proposers.evolution import STARTERS, EvolutionProposer
+from evoflash.proposers.evolution import SURROGATE, EvolutionProposer, Settings
 from evoflash.proposers.random import RandomProposer
 from tests.helpers import FLAG, categorical, failed, ordinal, right, space, tell
 
@@ -50,9 +52,9 @@ def search(proposer, budget, window=4):
 
 
 def test_evolution_beats_random_at_the_same_budget():
-    spaces, budget = {"rugged": rugged()}, 120
+    spaces, budget = {"rugged": rugged()}, 70
     best = {
-        kind: [search(kind(spaces, seed), budget).best.fitness_us for seed in range(17)]
+        kind: [search(kind(spaces, seed), budget).best.fitness_us for seed in range(9)]
         for kind in (EvolutionProposer, RandomProposer)
     }
     evolution, chance = best[EvolutionProposer], best[RandomProposer]
@@ -66,38 +68,80 @@ def test_it_begins_with_known_good_genomes_then_every_family():
     seeds = [{"genome": each, "device": "any", "date": "2025-01-01"} for each in (too_big, known)]
     spaces = {"one": rugged("one", seeds=seeds), "two": rugged("two")}
     members = list(search(EvolutionProposer(spaces, 0), 60))
-    first = members[0].candidate
+    first, *others = [member.candidate for member in members]
     assert (first.family, first.genome, first.operator) == ("one", Genome(known), "seed")
-    starters = [member.candidate for member in members[1 : 2 * STARTERS]]
+    starters = others[: 2 * Settings().starters]
     assert {each.operator for each in starters} == {"random"}
-    assert abs([each.family for each in starters].count("one") - STARTERS) <= 1
-    assert not any(member.candidate.genome == Genome(too_big) for member in members[: 2 * STARTERS])
+    assert [each.family for each in starters].count("one") == Settings().starters
+    assert not any(member.candidate.genome == Genome(too_big) for member in members)
+
+
+def test_starters_cover_the_values_of_the_genes():
+    members = list(search(EvolutionProposer({"rugged": rugged()}, 5), Settings().starters))
+    genomes = [member.candidate.genome for member in members]
+    assert {genome["layout"] for genome in genomes} == {"a", "b", "c", "d"}
+    assert len({genome["rows"] for genome in genomes}) >= 4
 
 
 def test_children_come_from_the_best_and_say_how():
     archive = search(EvolutionProposer({"rugged": rugged(), "other": rugged("other")}, 1), 150)
     members = list(archive)
     operators = {member.candidate.operator for member in members}
-    assert {"random", "mutation", "crossover", "family-switch"} <= operators
+    assert {SURROGATE, "step", "jump", "crossover", "family-switch", "density", "random"} <= operators
+    count = {"step": (1,), "jump": (1,), "crossover": (2,), "family-switch": (1,), SURROGATE: (0, 1, 2)}
     for member in members:
         candidate = member.candidate
         parents = [members[parent] for parent in candidate.parents]
-        assert len(parents) == {"mutation": 1, "crossover": 2, "family-switch": 1}.get(candidate.operator, 0)
+        assert len(parents) in count.get(candidate.operator, (0,))
         assert all(parent.evaluation.status is Status.OK for parent in parents)
         families = {parent.candidate.family for parent in parents}
         if candidate.operator == "family-switch":
             assert candidate.family not in families
-        elif parents:
+        elif len(parents) == 2 or candidate.operator in ("step", "jump"):
             assert families == {candidate.family}
-    bred = [
-        member.fitness_us for member in members if member.candidate.parents and member.evaluation.status is Status.OK
-    ]
-    drawn = [
-        member.fitness_us
-        for member in members
-        if not member.candidate.parents and member.evaluation.status is Status.OK
-    ]
+        if candidate.operator == "step":
+            assert len(candidate.genome.changes_from(parents[0].candidate.genome)) == 1
+    right_ones = [member for member in members if member.evaluation.status is Status.OK]
+    bred = [member.fitness_us for member in right_ones if member.candidate.parents]
+    drawn = [member.fitness_us for member in right_ones if member.candidate.operator == "random"]
     assert statistics.median(bred) < statistics.median(drawn)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.6])
+def test_a_share_of_the_children_is_filtered_by_no_model(share):
+    archive = search(EvolutionProposer({"rugged": rugged()}, 2, Settings(unfiltered=share)), 120)
+    children = [member.candidate.operator for member in archive][Settings().starters :]
+    unfiltered = sum(operator != SURROGATE for operator in children)
+    assert share <= unfiltered / len(children) < share + 0.05
+
+
+@pytest.mark.parametrize("setting", ["surrogate", "crossover", "density"])
+def test_what_is_left_out_is_not_used(setting):
+    archive = search(EvolutionProposer({"rugged": rugged()}, 2, Settings.model_validate({setting: "no"})), 60)
+    assert setting not in {member.candidate.operator for member in archive}
+
+
+def test_every_neighbour_of_the_best_is_tried():
+    spaces = {"rugged": rugged()}
+    archive = search(EvolutionProposer(spaces, 3), 250)
+    assert archive.best is not None
+    neighbours = spaces["rugged"].neighbours(archive.best.candidate.genome)
+    assert len(neighbours) > 8
+    assert all(archive.has("rugged", neighbour) for neighbour in neighbours)
+
+
+def test_the_budget_moves_to_the_family_whose_best_is_fastest():
+    spaces, proposer, archive = {"good": rugged("good"), "slow": rugged("slow")}, None, Archive()
+    proposer = EvolutionProposer(spaces, 7)
+    for _ in range(150):
+        proposal = proposer.ask(archive)
+        archive.propose(proposal.family, proposal.genome)
+        evaluation = landscape(proposal.family, proposal.genome)
+        if evaluation.fitness_us is not None and proposal.family == "slow":
+            evaluation = right(3 * evaluation.fitness_us)
+        tell(proposer, archive, proposal, evaluation)
+    later = [member.candidate.family for member in archive][50:]
+    assert later.count("good") > 0.75 * len(later)
 
 
 def test_a_family_that_starts_badly_still_gets_proposals():
@@ -108,7 +152,7 @@ def test_a_family_that_starts_badly_still_gets_proposals():
         archive.propose(proposal.family, proposal.genome)
         tell(proposer, archive, proposal, right(10.0 if proposal.family == "good" else 40.0))
     counts = [member.candidate.family for member in archive]
-    assert counts.count("late") > STARTERS
+    assert counts.count("late") > Settings().starters + 3
     assert counts.count("good") > 2 * counts.count("late")
 
 

@@ -1,0 +1,148 @@
+"""A space's genomes as points: each gene's place among its parameter's values, cheap to move, check and compare."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from evoflash.genome import Gene, Genome
+from evoflash.space import SearchSpace
+
+Point = tuple[int, ...]
+
+TRIES = 8  # moves that are tried before an invalid point is repaired
+
+
+class Lattice:
+    """The points of one space.
+
+    Attributes:
+        sizes: values of each parameter.
+        movable: the coordinates of parameters that have more than one value.
+    """
+
+    def __init__(self, space: SearchSpace):
+        self.space = space
+        self._names = list(space.parameters)
+        self._values = [parameter.values for parameter in space.parameters.values()]
+        self._places = [{(type(v), v): place for place, v in enumerate(values)} for values in self._values]
+        self._ordinal = [parameter.kind == "ordinal" for parameter in space.parameters.values()]
+        self.sizes = [len(values) for values in self._values]
+        self.movable = [number for number, values in enumerate(self._values) if len(values) > 1]
+        self._valid: dict[Point, bool] = {}
+        self._logs = [
+            _log2(values) if ordinal else None for values, ordinal in zip(self._values, self._ordinal, strict=True)
+        ]
+        scaled = [number for number in self.movable if self._logs[number] is not None]
+        self._pairs = list(itertools.combinations(scaled, 2))
+
+    def point(self, genome: Genome) -> Point:
+        """The point of a genome of this space."""
+        return tuple(
+            places[type(genome[name]), genome[name]] for name, places in zip(self._names, self._places, strict=True)
+        )
+
+    def genome(self, point: Point) -> Genome:
+        """The genome at a point."""
+        return Genome(self._genes(point))
+
+    def is_valid(self, point: Point) -> bool:
+        """Whether the genome at a point satisfies every constraint."""
+        if point not in self._valid:
+            self._valid[point] = self.space.is_valid(self._genes(point))
+        return self._valid[point]
+
+    def sample(self, rng: random.Random) -> Point:
+        """A valid point, drawn uniformly."""
+        return self.point(self.space.sample(rng))
+
+    def repaired(self, point: Point, rng: random.Random) -> Point:
+        """The point itself, or a valid one that keeps most of its coordinates."""
+        return point if self.is_valid(point) else self.point(self.space.repair(self._genes(point), rng))
+
+    def neighbours(self, point: Point) -> Iterator[Point]:
+        """The valid points one move away: an ordinal coordinate one step, another one any other value."""
+        for number in self.movable:
+            place, count = point[number], len(self._values[number])
+            others = (place - 1, place + 1) if self._ordinal[number] else range(count)
+            for other in others:
+                if other != place and 0 <= other < count:
+                    moved = (*point[:number], other, *point[number + 1 :])
+                    if self.is_valid(moved):
+                        yield moved
+
+    def jump(self, point: Point, rng: random.Random, genes: int = 2, reach: int = 2) -> Point:
+        """A valid point with this many coordinates moved: an ordinal one up to `reach` steps, another one anywhere."""
+        moved = point
+        for _ in range(TRIES):
+            changed = list(point)
+            for number in rng.sample(self.movable, min(genes, len(self.movable))):
+                place, count = point[number], len(self._values[number])
+                span = (
+                    range(max(0, place - reach), min(count, place + reach + 1))
+                    if self._ordinal[number]
+                    else range(count)
+                )
+                changed[number] = rng.choice([other for other in span if other != place])
+            moved = tuple(changed)
+            if self.is_valid(moved):
+                return moved
+        return self.repaired(moved, rng)
+
+    def cross(self, first: Point, second: Point, rng: random.Random) -> Point:
+        """A valid point with each coordinate from either parent."""
+        child = first
+        for _ in range(TRIES):
+            child = tuple(rng.choice(pair) for pair in zip(first, second, strict=True))
+            if self.is_valid(child):
+                return child
+        return self.repaired(child, rng)
+
+    def crowding(self, point: Point, others: Iterable[Point]) -> float:
+        """How much of a point's values these others have had: near ones of an ordinal count, each gene counts alike."""
+        crowd = np.array(list(others)).reshape(-1, len(point))
+        if not len(crowd):
+            return 0.0
+        reach = np.array(
+            [max(1.0, size / 3) if ordinal else 1.0 for size, ordinal in zip(self.sizes, self._ordinal, strict=True)]
+        )
+        near = np.abs(crowd - np.array(point)) / reach
+        return float(np.clip(1 - near, 0, None)[:, self.movable].sum())
+
+    def unit(self, points: Sequence[Point]) -> np.ndarray:
+        """The movable coordinates of points, each from 0 to 1; shape (points, movable)."""
+        spans = np.array([self.sizes[number] - 1 for number in self.movable], float)
+        return np.array(points, float).reshape(len(points), len(self.sizes))[:, self.movable] / spans
+
+    def features(self, points: Sequence[Point]) -> np.ndarray:
+        """What a model sees of points, float32 of shape (points, features).
+
+        The coordinates; the logarithms of product and ratio of each pair of positive ordinal genes, since what bounds a
+        kernel is mostly a product (threads, bytes) or a ratio (work a thread); and the space's own derived figures.
+        """
+        places = np.array(points, np.float32).reshape(len(points), len(self._names))
+        columns = [places[:, self.movable]]
+        if self._pairs:
+            logs = {
+                n: np.asarray(self._logs[n], np.float32)[places[:, n].astype(int)] for n in set(sum(self._pairs, ()))
+            }
+            columns += [np.stack([logs[a] + sign * logs[b] for a, b in self._pairs for sign in (1, -1)], axis=1)]
+        derived = [self.space.derived(self._genes(point)) for point in points]
+        figures = [name for name, value in derived[0].items() if isinstance(value, int | float)] if derived else []
+        if figures:
+            columns.append(np.array([[float(each[name]) for name in figures] for each in derived], np.float32))
+        return np.concatenate(columns, axis=1)
+
+    def _genes(self, point: Point) -> dict[str, Gene]:
+        return {name: values[place] for name, values, place in zip(self._names, self._values, point, strict=True)}
+
+
+def _log2(values: Sequence[Gene]) -> list[float] | None:
+    """Of positive numbers, of which there are enough to be told from a switch; else None."""
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    if len(numbers) < len(values) or len(numbers) < 3 or min(numbers) <= 0:
+        return None
+    return [float(np.log2(number)) for number in numbers]

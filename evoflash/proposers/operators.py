@@ -1,0 +1,164 @@
+"""The moves of the evolution: each makes a new valid point from what the archive holds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evoflash.archive import Member
+from evoflash.proposers.lattice import Lattice, Point
+
+GOOD = 0.15  # share of a family's results that count as good, for the density
+DRAWS = 24  # of the density, of which the most promising is taken
+FORWARD = 0.4  # probability that the next best parent is passed over for each better one (a geometric choice)
+CROWD = 5  # parents that cross
+RETRIES = 6  # draws until something new, before an operator gives up
+
+
+@dataclass(frozen=True)
+class Child:
+    """A point of a family that has not been proposed, what made it, and from whom."""
+
+    family: str
+    point: Point
+    operator: str
+    parents: tuple[int, ...] = ()
+
+
+class Operators:
+    """Step, jump, crossover, family switch, density (TPE) and random immigrant.
+
+    Args:
+        lattices: by family.
+        is_new: whether a point of a family has not been proposed.
+    """
+
+    def __init__(self, lattices: Mapping[str, Lattice], is_new: Callable[[str, Point], bool], rng: random.Random):
+        self._lattices = lattices
+        self._is_new = is_new
+        self._rng = rng
+        self._all: dict[str, Callable[[str, list[Member]], Child | None]] = {
+            "step": self._step,
+            "jump": self._jump,
+            "crossover": self._crossover,
+            "family-switch": self._switch,
+            "density": self._density,
+            "random": self._random,
+        }
+        self.density_of: dict[str, Density] = {}
+
+    def make(self, operator: str, family: str, parents: list[Member]) -> Child | None:
+        """A child of a family; None where the operator finds nothing new.
+
+        Args:
+            parents: right members, the fastest first: of this family, or for "family-switch" of others.
+        """
+        for _ in range(RETRIES):
+            child = self._all[operator](family, parents)
+            if child is not None and self._is_new(child.family, child.point):
+                return child
+        return None
+
+    def neighbours(self, parent: Member) -> list[Child]:
+        """Every new point one move away from a member."""
+        family, index = parent.candidate.family, parent.candidate.index
+        lattice = self._lattices[family]
+        return [
+            Child(family, point, "step", (index,))
+            for point in lattice.neighbours(lattice.point(parent.candidate.genome))
+            if self._is_new(family, point)
+        ]
+
+    def _step(self, family: str, parents: list[Member]) -> Child | None:
+        """An untried neighbour of the best parent that has one, so that a good region is searched to its end."""
+        for parent in self._in_turn(parents):
+            children = self.neighbours(parent)
+            if children:
+                return self._rng.choice(children)
+        return None
+
+    def _jump(self, family: str, parents: list[Member]) -> Child | None:
+        if not parents:
+            return None
+        parent = self._parent(parents)
+        lattice = self._lattices[family]
+        genes = self._rng.choice((1, 2, 2, 3))
+        point = lattice.jump(lattice.point(parent.candidate.genome), self._rng, genes)
+        return Child(family, point, "jump", (parent.candidate.index,))
+
+    def _crossover(self, family: str, parents: list[Member]) -> Child | None:
+        if len(parents) < 2:
+            return None
+        first, second = self._rng.sample(parents[:CROWD], 2)
+        lattice = self._lattices[family]
+        point = lattice.cross(lattice.point(first.candidate.genome), lattice.point(second.candidate.genome), self._rng)
+        return Child(family, point, "crossover", (first.candidate.index, second.candidate.index))
+
+    def _switch(self, family: str, parents: list[Member]) -> Child | None:
+        """Another family's genes: those that this one knows are kept, the rest drawn, the whole repaired."""
+        strangers = [parent for parent in parents if parent.candidate.family != family]
+        if not strangers:
+            return None
+        parent = self._parent(strangers)
+        lattice = self._lattices[family]
+        point = lattice.point(lattice.space.repair(parent.candidate.genome, self._rng))
+        return Child(family, point, "family-switch", (parent.candidate.index,))
+
+    def _density(self, family: str, parents: list[Member]) -> Child | None:
+        density = self.density_of.get(family)
+        point = density.draw(self._lattices[family], self._rng) if density is not None else None
+        return Child(family, point, "density") if point is not None else None
+
+    def _random(self, family: str, parents: list[Member]) -> Child | None:
+        return Child(family, self._lattices[family].sample(self._rng), "random")
+
+    def _parent(self, parents: list[Member]) -> Member:
+        return next(self._in_turn(parents))
+
+    def _in_turn(self, parents: list[Member]) -> Iterator[Member]:
+        """The parents, mostly the fastest first: each is passed over with probability `FORWARD`, then comes back."""
+        passed = []
+        for parent in parents:
+            if self._rng.random() < FORWARD:
+                passed.append(parent)
+            else:
+                yield parent
+        yield from passed
+
+
+class Density:
+    """Where good points lie: a product of densities a gene, good over all (TPE: Bergstra and others, NeurIPS 2011).
+
+    Args:
+        points: of right results, the fastest first; at least one.
+        sizes: values of each gene.
+    """
+
+    def __init__(self, points: list[Point], sizes: list[int]):
+        places = np.array(points)
+        good = max(2, round(GOOD * len(points)))
+        rest = places[good:] if len(points) > good else places
+        likely = [self._smooth(places[:good, gene], size) for gene, size in enumerate(sizes)]
+        usual = [self._smooth(rest[:, gene], size) for gene, size in enumerate(sizes)]
+        self._steps = [np.cumsum(each)[:-1] for each in likely]  # of the cumulative density; the last is 1
+        self._ratio = [np.log(one / other) for one, other in zip(likely, usual, strict=True)]
+
+    @staticmethod
+    def _smooth(column: np.ndarray, size: int) -> np.ndarray:
+        counts = np.bincount(column, minlength=size) + 1 / size
+        return counts / counts.sum()
+
+    def draw(self, lattice: Lattice, rng: random.Random) -> Point | None:
+        """The most promising of some valid draws."""
+        chance = np.random.default_rng(rng.randrange(2**32)).random((len(self._steps), DRAWS))
+        drawn = [np.searchsorted(steps, row) for steps, row in zip(self._steps, chance, strict=True)]
+        promise = sum(ratio[places] for ratio, places in zip(self._ratio, drawn, strict=True))
+        points = np.stack(drawn, axis=1)
+        for number in np.argsort(-np.asarray(promise), kind="stable"):
+            point = tuple(points[number].tolist())
+            if lattice.is_valid(point):
+                return point
+        return None

@@ -1,0 +1,95 @@
+"""The children that a model prefers: a pool of them by every operator, the most promising first."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from evoflash.archive import Archive, Member
+from evoflash.proposers.lattice import Lattice, Point
+from evoflash.proposers.operators import Child, Density, Operators
+from evoflash.proposers.surrogate import Surrogate
+
+NEIGHBOURHOODS = 3  # the fastest of a family, whose neighbours are all in the pool
+LEAST_NEWS = 2  # results until models are fitted anew, however few there are
+LEAST_SHARE = 8  # a slow family gets at least this fraction (one over it) of a full pool
+
+Parents = Callable[[Archive, str], list[Member]]
+
+
+class Ranking:
+    """Children of all families by expected improvement over the best of all, so that families compete for the budget.
+
+    Args:
+        moves: the operators that fill the pool.
+        size: children of the fastest family; a family that is r times slower gets r**-2 as many.
+        growth: models are fitted anew when this share of results has been added.
+    """
+
+    def __init__(
+        self,
+        lattices: Mapping[str, Lattice],
+        operators: Operators,
+        moves: Sequence[str],
+        *,
+        size: int,
+        growth: float,
+        trees: int,
+        process: float,
+        rng: random.Random,
+    ):
+        self._lattices = lattices
+        self._operators = operators
+        self._moves = moves
+        self._size = size
+        self._growth = growth
+        self._rng = rng
+        self._surrogates = {family: Surrogate(lattice, trees, process) for family, lattice in lattices.items()}
+        self._ranked: deque[Child] = deque()
+        self._told = self._fitted = 0
+
+    def tell(self, family: str, point: Point, time_us: float | None) -> None:
+        """A result; None for a failure."""
+        self._surrogates[family].tell(point, time_us)
+        self._told += 1
+
+    def next(self, archive: Archive, parents: Parents, is_new: Callable[[str, Point], bool]) -> Child | None:
+        """The most promising child that is still new; None while too little is known."""
+        if self._told - self._fitted >= max(LEAST_NEWS, self._growth * self._told) or not self._ranked:
+            self._rank(archive, parents)
+        while self._ranked:
+            child = self._ranked.popleft()
+            if is_new(child.family, child.point):
+                return child
+        return None
+
+    def _rank(self, archive: Archive, parents: Parents) -> None:
+        self._fitted = self._told
+        best = archive.best
+        assert best is not None
+        scored: list[tuple[float, Child]] = []
+        for family in archive.families():
+            if "density" in self._moves:
+                points = [self._lattices[family].point(member.candidate.genome) for member in archive.ok(family)]
+                self._operators.density_of[family] = Density(points, self._lattices[family].sizes)
+            if self._surrogates[family].fit(self._rng.randrange(2**31)):
+                slower = archive.elites(1, family)[0].fitness_us / best.fitness_us
+                pool = self._pool(archive, family, parents(archive, family), int(self._size / slower**2))
+                gains = self._surrogates[family].expected_improvement([child.point for child in pool], best.fitness_us)
+                scored += zip(gains.tolist(), pool, strict=True)
+        scored.sort(key=lambda pair: -pair[0])  # stable: ties stay in the order of the pool
+        self._ranked = deque(child for _, child in scored[: self._size // 2])
+
+    def _pool(self, archive: Archive, family: str, parents: list[Member], count: int) -> list[Child]:
+        """New children of a family, each point once: the neighbours of its fastest, and some by every operator."""
+        pool: dict[Point, Child] = {}
+        for parent in archive.elites(NEIGHBOURHOODS, family):
+            pool |= {child.point: child for child in self._operators.neighbours(parent)}
+        for number in range(max(self._size // LEAST_SHARE, count)):
+            operator = self._moves[number % len(self._moves)]
+            relatives = archive.elites(NEIGHBOURHOODS) if operator == "family-switch" else parents
+            child = self._operators.make(operator, family, relatives)
+            if child is not None:
+                pool.setdefault(child.point, child)
+        return list(pool.values())

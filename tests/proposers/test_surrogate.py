@@ -1,0 +1,154 @@
+import itertools
+import math
+import random
+
+import numpy as np
+import pytest
+
+from evoflash.genome import Genome
+from evoflash.proposers.bandit import Bandit
+from evoflash.proposers.lattice import Lattice
+from evoflash.proposers.models import Failures, Forest, Process, telling
+from evoflash.proposers.surrogate import Surrogate
+from tests.helpers import FLAG, categorical, ordinal, space
+
+
+def made() -> Lattice:
+    parameters = {
+        "rows": ordinal(8, 16, 32, 64),
+        "keys": ordinal(8, 16, 32, 64),
+        "layout": categorical("a", "b", "c"),
+        "fast": FLAG,
+        "fixed": ordinal(7),
+    }
+    return Lattice(space(parameters, ["rows * keys <= 1024"], derived={"tile": "rows * keys"}))
+
+
+def valid(lattice: Lattice):
+    everything = itertools.product(*(range(size) for size in lattice.sizes))
+    return [point for point in everything if lattice.is_valid(point)]
+
+
+def time_us(point) -> float:
+    rows, keys, layout, fast, _ = point
+    return 10.0 + 4 * abs(rows + keys - 3) + 3 * layout + 5 * (1 - fast)
+
+
+def test_points_and_genomes_are_the_same_thing():
+    lattice = made()
+    for genome in lattice.space.genomes():
+        assert lattice.genome(lattice.point(genome)) == genome
+    assert lattice.point(Genome({"rows": 16, "keys": 8, "layout": "c", "fast": True, "fixed": 7})) == (1, 0, 2, 1, 0)
+    assert len(valid(lattice)) == sum(1 for _ in lattice.space.genomes())
+
+
+def test_every_move_is_valid_and_moves_what_it_says():
+    lattice, rng = made(), random.Random(0)
+    listed = set(valid(lattice))
+    for _ in range(300):
+        point, other = lattice.sample(rng), lattice.sample(rng)
+        assert {lattice.jump(point, rng), lattice.cross(point, other, rng)} <= listed
+        neighbours = list(lattice.neighbours(point))
+        assert {lattice.genome(each) for each in neighbours} == set(lattice.space.neighbours(lattice.genome(point)))
+        assert all(sum(a != b for a, b in zip(point, each, strict=True)) == 1 for each in neighbours)
+        child = lattice.cross(point, point, rng)
+        assert child == point
+
+
+def test_features_hold_coordinates_products_ratios_and_derived_figures():
+    lattice = made()
+    rows = lattice.features([(0, 3, 2, 1, 0), (2, 2, 0, 0, 0)])
+    # rows, keys, layout, fast; log2 of rows * keys and rows / keys; the derived tile
+    assert rows.tolist() == [[0, 3, 2, 1, 9, -3, 512], [2, 2, 0, 0, 10, 0, 1024]]
+    assert lattice.unit([(0, 3, 2, 1, 0)]).tolist() == [[0, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("process", [0.0, 0.5, 1.0])
+def test_what_is_promising_is_expected_to_improve_most(process):
+    lattice = made()
+    points = valid(lattice)
+    rng = random.Random(1)
+    known = rng.sample(points, 40)
+    surrogate = Surrogate(lattice, 30, process)
+    for point in known:
+        surrogate.tell(point, time_us(point))
+    assert surrogate.fit(0)
+    unknown = [point for point in points if point not in known]
+    gains = surrogate.expected_improvement(unknown, min(map(time_us, known)))
+    best = [unknown[number] for number in np.argsort(-gains)[:6]]
+    assert np.mean([time_us(each) for each in best]) < np.quantile([time_us(each) for each in unknown], 0.25)
+    assert (gains >= 0).all()
+
+
+def test_what_fails_is_avoided_though_it_would_be_fast():
+    lattice = made()
+    points = valid(lattice)
+    known = random.Random(2).sample(points, 60)
+    surrogate = Surrogate(lattice, 30, 0.5)
+    for point in known:
+        surrogate.tell(point, None if point[3] else time_us(point))  # every fast one fails
+    assert surrogate.fit(0)
+    unknown = [point for point in points if point not in known]
+    gains = surrogate.expected_improvement(unknown, 1e9)  # everything would be an improvement
+    fast = np.array([point[3] == 1 for point in unknown])
+    assert gains[fast].max() < gains[~fast].min()
+
+
+def test_too_little_is_known_at_first():
+    lattice = made()
+    surrogate = Surrogate(lattice, 10, 0.5)
+    for number, point in enumerate(valid(lattice)[:6]):
+        assert not surrogate.fit(0)
+        surrogate.tell(point, 10.0 if number % 2 else None)
+    assert surrogate.fit(0)
+
+
+@pytest.mark.parametrize("model", [Forest(30), Process()], ids=["forest", "process"])
+def test_a_model_fits_and_knows_its_uncertainty(model):
+    rng = np.random.default_rng(0)
+    rows = rng.random((60, 3)).astype(np.float32)
+    rows[:, 0] *= 0.5
+    truth = np.log(2 + rows[:, 0] + rows[:, 1] ** 2)
+    model.fit(rows, truth, 0)
+    mean, deviation = model.guess(rows)
+    assert np.corrcoef(mean, truth)[0, 1] > 0.95
+    assert (deviation >= 0).all()
+    if isinstance(model, Process):
+        far = np.array([[1.0, 0.5, 0.5]], np.float32)
+        assert model.guess(far)[1][0] > 3 * np.median(deviation)
+
+
+def test_failures_are_probabilities():
+    rows = np.arange(40, dtype=np.float32)[:, None]
+    failures = Failures(30)
+    failures.fit(rows, rows[:, 0] >= 20, 0)
+    found = failures.probability(rows)
+    assert found[:15].max() < 0.3
+    assert found[25:].min() > 0.7
+    failures.fit(rows, np.zeros(40, bool), 0)
+    assert failures.probability(rows).tolist() == [0.0] * 40
+
+
+def test_the_fastest_and_the_latest_are_learned_from():
+    times = np.array([math.log(1 + (number * 37) % 101) for number in range(101)])
+    chosen = telling(times, 20)
+    assert set(np.argsort(times)[:10]) <= set(chosen)
+    assert set(range(91, 101)) <= set(chosen)
+    assert len(chosen) <= 20
+    assert telling(times, 200).tolist() == list(range(101))
+
+
+def test_the_bandit_prefers_what_pays_and_follows_a_change():
+    rng, bandit = random.Random(0), Bandit(["good", "bad"])
+
+    def pulls(pays: str, count: int) -> int:
+        chosen = 0
+        for _ in range(count):
+            arm = bandit.choose(["good", "bad"], rng)
+            bandit.pay(arm, 0.8 if arm == pays else 0.05)
+            chosen += arm == pays
+        return chosen
+
+    assert pulls("good", 200) > 150
+    assert pulls("bad", 300) > 150
+    assert bandit.choose(["bad"], rng) == "bad"

@@ -1,0 +1,87 @@
+"""`evoflash replay`: strategies on recorded spaces, with no device."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evoflash import config, proposers
+from evoflash.cli.runs import AsJson, Database
+from evoflash.errors import UsageError
+from evoflash.replay import Recording, Standing, Trace, standing
+from evoflash.replay.formats import read
+from evoflash.replay.race import Race
+from evoflash.replay.stored import recording
+from evoflash.report.replay_sheets import replay_sheets, write_curves
+from evoflash.report.tables import print_json, print_sheets
+from evoflash.store import RunStore
+from evoflash.targets.base import usable_cores
+
+Spaces = Annotated[
+    list[str], typer.Argument(help="CSV, Kernel Tuner cache or T4 files, plain or .gz; or numbers of recorded runs.")
+]
+
+
+def replay(
+    spaces: Spaces,
+    strategy: Annotated[
+        str, typer.Option(help="Strategies, separated by commas; the others are tested against the first.")
+    ] = "evolution,tpe,random",
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each strategy on each space, by seeds 0, 1, 2 …")] = 25,
+    evaluations: Annotated[int, typer.Option(min=1, help="Evaluations of each run.")] = 200,
+    window: Annotated[int, typer.Option(min=1, help="Proposals in flight, as in a search with parallel builds.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: the cores.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the runs and curves; a race that stopped goes on there.")
+    ] = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare strategies on recorded spaces, with no device."""
+    names = tuple(dict.fromkeys(part.strip() for part in strategy.split(",") if part.strip()))
+    for name in names:
+        proposers.require(name)
+    recordings = _recordings(spaces, db)
+    race = Race(names, recordings, repeats, evaluations, window)
+    total, finished = len(race.laps), 0
+
+    def tell(trace: Trace) -> None:
+        nonlocal finished
+        finished += 1
+        if sys.stderr.isatty():
+            print(f"\r{finished} of {total} runs", end="", file=sys.stderr, flush=True)
+
+    traces = race.run(jobs or usable_cores(), out, tell)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    standings = _standings(names, traces, recordings)
+    if out is not None:
+        print(f"curves: {write_curves(out, traces, recordings)}", file=sys.stderr)
+    if as_json:
+        print_json([asdict(each) for each in standings])
+    else:
+        print_sheets(*replay_sheets(standings, evaluations))
+
+
+def _recordings(spaces: list[str], db: str | None) -> dict[str, Recording]:
+    found: dict[str, Recording] = {}
+    for each in spaces:
+        if each.isdecimal() and not Path(each).exists():
+            with RunStore.open(config.load(db=db).db) as store:
+                loaded = recording(store, int(each))
+        else:
+            loaded = read(Path(each))
+        if loaded.name in found:
+            raise UsageError(f"two spaces are called {loaded.name}; rename a file")
+        found[loaded.name] = loaded
+    return found
+
+
+def _standings(names: tuple[str, ...], traces: list[Trace], recordings: dict[str, Recording]) -> list[Standing]:
+    by_name = {name: [trace for trace in traces if trace.strategy == name] for name in names}
+    first = by_name[names[0]]
+    return [standing(own, recordings, first if own is not first else ()) for own in by_name.values()]

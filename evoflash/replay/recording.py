@@ -1,0 +1,103 @@
+"""A recorded space: every configuration that somebody measured, with its time or how it failed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from evoflash.declaration import Declaration, Parameter
+from evoflash.errors import UsageError
+from evoflash.evaluation import Evaluation, Status
+from evoflash.genome import Gene, Genome
+from evoflash.replay.space import RecordedSpace
+
+Key = tuple[str, str]  # family and the genome's digest
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Measurements by family and genome; what is not among them is not valid.
+
+    Attributes:
+        name: for tables.
+        spaces: the genomes of each family.
+        results: what was measured of each.
+    """
+
+    name: str
+    spaces: Mapping[str, RecordedSpace]
+    results: Mapping[Key, Evaluation]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        rows: Sequence[tuple[str, Genome, Evaluation]],
+        parameters: Mapping[str, Mapping[str, Parameter]] | None = None,
+    ) -> Self:
+        """From rows of family, genome and result; of a genome that is there twice the first counts.
+
+        Args:
+            parameters: by family and name. Where there are none, or genomes do not fit them: numbers are ordinal, in
+                their order, and texts are categorical.
+
+        Raises:
+            UsageError: when nothing was measured.
+        """
+        genomes: dict[str, dict[str, Genome]] = {}
+        results: dict[Key, Evaluation] = {}
+        for family, genome, evaluation in rows:
+            if genomes.setdefault(family, {}).setdefault(genome.digest, genome) is genome:
+                results[family, genome.digest] = evaluation
+        if not any(each.fitness_us is not None for each in results.values()):
+            raise UsageError(f"{name} holds no configuration that has a time; record a space that has one")
+        spaces = {}
+        for family, known in genomes.items():
+            own = (parameters or {}).get(family)
+            if own is None or not all(_fits(genome, own) for genome in known.values()):
+                own = _parameters(list(known.values()))
+            spaces[family] = RecordedSpace(Declaration(family=family, parameters=dict(own)), list(known.values()))
+        return cls(name, spaces, results)
+
+    @cached_property
+    def descending_us(self) -> np.ndarray:
+        """The times of all right configurations, the slowest first; shape (N,), microseconds."""
+        times = [each.fitness_us for each in self.results.values() if each.status is Status.OK]
+        return np.sort(np.array([time for time in times if time is not None]))[::-1]
+
+    @property
+    def optimum_us(self) -> float:
+        """The fastest time."""
+        return float(self.descending_us[-1])
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells recordings apart by their content."""
+        text = "\n".join(f"{key} {each.status} {each.fitness_us}" for key, each in sorted(self.results.items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _parameters(genomes: Sequence[Genome]) -> dict[str, Parameter]:
+    parameters = {}
+    for name in genomes[0]:
+        values = list(dict.fromkeys(genome[name] for genome in genomes))
+        if all(isinstance(value, bool) for value in values) and len(values) == 2:
+            parameters[name] = Parameter(kind="flag")
+        elif all(isinstance(value, int | float) for value in values):
+            parameters[name] = Parameter(kind="ordinal", values=tuple(sorted(values, key=_number)))
+        else:
+            parameters[name] = Parameter(kind="categorical", values=tuple(sorted(values, key=str)))
+    return parameters
+
+
+def _fits(genome: Genome, parameters: Mapping[str, Parameter]) -> bool:
+    return set(genome) == set(parameters) and all(parameters[name].admits(genome[name]) for name in genome)
+
+
+def _number(value: Gene) -> float:
+    return float(value)

@@ -1,0 +1,55 @@
+"""A search space whose valid genomes are those that were measured."""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from evoflash.declaration import Constraint, Declaration
+from evoflash.genome import Gene, Genome
+from evoflash.space import SearchSpace
+
+MEASURED = Constraint(expr="measured", why="only what was measured can be replayed")
+
+
+class RecordedSpace(SearchSpace):
+    """The moves of a search space among a list of genomes."""
+
+    def __init__(self, declaration: Declaration, genomes: Sequence[Genome]):
+        super().__init__(declaration, {}, {})
+        self._genomes = list(genomes)
+        self._known = {self._values(genome) for genome in genomes}
+        self._places = np.array(
+            [[self.parameters[name].place(genome[name]) for name in self.parameters] for genome in genomes], np.int16
+        )
+
+    def __len__(self) -> int:
+        return len(self._genomes)
+
+    def violations(self, genome: Mapping[str, Gene]) -> list[Constraint]:
+        """Whether a complete genome was measured; errors as those of any space."""
+        return [*super().violations(genome), *([] if self.is_valid(genome) else [MEASURED])]
+
+    def is_valid(self, genome: Mapping[str, Gene]) -> bool:
+        """Whether a genome was measured."""
+        return self._values(genome) in self._known
+
+    def sample(self, rng: random.Random) -> Genome:
+        """Any of them."""
+        return rng.choice(self._genomes)
+
+    def genomes(self) -> Iterator[Genome]:
+        """All of them, as recorded."""
+        yield from self._genomes
+
+    def repair(self, values: Mapping[str, Gene], rng: random.Random) -> Genome:
+        """One of those that keep most of the values."""
+        wanted = [
+            parameter.place(values[name]) if parameter.admits(values.get(name)) else -1
+            for name, parameter in self.parameters.items()
+        ]
+        kept = (self._places == np.array(wanted, np.int16)).sum(axis=1)
+        return self._genomes[rng.choice(np.flatnonzero(kept == kept.max()).tolist())]
+
+    def _values(self, genome: Mapping[str, Gene]) -> tuple[Gene, ...]:
+        return tuple(genome[name] for name in self.parameters)

@@ -1,0 +1,90 @@
+"""`evoflash replay`: from files to tables."""
+
+import csv
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from evoflash.cli import replay as commands
+from evoflash.errors import NotFoundError, UsageError
+from evoflash.store import RunStore
+from tests.store import runs
+
+app = typer.Typer()
+app.command()(commands.replay)
+
+ROWS = [(x, y, 1 + (x - 5) ** 2 + (y - 3) ** 2 + x / 10) for x in range(9) for y in range(6)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EVOFLASH_DB", raising=False)
+    for name, factor in (("one", 1.0), ("two", 2.5)):
+        lines = [f"{x},{y},{factor * time:.4f}" for x, y, time in ROWS]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["x,y,time_ms", *lines]))
+    return tmp_path
+
+
+def call(*arguments: str):
+    result = CliRunner().invoke(app, [*arguments, "--jobs", "1"])
+    if result.exception is not None:
+        raise result.exception
+    return result
+
+
+BOTH = ("one.csv", "two.csv", "--strategy", "evolution,random", "--repeats", "3", "--evaluations", "30")
+
+
+def test_one_object_a_strategy(folder):
+    first, second = json.loads(call(*BOTH, "--json").stdout)
+    assert (first["strategy"], second["strategy"]) == ("evolution", "random")
+    assert set(first["medians"]) == {"25"}
+    assert set(first["by_space"]) == {"one", "two"}
+    assert first["score"] > second["score"]
+    assert 0 < first["ev95"] <= 45
+    assert first["p_value"] is None
+    assert 0 <= second["p_value"] <= 1
+
+
+def test_the_same_command_prints_the_same(folder):
+    again = [json.loads(call(*BOTH, "--json").stdout) for _ in range(2)]
+    for found in again:
+        for each in found:
+            each.pop("proposal_ms")
+    assert again[0] == again[1]
+
+
+def test_a_table_and_curves(folder):
+    text = call(*BOTH, "--out", "race").stdout
+    assert "2 spaces, 30 evaluations" in text
+    assert [line.split()[0] for line in text.splitlines()[2:4]] == ["evolution", "random"]
+    with (folder / "race" / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 30
+    assert all(0 < float(row["lower_quartile"]) <= float(row["median"]) <= float(row["upper_quartile"]) for row in rows)
+
+
+def test_a_run_of_the_database_is_a_space(folder):
+    with RunStore.open("runs.db", write=True) as store:
+        run = runs.small_run(store)
+    (found,) = json.loads(
+        call(
+            str(run), "--db", "runs.db", "--strategy", "random", "--repeats", "2", "--evaluations", "8", "--json"
+        ).stdout
+    )
+    assert list(found["by_space"]) == [f"run-{run}"]
+    assert found["strategy"] == "random"
+
+
+def test_what_does_not_exist_is_named(folder):
+    with pytest.raises(NotFoundError, match="did you mean 'evolution'"):
+        call("one.csv", "--strategy", "evolutoin")
+    with pytest.raises(NotFoundError, match="setting of evolution"):
+        call("one.csv", "--strategy", "evolution:crosover=no")
+    with pytest.raises(UsageError, match="check the path"):
+        call("three.csv")
+    with pytest.raises(UsageError, match="two spaces are called one"):
+        call("one.csv", "one.csv")

@@ -31,6 +31,7 @@ from evoflash.evaluation import Evaluation, Finals, Status
 from evoflash.evaluator import Evaluator
 from evoflash.executors import Stations, Throughput
 from evoflash.finals import Contest
+from evoflash.patience import Patience
 from evoflash.pipeline import Pipeline
 from evoflash.plan import Plan
 from evoflash.store import RunStore
@@ -113,6 +114,7 @@ class Search:
         self._sources: dict[int, Source] = {}  # of the candidates in flight
         self._results: dict[int, Evaluation] = {}  # that wait until the proposer may be told
         self._best_us: float | None = None
+        self._patience = Patience(plan.effort.patience)
         self._stop_reason = ""
         self._spent_s = (store.run(run_id).elapsed_s or 0.0) if run_id is not None else 0.0
         self._start = time.monotonic()
@@ -180,6 +182,8 @@ class Search:
             self._stop_reason = f"{self.plan.effort.budget} candidates tried"
         elif self.elapsed_s >= 60 * self.plan.effort.minutes:
             self._stop_reason = f"{self.plan.effort.minutes:g} minutes spent"
+        elif self._patience.is_over:
+            self._stop_reason = str(self._patience)
         return bool(self._stop_reason)
 
     def _send(self, candidate: Candidate) -> None:
@@ -217,7 +221,9 @@ class Search:
             if index in self._sources:  # a twin: its elder has a smaller number, so its result is known by now
                 evaluation = self._inherit(evaluation)
                 self._record(candidate, evaluation)
-            self.proposer.tell(self.archive.add(candidate, evaluation))
+            member = self.archive.add(candidate, evaluation)
+            self._patience.tell(member)
+            self.proposer.tell(member)
             self._propose()
 
     def _inherit(self, twin: Evaluation) -> Evaluation:

@@ -301,3 +301,16 @@ def test_an_empty_space_is_said_before_anything_starts(begin):
     with pytest.raises(SpaceError, match=r"split <= problem\.head_dim"):
         search.run()
     assert search.store.runs() == []
+
+
+def test_patience_ends_a_search_and_a_resumed_one_at_the_same_place(begin):
+    whole = begin(budget=1000, patience=12)
+    outcome = whole.run()
+    assert "no gain of 0.5% in the last" in outcome.reason
+    assert len(story(whole)) < 168
+    broken = begin(name="broken.db", budget=1000, patience=12, progress=Interrupting(9))
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    resumed = begin(broken.run_id, name="broken.db", budget=1000, patience=12)
+    assert resumed.run().reason == outcome.reason
+    assert story(resumed) == story(whole)

@@ -14,7 +14,7 @@ from evoflash.cli import options
 from evoflash.cli.export import export_run
 from evoflash.cli.runs import AsJson, Database, Run
 from evoflash.config import Settings
-from evoflash.errors import NothingCorrectError, StorageError, UsageError, unknown
+from evoflash.errors import NothingCorrectError, StorageError, UsageError
 from evoflash.evaluator import Limits
 from evoflash.plan import Plan, choose_families
 from evoflash.report import run_sheets as sheets
@@ -34,11 +34,18 @@ def search(
     arch: options.Arch = None,
     family: Annotated[list[str] | None, typer.Option("--family", help="Only these families; repeatable.")] = None,
     strategy: Annotated[
-        str, typer.Option(help="evolution, random, tpe, cmaes, nsga2, gp (optuna is tpe).")
+        str,
+        typer.Option(
+            help="evolution, best-of-n, random, tpe, cmaes, nsga2, gp (optuna is tpe); settings after a colon, as in "
+            "evolution:population=map-elites."
+        ),
     ] = "evolution",
     effort: Annotated[str, typer.Option(help="quick, standard or thorough: see configs/effort.yaml.")] = "standard",
     budget: Annotated[int | None, typer.Option(help="Candidates at most; overrides the effort's.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes at most; overrides the effort's.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many results without a gain of 0.5 %; default: never.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     max_registers: Annotated[int | None, typer.Option(help="Refuse kernels that take more registers a thread.")] = None,
     max_shared_kib: Annotated[
@@ -58,8 +65,7 @@ def search(
     settings = config.load(
         target=target, arch=arch, jobs=jobs, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
     )
-    if strategy not in proposers.names():
-        raise unknown("strategy", strategy, proposers.names())
+    proposers.require(strategy)
     problem = problems.parse(shape, dtype, settings.templates)
     device = _detect(settings)
     limits = Limits(
@@ -70,7 +76,7 @@ def search(
     plan = Plan.make(
         problem,
         device,
-        config.effort(effort, device.name, settings.templates, budget=budget, minutes=minutes),
+        config.effort(effort, device.name, settings.templates, budget=budget, minutes=minutes, patience=patience),
         settings,
         shape=shape,
         effort_name=effort,

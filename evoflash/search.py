@@ -19,7 +19,6 @@ import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import evoflash
 from evoflash import proposers
@@ -31,33 +30,15 @@ from evoflash.evaluation import Evaluation, Finals, Status
 from evoflash.evaluator import Evaluator
 from evoflash.executors import Stations, Throughput
 from evoflash.finals import Contest
+from evoflash.insights import GENERATION, observe
 from evoflash.patience import Patience
 from evoflash.pipeline import Pipeline
 from evoflash.plan import Plan
+from evoflash.progress import Progress
 from evoflash.store import RunStore
 from evoflash.targets import Target
 from evoflash.template import Source, load
 from evoflash.toolchain import Toolchain
-
-
-class Progress(Protocol):
-    """What a person is shown while a search runs; each method is called from the thread that searches."""
-
-    def baselines(self, times_us: dict[str, float]) -> None:
-        """PyTorch's own times, before the first candidate."""
-        ...
-
-    def update(self, building: int, examining: int) -> None:
-        """How many candidates are being built, and examined."""
-        ...
-
-    def finished(self, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
-        """A candidate has a result, which is in the database."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something that a person may want to know."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -116,6 +97,9 @@ class Search:
         self._best_us: float | None = None
         self._patience = Patience(plan.effort.patience)
         self._stop_reason = ""
+        self._observed = (
+            max((each.generation for each in store.insights(run_id)), default=0) if run_id is not None else 0
+        )
         self._spent_s = (store.run(run_id).elapsed_s or 0.0) if run_id is not None else 0.0
         self._start = time.monotonic()
         self._worked_s = time.thread_time()
@@ -134,6 +118,7 @@ class Search:
             while len(self.archive) < len(self._proposed):
                 self._collect()
                 self._learn()
+            self._observe()
             throughput = self._throughput()
             finals = self._finals()
         except BaseException as error:
@@ -224,7 +209,18 @@ class Search:
             member = self.archive.add(candidate, evaluation)
             self._patience.tell(member)
             self.proposer.tell(member)
+            if len(self.archive) % GENERATION == 0:
+                self._observe()
             self._propose()
+
+    def _observe(self) -> None:
+        """Writes down what the results so far say; a resumed run does not write a generation again."""
+        assert self.run_id is not None
+        generation = -(-len(self.archive) // GENERATION)
+        if generation > self._observed:
+            self._observed = generation
+            for each in observe(self.archive, self.spaces, self.target.facts, self.proposer):
+                self.store.record_insight(self.run_id, generation, each.kind, each.text, each.data)
 
     def _inherit(self, twin: Evaluation) -> Evaluation:
         assert twin.duplicate_of is not None

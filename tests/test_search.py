@@ -314,3 +314,18 @@ def test_patience_ends_a_search_and_a_resumed_one_at_the_same_place(begin):
     resumed = begin(broken.run_id, name="broken.db", budget=1000, patience=12)
     assert resumed.run().reason == outcome.reason
     assert story(resumed) == story(whole)
+
+
+def test_what_the_results_say_is_written_down_once_a_generation(begin):
+    strategy = "evolution:population=map-elites"
+    broken = begin(budget=120, strategy=strategy, progress=Interrupting(75))
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    search = begin(broken.run_id, budget=120, strategy=strategy)
+    search.run()
+    assert search.run_id is not None
+    found = [each for each in search.store.insights(search.run_id) if each.generation > 0]
+    assert {each.generation for each in found} == {1, 2, 3}
+    assert {"importance", "population"} <= {each.kind for each in found}
+    keys = [(each.generation, each.kind, each.text) for each in found]
+    assert len(keys) == len(set(keys))

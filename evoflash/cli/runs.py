@@ -51,6 +51,27 @@ def show_run(run: Run = None, db: Database = None, as_json: AsJson = False) -> N
         print_sheets(*sheets.run_sheets(found))
 
 
+@app.command("insights")
+def show_insights(
+    run: Run = None,
+    every: Annotated[bool, typer.Option("--all", help="Of every generation, not only the last.")] = False,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a run's results say: genes that decide, fail or change nothing, and what bounds the best."""
+    with reading(db) as store:
+        summary = store.run(run)
+        found = [each for each in store.insights(summary.id) if each.generation > 0]
+    last = max((each.generation for each in found), default=0)
+    found = [each for each in found if every or each.generation == last]
+    if as_json:
+        print_json([asdict(each) for each in found])
+    elif found:
+        print_sheets(sheets.insights_sheet(found))
+    else:
+        print(f"run {summary.id} has too few results to say anything", file=sys.stderr)
+
+
 @app.command("best")
 def best_candidate(run: Run = None, db: Database = None, as_json: AsJson = False) -> None:
     """The fastest correct candidate of a run, against the baselines."""

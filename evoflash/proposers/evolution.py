@@ -17,7 +17,7 @@ from __future__ import annotations
 import bisect
 import random
 from collections import deque
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -125,6 +125,10 @@ class EvolutionProposer:
         move = self._in_flight.pop(candidate.key, None)
         if move is not None:
             self._bandit.pay(move, reward)
+
+    def said(self) -> dict[str, Any]:
+        """How the population goes about it; see `insights.Talkative`."""
+        return {f"island {name}": figures for name, figures in self._population.said().items()}
 
     def _is_new(self, family: str, point: Point) -> bool:
         return point not in self._proposed[family]

@@ -13,6 +13,7 @@ from evoflash.space import SearchSpace
 
 Point = tuple[int, ...]
 
+FEW = 4  # values of an ordinal gene that may be changed into any other, as if it were categorical
 TRIES = 8  # moves that are tried before an invalid point is repaired
 
 
@@ -29,13 +30,14 @@ class Lattice:
         self._names = list(space.parameters)
         self._values = [parameter.values for parameter in space.parameters.values()]
         self._places = [{(type(v), v): place for place, v in enumerate(values)} for values in self._values]
-        self._ordinal = [parameter.kind == "ordinal" for parameter in space.parameters.values()]
+        self._ordinal = [
+            parameter.kind == "ordinal" and len(parameter.values) > FEW for parameter in space.parameters.values()
+        ]
         self.sizes = [len(values) for values in self._values]
         self.movable = [number for number, values in enumerate(self._values) if len(values) > 1]
         self._valid: dict[Point, bool] = {}
-        self._logs = [
-            _log2(values) if ordinal else None for values, ordinal in zip(self._values, self._ordinal, strict=True)
-        ]
+        numeric = [parameter.kind == "ordinal" for parameter in space.parameters.values()]
+        self._logs = [_log2(values) if ordinal else None for values, ordinal in zip(self._values, numeric, strict=True)]
         scaled = [number for number in self.movable if self._logs[number] is not None]
         self._pairs = list(itertools.combinations(scaled, 2))
 
@@ -64,7 +66,7 @@ class Lattice:
         return point if self.is_valid(point) else self.point(self.space.repair(self._genes(point), rng))
 
     def neighbours(self, point: Point) -> Iterator[Point]:
-        """The valid points one move away: an ordinal coordinate one step, another one any other value."""
+        """The valid points one move away: an ordinal coordinate of many values one step, another one anywhere."""
         for number in self.movable:
             place, count = point[number], len(self._values[number])
             others = (place - 1, place + 1) if self._ordinal[number] else range(count)

@@ -6,7 +6,7 @@ from datetime import datetime
 from evoflash.evaluation import Finals, Ratio
 from evoflash.report.runs import Best, RunReport, Share
 from evoflash.report.tables import Sheet, duration, times, us
-from evoflash.store import RunSummary
+from evoflash.store import Insight, RunSummary
 
 SHOWN_CASES = 3
 
@@ -41,10 +41,20 @@ def run_sheets(found: RunReport) -> list[Sheet]:
             ],
         ),
         *(finals_sheets(found.finals, found.finalist_ids) if found.finals is not None else ()),
-        Sheet.of(
-            "insights", ">generation|kind|text", [(each.generation, each.kind, each.text) for each in found.insights]
-        ),
+        insights_sheet(_latest(found.insights)),
     ]
+
+
+def insights_sheet(insights: Sequence[Insight]) -> Sheet:
+    """What was learnt, one a row."""
+    rows = [(each.generation, each.kind, each.text) for each in insights]
+    return Sheet.of("insights", ">generation|kind|text", rows)
+
+
+def _latest(insights: Sequence[Insight]) -> list[Insight]:
+    """Of each kind what was written last: earlier generations knew less. `runs insights --all` has everything."""
+    last = {each.kind: each.generation for each in sorted(insights, key=lambda each: each.generation)}
+    return [each for each in insights if each.generation == last[each.kind]]
 
 
 def finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:

@@ -158,3 +158,22 @@ def test_best_of_a_run_with_nothing_correct(path):
         call("best")
     assert caught.value.exit_code == 1
     assert "build_failed" in call("show").stdout
+
+
+def test_insights_are_those_of_the_last_generation(recorded):
+    with RunStore.open(str(recorded), write=True) as store:
+        store.record_insight(1, 0, "throughput", "not an insight", {})
+        store.record_insight(1, 3, "failing", "layout=b has failed in all 4 tries", {"gene": "layout"})
+    found = json.loads(call("insights", "1", "--json").stdout)
+    assert [(each["generation"], each["kind"]) for each in found] == [(3, "failing")]
+    every = json.loads(call("insights", "1", "--all", "--json").stdout)
+    assert [each["kind"] for each in every] == ["family", "failing"]
+    assert "layout=b has failed" in call("insights", "1").stdout
+
+
+def test_too_few_results_say_nothing(path):
+    with RunStore.open(str(path), write=True) as store:
+        runs.begin(store)
+    result = call("insights")
+    assert result.stdout == ""
+    assert "too few results" in result.stderr

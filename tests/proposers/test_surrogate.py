@@ -1,5 +1,6 @@
 import itertools
 import math
+import operator
 import random
 
 import numpy as np
@@ -49,10 +50,17 @@ def test_every_move_is_valid_and_moves_what_it_says():
         point, other = lattice.sample(rng), lattice.sample(rng)
         assert {lattice.jump(point, rng), lattice.cross(point, other, rng)} <= listed
         neighbours = list(lattice.neighbours(point))
-        assert {lattice.genome(each) for each in neighbours} == set(lattice.space.neighbours(lattice.genome(point)))
+        steps = {lattice.point(each) for each in lattice.space.neighbours(lattice.genome(point))}
+        # An ordinal gene of few values moves anywhere; one of many, here none, by one step.
+        assert steps <= set(neighbours) == {each for each in listed if sum(map(operator.ne, each, point)) == 1}
         assert all(sum(a != b for a, b in zip(point, each, strict=True)) == 1 for each in neighbours)
         child = lattice.cross(point, point, rng)
         assert child == point
+
+
+def test_an_ordinal_gene_of_many_values_moves_by_one_step():
+    lattice = Lattice(space({"rows": ordinal(1, 2, 4, 8, 16, 32), "fast": FLAG}))
+    assert set(lattice.neighbours((3, 0))) == {(2, 0), (4, 0), (3, 1)}
 
 
 def test_features_hold_coordinates_products_ratios_and_derived_figures():

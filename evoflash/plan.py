@@ -9,6 +9,7 @@ from evoflash.config import Effort, Settings
 from evoflash.errors import SpaceError
 from evoflash.evaluation import Record
 from evoflash.evaluator import Limits
+from evoflash.memory import Known
 from evoflash.plugins import problem_of
 from evoflash.problems import Problem
 from evoflash.targets import Target
@@ -24,6 +25,8 @@ class Plan(Record):
         families: the templates that compete; chosen beforehand, so that a resumed run has the same ones.
         window: proposals in flight. A candidate is proposed when all but this many before it are known, whatever
             order they finish in: that makes proposals a function of the results.
+        warm: genomes of an earlier run that the search begins with; chosen beforehand, as the families are.
+        reuse: whether results on record for the same source, problem and machine are taken over.
     """
 
     problem: dict[str, Any]
@@ -40,6 +43,8 @@ class Plan(Record):
     limits: Limits = Limits()
     templates: tuple[Path, ...] = ()
     debug: bool = False
+    warm: tuple[Known, ...] = ()
+    reuse: bool = False
     build_deadline_s: float
     evaluate_deadline_s: float
 
@@ -57,6 +62,8 @@ class Plan(Record):
         strategy: str,
         seed: int,
         limits: Limits,
+        warm: tuple[Known, ...] = (),
+        reuse: bool = False,
     ) -> Self:
         """A plan; builders default to the cores, less one for driver and worker where those run beside them."""
         spared = 0 if target.builds_disturb_timing else 1
@@ -76,6 +83,8 @@ class Plan(Record):
             limits=limits,
             templates=settings.templates,
             debug=settings.debug,
+            warm=tuple(each for each in warm if each.family in families),
+            reuse=reuse,
             build_deadline_s=settings.build_deadline_s,
             evaluate_deadline_s=settings.evaluate_deadline_s,
         )

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import evoflash
-from evoflash import proposers
+from evoflash import memory, proposers
 from evoflash.archive import Archive, Member
 from evoflash.candidate import Candidate
 from evoflash.environment import git_state
@@ -72,7 +72,8 @@ class Search:
         self.problem = plan.make_problem()
         self.target = target
         self.templates = {family: load(family, plan.templates) for family in plan.families}
-        self.spaces = {name: each.space(self.problem, target.facts) for name, each in self.templates.items()}
+        spaces = {name: each.space(self.problem, target.facts) for name, each in self.templates.items()}
+        self.spaces = memory.seeded(spaces, plan.warm)
         self.proposer = proposers.create(plan.strategy, self.spaces, plan.seed)
         self.archive = Archive()
         self.toolchain = toolchain
@@ -92,6 +93,7 @@ class Search:
         recorded = store.recorded(run_id) if run_id is not None else []
         self._recorded = {candidate.index: (candidate, evaluation) for candidate, evaluation in recorded}
         self._proposed: list[Candidate] = []
+        self._known: dict[str, Evaluation] = {}  # results of earlier runs, by their source
         self._sources: dict[int, Source] = {}  # of the candidates in flight
         self._results: dict[int, Evaluation] = {}  # that wait until the proposer may be told
         self._best_us: float | None = None
@@ -145,6 +147,8 @@ class Search:
                 plan=self.plan.model_dump(mode="json"),
                 machine=machine,
             )
+        if self.plan.reuse:
+            self._known = memory.results(self.store, self.run_id, self.plan.model_dump(mode="json"), machine)
         self.progress.baselines(self.evaluator.baselines())
         self._start, self._worked_s = time.monotonic(), time.thread_time()
 
@@ -176,7 +180,10 @@ class Search:
         source = self.templates[candidate.family].render(candidate.genome, self.problem, self.target.facts)
         if candidate.index not in self._recorded:
             self._sources[candidate.index] = source
-            self.pipeline.submit(candidate, source)
+            if source.digest in self._known:
+                self._take_over(candidate, source, self._known.pop(source.digest))
+            else:
+                self.pipeline.submit(candidate, source)
             return
         recorded, evaluation = self._recorded[candidate.index]
         if candidate != recorded:
@@ -185,9 +192,16 @@ class Search:
                 f"{candidate.genome.digest}, on record is {recorded.family} {recorded.genome.digest}; "
                 "templates, spaces or evoflash have changed since, so begin a new search"
             )
+        self._known.pop(source.digest, None)
         self.pipeline.remember(candidate, source, evaluation)
         self._improves(evaluation)
         self._results[candidate.index] = evaluation
+
+    def _take_over(self, candidate: Candidate, source: Source, evaluation: Evaluation) -> None:
+        """A result that an earlier run got for the same source; a twin of it is noticed as of any other."""
+        self.pipeline.remember(candidate, source, evaluation)
+        self._results[candidate.index] = evaluation
+        self._record(candidate, evaluation)
 
     def _collect(self) -> None:
         """Records what has finished; waits for it, unless there is something to learn from already."""

@@ -4,12 +4,13 @@ A space is declared in search_spaces/<family>.yaml and bound to one problem and 
 valid. Every genome that leaves here is valid: `sample`, `neighbours`, `mutate`, `crossover`, `repair` return no other.
 """
 
+import copy
 import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
-from evoflash.declaration import Constraint, Declaration
+from evoflash.declaration import Constraint, Declaration, Seed
 from evoflash.errors import SpaceError, unknown
 from evoflash.genome import Gene, Genome
 from evoflash.validity import Check, Validity
@@ -23,6 +24,13 @@ class SearchSpace:
         self.parameters = declaration.parameters
         self.seeds = declaration.seeds
         self._validity = Validity(declaration, problem, device)
+
+    def seeded(self, genomes: Sequence[Mapping[str, Gene]]) -> Self:
+        """This space with known-good genomes before its own."""
+        twin = copy.copy(self)
+        own = [Seed(genome=dict(genome), device="", date="", note="an earlier run's") for genome in genomes]
+        twin.seeds = (*own, *self.seeds)
+        return twin
 
     def derived(self, genome: Mapping[str, Gene]) -> dict[str, Any]:
         """The space's named expressions for a genome, e.g. the shared memory that it takes."""

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import evoflash.search
-from evoflash import targets
+from evoflash import memory, targets
 from evoflash.errors import SpaceError, StorageError
 from evoflash.evaluation import BuildReport, Evaluation, Final, Finals, Stage, Status
 from evoflash.evaluator import Limits
+from evoflash.genome import Genome
 from evoflash.search import Search
 from evoflash.space import SearchSpace
 from evoflash.store import RunStore
@@ -329,3 +330,33 @@ def test_what_the_results_say_is_written_down_once_a_generation(begin):
     assert {"importance", "population"} <= {each.kind for each in found}
     keys = [(each.generation, each.kind, each.text) for each in found]
     assert len(keys) == len(set(keys))
+
+
+def test_a_second_search_begins_where_the_first_ended(begin):
+    first = begin(budget=60)
+    first.run()
+    assert first.best is not None
+    with RunStore.open(str(first.store._url.database)) as store:
+        warm = memory.best_of(store, store.run(1))
+    assert warm[0].genome == dict(first.best.candidate.genome)
+    progress, built = Quiet(), []
+    progress.note = lambda text: built.append(len(MadeUpEvaluator.toolchain.sources))  # the finals build again
+    second = begin(budget=12, seed=5, warm=warm, reuse=True, progress=progress)
+    second.run()
+    found = [candidate for candidate, *_ in story(second)]
+    assert [candidate.genome for candidate in found[: len(warm)]] == [Genome(each.genome) for each in warm]
+    assert story(second)[0][2] == first.best.fitness_us
+    assert built[0] <= 12 - len(warm)  # what the first had found was not built again
+
+
+def test_a_run_that_takes_results_over_is_resumed_to_the_same_end(begin):
+    begin(name="one.db", budget=60, seed=1).run()
+    whole = begin(name="one.db", budget=60, seed=1, reuse=True)
+    whole.run()
+    begin(name="two.db", budget=60, seed=1).run()
+    broken = begin(name="two.db", budget=60, seed=1, reuse=True, progress=Interrupting(20))
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    resumed = begin(broken.run_id, name="two.db", budget=60, seed=1, reuse=True)
+    resumed.run()
+    assert story(resumed) == story(whole)

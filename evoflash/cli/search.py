@@ -9,14 +9,15 @@ from typing import Annotated
 
 import typer
 
-from evoflash import config, problems, proposers, targets
+from evoflash import config, memory, problems, proposers, targets
 from evoflash.cli import options
 from evoflash.cli.export import export_run
 from evoflash.cli.runs import AsJson, Database, Run
 from evoflash.config import Settings
-from evoflash.errors import NothingCorrectError, StorageError, UsageError
+from evoflash.errors import NotFoundError, NothingCorrectError, StorageError, UsageError
 from evoflash.evaluator import Limits
 from evoflash.plan import Plan, choose_families
+from evoflash.problems import Problem
 from evoflash.report import run_sheets as sheets
 from evoflash.report import runs as report
 from evoflash.report.live import LiveProgress
@@ -46,6 +47,13 @@ def search(
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many results without a gain of 0.5 %; default: never.")
     ] = None,
+    warm_start: Annotated[
+        str,
+        typer.Option(
+            help="auto begins with the best of the nearest earlier run and takes results over; none does neither; or "
+            "the number of a run."
+        ),
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     max_registers: Annotated[int | None, typer.Option(help="Refuse kernels that take more registers a thread.")] = None,
     max_shared_kib: Annotated[
@@ -84,6 +92,8 @@ def search(
         strategy=strategy,
         seed=seed,
         limits=limits,
+        warm=_warm(warm_start, problem, device, settings),
+        reuse=warm_start != "none",
     )
     _run(plan, device, settings, None, out, as_json)
 
@@ -104,6 +114,28 @@ def resume(
     plan = Plan.model_validate(summary.plan)
     device = targets.detect(plan.target, plan.arch, plan.debug)
     _run(plan, device, settings, summary.id, out, as_json)
+
+
+def _warm(wanted: str, problem: Problem, device: Target, settings: Settings) -> tuple[memory.Known, ...]:
+    """Genomes to begin with, by what --warm-start says."""
+    if wanted not in ("auto", "none") and not wanted.isdecimal():
+        raise UsageError(
+            f"--warm-start takes auto, none or the number of a run, not {wanted!r}; see `evoflash runs list`"
+        )
+    if wanted == "none":
+        return ()
+    try:
+        store = RunStore.open(settings.db)
+    except NotFoundError:  # the first run of a database
+        if wanted == "auto":
+            return ()
+        raise
+    with store:
+        run = memory.nearest(store, problem, device.device, device.name) if wanted == "auto" else store.run(int(wanted))
+        found = memory.best_of(store, run) if run is not None else ()
+    if run is not None and found:
+        _say(f"begins with the best {len(found)} of run {run.id} ({run.problem_label})")
+    return found
 
 
 def _detect(settings: Settings) -> Target:

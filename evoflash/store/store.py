@@ -157,6 +157,13 @@ class RunStore:
             found = reading.read_candidates(connection, chosen, sources=False)
         return [(stored.candidate, stored.evaluation) for stored in found]
 
+    def results_by_source(self, run_id: int) -> list[tuple[str, Evaluation]]:
+        """Of every candidate of a run that has a source: its digest, and the result, by index."""
+        chosen = select(CandidateRow.id).where(CandidateRow.run_id == run_id)
+        with self._reading(f"read the candidates of run {run_id}") as connection:
+            found = reading.read_candidates(connection, chosen, sources=False)
+        return [(each.source_digest, each.evaluation) for each in found if each.source_digest is not None]
+
     def outcomes(self, run_id: int) -> list[Outcome]:
         """Every candidate of a run in one line, in the order in which they finished."""
         columns = [getattr(CandidateRow, name) for name in Outcome.__dataclass_fields__]

@@ -1,0 +1,99 @@
+"""What earlier runs know that serves a new one: good genomes to begin with, and results that need not be got again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from evoflash.errors import SpaceError
+from evoflash.evaluation import Evaluation, Record, Status
+from evoflash.genome import Gene, Genome
+from evoflash.problems import Problem
+from evoflash.space import SearchSpace
+from evoflash.store import RunStore, RunSummary
+
+BEST = 5  # genomes of the nearest run
+UNLIKE = 2.0  # how far apart a text or a switch that differs sets two problems: as much as a factor of four in a size
+IDENTITY = ("device", "facts", "compiler", "driver", "torch")  # of a machine; times of another one are not its own
+FINAL = (Status.OK, Status.WRONG, Status.BUILD_FAILED, Status.LAUNCH_FAILED)  # what would be found again
+
+
+class Known(Record):
+    """A good genome of an earlier run."""
+
+    run: int
+    family: str
+    genome: dict[str, bool | int | float | str]
+
+
+def nearest(store: RunStore, problem: Problem, device: str, target: str) -> RunSummary | None:
+    """The run on the same device whose problem is most like this one, the latest of equals; None: there is none."""
+    wanted = {"kind": problem.kind, **problem.model_dump(mode="json")}
+    runs = [
+        run
+        for run in store.runs()
+        if run.correct and run.target == target and run.machine.get("device") == device
+        and run.problem.get("kind") == problem.kind
+    ]  # fmt: skip
+    return min(runs, key=lambda run: (distance(run.problem, wanted), -run.id), default=None)
+
+
+def distance(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """How unlike two problems are: doublings of the sizes, and `UNLIKE` for each field that is no size."""
+    total = 0.0
+    for name in {*one, *other}:
+        mine, others = one.get(name), other.get(name)
+        sizes = [each for each in (mine, others) if isinstance(each, int | float) and not isinstance(each, bool)]
+        if len(sizes) == 2 and min(sizes) > 0:
+            total += abs(math.log2(sizes[0] / sizes[1]))
+        elif mine != others:
+            total += UNLIKE
+    return total
+
+
+def best_of(store: RunStore, run: RunSummary) -> tuple[Known, ...]:
+    """The fastest right genomes of a run, as many as a search should begin with."""
+    right = [
+        (evaluation.fitness_us, candidate)
+        for candidate, evaluation in store.recorded(run.id)
+        if evaluation.status is Status.OK and evaluation.fitness_us is not None
+    ]
+    right.sort(key=lambda pair: (pair[0], pair[1].index))
+    return tuple(Known(run=run.id, family=each.family, genome=dict(each.genome)) for _, each in right[:BEST])
+
+
+def seeded(spaces: Mapping[str, SearchSpace], known: tuple[Known, ...]) -> dict[str, SearchSpace]:
+    """The spaces with known genomes before their own seeds; those that a space does not take any more are left out."""
+    return {
+        family: space.seeded([each.genome for each in known if each.family == family and _fits(space, each.genome)])
+        for family, space in spaces.items()
+    }
+
+
+def results(store: RunStore, run_id: int, plan: Mapping[str, Any], machine: Mapping[str, Any]) -> dict[str, Evaluation]:
+    """What runs before this one found on this problem, these limits and this machine: digest of a source -> result.
+
+    Args:
+        run_id: the new run's; what came after it is left out, so that it goes on as it began when it is resumed.
+        plan: the new run's, as stored.
+        machine: the new run's, as stored.
+    """
+    found: dict[str, Evaluation] = {}
+    for run in store.runs():
+        same_machine = all(run.machine.get(name) == machine.get(name) for name in IDENTITY)
+        same_work = all(run.plan.get(name) == plan.get(name) for name in ("problem", "limits", "target", "debug"))
+        if run.id < run_id and same_machine and same_work:
+            found |= {
+                digest: evaluation
+                for digest, evaluation in store.results_by_source(run.id)
+                if evaluation.status in FINAL and not evaluation.quick
+            }
+    return found
+
+
+def _fits(space: SearchSpace, genome: Mapping[str, Gene]) -> bool:
+    try:
+        return not space.violations(Genome(genome))
+    except SpaceError:  # a gene was added, dropped or renamed since
+        return False

@@ -1,12 +1,16 @@
 """`evoflash runs`: list the runs, show one, name its best candidate."""
 
+import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from evoflash import config
+from evoflash.errors import StorageError
+from evoflash.replay import t4
 from evoflash.report import run_sheets as sheets
 from evoflash.report import runs as report
 from evoflash.report.tables import print_json, print_sheets
@@ -70,6 +74,26 @@ def show_insights(
         print_sheets(sheets.insights_sheet(found))
     else:
         print(f"run {summary.id} has too few results to say anything", file=sys.stderr)
+
+
+@app.command("export-t4")
+def export_t4(
+    run: Run = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File; default: standard output.")] = None,
+    db: Database = None,
+) -> None:
+    """A run as T4 results, so that other tuners (and `evoflash replay`) can replay it."""
+    with reading(db) as store:
+        summary = store.run(run)
+        document = t4.document(store.recorded(summary.id))
+    if out is None:
+        print_json(document)
+        return
+    try:
+        out.write_text(json.dumps(document), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {out}: {error.strerror}; choose another --out") from None
+    print(f"run {summary.id}: {len(document['results'])} configurations in {out}", file=sys.stderr)
 
 
 @app.command("best")

@@ -84,7 +84,7 @@ def _t4_row(family: str, result: Mapping[str, Any]) -> Row:
     time_ms = float(value) if isinstance(value, int | float) else None
     genome = Genome({name: _gene(value) for name, value in result["configuration"].items()})
     bench_ms = sum(each for each in times.get("runtimes", ()) if isinstance(each, int | float))
-    build_ms = float(times.get("compilation_time") or 0)
+    build_ms = float(times.get("compilation_time") or times.get("compilation") or 0)  # Kernel Tuner writes the latter
     return family, genome, _evaluation(result["invalidity"], "correct", time_ms, build_ms, bench_ms)
 
 

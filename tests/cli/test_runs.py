@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from evoflash.cli import runs as commands
 from evoflash.errors import NotFoundError, NothingCorrectError
 from evoflash.evaluation import Status
+from evoflash.replay.formats import read
 from evoflash.store import RunStore
 from tests.store import runs
 from tests.store.runs import candidate, failed, ok
@@ -177,3 +178,28 @@ def test_too_few_results_say_nothing(path):
     result = call("insights")
     assert result.stdout == ""
     assert "too few results" in result.stderr
+
+
+# Of https://github.com/odgaard/TuningSchema, results-schema 1.0.0: what an entry must have, and may have.
+T4_REQUIRED = {"configuration", "times", "invalidity", "correctness"}
+T4_INVALIDITY = {"timeout", "compile", "runtime", "correctness", "constraints", "correct"}
+
+
+def test_a_run_as_t4_follows_the_schema_and_can_be_replayed(recorded, tmp_path):
+    result = call("export-t4", "1", "--out", "run.json")
+    assert "8 configurations" in result.stderr
+    document = json.loads((tmp_path / "run.json").read_text())
+    assert document["schema_version"] == "1.0.0"
+    for each in document["results"]:
+        assert set(each) >= T4_REQUIRED
+        assert each["invalidity"] in T4_INVALIDITY
+        assert isinstance(each["correctness"], int)
+        assert isinstance(each["times"]["compilation_time"], float)
+        assert all(set(measured) == {"name", "value", "unit"} for measured in each["measurements"])
+    found = read(tmp_path / "run.json")
+    assert found.optimum_us == pytest.approx(20.0)
+    (space,) = found.spaces.values()
+    assert space.parameters["family"].values == ("cpu_flash", "cpu_simple")
+    assert len(space) == 8
+    assert sum(each.fitness_us is None for each in found.results.values()) == 2
+    assert json.loads(call("export-t4", "1").stdout) == document

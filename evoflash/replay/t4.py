@@ -1,0 +1,50 @@
+"""A run as a T4 results file, so that other tuners can replay it (results-schema 1.0.0, TuningSchema)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from evoflash.candidate import Candidate
+from evoflash.evaluation import Evaluation, Status
+
+VERSION = "1.0.0"
+INVALIDITY = {
+    Status.OK: "correct",
+    Status.DUPLICATE: "correct",
+    Status.BUILD_FAILED: "compile",
+    Status.OVER_BUDGET: "constraints",
+    Status.LAUNCH_FAILED: "runtime",
+    Status.CRASHED: "runtime",
+    Status.WRONG: "correctness",
+    Status.BUILD_TIMEOUT: "timeout",
+    Status.HUNG: "timeout",
+}  # the schema's closed list
+
+
+def document(pairs: Iterable[tuple[Candidate, Evaluation]]) -> dict[str, Any]:
+    """All candidates of one or more families; the objective is `time`, in milliseconds.
+
+    Where there is more than one family, `family` is a parameter too.
+    """
+    recorded = list(pairs)
+    several = len({candidate.family for candidate, _ in recorded}) > 1
+    return {"schema_version": VERSION, "results": [_result(*pair, several) for pair in recorded]}
+
+
+def _result(candidate: Candidate, evaluation: Evaluation, several: bool) -> dict[str, Any]:
+    build, warm, fitness = evaluation.build, evaluation.warm, evaluation.fitness_us
+    right = fitness is not None
+    status = evaluation.status if right or evaluation.status is not Status.DUPLICATE else Status.WRONG
+    samples = warm.samples if warm is not None else ()
+    return {
+        "configuration": {**({"family": candidate.family} if several else {}), **candidate.genome},
+        "times": {
+            "compilation_time": 1e3 * (build.seconds if build is not None else 0.0),
+            "runtimes": [sample / 1e3 for sample in samples],
+        },
+        "invalidity": INVALIDITY[status],
+        "correctness": int(right),
+        "measurements": [{"name": "time", "value": fitness / 1e3, "unit": "ms"}] if fitness is not None else [],
+        "objectives": ["time"],
+    }

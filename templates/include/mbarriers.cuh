@@ -12,6 +12,9 @@ __device__ __forceinline__ void mbarrier_init(unsigned barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }
 
+/* The place may be used for anything again, another barrier included. */
+__device__ __forceinline__ void mbarrier_end(unsigned barrier) { asm volatile("mbarrier.inval.shared::cta.b64 [%0];" ::"r"(barrier) : "memory"); }
+
 /* By the thread that made them, before the block's (or the cluster's) barrier after which others use them: shows the new
  * barriers to the copy engine and to the other blocks of a cluster. */
 __device__ __forceinline__ void mbarriers_fence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }

@@ -14,7 +14,7 @@ import numpy as np
 
 LARGEST_FOREST = 800  # results that a forest is grown on; more cost time and teach little
 LARGEST_PROCESS = 200  # results that a process is conditioned on: its cost is cubic
-STALE = 1.25  # a process's length scales are fitted anew when there are this many times as many results
+STALE = 1.5  # a process's length scales are fitted anew when there are this many times as many results
 
 
 class Model(Protocol):
@@ -101,7 +101,10 @@ class Failures:
         rows, failed = rows[-LARGEST_FOREST:], failed[-LARGEST_FOREST:]
         self._forest = None
         if failed.any() and not failed.all():
-            self._forest = ExtraTreesClassifier(self._trees, min_samples_leaf=2, random_state=seed).fit(rows, failed)
+            # All features at each split: what fails is mostly one threshold, which a few of them would miss.
+            features: Any = None
+            forest = ExtraTreesClassifier(self._trees, max_features=features, min_samples_leaf=2, random_state=seed)
+            self._forest = forest.fit(rows, failed)
 
     def probability(self, rows: np.ndarray) -> np.ndarray:
         """That each row fails; shape (rows,)."""

@@ -13,6 +13,8 @@ from evoflash.proposers.surrogate import Surrogate
 
 NEIGHBOURHOODS = 3  # the fastest of a family, whose neighbours are all in the pool
 LEAST_NEWS = 2  # results until models are fitted anew, however few there are
+HASTE = 6  # models are not fitted anew before this fraction (one over it) of what was in flight is known
+FRESH = 6  # this fraction (one over it) of the random points in a pool is drawn anew each time
 LEAST_SHARE = 8  # a slow family gets at least this fraction (one over it) of a full pool
 
 Parents = Callable[[Archive, str], list[Member]]
@@ -46,6 +48,7 @@ class Ranking:
         self._growth = growth
         self._rng = rng
         self._surrogates = {family: Surrogate(lattice, trees, process) for family, lattice in lattices.items()}
+        self._strangers: dict[str, list[Child]] = {family: [] for family in lattices}
         self._ranked: deque[Child] = deque()
         self._told = self._fitted = 0
 
@@ -54,17 +57,24 @@ class Ranking:
         self._surrogates[family].tell(point, time_us)
         self._told += 1
 
-    def next(self, archive: Archive, parents: Parents, is_new: Callable[[str, Point], bool]) -> Child | None:
-        """The most promising child that is still new; None while too little is known."""
-        if self._told - self._fitted >= max(LEAST_NEWS, self._growth * self._told) or not self._ranked:
-            self._rank(archive, parents)
+    def next(
+        self, archive: Archive, parents: Parents, is_new: Callable[[str, Point], bool], in_flight: int
+    ) -> Child | None:
+        """The most promising child that is still new; None while too little is known.
+
+        Args:
+            in_flight: proposals whose results are not known. When there are many, a few results more make no haste.
+        """
+        news = max(LEAST_NEWS, self._growth * self._told, in_flight / HASTE)
+        if self._told - self._fitted >= news or not self._ranked:
+            self._rank(archive, parents, is_new)
         while self._ranked:
             child = self._ranked.popleft()
             if is_new(child.family, child.point):
                 return child
         return None
 
-    def _rank(self, archive: Archive, parents: Parents) -> None:
+    def _rank(self, archive: Archive, parents: Parents, is_new: Callable[[str, Point], bool]) -> None:
         self._fitted = self._told
         best = archive.best
         assert best is not None
@@ -73,21 +83,32 @@ class Ranking:
             if "density" in self._moves:
                 points = [self._lattices[family].point(member.candidate.genome) for member in archive.ok(family)]
                 self._operators.density_of[family] = Density(points, self._lattices[family].sizes)
-            if self._surrogates[family].fit(self._rng.randrange(2**31)):
+            if self._surrogates[family].fit(self._rng.randrange(2**31), self._growth):
                 slower = archive.elites(1, family)[0].fitness_us / best.fitness_us
-                pool = self._pool(archive, family, parents(archive, family), int(self._size / slower**2))
+                count = max(self._size // LEAST_SHARE, int(self._size / slower**2))
+                self._draw(family, count // len(self._moves), is_new)
+                pool = self._pool(archive, family, parents(archive, family), count)
                 gains = self._surrogates[family].expected_improvement([child.point for child in pool], best.fitness_us)
                 scored += zip(gains.tolist(), pool, strict=True)
         scored.sort(key=lambda pair: -pair[0])  # stable: ties stay in the order of the pool
         self._ranked = deque(child for _, child in scored[: self._size // 2])
 
+    def _draw(self, family: str, count: int, is_new: Callable[[str, Point], bool]) -> None:
+        """Keeps random points at hand: where few are valid a draw takes milliseconds, so most of them serve again."""
+        kept = [child for child in self._strangers[family] if is_new(family, child.point)]
+        fresh = max(count // FRESH, count // 2 - len(kept))
+        drawn = [self._operators.make("random", family, []) for _ in range(fresh)]
+        self._strangers[family] = [*kept, *(child for child in drawn if child is not None)][-count:]
+
     def _pool(self, archive: Archive, family: str, parents: list[Member], count: int) -> list[Child]:
-        """New children of a family, each point once: the neighbours of its fastest, and some by every operator."""
-        pool: dict[Point, Child] = {}
+        """New children of a family, each point once: neighbours of its fastest, random ones, and some by every move."""
+        pool = {child.point: child for child in self._strangers[family]}
         for parent in archive.elites(NEIGHBOURHOODS, family):
             pool |= {child.point: child for child in self._operators.neighbours(parent)}
-        for number in range(max(self._size // LEAST_SHARE, count)):
+        for number in range(count):
             operator = self._moves[number % len(self._moves)]
+            if operator == "random":
+                continue
             relatives = archive.elites(NEIGHBOURHOODS) if operator == "family-switch" else parents
             child = self._operators.make(operator, family, relatives)
             if child is not None:

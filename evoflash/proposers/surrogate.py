@@ -9,6 +9,7 @@ import numpy as np
 from evoflash.proposers.lattice import Lattice, Point
 from evoflash.proposers.models import Failures, Forest, Process
 
+CAUTION = 3  # power of the probability: beyond the edge of what works the regression promises most, and knows least
 LEAST = 3  # right results before there is anything to learn
 
 
@@ -38,13 +39,13 @@ class Surrogate:
         self._points.append(point)
         self._log_times.append(math.nan if time_us is None else math.log(time_us))
 
-    def fit(self, seed: int) -> bool:
-        """Learns what was told, where that is more than before; whether there was enough of it."""
+    def fit(self, seed: int, growth: float = 0.0) -> bool:
+        """Learns what was told, where that is more than before by a share; whether there was enough of it."""
         times = np.array(self._log_times)
         right = ~np.isnan(times)
         if right.sum() < LEAST:
             return False
-        if len(times) == self._fitted_on:
+        if self._fitted_on and len(times) - self._fitted_on < max(1, growth * len(times)):
             return True
         self._fitted_on = len(times)
         self._rows += list(self._lattice.features(self._points[len(self._rows) :]))
@@ -56,7 +57,9 @@ class Surrogate:
         return True
 
     def expected_improvement(self, points: list[Point], best_us: float) -> np.ndarray:
-        """Of log time beyond the best (Jones and others, 1998), times the probability to be right; shape (points,).
+        """Of log time beyond the best (Jones and others, 1998), times a power of the probability to be right.
+
+        The shape is (points,).
 
         `fit` must have answered True.
         """
@@ -71,4 +74,4 @@ class Surrogate:
         spread += 1e-9
         ahead = (math.log(best_us) - mean) / spread
         improvement = spread * (ahead * ndtr(ahead) + np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi))
-        return improvement * (1 - self._failures.probability(rows))
+        return improvement * (1 - self._failures.probability(rows)) ** CAUTION

@@ -52,9 +52,9 @@ def search(proposer, budget, window=4):
 
 
 def test_evolution_beats_random_at_the_same_budget():
-    spaces, budget = {"rugged": rugged()}, 70
+    spaces, budget = {"rugged": rugged()}, 60
     best = {
-        kind: [search(kind(spaces, seed), budget).best.fitness_us for seed in range(9)]
+        kind: [search(kind(spaces, seed), budget).best.fitness_us for seed in range(7)]
         for kind in (EvolutionProposer, RandomProposer)
     }
     evolution, chance = best[EvolutionProposer], best[RandomProposer]

@@ -18,6 +18,7 @@ from evoflash.genome import Gene
 from evoflash.space import SearchSpace
 
 GENERATION = 50  # results from one look to the next
+MANY = 1000  # results beyond which only every tenth generation is looked at: a look takes time, and little changes
 LEAST_RIGHT = 20  # right results of a family until genes are weighed
 LEAST_TRIES = 4  # of a value, until it is said to fail always
 LEAST_PAIRS = 3  # of kernels that differ in one gene alone, until it is said to change nothing
@@ -66,6 +67,11 @@ def observe(
         told = ", ".join(f"{key} {value}" for key, value in figures.items())
         found.append(Observation("population", f"{name}: {told}", {"name": name, **figures}))
     return found
+
+
+def is_due(results: int) -> bool:
+    """Whether to look after so many results."""
+    return results % (GENERATION if results <= MANY else 10 * GENERATION) == 0
 
 
 def importance(family: str, right: Sequence[Member], space: SearchSpace) -> list[Observation]:

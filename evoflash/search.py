@@ -30,7 +30,7 @@ from evoflash.evaluation import Evaluation, Finals, Status
 from evoflash.evaluator import Evaluator
 from evoflash.executors import Stations, Throughput
 from evoflash.finals import Contest
-from evoflash.insights import GENERATION, observe
+from evoflash.insights import GENERATION, is_due, observe
 from evoflash.patience import Patience
 from evoflash.pipeline import Pipeline
 from evoflash.plan import Plan
@@ -223,7 +223,7 @@ class Search:
             member = self.archive.add(candidate, evaluation)
             self._patience.tell(member)
             self.proposer.tell(member)
-            if len(self.archive) % GENERATION == 0:
+            if is_due(len(self.archive)):
                 self._observe()
             self._propose()
 

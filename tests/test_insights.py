@@ -6,7 +6,7 @@ from evoflash.archive import Archive
 from evoflash.candidate import Candidate
 from evoflash.evaluation import BuildReport, Status
 from evoflash.genome import Genome
-from evoflash.insights import bound, failing, importance, observe, silent
+from evoflash.insights import bound, failing, importance, is_due, observe, silent
 from tests.helpers import FLAG, categorical, failed, ordinal, right, space
 
 SPACE = space(
@@ -82,3 +82,7 @@ def test_a_strategy_that_talks_is_heard_and_a_silent_one_is_not():
     assert kinds == ["importance", "population"]
     assert [each.kind for each in observe(archive, {"small": SPACE}, DEVICE, object())] == ["importance"]
     assert observe(Archive(), {"small": SPACE}, DEVICE) == []
+
+
+def test_a_long_run_is_looked_at_less_often():
+    assert [count for count in range(1, 2001) if is_due(count)] == [*range(50, 1001, 50), 1500, 2000]

@@ -84,8 +84,11 @@ def test_lengths_become_constants_only_where_the_genome_asks_for_it():
     [
         ({}, ()),
         ({"load": "bulk"}, ("mbarrier", "load_box", "elected")),
-        ({"totals": "early"}, ("mbarrier", "stats_barrier")),
-        ({"split": 2, "split_by": "cluster", "key_warps": 4}, ("mbarrier", "cluster", "store_remote", "kSplit")),
+        ({"totals": "early"}, ("mbarrier", "elected", "stats_barrier")),
+        (
+            {"split": 2, "split_by": "cluster", "key_warps": 4},
+            ("mbarrier", "elected", "cluster", "store_remote", "kSplit"),
+        ),
         ({"split": 2, "split_by": "grid", "key_warps": 4, "store_bytes": 4}, ("kSplit", "out_stats", "merge_kernel")),
         ({"persistent": True}, ("problem.units",)),
         ({"chunks": 2}, ("kChunks", "unrolled")),

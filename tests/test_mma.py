@@ -1,4 +1,4 @@
-"""The mma family without a GPU: what its space yields compiles without spills; a flag that is off leaves no trace."""
+"""The mma family without a GPU: its space yields what compiles without spills; a flag that is off leaves no trace."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor

@@ -28,6 +28,7 @@ from evoflash.genome import Genome
 from evoflash.proposers.bandit import Bandit
 from evoflash.proposers.base import Spaces, novel, random_proposal, seed_proposals
 from evoflash.proposers.lattice import Lattice, Point
+from evoflash.proposers.models import load_ahead
 from evoflash.proposers.operators import Child, Operators
 from evoflash.proposers.populations import population
 from evoflash.proposers.ranking import Ranking
@@ -93,6 +94,8 @@ class EvolutionProposer:
             process=self._settings.process,
             rng=self._rng,
         )
+        if self._settings.surrogate:
+            load_ahead()
         self._population = population(self._settings.population)
         self._bandit = Bandit(self._moves)
         self._fastest: list[float] = []  # times of the elites, over all families

@@ -7,6 +7,8 @@ linear algebra is kept to one thread: the matrices are small, and the cores belo
 from __future__ import annotations
 
 import functools
+import importlib
+import threading
 import warnings
 from typing import Any, Protocol
 
@@ -27,6 +29,12 @@ class Model(Protocol):
     def guess(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each row; shape (rows,) both."""
         ...
+
+
+def load_ahead() -> None:
+    """Imports scikit-learn in the background: that takes seconds, which a search's first builds take as well."""
+    modules = ("sklearn.ensemble", "sklearn.gaussian_process")
+    threading.Thread(target=lambda: [importlib.import_module(each) for each in modules], daemon=True).start()
 
 
 class Forest:

@@ -17,8 +17,8 @@ class Surrogate:
     """The models of one family.
 
     A forest sees products, ratios and the space's own figures, and finds switches and thresholds; a Gaussian process
-    sees the coordinates, and knows where nothing was tried. Their means and deviations are averaged: on recorded spaces
-    the two together found more than the forest alone (docs/results/search.md).
+    sees the coordinates, and knows where nothing was tried. Their means and deviations are averaged; what each is worth
+    on recorded spaces is in docs/results/search.md.
 
     Args:
         trees: of a forest.

@@ -143,7 +143,7 @@ def test_every_head_size_has_genomes_where_shared_memory_is_small(arch, head_dim
             ENGINE,
         ),
         (
-            {"split": 8, "split_by": "cluster", "warp_keys": 16, "key_warps": 4},
+            {"split": 8, "split_by": "cluster", "warp_keys": 32, "key_warps": 2},
             "sm_90a",
             "clusters need Hopper, and each block of one merges eight rows or more",
         ),

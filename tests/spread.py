@@ -1,17 +1,23 @@
-"""Genomes that show a family's space: every value of every parameter at least once."""
+"""Genomes that show a family's space, every value of every parameter at least once; and their builds."""
 
 import random
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from evoflash.genome import Genome
 from evoflash.problems import Problem
+from evoflash.targets.base import Target, usable_cores
 from evoflash.template import Source, load
+from evoflash.toolchain import Build, Toolchain
+
+Sources = dict[tuple[Problem, Genome], Source]
 
 
 def spread(
     family: str, problems: Sequence[Problem], device: Mapping[str, Any], seed: int = 0, draws: int = 60
-) -> dict[tuple[Problem, Genome], Source]:
+) -> Sources:
     """One genome for each problem, then greedily those of some random ones that show most values not yet seen."""
     template, rng = load(family), random.Random(seed)
     spaces = {problem: template.space(problem, device) for problem in problems}
@@ -25,3 +31,14 @@ def spread(
         missing -= set(best[1].items())
         chosen.append(best)
     return {(problem, genome): template.render(genome, problem, device) for problem, genome in chosen}
+
+
+def build_all(sources: Sources, target: Target, folder: Path) -> dict[tuple[Problem, Genome], Build]:
+    """The builds of these sources, each of which compiles and takes the shared memory that its space computes."""
+    toolchain = Toolchain(target, folder, deadline_s=300)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        builds = dict(zip(sources, pool.map(toolchain.build, sources.values()), strict=True))
+    for where, build in builds.items():
+        assert build.library is not None, f"{where}: {build.reason}"
+        assert build.report.shared_bytes == sources[where].shared_bytes, where
+    return builds

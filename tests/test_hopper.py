@@ -4,13 +4,11 @@ The copy engine and the tensor cores permute addresses by themselves; what the k
 for the host here and held against a model of both.
 """
 
-import random
 import re
 import shlex
 import shutil
 import subprocess
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pytest
@@ -19,8 +17,8 @@ from evoflash import targets
 from evoflash.genome import Genome
 from evoflash.problems import AttentionProblem
 from evoflash.targets import cuda
-from evoflash.template import Source, load
-from evoflash.toolchain import Toolchain
+from evoflash.template import load
+from tests.spread import build_all, spread
 
 HEAD_DIMS = (64, 128, 256)
 DEVICE = {
@@ -35,36 +33,14 @@ def problem(head_dim: int = 128, causal: bool = True, dtype: str = "bfloat16") -
     return AttentionProblem.of(2, 8, 1024, head_dim, kv_heads=2, dtype=dtype, causal=causal)
 
 
-def spread() -> dict[tuple[AttentionProblem, Genome], Source]:
-    """Genomes that show every value of every parameter at least once, on every kind of problem."""
-    template, rng = load("hopper"), random.Random(4)
-    shapes = [problem(*each) for each in product(HEAD_DIMS, (True, False), ("bfloat16", "float16"))]
-    spaces = {shape: template.space(shape, DEVICE) for shape in shapes}
-    chosen = [(shape, space.sample(rng)) for shape, space in spaces.items()]
-    pool = [(shape, space.sample(rng)) for shape, space in spaces.items() for _ in range(60)]
-    missing = {(name, value) for name, each in template.declaration.parameters.items() for value in each.values}
-    missing -= {gene for _, genome in chosen for gene in genome.items()}
-    while missing:
-        best = max(pool, key=lambda each: len(missing & set(each[1].items())))
-        assert missing & set(best[1].items()), missing
-        missing -= set(best[1].items())
-        chosen.append(best)
-    return {(shape, genome): template.render(genome, shape, DEVICE) for shape, genome in chosen}
-
-
 @pytest.mark.nvcc
 @pytest.mark.timeout(600)
 def test_a_spread_of_genomes_compiles_without_spills_or_warnings(tmp_path):
-    sources = spread()
+    shapes = [problem(*each) for each in product(HEAD_DIMS, (True, False), ("bfloat16", "float16"))]
     target = cuda.of_arch("sm_90a")
-    toolchain = Toolchain(target, tmp_path, deadline_s=300)
-    with ThreadPoolExecutor(targets.base.usable_cores()) as pool:
-        builds = dict(zip(sources, pool.map(toolchain.build, sources.values()), strict=True))
-    for where, build in builds.items():
-        assert build.library is not None, f"{where}: {build.reason}"
+    for where, build in build_all(spread("hopper", shapes, DEVICE), target, tmp_path).items():
         assert build.report.spill_bytes == 0, where
         assert target.warnings(build.report.log) == (), where
-        assert build.report.shared_bytes == sources[where].shared_bytes, where
 
 
 def genome(**genes) -> Genome:

@@ -1,18 +1,15 @@
 """The mma family without a GPU: its space yields what compiles without spills; a flag that is off leaves no trace."""
 
 import random
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pytest
 
-from evoflash import targets
 from evoflash.genome import Genome
 from evoflash.problems import AttentionProblem
 from evoflash.targets import cuda
 from evoflash.template import load
-from evoflash.toolchain import Toolchain
-from tests.spread import spread
+from tests.spread import build_all, spread
 
 HEAD_DIMS = (32, 64, 96, 128, 256)
 MISSION = AttentionProblem.of(1, 8, 512, 64, dtype="float16")
@@ -60,13 +57,8 @@ def test_what_the_space_yields_compiles_without_spills(arch, tmp_path):
         rng = random.Random(5)
         genomes = {shape: template.space(shape, target.facts).sample(rng) for shape in shapes}
         sources = {(shape, each): template.render(each, shape, target.facts) for shape, each in genomes.items()}
-    toolchain = Toolchain(target, tmp_path, deadline_s=300)
-    with ThreadPoolExecutor(targets.base.usable_cores()) as pool:
-        builds = dict(zip(sources, pool.map(toolchain.build, sources.values()), strict=True))
-    for where, build in builds.items():
-        assert build.library is not None, f"{where}: {build.reason}"
+    for where, build in build_all(sources, target, tmp_path).items():
         assert build.report.spill_bytes == 0, where
-        assert build.report.shared_bytes == sources[where].shared_bytes, where
 
 
 def test_lengths_become_constants_only_where_the_genome_asks_for_it():

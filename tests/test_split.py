@@ -1,17 +1,14 @@
 """The split family without a GPU: that a spread of its genomes compiles, and what its launcher refuses."""
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pytest
 
-from evoflash import targets
 from evoflash.genome import Genome
 from evoflash.problems import AttentionProblem
 from evoflash.targets import cuda
 from evoflash.template import load
-from evoflash.toolchain import Toolchain
-from tests.spread import spread
+from tests.spread import build_all, spread
 
 SHAPES = [
     AttentionProblem.of(1, 8, 512, head_dim, kv_heads=4, dtype=dtype, causal=causal)
@@ -41,12 +38,7 @@ def render(problem: AttentionProblem = MISSION, **genes: object) -> str:
 def test_of_what_the_space_yields_nine_in_ten_compile_as_they_are_meant_to(tmp_path):
     target = cuda.of_arch("sm_90a")
     sources = spread("split", SHAPES, target.facts)
-    toolchain = Toolchain(target, tmp_path, deadline_s=300)
-    with ThreadPoolExecutor(targets.base.usable_cores()) as pool:
-        builds = dict(zip(sources, pool.map(toolchain.build, sources.values()), strict=True))
-    for where, build in builds.items():
-        assert build.library is not None, f"{where}: {build.reason}"
-        assert build.report.shared_bytes == sources[where].shared_bytes, where
+    builds = build_all(sources, target, tmp_path)
     lossy = [where for where, each in builds.items() if each.report.spill_bytes or target.warnings(each.report.log)]
     assert len(lossy) <= len(builds) // 10, lossy
 

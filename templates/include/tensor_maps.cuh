@@ -73,24 +73,6 @@ __device__ __forceinline__ void load_box(unsigned shared, const TensorMap &map, 
                ::"r"(shared), "l"(&map), "r"(barrier), "r"(place.dim), "r"(place.row), "r"(place.head), "r"(place.batch) : "memory");
 }
 
-/* How long the L2 cache should keep what a load brings: a policy for load_box. */
-__device__ __forceinline__ unsigned long long keep_last() {
-  unsigned long long policy;
-  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-
-__device__ __forceinline__ unsigned long long drop_first() {
-  unsigned long long policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-
-__device__ __forceinline__ void load_box(unsigned shared, const TensorMap &map, Place place, unsigned barrier, unsigned long long policy) {
-  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, { %3, %4, %5, %6 }], [%2], %7;"
-               ::"r"(shared), "l"(&map), "r"(barrier), "r"(place.dim), "r"(place.row), "r"(place.head), "r"(place.batch), "l"(policy) : "memory");
-}
-
 /* Into the same place of every block of the cluster that `ranks` has a bit for, each block's own barrier told. */
 __device__ __forceinline__ void load_box_multicast(unsigned shared, const TensorMap &map, Place place, unsigned barrier, unsigned short ranks) {
   asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, { %3, %4, %5, %6 }], [%2], %7;"

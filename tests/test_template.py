@@ -6,7 +6,7 @@ import pytest
 from evoflash import resources, targets
 from evoflash.errors import NotFoundError, SpaceError
 from evoflash.genome import Genome
-from evoflash.problems import AttentionProblem
+from evoflash.problems import AttentionProblem, shapes
 from evoflash.template import Source, load, load_all
 from tests.helpers import BROKEN, PROBLEM, TINY
 
@@ -188,3 +188,22 @@ def test_known_good_genomes_are_complete(family):
         for name, parameter in template.declaration.parameters.items():
             assert parameter.admits(seed.genome.get(name)), f"{family}: {seed.genome}: {name}"
         assert set(seed.genome) == set(template.declaration.parameters)
+
+
+H200 = {
+    "arch": 90,
+    "multiprocessors": 132,
+    "shared_bytes_per_block": 232448,
+    "shared_bytes_per_multiprocessor": 233472,
+    "registers_per_multiprocessor": 65536,
+    "max_threads_per_multiprocessor": 2048,
+    "l2_bytes": 50 << 20,
+}
+
+
+@pytest.mark.parametrize("family", [family for family in sorted(FAMILIES) if load(family).declaration.seeds])
+def test_known_good_genomes_are_valid_for_the_shape_they_were_measured_on(family):
+    template = load(family)
+    for seed in template.declaration.seeds:
+        space = template.space(shapes.parse(seed.note.partition(":")[0]), H200)
+        assert not space.violations(Genome(seed.genome)), seed

@@ -26,6 +26,7 @@ GIVE_UP_RATIO = 3.0  # a candidate this far behind the best is not timed in full
 BOOTSTRAPS = 2000
 FEWEST_ROUNDS = 3  # of a race that runs out of time
 SLOW_US = 1e5  # a launch this long is measured well enough by one look
+KEPT_BYTES = 4 << 30  # free memory that PyTorch may keep while a graph is captured
 
 
 class Clock(Protocol):
@@ -76,6 +77,8 @@ class CudaClock:
         self._start = torch.cuda.Event(enable_timing=True)
         self._end = torch.cuda.Event(enable_timing=True)
         self._stream = torch.cuda.Stream()
+        # One for all graphs, as they never run side by side: a plain attention's scores take gigabytes at long lengths.
+        self._memory = torch.cuda.MemPool()
 
     def capture(self, calls: Sequence[Call], launches: int) -> tuple[torch.cuda.CUDAGraph, int]:
         """A graph of the calls in turn."""
@@ -84,10 +87,13 @@ class CudaClock:
         for call in calls:  # load modules and allocate workspaces before the capture forbids it
             call()
         torch.cuda.synchronize()
+        # A capture cannot take over memory that is free but kept for calls outside of graphs.
+        if torch.cuda.memory_reserved() - torch.cuda.memory_allocated() > KEPT_BYTES:
+            torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
-        # Not torch.cuda.graph(): that empties the allocator's cache first, which takes milliseconds.
+        # Not torch.cuda.graph(): that always empties the allocator's cache first, which takes milliseconds.
         with torch.cuda.stream(self._stream):
-            graph.capture_begin(capture_error_mode="thread_local")
+            graph.capture_begin(pool=self._memory.id, capture_error_mode="thread_local")
             try:
                 for number in range(launches):
                     calls[number % len(calls)]()
@@ -164,7 +170,8 @@ def interleave(
         estimate = watch.sample(trial)
         if estimate < SLOW_US:
             estimate = statistics.median(watch.sample(trial) for _ in range(5))
-        captured[name] = watch.capture(calls, watch.launches(estimate, len(calls)))
+        launches = watch.launches(estimate, len(calls))
+        captured[name] = trial if launches == len(calls) else watch.capture(calls, launches)
     order = list(contestants)
     rng = random.Random(seed)
     samples: dict[str, list[float]] = {name: [] for name in order}

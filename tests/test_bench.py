@@ -11,7 +11,7 @@ from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluation import Contestant, Status
 from evoflash.evaluator.messages import Raced
 from evoflash.evaluator.sandbox import Death
-from evoflash.evaluator.timing import FEWEST_ROUNDS, interleave
+from evoflash.evaluator.timing import FEWEST_ROUNDS, interleave, ready
 from evoflash.measurement import Entry
 from evoflash.problems import AttentionProblem, parse
 from evoflash.standings import standings
@@ -186,12 +186,10 @@ class CountingClock:
         return calls
 
 
-def test_interleaved_rounds_end_with_the_budget_and_name_who_is_at_work():
-    announced: list[str] = []
-    contestants = {"a": [lambda: 1.0], "b": [lambda: 2.0]}
-    race = {"warmup": 4, "announce": announced.append}
-    full = interleave(CountingClock(), contestants, 7, **race)
+def test_interleaved_rounds_end_with_the_budget():
+    watch = CountingClock()
+    contestants = {"a": ready(watch, [lambda: 1.0]), "b": ready(watch, [lambda: 2.0])}
+    full = interleave(watch, contestants, 7, warmup=4)
     assert {name: len(samples) for name, samples in full.items()} == {"a": 7, "b": 7}
-    assert announced == ["a", "b", "all"]
-    spent = interleave(CountingClock(), contestants, 7, budget_s=0.0, **race)
+    spent = interleave(watch, contestants, 7, budget_s=0.0, warmup=4)
     assert {name: len(samples) for name, samples in spent.items()} == {"a": FEWEST_ROUNDS, "b": FEWEST_ROUNDS}

@@ -10,6 +10,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -77,8 +78,6 @@ class CudaClock:
         self._start = torch.cuda.Event(enable_timing=True)
         self._end = torch.cuda.Event(enable_timing=True)
         self._stream = torch.cuda.Stream()
-        # One for all graphs, as they never run side by side: a plain attention's scores take gigabytes at long lengths.
-        self._memory = torch.cuda.MemPool()
 
     def capture(self, calls: Sequence[Call], launches: int) -> tuple[torch.cuda.CUDAGraph, int]:
         """A graph of the calls in turn."""
@@ -93,7 +92,7 @@ class CudaClock:
         graph = torch.cuda.CUDAGraph()
         # Not torch.cuda.graph(): that always empties the allocator's cache first, which takes milliseconds.
         with torch.cuda.stream(self._stream):
-            graph.capture_begin(pool=self._memory.id, capture_error_mode="thread_local")
+            graph.capture_begin(capture_error_mode="thread_local")
             try:
                 for number in range(launches):
                     calls[number % len(calls)]()
@@ -146,36 +145,46 @@ def measure(
     return _timing(regime, [watch.sample(captured) for _ in range(samples)], launches), False
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A contestant made ready for a race: its calls, and as many launches of them as a sample takes."""
+
+    calls: Sequence[Call]
+    captured: Any
+
+
+def ready(watch: Clock, calls: Sequence[Call]) -> Ready:
+    """How many launches a sample takes, by a trial.
+
+    Raises:
+        RuntimeError: when the calls fail, or too little memory is left for a graph of them.
+    """
+    captured = watch.capture(calls, len(calls))
+    estimate = watch.sample(captured)
+    if estimate < SLOW_US:
+        estimate = statistics.median(watch.sample(captured) for _ in range(5))
+    launches = watch.launches(estimate, len(calls))
+    return Ready(calls, captured if launches == len(calls) else watch.capture(calls, launches))
+
+
 def interleave(
     watch: Clock,
-    contestants: Mapping[str, Sequence[Call]],
+    contestants: Mapping[str, Ready],
     rounds: int,
     seed: int = 0,
     *,
     warmup: int = 2,
     budget_s: float | None = None,
-    announce: Callable[[str], None] = lambda name: None,
 ) -> dict[str, list[float]]:
     """Samples of each contestant, one a round, in an order drawn anew each round.
 
     Args:
         warmup: rounds that are not recorded; they take at most a tenth of the budget.
         budget_s: seconds after which no further round begins, once `FEWEST_ROUNDS` are recorded.
-        announce: told a contestant's name before its first launches, and "all" before the rounds.
     """
-    captured = {}
-    for name, calls in contestants.items():
-        announce(name)
-        trial = watch.capture(calls, len(calls))
-        estimate = watch.sample(trial)
-        if estimate < SLOW_US:
-            estimate = statistics.median(watch.sample(trial) for _ in range(5))
-        launches = watch.launches(estimate, len(calls))
-        captured[name] = trial if launches == len(calls) else watch.capture(calls, launches)
     order = list(contestants)
     rng = random.Random(seed)
     samples: dict[str, list[float]] = {name: [] for name in order}
-    announce("all")
     budget = budget_s if budget_s is not None else math.inf
     start = time.monotonic()
     for number in range(-warmup, rounds):
@@ -186,8 +195,8 @@ def interleave(
             break
         rng.shuffle(order)
         for name in order:
-            contestants[name][0]()
-            value = watch.sample(captured[name])
+            contestants[name].calls[0]()
+            value = watch.sample(contestants[name].captured)
             if number >= 0:
                 samples[name].append(value)
     return samples

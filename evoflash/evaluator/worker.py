@@ -139,7 +139,7 @@ class Worker:
     def _race(self, request: Race) -> Raced:
         problem = problem_from_dict(request.problem)
         sets = self._input_sets(problem, WARM_SETS)
-        contestants: dict[str, Sequence[timing.Call]] = {}
+        contestants: dict[str, timing.Ready] = {}
         failures: dict[str, str] = {}
         for name, baseline in problem.baselines(self._device).items():
             if name in request.without:
@@ -147,14 +147,14 @@ class Worker:
             self._stage(f"racing {name}")
             calls = [lambda inputs=inputs, run=baseline: run(*inputs) for inputs in sets]
             try:
-                self._clock.sample(self._clock.capture(calls[:1], 1))
-                contestants[name] = calls
+                contestants[name] = timing.ready(self._clock, calls)
             except RuntimeError as error:  # a backend that does not take this dtype or shape, or too little memory
                 failures[name] = str(error).splitlines()[0]
         kernels = {name: Kernel(library) for name, library in request.libraries.items()}
         for name, kernel in kernels.items():
             self._stage(f"racing {name}")
-            contestants[name] = self._calls(kernel, problem, sets)
+            contestants[name] = timing.ready(self._clock, self._calls(kernel, problem, sets))
+        self._stage("racing all")
         samples = timing.interleave(
             self._clock,
             contestants,
@@ -162,7 +162,6 @@ class Worker:
             request.seed,
             warmup=request.warmup,
             budget_s=request.budget_s,
-            announce=lambda name: self._stage(f"racing {name}"),
         )
         cold = {}
         for name, kernel in kernels.items() if self._device == "cuda" else ():

@@ -162,8 +162,8 @@ def load(family: str, extra: Sequence[Path] = ()) -> Template:
     if family not in folders:
         raise unknown("template", family, folders)
     folder = folders[family]
-    roots = [folder.parent.parent, *resources.roots(extra)]
-    includes = [root / "templates" / "include" for root in roots]
+    roots = resources.roots(extra)
+    includes = [root / "templates" / "include" for root in (folder.parent.parent, *roots)]
     return Template(folder, includes, declaration.read(_space_path(family, roots)))
 
 

@@ -190,6 +190,15 @@ def test_known_good_genomes_are_complete(family):
         assert set(seed.genome) == set(template.declaration.parameters)
 
 
+def test_a_search_space_alone_goes_before_the_one_beside_the_template(tmp_path):
+    below = write(tmp_path / "below", "{{ genome.rows }}\n")
+    above = tmp_path / "above" / "search_spaces"
+    above.mkdir(parents=True)
+    (above / "own.yaml").write_text(SPACE.replace("[16, 32]", "[48]"))
+    assert load("own", [above.parent, below]).declaration.parameters["rows"].values == (48,)
+    assert load("own", [below, above.parent]).declaration.parameters["rows"].values == (16, 32)
+
+
 H200 = {
     "arch": 90,
     "multiprocessors": 132,

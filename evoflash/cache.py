@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from evoflash import processes
 from evoflash.errors import StorageError
 from evoflash.evaluation import BuildReport
 

@@ -48,7 +48,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**passed, **more}
 
 
-def start(arguments: Sequence[str], *, variables: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[Any]:
+def start(
+    arguments: Sequence[str], *, variables: dict[str, str] | None = None, **options: Any
+) -> subprocess.Popen[Any]:
     """A child process in a session of its own, with standard input closed.
 
     Args:

@@ -1,4 +1,4 @@
-"""Builds: one ninja build a source, in a folder of its own, under a deadline and limits, into a content-addressed cache."""
+"""Builds: one ninja build a source, in a folder of its own, under limits, into a content-addressed cache."""
 
 from __future__ import annotations
 

@@ -99,8 +99,8 @@ class Sandbox:
     def call(self, request: Record, deadline_s: float, *, each_stage: bool = False) -> dict[str, Any] | Death:
         """The worker's answer, or how it died; a dead worker is replaced by the next call.
 
-        The deadline is for the whole request, or for each stage that the worker announces. A worker that was killed from
-        outside says nothing of the kernel that it ran, so it is asked once more.
+        The deadline is for the whole request, or for each stage that the worker announces. That a worker was killed
+        from outside says nothing of the kernel that it ran, so another one is asked once more.
         """
         self.start()
         answer = self._exchange(request, deadline_s, each_stage)

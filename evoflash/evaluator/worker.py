@@ -1,7 +1,8 @@
 """The child process in which kernels run: it may crash, hang, or lose its CUDA context, and is then replaced.
 
 `python -m evoflash.evaluator.worker FD DEVICE PARENT` serves the requests of `messages` on the socket FD until it is
-closed or the process PARENT is gone. Before each step it says what it is about to do, so that the driver can tell where it died.
+closed or the process PARENT is gone. Before each step it says what it is about to do, so that the
+driver can tell where it died.
 """
 
 from __future__ import annotations

@@ -105,7 +105,8 @@ def improvements(outcomes: Sequence[Outcome], start: datetime) -> tuple[Improvem
     for after, each in enumerate(outcomes, start=1):
         fitness = each.fitness_us if each.status == Status.OK else None
         if fitness is not None and (not steps or fitness < steps[-1].best_us):
-            seconds = (each.finished_at - start).total_seconds()
+            # The clock may have been set back meanwhile; time in the report goes forward.
+            seconds = max(steps[-1].seconds if steps else 0.0, (each.finished_at - start).total_seconds())
             steps.append(Improvement(after, seconds, each.id, each.index, each.operator, fitness))
     return tuple(steps)
 

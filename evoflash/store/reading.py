@@ -193,7 +193,7 @@ def _stored(row: Row, parents: list[tuple[int, int]], evidence: _Evidence, sourc
 def _summary(row: Row) -> RunSummary:
     elapsed = row["elapsed_s"]
     if elapsed is None and row["last_at"] is not None:
-        elapsed = (row["last_at"] - row["created_at"]).total_seconds()
+        elapsed = max(0.0, (row["last_at"] - row["created_at"]).total_seconds())  # a clock may be set back
     computed = {
         "elapsed_s": elapsed,
         "candidates": row["candidates"] or 0,

@@ -98,14 +98,20 @@ class RunStore:
         evaluation: Evaluation,
         source_text: str | None,
         language: str | None = None,
+        elapsed_s: float | None = None,
     ) -> int:
         """One finished candidate, in one commit; its parents must be recorded already. Answers its id.
+
+        Args:
+            elapsed_s: seconds that the run has searched by now; kept, so that a run that is killed knows them.
 
         Raises:
             StorageError: also when the run has this index already, or lacks a parent.
         """
         source = (source_text, language) if source_text is not None else None
         with self._writing(f"record candidate {candidate.index} of run {run_id}") as connection:
+            if elapsed_s is not None:
+                writing.update_run(connection, run_id, {"elapsed_s": elapsed_s})
             return writing.write_candidate(connection, run_id, candidate, evaluation, source)
 
     def record_finals(self, run_id: int, finals: Finals) -> None:

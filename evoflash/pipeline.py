@@ -7,11 +7,14 @@ from queue import SimpleQueue
 from typing import Any
 
 from evoflash.candidate import Candidate
+from evoflash.errors import StorageError
 from evoflash.evaluation import BuildReport, Evaluation, Stage, Status
 from evoflash.evaluator import Evaluator
 from evoflash.executors import Stations
 from evoflash.template import Source
 from evoflash.toolchain import Build, Toolchain
+
+TRIES = 3  # of a candidate whose library is damaged between its build and its examination
 
 
 class Pipeline:
@@ -92,8 +95,15 @@ class Pipeline:
         if self._witness is not None:
             self._evaluator.trust(self._toolchain.build(self._witness))
             self._witness = None
-        whole = self._toolchain.restored(build, source)
-        return self._evaluator.screen(whole) or self._evaluator.examine(whole, self._best_us)
+        for _ in range(TRIES):
+            build = self._toolchain.restored(build, source)
+            verdict = self._evaluator.screen(build) or self._evaluator.examine(build, self._best_us)
+            if verdict.status is Status.OK or build.library is None or build.is_intact:
+                return verdict
+        raise StorageError(
+            f"the build cache changes while it is used: {build.library} is not what was built; find out who writes "
+            "there, or choose another folder by --cache, then go on by `evoflash resume`"
+        )
 
     def _note(self, candidate: Candidate, evaluation: Evaluation) -> None:
         if evaluation.build is not None and evaluation.build.binary_digest is not None:

@@ -44,6 +44,11 @@ class Build:
     reason: str = ""
     max_spill_bytes: int | None = None
 
+    @property
+    def is_intact(self) -> bool:
+        """Whether there is a library, and it is as the compiler left it."""
+        return self.library is not None and is_intact(self.library, self.report)
+
 
 class Toolchain:
     """Builds sources for one target.
@@ -90,9 +95,7 @@ class Toolchain:
 
     def restored(self, build: Build, source: Source) -> Build:
         """A build itself while its library is as the compiler left it, else built again: a cache may be cleared."""
-        if build.library is None or is_intact(build.library, build.report):
-            return build
-        return self.build(source)
+        return build if build.library is None or build.is_intact else self.build(source)
 
     def _find_or_build(self, source: Source) -> Build:
         key = self.key(source)

@@ -15,6 +15,12 @@ from tests.helpers import failed, right
 COMMENT = "/* Nothing but a comment. */\n"
 
 
+class MadeUpBuild(Build):
+    """A library that is nowhere, and as good as new."""
+
+    is_intact = True  # type: ignore[assignment]
+
+
 class MadeUpToolchain:
     """Builds nothing; takes a while that differs from source to source."""
 
@@ -33,7 +39,7 @@ class MadeUpToolchain:
         digest = hashlib.sha256(f"machine code of {code}".encode()).hexdigest()
         library = Path(f"/nowhere/{digest}.so")
         self.texts[library] = code
-        return Build(BuildReport(seconds=0.1, registers=int(digest[:2], 16), binary_digest=digest), library)
+        return MadeUpBuild(BuildReport(seconds=0.1, registers=int(digest[:2], 16), binary_digest=digest), library)
 
     def restored(self, build: Build, source: Source) -> Build:
         return build

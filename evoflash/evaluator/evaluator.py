@@ -79,7 +79,7 @@ class Evaluator:
         self._deadline_s = deadline_s
         self._sandbox = Sandbox(target.name, Prepare(problem=problem_to_dict(problem)))
         self._lock = device_lock(target)
-        self._witnesses: deque[Path] = deque(maxlen=WITNESSES)
+        self._witnesses: deque[Build] = deque(maxlen=WITNESSES)
 
     def start(self) -> Mapping[str, object]:
         """Brings the worker up ahead of the first candidate; what it says of the machine."""
@@ -121,8 +121,7 @@ class Evaluator:
 
     def trust(self, build: Build) -> None:
         """Takes a kernel that was right before as a witness: see `_require_device`."""
-        if build.library is not None:
-            self._witnesses.append(build.library.resolve())
+        self._witnesses.append(build)
 
     def examine(self, build: Build, best_us: float | None) -> Evaluation:
         """Correctness on the searched problem, then timing; given up early when far behind the best."""
@@ -141,8 +140,8 @@ class Evaluator:
             seconds = time.monotonic() - start
         evaluation = self._evaluation(answer, build, seconds)
         if evaluation.status is Status.OK:
-            self._witnesses.append(request.library)
-        elif evaluation.status in FAULTS:
+            self._witnesses.append(build)
+        elif evaluation.status in FAULTS and build.is_intact:
             with self._lock:
                 self._require_device(self._sandbox, evaluation.reason)
         return evaluation
@@ -180,7 +179,6 @@ class Evaluator:
                 raced = self._race(sandbox, racing, rounds)
             faults = [each.reason for each in verdicts.values() if each.status in FAULTS]
             if faults:
-                self._witnesses.extend(each.library for each in finalists)
                 self._require_device(sandbox, faults[0])
         return _standings(verdicts, raced, rounds)
 
@@ -191,15 +189,16 @@ class Evaluator:
             WorkerError: when none of them is right any more, or no baseline runs where none is known.
         """
         case = case_to_dict(Case(name="witness", problem=self._problem, seed=BASE_SEEDS[0]))
-        for library in reversed(self._witnesses):
+        witnesses = [each.library.resolve() for each in self._witnesses if each.library is not None and each.is_intact]
+        for library in reversed(witnesses):
             answer = sandbox.call(Verify(cases=((case, library),)), self._deadline_s)
             if not isinstance(answer, Death) and Verified.model_validate(answer).status is Status.OK:
                 return
-        if not self._witnesses:
+        if not witnesses:
             raced = self._race(sandbox, {}, rounds=2)
             if not isinstance(raced, Death) and raced.contestants:
                 return
-        works = "kernels that were right before" if self._witnesses else "PyTorch's own"
+        works = "kernels that were right before" if witnesses else "PyTorch's own"
         raise WorkerError(
             f"the device fails, not a kernel ({reason}): {works} fail there too; run `evoflash doctor`, then go on by "
             "`evoflash resume`"

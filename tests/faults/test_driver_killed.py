@@ -1,13 +1,14 @@
 """`kill -9` of the driver, at random moments, fifty times in all: nothing that was told is lost, nothing is half there.
 
 Forty-seven kills hit searches that make their results up (the loop and the database are the real ones), three the whole
-command with its compilers and its worker; the test marked slow kills that one fifty times.
+command with its compilers and its worker; the test marked long kills that one fifty times.
 """
 
 import json
 import multiprocessing
 import random
 import sqlite3
+import subprocess
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from evoflash import proposers, targets
 from evoflash.archive import Archive
 from evoflash.evaluation import Status
 from evoflash.plan import Plan
+from evoflash.report.runs import improvements
 from evoflash.store import RunStore
 from evoflash.template import load
 from tests.faults import driver
@@ -106,11 +108,19 @@ def replayed(plan: Plan, results):
     return proposed
 
 
-def kill_often(folder: Path, kills: int, budget: int) -> list[Run]:
+def jumping_clock(folder: Path) -> dict[str, str]:
+    """Variables under which the wall clock of a command goes back by an hour again and again."""
+    library = folder / "clock.so"
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source)], check=True)
+    return {"LD_PRELOAD": str(library)}
+
+
+def kill_often(folder: Path, kills: int, budget: int, **variables: str) -> list[Run]:
     """The whole command, killed at random moments until it was killed often enough, then left to end."""
     rng = random.Random(kills)
-    runs = [search(folder, "--budget", str(budget), "--strategy", "evolution", "--seed", "3")]
-    runs[0].until(lambda: (folder / "runs.db").exists() and runs[0].events("baselines"))
+    runs = [search(folder, "--budget", str(budget), "--strategy", "evolution", "--seed", "3", **variables)]
+    runs[0].until(lambda: runs[0].events())
     for _ in range(kills):
         # Of a start the first seconds are imports. A kill within them is as good as any other, but gets nowhere.
         until = time.monotonic() + (rng.uniform(0.0, 2.0) if rng.random() < 0.3 else rng.uniform(3.0, 7.0))
@@ -120,13 +130,14 @@ def kill_often(folder: Path, kills: int, budget: int) -> list[Run]:
             break
         runs[-1].kill()
         require_nothing_left(folder)
-        runs.append(resume(folder))
+        runs.append(resume(folder, **variables))
     assert runs[-1].end() == 0, runs[-1].said
     return runs
 
 
-def check_killed(folder: Path, kills: int, budget: int) -> None:
-    runs = kill_often(folder, kills, budget)
+def check_killed(folder: Path, kills: int, budget: int, **variables: str) -> None:
+    start = time.monotonic()
+    runs = kill_often(folder, kills, budget, **variables)
     assert len(runs) == kills + 1, "it was over before it was killed often enough"
     require_nothing_left(folder)
     require_all_reported(folder, *runs)
@@ -134,18 +145,29 @@ def check_killed(folder: Path, kills: int, budget: int) -> None:
     assert [candidate.index for candidate, _ in found] == list(range(budget))
     assert {evaluation.status for _, evaluation in found} <= {Status.OK, Status.DUPLICATE}
     with RunStore.open(str(folder / "runs.db")) as store:
-        plan = Plan.model_validate(store.run(1).plan)
-        finals = store.finals(1)
-    assert [candidate for candidate, _ in found] == replayed(plan, found)
+        summary, finals = store.run(1), store.finals(1)
+        steps = improvements(store.outcomes(1), summary.created_at)
+    assert [candidate for candidate, _ in found] == replayed(Plan.model_validate(summary.plan), found)
     assert finals is not None
     assert finals.winner is not None
+    assert finals.winner.cases > 20
+    assert any((folder / "runs" / "exports").rglob("_kernel.py"))
+    assert (len(runs[0].events("baselines")), summary.status, summary.candidates) == (1, "done", budget)
+    assert summary.elapsed_s is not None
+    assert 0 < summary.elapsed_s < time.monotonic() - start
+    seconds = [each.seconds for each in steps]
+    assert seconds == sorted(seconds)
+    assert seconds[0] >= 0
 
 
-def test_the_whole_command_is_killed(tmp_path):
-    check_killed(tmp_path, kills=3, budget=40)
+def test_the_whole_command_is_killed_while_its_clock_jumps_back(tmp_path):
+    check_killed(tmp_path, kills=3, budget=30, **jumping_clock(tmp_path))
+    with RunStore.open(str(tmp_path / "runs.db")) as store:
+        moments = [each.finished_at for each in store.outcomes(1)]
+    assert moments != sorted(moments), "the clock did not go back"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_whole_command_is_killed_fifty_times(tmp_path):
     check_killed(tmp_path, kills=50, budget=150)

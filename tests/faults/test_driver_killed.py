@@ -146,7 +146,7 @@ def check_killed(folder: Path, kills: int, budget: int, **variables: str) -> Non
     assert {evaluation.status for _, evaluation in found} <= {Status.OK, Status.DUPLICATE}
     with RunStore.open(str(folder / "runs.db")) as store:
         summary, finals = store.run(1), store.finals(1)
-        steps = improvements(store.outcomes(1), summary.created_at)
+        steps = improvements(store.improvements(1), summary.created_at)
     assert [candidate for candidate, _ in found] == replayed(Plan.model_validate(summary.plan), found)
     assert finals is not None
     assert finals.winner is not None

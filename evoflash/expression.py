@@ -50,7 +50,9 @@ class Expression:
             tree = _ENVIRONMENT.parse("{{ (" + text + ") }}")
             if not all(_understood(node) for node in tree.find_all(nodes.Expr)):
                 words = ", ".join(FUNCTIONS)
-                raise SpaceError(f"{where}: {text!r}: only arithmetic, comparisons and {words} are understood; mend it")
+                raise SpaceError(
+                    f"{where}: {text!r}: only arithmetic, comparisons and {words} are understood; mend the text"
+                )
             self._call = _ENVIRONMENT.compile_expression(text, undefined_to_none=False)
         except (jinja2.TemplateError, SyntaxError, RecursionError, MemoryError, ArithmeticError, ValueError) as error:
             why = getattr(error, "message", None) or error

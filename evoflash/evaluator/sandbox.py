@@ -94,7 +94,10 @@ class Sandbox:
         if self._greeting is not None:
             prepared = self._exchange(self._greeting, START_DEADLINE_S)
             if isinstance(prepared, Death):
-                raise WorkerError(f"the evaluation worker cannot prepare the problem: {prepared.reason}")
+                raise WorkerError(
+                    f"the evaluation worker cannot prepare the problem: {prepared.reason}; run `evoflash doctor`, or "
+                    "take a smaller shape"
+                )
 
     def call(self, request: Record, deadline_s: float, *, each_stage: bool = False) -> dict[str, Any] | Death:
         """The worker's answer, or how it died; a dead worker is replaced by the next call.

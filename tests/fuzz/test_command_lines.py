@@ -83,10 +83,10 @@ def test_rendering(place, monkeypatch, shape, genome, arch, rest):
     call(place, ["render", *(rest or ["tiny"]), *arguments])
 
 
-options_of_search = st.sampled_from(
-    ["--shape", "--dtype", "--target", "--strategy", "--effort", "--budget", "--minutes", "--patience", "--warm-start"]
-    + ["--family", "--jobs", "--max-shared-kib", "--seed"]
-)
+options_of_search = st.sampled_from([
+    "--shape", "--dtype", "--target", "--strategy", "--effort", "--budget", "--minutes", "--patience", "--warm-start",
+    "--family", "--jobs", "--max-shared-kib", "--seed",
+])  # fmt: skip
 
 
 @settings(relaxed, max_examples=60)

@@ -1,9 +1,19 @@
 """The declaration of a search space: the content of search_spaces/<family>.yaml, checked as it is read."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from evoflash import resources
 from evoflash.errors import SpaceError, unknown
@@ -12,13 +22,20 @@ from evoflash.expression import FUNCTIONS, Expression, compile_expression
 RESERVED = {"problem", "device", "genome", "derived", *FUNCTIONS}
 
 
+# Names end up in paths, ninja files, Python modules and C++: nothing in them may mean anything to any of these.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+Family = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Word = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]*$")]
+Value = Annotated[StrictBool | StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Word, "a gene"]
+
+
 class Parameter(BaseModel):
     """One gene's choices. Neighbouring values of an ordinal parameter are alike; those of a categorical one are not."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["ordinal", "categorical", "flag"]
-    values: tuple[bool | int | float | str, ...] = ()
+    values: tuple[Value, ...] = ()
     about: str = ""
 
     @model_validator(mode="before")
@@ -59,7 +76,7 @@ class Seed(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    genome: dict[str, bool | int | float | str]
+    genome: dict[str, Value]
     device: str
     date: str
     note: str = ""
@@ -70,9 +87,9 @@ class Declaration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: str
-    parameters: dict[str, Parameter] = Field(min_length=1)
-    derived: dict[str, str | int] = {}
+    family: Family
+    parameters: dict[Name, Parameter] = Field(min_length=1)
+    derived: dict[Name, str | int] = {}
     constraints: tuple[Constraint, ...] = ()
     seeds: tuple[Seed, ...] = ()
 

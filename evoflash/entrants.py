@@ -217,7 +217,9 @@ def of_family(text: str, seed: int, templates: tuple[Path, ...]) -> FamilyEntran
             f"the genome of {family} is not JSON ({error}); write it like --kernel '{family}:{{\"rows\": 64}}'"
         ) from None
     if not isinstance(values, dict):
-        raise UsageError(f"the genome of {family} must be a JSON object of parameter names and values")
+        raise UsageError(
+            f'the genome of {family} must be a JSON object of names and values; write FAMILY:{{"rows": 64}}'
+        )
     genome = Genome(values)
     return FamilyEntrant(f"{family} {genome.digest[:8]}", text, template, genome, seed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def _version_of_nvcc() -> str | None:
     try:
-        return compiler_version(cuda.nvcc())
+        return compiler_version(shlex.quote(cuda.nvcc()))
     except MissingError:
         return None

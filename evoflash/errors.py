@@ -53,7 +53,7 @@ class NothingCorrectError(EvoflashError):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> NotFoundError:
     """The error for a name that does not exist, with the nearest names that do."""
-    names = sorted(known)
+    names = sorted(map(str, known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         hint = f"did you mean {' or '.join(repr(each) for each in near)}?"

@@ -119,6 +119,12 @@ class Evaluation(Record):
     duplicate_of: int | None = None
     seconds: float = 0.0
 
+    def slim(self) -> "Evaluation":
+        """What a search goes on with: all but the samples, the errors case by case and the compiler's words."""
+        build = self.build.model_copy(update={"log": ""}) if self.build is not None else None
+        timings = tuple(each.model_copy(update={"samples": ()}) for each in self.timings)
+        return self.model_copy(update={"build": build, "timings": timings, "accuracy": ()})
+
     @property
     def warm(self) -> Timing | None:
         """The timing that the score is made of."""

@@ -12,17 +12,11 @@ from typing import Any
 
 import jinja2
 from jinja2 import meta, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from evoflash.confined import FUNCTIONS, ConfinedEnvironment, ceil_div
 from evoflash.errors import SpaceError
 
-
-def ceil_div(dividend: int, divisor: int) -> int:
-    """The quotient rounded up."""
-    return -(-dividend // divisor)
-
-
-FUNCTIONS = {"min": min, "max": max, "ceil_div": ceil_div}
+__all__ = ["FUNCTIONS", "Expression", "ceil_div", "compile_expression"]
 
 
 # Nothing else: no filters, no calls but of these functions, no attributes that begin with an underscore.
@@ -33,21 +27,8 @@ _NODES = (
 )  # fmt: skip
 
 
-class _Environment(ImmutableSandboxedEnvironment):
-    # By powers and by repeated sequences a short expression takes for ever.
-    intercepted_binops = frozenset(["**", "*"])
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if operator == "*":
-            if isinstance(left, int | float) and isinstance(right, int | float):
-                return left * right
-            raise jinja2.TemplateRuntimeError(f"{left!r} * {right!r} is no product of numbers")
-        if abs(left) > 2**16 or abs(right) > 64:
-            raise jinja2.TemplateRuntimeError(f"{left} ** {right} is too large")
-        return left**right
-
-
-_ENVIRONMENT = _Environment(undefined=jinja2.StrictUndefined)
+LONGEST = 4000  # characters: a deeper nesting than fits is more than Python's own parser takes
+_ENVIRONMENT = ConfinedEnvironment()
 _ENVIRONMENT.globals = dict(FUNCTIONS)
 
 
@@ -63,14 +44,19 @@ class Expression:
     def __init__(self, text: str, where: str):
         self.text = text
         self.where = where
+        if len(text) > LONGEST:
+            raise SpaceError(f"{where}: an expression of {len(text)} characters; write it in {LONGEST} or less")
         try:
             tree = _ENVIRONMENT.parse("{{ (" + text + ") }}")
             if not all(_understood(node) for node in tree.find_all(nodes.Expr)):
                 words = ", ".join(FUNCTIONS)
-                raise SpaceError(f"{where}: {text!r}: only arithmetic, comparisons and {words} are understood; mend it")
+                raise SpaceError(
+                    f"{where}: {text!r}: only arithmetic, comparisons and {words} are understood; mend the text"
+                )
             self._call = _ENVIRONMENT.compile_expression(text, undefined_to_none=False)
-        except jinja2.TemplateSyntaxError as error:
-            raise SpaceError(f"{where}: {text!r} does not parse: {error.message}; mend the expression") from None
+        except (jinja2.TemplateError, SyntaxError, RecursionError, MemoryError, ArithmeticError, ValueError) as error:
+            why = getattr(error, "message", None) or error
+            raise SpaceError(f"{where}: {text!r} does not parse: {why}; mend the expression") from None
         self.names = frozenset(meta.find_undeclared_variables(tree)) - FUNCTIONS.keys()
 
     def __call__(self, namespace: Mapping[str, Any]) -> Any:
@@ -79,9 +65,10 @@ class Expression:
         Raises:
             SpaceError: when a name or attribute is missing or the arithmetic fails.
         """
+        _ENVIRONMENT.begin()
         try:
             value = self._call(namespace)
-        except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as error:
+        except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError, RecursionError, NameError) as error:
             raise SpaceError(f"{self.where}: {self.text!r} fails: {error}; mend the expression") from None
         if isinstance(value, jinja2.Undefined):
             raise SpaceError(f"{self.where}: {self.text!r} reads something that does not exist; mend the expression")

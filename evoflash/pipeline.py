@@ -7,11 +7,14 @@ from queue import SimpleQueue
 from typing import Any
 
 from evoflash.candidate import Candidate
+from evoflash.errors import StorageError
 from evoflash.evaluation import BuildReport, Evaluation, Stage, Status
 from evoflash.evaluator import Evaluator
 from evoflash.executors import Stations
 from evoflash.template import Source
 from evoflash.toolchain import Build, Toolchain
+
+TRIES = 3  # of a candidate whose library is damaged between its build and its examination
 
 
 class Pipeline:
@@ -31,10 +34,11 @@ class Pipeline:
         self._stations = stations
         self.building = 0
         self.examining = 0
-        self._done: SimpleQueue[tuple[Candidate, Future[Any]]] = SimpleQueue()
+        self._done: SimpleQueue[tuple[Candidate, Source, Future[Any]]] = SimpleQueue()
         self._twins: list[tuple[Candidate, Evaluation]] = []
         self._elders: dict[str, int] = {}  # digest of a source or of machine code -> the first candidate that has it
         self._best_us: float | None = None
+        self._witness: Source | None = None  # the latest that was right before this process began
 
     def submit(self, candidate: Candidate, source: Source) -> None:
         """Takes a candidate in."""
@@ -44,22 +48,24 @@ class Pipeline:
         else:
             self.building += 1
             future = self._stations.build(lambda: self._toolchain.build(source))
-            future.add_done_callback(lambda done: self._done.put((candidate, done)))
+            future.add_done_callback(lambda done: self._done.put((candidate, source, done)))
 
     def remember(self, candidate: Candidate, source: Source, evaluation: Evaluation) -> None:
         """Takes note of a candidate that was evaluated before, so that its twins are noticed and the best is known."""
         self._elders.setdefault(source.digest, candidate.index)
+        if evaluation.status is Status.OK:
+            self._witness = source
         self._note(candidate, evaluation)
 
     def wait(self) -> list[tuple[Candidate, Evaluation]]:
         """What has finished, once there is anything; nothing only when there is nothing to wait for."""
         finished, self._twins = self._twins, []
         while not finished and (self.building or self.examining):
-            candidate, future = self._done.get()
+            candidate, source, future = self._done.get()
             outcome = future.result()
             if isinstance(outcome, Build):
                 self.building -= 1
-                verdict = self._pass_on(candidate, outcome)
+                verdict = self._pass_on(candidate, source, outcome)
             else:
                 self.examining -= 1
                 verdict = outcome
@@ -68,7 +74,7 @@ class Pipeline:
                 finished.append((candidate, verdict))
         return finished
 
-    def _pass_on(self, candidate: Candidate, build: Build) -> Evaluation | None:
+    def _pass_on(self, candidate: Candidate, source: Source, build: Build) -> Evaluation | None:
         """A built candidate goes on to the device, unless that is not needed."""
         verdict = self._evaluator.screen(build)
         if verdict is not None:
@@ -80,9 +86,24 @@ class Pipeline:
         ):  # a younger twin that was built first does not count: proposals must not depend on luck
             return _twin(elder, "the same machine code", build.report)
         self.examining += 1
-        future = self._stations.examine(lambda: self._evaluator.examine(build, self._best_us))
-        future.add_done_callback(lambda done: self._done.put((candidate, done)))
+        future = self._stations.examine(lambda: self._examine(source, build))
+        future.add_done_callback(lambda done: self._done.put((candidate, source, done)))
         return None
+
+    def _examine(self, source: Source, build: Build) -> Evaluation:
+        """What became of the library since it was built must not count against the kernel."""
+        if self._witness is not None:
+            self._evaluator.trust(self._toolchain.build(self._witness))
+            self._witness = None
+        for _ in range(TRIES):
+            build = self._toolchain.restored(build, source)
+            verdict = self._evaluator.screen(build) or self._evaluator.examine(build, self._best_us)
+            if verdict.status is Status.OK or build.library is None or build.is_intact:
+                return verdict
+        raise StorageError(
+            f"the build cache changes while it is used: {build.library} is not what was built; find out who writes "
+            "there, or choose another folder by --cache, then go on by `evoflash resume`"
+        )
 
     def _note(self, candidate: Candidate, evaluation: Evaluation) -> None:
         if evaluation.build is not None and evaluation.build.binary_digest is not None:

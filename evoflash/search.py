@@ -220,7 +220,7 @@ class Search:
             if index in self._sources:  # a twin: its elder has a smaller number, so its result is known by now
                 evaluation = self._inherit(evaluation)
                 self._record(candidate, evaluation)
-            member = self.archive.add(candidate, evaluation)
+            member = self.archive.add(candidate, evaluation.slim())
             self._patience.tell(member)
             self.proposer.tell(member)
             if is_due(len(self.archive)):
@@ -245,7 +245,7 @@ class Search:
         """A result goes into the database before anybody hears of it."""
         assert self.run_id is not None
         source = self._sources.pop(candidate.index)
-        self.store.record(self.run_id, candidate, evaluation, source.text, source.language)
+        self.store.record(self.run_id, candidate, evaluation, source.text, source.language, elapsed_s=self.elapsed_s)
         self.progress.finished(candidate, evaluation, self._improves(evaluation))
 
     def _improves(self, evaluation: Evaluation) -> bool:

@@ -53,7 +53,9 @@ class SearchSpace:
             if name not in genome:
                 raise SpaceError(f"family {self.family}: parameter {name!r} is missing; give one of {parameter.values}")
             if not parameter.admits(genome[name]):
-                raise SpaceError(f"family {self.family}: {name}={genome[name]!r} is none of {parameter.values}")
+                raise SpaceError(
+                    f"family {self.family}: {name}={genome[name]!r} is none of {parameter.values}; choose one"
+                )
         return self._validity.broken(genome)
 
     def is_valid(self, genome: Mapping[str, Gene]) -> bool:

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import jinja2
-from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evoflash import declaration, resources
-from evoflash.declaration import Constraint, Declaration
+from evoflash.confined import ConfinedEnvironment
+from evoflash.declaration import Constraint, Declaration, Family
 from evoflash.errors import SpaceError, unknown
 from evoflash.expression import compile_expression
 from evoflash.genome import Genome
@@ -35,11 +35,11 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: str
+    family: Family
     summary: str
     problem: str
     target: Literal["cuda", "cpu"]
-    source: str
+    source: Family  # likewise a file's name, without a path
     constants: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ()
     requires: tuple[Constraint, ...] = ()
@@ -85,20 +85,21 @@ class Template:
         self.folder = folder
         self.declaration = space
         self._spaces: dict[tuple[object, ...], SearchSpace] = {}
-        environment = SandboxedEnvironment(
+        self._environment = ConfinedEnvironment(
             loader=jinja2.FileSystemLoader([folder, *includes]),
-            undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
             auto_reload=False,  # one run, one template
         )
         try:
-            self._kernel = environment.get_template(self.manifest.source)
+            self._kernel = self._environment.get_template(self.manifest.source)
         except jinja2.TemplateNotFound as error:
             raise SpaceError(f"{folder}: {error.name} does not exist; mend `source` in template.yaml") from None
         except jinja2.TemplateSyntaxError as error:
             raise SpaceError(f"{error.filename}:{error.lineno}: {error.message}; mend the template") from None
+        except (SyntaxError, RecursionError, MemoryError, UnicodeDecodeError, OSError) as error:
+            raise SpaceError(f"{folder / self.manifest.source} cannot be read: {error}; mend the template") from None
 
     def refusals(self, problem: Problem, device: Mapping[str, Any]) -> list[str]:
         """Why this family does not take a problem on a device; empty when it does."""
@@ -132,6 +133,7 @@ class Template:
             if name not in facts:
                 raise SpaceError(f"{self.folder / 'template.yaml'}: constants: {unknown('fact', name, facts)}")
         derived = self.space(problem, device).derived(genome)
+        self._environment.begin()
         try:
             text = self._kernel.render(
                 genome=SimpleNamespace(**genome),
@@ -139,7 +141,15 @@ class Template:
                 problem=SimpleNamespace(**{name: facts[name] for name in readable}),
                 device=SimpleNamespace(arch=device["arch"]) if "arch" in device else SimpleNamespace(),
             )
-        except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as error:
+        except (
+            jinja2.TemplateError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RecursionError,
+            NameError,
+        ) as error:
             raise SpaceError(f"template {self.family}: {error}; mend {self.folder / self.manifest.source}") from None
         language = "cuda" if self.manifest.target == "cuda" else "c++"
         shared = derived.get("shared_bytes")

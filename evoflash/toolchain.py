@@ -1,15 +1,12 @@
-"""Builds: one ninja build a source, in a folder of its own, under a deadline, into a content-addressed cache."""
+"""Builds: one ninja build a source, in a folder of its own, under limits, into a content-addressed cache."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import shutil
-import signal
+import re
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -19,14 +16,18 @@ from typing import Any
 
 import ninja
 
-from evoflash.errors import StorageError
+from evoflash import processes
+from evoflash.cache import BUILDING, LIBRARY, BuildCache, file_digest, is_intact
 from evoflash.evaluation import BuildReport, Status
 from evoflash.targets import Target
 from evoflash.template import Source
 
-LIBRARY = "kernel.so"
-REPORT = "report.json"
 LOG_CHARACTERS = 20_000  # of compiler output that are kept: a template error can print megabytes
+COMPILER_BYTES = 16 * processes.GIB  # of address space; a template that unrolls without end must not take the machine
+
+# What a compiler says when it is the machine that failed, not the source.
+REFUSED_BY_DISK = re.compile(r"No space left on device|Disk quota exceeded|File size limit exceeded|File too large")
+KILLED = re.compile(r"\bKilled\b|code=137|signal 9")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Build:
     status: Status | None = None
     reason: str = ""
     max_spill_bytes: int | None = None
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether there is a library, and it is as the compiler left it."""
+        return self.library is not None and is_intact(self.library, self.report)
 
 
 class Toolchain:
@@ -59,6 +65,7 @@ class Toolchain:
         self.cache = cache
         self.deadline_s = deadline_s
         self.verbose = verbose
+        self._cache = BuildCache(cache)
         self._running: set[subprocess.Popen[str]] = set()
         self._guard = threading.Lock()
         self._stopped = False
@@ -68,7 +75,7 @@ class Toolchain:
         with self._guard:
             self._stopped = True
             for process in self._running:
-                process.terminate()
+                processes.kill(process)
 
     def key(self, source: Source) -> str:
         """What a build is known by: the source, the compilers, their flags and the architecture."""
@@ -76,56 +83,43 @@ class Toolchain:
 
     def require_writable(self) -> None:
         """Raises StorageError when the cache cannot be written."""
-        try:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.cache) as file:
-                file.write(b"0" * 4096)
-        except OSError as error:
-            raise self._refused(error) from None
+        self._cache.require_writable()
 
     def build(self, source: Source) -> Build:
         """The library of a source, from the cache if it is there.
 
         Raises:
-            StorageError: when the cache cannot be written.
+            StorageError: when the cache cannot be written, or the disk is full.
         """
         return replace(self._find_or_build(source), max_spill_bytes=source.max_spill_bytes)
 
+    def restored(self, build: Build, source: Source) -> Build:
+        """A build itself while its library is as the compiler left it, else built again: a cache may be cleared."""
+        return build if build.library is None or build.is_intact else self.build(source)
+
     def _find_or_build(self, source: Source) -> Build:
         key = self.key(source)
-        home = self.cache / key[:2] / key
-        known = self._cached(home)
+        known = self._cache.find(key)
         if known is not None:
-            return known
+            report, library = known
+            return Build(report.model_copy(update={"seconds": 0.0, "cached": True}), library)
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".building-", dir=self.cache) as folder:
-                build = self._build(source, Path(folder))
-                return self._keep(build, Path(folder), home) if build.library else build
+            with processes.temporary_folder(BUILDING, self.cache) as folder:
+                build = self._build(source, folder)
+                if build.library is None:
+                    return build
+                return replace(build, library=self._cache.keep(key, folder, build.report))
         except OSError as error:
-            raise self._refused(error) from None
-
-    def _refused(self, error: OSError) -> StorageError:
-        return StorageError(
-            f"cannot write {self.cache}: {error.strerror}; free space, or choose another folder by --cache"
-        )
-
-    def _cached(self, home: Path) -> Build | None:
-        """A finished build, unless it is missing or not what its report says."""
-        library = home / LIBRARY
-        try:
-            report = BuildReport.model_validate_json((home / REPORT).read_text())
-            if _digest(library) == report.binary_digest:
-                return Build(report.model_copy(update={"seconds": 0.0, "cached": True}), library)
-        except (OSError, ValueError):
-            pass
-        return None
+            raise self._cache.refused(error) from None
 
     def _build(self, source: Source, folder: Path) -> Build:
-        (folder / self.target.source_name).write_text(source.text)
+        (folder / self.target.source_name).write_text(source.text, encoding="utf-8")
         self._write_ninja_file(folder)
         start = time.monotonic()
         log, code = self._run_ninja(folder)
+        if code and KILLED.search(f"{log} signal {-code}"):  # by somebody, or for want of memory: no word on the source
+            log, code = self._run_ninja(folder)
         seconds = time.monotonic() - start
         if self.verbose:
             print(log, file=sys.stderr, end="")
@@ -143,19 +137,21 @@ class Toolchain:
             reason = f"the build took longer than {self.deadline_s:g} s"
             return Build(report, status=Status.BUILD_TIMEOUT, reason=reason)
         if code:
+            refusal = REFUSED_BY_DISK.search(log)
+            if refusal:
+                raise self._cache.refused(refusal[0])
             return Build(report, status=Status.BUILD_FAILED, reason=_first_error(log))
-        report = report.model_copy(update={"binary_digest": _digest(folder / LIBRARY)})
+        report = report.model_copy(update={"binary_digest": file_digest(folder / LIBRARY)})
         return Build(report, folder / LIBRARY)
 
     def _write_ninja_file(self, folder: Path) -> None:
-        # The deadline kills ninja; the limit on processor time ends a compiler that outlives it, even when this
-        # process is gone.
-        limit = int(self.deadline_s) + 10
+        # The deadline kills ninja and all that it started; the limits are the system's own, should that fail.
+        limits = f"ulimit -t {int(self.deadline_s) + 10}; ulimit -c 0; ulimit -v {COMPILER_BYTES // 1024}"
         with open(folder / "build.ninja", "w", encoding="utf-8") as file:
             writer: Any = ninja.Writer(file)  # type: ignore[arg-type] - it takes any file, and says that it takes a str
             for number, step in enumerate(self.target.steps()):
                 command = step.command.replace("$", "$$")
-                writer.rule(f"step{number}", f"ulimit -t {limit}; {command}")
+                writer.rule(f"step{number}", f"{limits}; {command}")
                 writer.build(step.output, f"step{number}", list(step.inputs))
 
     def _run_ninja(self, folder: Path) -> tuple[str, int | None]:
@@ -165,65 +161,31 @@ class Toolchain:
         with self._guard:
             if self._stopped:
                 raise CancelledError
-            process = self._spawn(arguments)
+            process = self._spawn(arguments, folder)
             self._running.add(process)
         try:
             log, _ = process.communicate(timeout=self.deadline_s)
             if self._stopped:
                 raise CancelledError
+            if process.returncode < 0:
+                processes.kill(process)  # what it had started goes on without it
             return log, process.returncode
         except subprocess.TimeoutExpired:
-            return _stop(process), None
+            processes.kill(process)
+            return process.communicate()[0], None
         finally:
             with self._guard:
                 self._running.discard(process)
 
-    def _spawn(self, arguments: list[str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    def _spawn(self, arguments: list[str], folder: Path) -> subprocess.Popen[str]:
+        return processes.start(
             arguments,
-            stdin=subprocess.DEVNULL,
+            variables={"TMPDIR": str(folder.absolute()), "LC_ALL": "C"},  # what they leave goes with the folder
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,
         )
-
-    def _keep(self, build: Build, folder: Path, home: Path) -> Build:
-        """Moves a finished build into the cache in one step; a process that was faster keeps its own."""
-        (folder / REPORT).write_text(build.report.model_dump_json())
-        home.parent.mkdir(parents=True, exist_ok=True)
-        for attempt in range(2):
-            try:
-                # The folder is copied by a rename; TemporaryDirectory then finds nothing to remove, so it gets an
-                # empty one.
-                os.rename(folder, home)
-                folder.mkdir()
-                break
-            except OSError:
-                known = self._cached(home)
-                if known is not None:
-                    return Build(build.report, known.library)
-                if attempt:
-                    raise
-                shutil.rmtree(home, ignore_errors=True)  # a damaged entry
-        return Build(build.report, home / LIBRARY)
-
-
-def _stop(process: subprocess.Popen[str]) -> str:
-    """Ends ninja and its compilers: each is in a process group of its own, and ninja passes SIGTERM on."""
-    process.terminate()
-    try:
-        log, _ = process.communicate(timeout=3)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        log, _ = process.communicate()
-    return log
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _first_error(log: str) -> str:

@@ -1,96 +1,17 @@
 """The loop itself, on evaluations that a function makes up: order, twins, budget, interruption, resumption."""
 
-import hashlib
-import random
-import threading
-import time
-from pathlib import Path
-
 import pytest
 
 import evoflash.search
 from evoflash import memory, targets
 from evoflash.errors import SpaceError, StorageError
-from evoflash.evaluation import BuildReport, Evaluation, Final, Finals, Stage, Status
-from evoflash.evaluator import Limits
+from evoflash.evaluation import Stage, Status
 from evoflash.genome import Genome
 from evoflash.search import Search
 from evoflash.space import SearchSpace
 from evoflash.store import RunStore
-from evoflash.template import Source
-from evoflash.toolchain import Build
-from tests.helpers import PROBLEM, TINY, Quiet, failed, plan, right
-
-COMMENT = "/* Nothing but a comment. */\n"
-
-
-class MadeUpToolchain:
-    """Builds nothing; takes a while that differs from source to source."""
-
-    def __init__(self, *, jitter: bool = False, comments_count: bool = True):
-        self.sources: list[str] = []
-        self.texts: dict[Path, str] = {}
-        self.jitter = jitter
-        self.comments_count = comments_count
-        self.stopped = False
-
-    def build(self, source: Source) -> Build:
-        if self.jitter:
-            time.sleep(random.random() * 0.004)
-        self.sources.append(source.text)
-        code = source.text if self.comments_count else source.text.replace(COMMENT, "")
-        digest = hashlib.sha256(f"machine code of {code}".encode()).hexdigest()
-        library = Path(f"/nowhere/{digest}.so")
-        self.texts[library] = code
-        return Build(BuildReport(seconds=0.1, registers=int(digest[:2], 16), binary_digest=digest), library)
-
-    def stop(self) -> None:
-        self.stopped = True
-
-
-class MadeUpEvaluator:
-    """The verdict is a function of the source; about one in five fails."""
-
-    toolchain: MadeUpToolchain
-    latest: "MadeUpEvaluator"
-
-    def __init__(self, *_, limits: Limits, **__):
-        self._limits = limits
-        self.examined: list[Path] = []
-        self.entered: list[int] = []
-        self.threads: set[int] = set()
-        self.closed = False
-        MadeUpEvaluator.latest = self
-
-    def start(self):
-        return {"torch": "none"}
-
-    def close(self):
-        self.closed = True
-
-    def baselines(self):
-        return {"sdpa": 30.0}
-
-    def screen(self, build: Build) -> Evaluation | None:
-        if build.report.registers in range(20):
-            return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason="too many", build=build.report)
-        return None
-
-    def examine(self, build: Build, best_us: float | None) -> Evaluation:
-        assert build.library is not None
-        if self.toolchain.jitter:
-            time.sleep(random.random() * 0.002)
-        self.examined.append(build.library)
-        self.threads.add(threading.get_ident())
-        number = int(build.library.stem[-6:], 16)
-        if number % 7 == 0:
-            return failed().model_copy(update={"build": build.report})
-        return right(10 + number / 2**20, build=build.report)
-
-    def finals(self, finalists, rounds: int) -> Finals:
-        self.entered += [each.index for each in finalists]
-        verdicts = tuple(Final(index=each.index, status=Status.WRONG, reason="made to fall") for each in finalists)
-        return Finals(finalists=verdicts, baselines=(), rounds=rounds)
+from tests.helpers import PROBLEM, TINY, Quiet, plan
+from tests.made_up import MadeUpEvaluator, MadeUpToolchain
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +136,7 @@ def test_twins_are_told_their_elders_times(begin, comments_count):
     for candidate, evaluation in twins:
         elder_candidate, elder = members[evaluation.duplicate_of]
         assert elder_candidate.index < candidate.index
-        assert evaluation.timings == elder.timings
+        assert evaluation.timings == elder.slim().timings  # the samples stay with the elder
         assert evaluation.fitness_us == elder.fitness_us or elder.status is not Status.OK
         assert f"as candidate {elder_candidate.index} (" in evaluation.reason
         changes = set(candidate.genome.changes_from(elder_candidate.genome))
@@ -281,11 +202,11 @@ def test_an_error_of_the_database_ends_the_run_and_is_said(begin, monkeypatch):
     search = begin()
     real, calls = search.store.record, []
 
-    def record(*arguments):
+    def record(*arguments, **named):
         calls.append(arguments)
         if len(calls) == 6:
             raise StorageError("the disk is full")
-        return real(*arguments)
+        return real(*arguments, **named)
 
     monkeypatch.setattr(search.store, "record", record)
     with pytest.raises(StorageError, match="the disk is full"):

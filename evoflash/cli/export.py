@@ -61,7 +61,7 @@ def export_run(
         raise UsageError(f"candidate {chosen} has no source; export another one")
     finals = store.finals(summary.id)
     final = next((each for each in finals.finalists if each.index == stored.candidate.index), None) if finals else None
-    label = re.sub(r"[^a-z0-9]+", "_", plan.shape.lower()).strip("_")
+    label = re.sub(r"[^a-z0-9]+", "_", plan.shape.lower())[:80].strip("_") or f"run{summary.id}"
     winner = Winner(
         name=name or f"evoflash_attention_{label}",
         family=stored.candidate.family,

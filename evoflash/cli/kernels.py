@@ -150,5 +150,5 @@ def _parse(text: str) -> Genome:
     except json.JSONDecodeError as error:
         raise UsageError(f"--genome is not JSON: {error}; write it like '{{\"rows\": 64}}'") from None
     if not isinstance(values, dict):
-        raise UsageError("--genome must be a JSON object of parameter names and values")
+        raise UsageError("--genome must be a JSON object of parameter names and values; write it like '{\"rows\": 64}'")
     return Genome(values)

@@ -70,9 +70,18 @@ app.command()(doctor.doctor)
 
 def main() -> None:
     """Entry of the command `evoflash`."""
-    # What `kill` sends gets the same clean end as Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # What `kill` or a closed terminal sends gets the same clean end as Ctrl-C; nohup's wish is respected.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, _interrupt)
     app()
+
+
+def _interrupt(*_: object) -> None:
+    """Ends the command cleanly. That is soon done, so a second Ctrl-C, which would end the clean-up, is not heard."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

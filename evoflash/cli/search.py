@@ -18,6 +18,7 @@ from evoflash.errors import NotFoundError, NothingCorrectError, StorageError, Us
 from evoflash.evaluator import Limits
 from evoflash.plan import Plan, choose_families
 from evoflash.problems import Problem
+from evoflash.report import events as report_events
 from evoflash.report import run_sheets as sheets
 from evoflash.report import runs as report
 from evoflash.report.live import LiveProgress
@@ -26,6 +27,10 @@ from evoflash.search import Outcome, Search
 from evoflash.store import RunStore, StudyMirror
 from evoflash.targets import Target
 from evoflash.toolchain import Toolchain
+
+Events = Annotated[
+    bool, typer.Option("--events", help="Progress as JSON, one object a line on standard error, for programs.")
+]
 
 
 def search(
@@ -67,6 +72,7 @@ def search(
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the winner's package.")] = None,
     debug: options.Debug = None,
     verbose: options.Verbose = None,
+    events: Events = False,
     as_json: AsJson = False,
 ) -> None:
     """Search for the fastest correct kernel of a shape, and export it."""
@@ -95,7 +101,7 @@ def search(
         warm=_warm(warm_start, problem, device, settings),
         reuse=warm_start != "none",
     )
-    _run(plan, device, settings, None, out, as_json)
+    _run(plan, device, settings, None, out, events, as_json)
 
 
 def resume(
@@ -103,6 +109,7 @@ def resume(
     db: Database = None,
     cache: options.Cache = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the winner's package.")] = None,
+    events: Events = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with an interrupted run as if it had not been interrupted."""
@@ -113,7 +120,7 @@ def resume(
         raise UsageError(f"run {summary.id} is done; see `evoflash runs best {summary.id}`, or begin a new search")
     plan = Plan.model_validate(summary.plan)
     device = targets.detect(plan.target, plan.arch, plan.debug)
-    _run(plan, device, settings, summary.id, out, as_json)
+    _run(plan, device, settings, summary.id, out, events, as_json)
 
 
 def _warm(wanted: str, problem: Problem, device: Target, settings: Settings) -> tuple[memory.Known, ...]:
@@ -146,13 +153,21 @@ def _detect(settings: Settings) -> Target:
     return targets.detect(settings.target, settings.arch, settings.debug)
 
 
-def _run(plan: Plan, device: Target, settings: Settings, run_id: int | None, out: Path | None, as_json: bool) -> None:
+def _run(
+    plan: Plan,
+    device: Target,
+    settings: Settings,
+    run_id: int | None,
+    out: Path | None,
+    events: bool,
+    as_json: bool,
+) -> None:
     toolchain = Toolchain(device, settings.cache, plan.build_deadline_s, settings.verbose)
     toolchain.require_writable()
     problem = plan.make_problem()
     with RunStore.open(settings.db, write=True) as store:
         _say(f"{plan.shape}: {problem.label} on {device.device}; families: {', '.join(plan.families)}")
-        with LiveProgress(plan) as progress:
+        with report_events.Events() if events else LiveProgress(plan) as progress:
             engine = Search(plan, device, toolchain, store, progress, run_id)
             try:
                 outcome = engine.run()

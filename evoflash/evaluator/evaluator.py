@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,13 @@ from evoflash.evaluator.messages import (
 )
 from evoflash.evaluator.sandbox import Death, Sandbox
 from evoflash.evaluator.timing import paired_ratio
-from evoflash.problems import Case, Problem
+from evoflash.problems import BASE_SEEDS, Case, Problem
 from evoflash.targets import Target
 from evoflash.toolchain import Build
 
 FINALS_DEADLINE_S = 600.0
+FAULTS = (Status.LAUNCH_FAILED, Status.CRASHED, Status.HUNG)  # a kernel's own, or those of a device that is lost
+WITNESSES = 3  # kernels that were right, of which one at least must still be
 
 
 class Limits(Record):
@@ -76,6 +79,7 @@ class Evaluator:
         self._deadline_s = deadline_s
         self._sandbox = Sandbox(target.name, Prepare(problem=problem_to_dict(problem)))
         self._lock = device_lock(target)
+        self._witnesses: deque[Build] = deque(maxlen=WITNESSES)
 
     def start(self) -> Mapping[str, object]:
         """Brings the worker up ahead of the first candidate; what it says of the machine."""
@@ -90,8 +94,9 @@ class Evaluator:
         """Median microseconds of each baseline, for a first comparison; the finals time them again."""
         with self._lock:
             raced = self._race(self._sandbox, {}, rounds)
-        if isinstance(raced, Death):
-            raise WorkerError(f"the baselines cannot be timed: {raced.reason}; run `evoflash doctor`")
+        if isinstance(raced, Death) or not raced.contestants:
+            reason = raced.reason if isinstance(raced, Death) else "; ".join(raced.failures.values())
+            raise WorkerError(f"the baselines cannot be timed: {reason}; run `evoflash doctor`")
         return {each.name: each.p50_us for each in raced.contestants}
 
     def screen(self, build: Build) -> Evaluation | None:
@@ -114,6 +119,10 @@ class Evaluator:
                 return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason=reason, build=report)
         return None
 
+    def trust(self, build: Build) -> None:
+        """Takes a kernel that was right before as a witness: see `_require_device`."""
+        self._witnesses.append(build)
+
     def examine(self, build: Build, best_us: float | None) -> Evaluation:
         """Correctness on the searched problem, then timing; given up early when far behind the best."""
         assert build.library is not None
@@ -129,6 +138,15 @@ class Evaluator:
             start = time.monotonic()
             answer = self._sandbox.call(request, self._deadline_s)
             seconds = time.monotonic() - start
+        evaluation = self._evaluation(answer, build, seconds)
+        if evaluation.status is Status.OK:
+            self._witnesses.append(build)
+        elif evaluation.status in FAULTS and build.is_intact:
+            with self._lock:
+                self._require_device(self._sandbox, evaluation.reason)
+        return evaluation
+
+    def _evaluation(self, answer: Mapping[str, object] | Death, build: Build, seconds: float) -> Evaluation:
         if isinstance(answer, Death):
             stage = Stage.QUICK if "timing" in answer.reason else Stage.CORRECTNESS
             return Evaluation(
@@ -159,7 +177,32 @@ class Evaluator:
                     verdicts[index] = Verified(status=death.status, reason=f"in the finals: {death.reason}")
                     del racing[index]
                 raced = self._race(sandbox, racing, rounds)
+            faults = [each.reason for each in verdicts.values() if each.status in FAULTS]
+            if faults:
+                self._require_device(sandbox, faults[0])
         return _standings(verdicts, raced, rounds)
+
+    def _require_device(self, sandbox: Sandbox, reason: str) -> None:
+        """Tells a kernel that fails from a device that is lost, on which the kernels fail that were right before.
+
+        Raises:
+            WorkerError: when none of them is right any more, or no baseline runs where none is known.
+        """
+        case = case_to_dict(Case(name="witness", problem=self._problem, seed=BASE_SEEDS[0]))
+        witnesses = [each.library.resolve() for each in self._witnesses if each.library is not None and each.is_intact]
+        for library in reversed(witnesses):
+            answer = sandbox.call(Verify(cases=((case, library),)), self._deadline_s)
+            if not isinstance(answer, Death) and Verified.model_validate(answer).status is Status.OK:
+                return
+        if not witnesses:
+            raced = self._race(sandbox, {}, rounds=2)
+            if not isinstance(raced, Death) and raced.contestants:
+                return
+        works = "kernels that were right before" if witnesses else "PyTorch's own"
+        raise WorkerError(
+            f"the device fails, not a kernel ({reason}): {works} fail there too; run `evoflash doctor`, then go on by "
+            "`evoflash resume`"
+        )
 
     def _culprits(self, sandbox: Sandbox, racing: Mapping[int, Finalist], death: Death) -> dict[int, Death]:
         """Who brought a race down: the one that was being made ready, else those that fall alone, else all of them."""

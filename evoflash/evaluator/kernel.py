@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ class LaunchError(Exception):
 
 
 class Kernel:
-    """The two functions of a library, called with tensors.
+    """The two functions of a library, called with tensors; as a context manager it unloads the library at the end.
 
     Raises:
         LaunchError: when the library does not load or lacks a function.
@@ -37,10 +38,22 @@ class Kernel:
             self._workspace_bytes = self._library.evoflash_workspace_bytes
         except (OSError, AttributeError) as error:
             raise LaunchError(f"the library does not load: {error}") from None
+        self._on_device = False
         self._launch.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         self._launch.restype = ctypes.c_int
         self._workspace_bytes.argtypes = [ctypes.c_void_p]
         self._workspace_bytes.restype = ctypes.c_size_t
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Unloads a CPU library; no call that `bind` made may be used any more.
+
+        A CUDA library stays: its module is the context's, and graphs that were captured may still name it.
+        """
+        if not self._on_device:
+            _ctypes.dlclose(self._library._handle)
 
     def bind(self, problem: Problem, inputs: Inputs, out: torch.Tensor) -> Callable[[], None]:
         """A call without arguments that launches on these tensors, on the stream that is current when it is called.
@@ -49,6 +62,7 @@ class Kernel:
         """
         import torch
 
+        self._on_device = self._on_device or out.device.type != "cpu"
         arguments = problem.arguments(inputs, out)
         address = ctypes.addressof(arguments)
         size = self._workspace_bytes(address)

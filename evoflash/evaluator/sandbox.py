@@ -1,4 +1,4 @@
-"""A worker process under a deadline: killed when it hangs, replaced when it died."""
+"""A worker process under a deadline and a limit on memory: killed when it breaks one, replaced when it died."""
 
 from __future__ import annotations
 
@@ -15,19 +15,32 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import IO, Any
 
+import psutil
+
+from evoflash import processes
 from evoflash.errors import WorkerError
 from evoflash.evaluation import Record, Status
 
 START_DEADLINE_S = 180.0  # importing torch from a cold disk and opening a CUDA context can take a minute
+MEMORY_SHARE = 0.8  # of the machine's, beyond which a worker is killed before the system kills whom it likes
+LOOK_S = 0.25  # between two looks at its memory
+GROWTH_BYTES = 2 * processes.GIB  # since its first answer, after which a worker is replaced between two requests
+REQUESTS = 4000  # likewise: each CUDA library leaves its module on the device
 
 
 @dataclass(frozen=True)
 class Death:
-    """The worker died or was killed while it served a request; `stage` is what it had said that it does."""
+    """The worker died or was killed while it served a request.
+
+    Attributes:
+        stage: what it had said that it does.
+        killed: by a signal that no kernel's fault sends: by the system for want of memory, or by a person.
+    """
 
     status: Status
     reason: str
     stage: str = ""
+    killed: bool = False
 
 
 class Sandbox:
@@ -44,6 +57,9 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._errors: IO[bytes] | None = None
+        self._served = 0
+        self._first_bytes = 0  # of memory, after the first answer
+        self._memory_limit = int(MEMORY_SHARE * processes.memory_bytes())
         self.machine: dict[str, Any] = {}
         self.starts = 0
 
@@ -62,19 +78,15 @@ class Sandbox:
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
-        ours, theirs = socket.socketpair()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "evoflash.evaluator.worker", str(theirs.fileno()), self._device],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=self._errors,
-            stderr=self._errors,
-            start_new_session=True,
-        )
-        theirs.close()
-        self._connection = Connection(ours.detach())
+        try:
+            self._spawn()
+        except OSError as error:  # no more processes, files, or room for what it says
+            self.close()
+            raise WorkerError(
+                f"the evaluation worker cannot be started: {error.strerror}; free what is short, then try again"
+            ) from None
         self.starts += 1
+        self._served = 0
         hello = self._receive(START_DEADLINE_S, "hello")
         if isinstance(hello, Death):
             raise WorkerError(f"the evaluation worker does not start: {hello.reason}; run `evoflash doctor`")
@@ -82,27 +94,69 @@ class Sandbox:
         if self._greeting is not None:
             prepared = self._exchange(self._greeting, START_DEADLINE_S)
             if isinstance(prepared, Death):
-                raise WorkerError(f"the evaluation worker cannot prepare the problem: {prepared.reason}")
+                raise WorkerError(
+                    f"the evaluation worker cannot prepare the problem: {prepared.reason}; run `evoflash doctor`, or "
+                    "take a smaller shape"
+                )
 
     def call(self, request: Record, deadline_s: float, *, each_stage: bool = False) -> dict[str, Any] | Death:
         """The worker's answer, or how it died; a dead worker is replaced by the next call.
 
-        The deadline is for the whole request, or for each stage that the worker announces.
+        The deadline is for the whole request, or for each stage that the worker announces. That a worker was killed
+        from outside says nothing of the kernel that it ran, so another one is asked once more.
         """
         self.start()
-        return self._exchange(request, deadline_s, each_stage)
+        answer = self._exchange(request, deadline_s, each_stage)
+        if isinstance(answer, Death) and answer.killed:
+            self.start()
+            answer = self._exchange(request, deadline_s, each_stage)
+        self._replace_when_spent()
+        return answer
+
+    def _replace_when_spent(self) -> None:
+        """What kernels leave behind in a worker goes with it."""
+        if self._process is None:
+            return
+        self._served += 1
+        used = self._memory_bytes()
+        if self._served == 1:  # PyTorch loads much of itself with the first request
+            self._first_bytes = used
+        elif self._served >= REQUESTS or used - self._first_bytes > GROWTH_BYTES:
+            self.close()
+
+    def _memory_bytes(self) -> int:
+        """Resident bytes of the worker."""
+        assert self._process is not None
+        try:
+            return psutil.Process(self._process.pid).memory_info().rss
+        except psutil.Error:  # it is gone; how, is found out by who listens to it
+            return 0
 
     def close(self) -> None:
-        """Ends the worker and everything in its process group."""
+        """Ends the worker and everything in its session."""
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            processes.kill(self._process)
             self._process.wait()
         if self._errors is not None:
             self._errors.close()
         self._process = self._connection = self._errors = None
+
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
+            command = [sys.executable, "-P", "-m", "evoflash.evaluator.worker"]
+            self._process = processes.start(
+                [*command, str(theirs.fileno()), self._device, str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                stdout=self._errors,
+                stderr=self._errors,
+            )
+        finally:
+            theirs.close()
+            self._connection = Connection(ours.detach())
 
     def _exchange(self, request: Record, deadline_s: float, each_stage: bool = False) -> dict[str, Any] | Death:
         assert self._connection is not None
@@ -117,9 +171,15 @@ class Sandbox:
         stage = "starting"
         while True:
             try:
-                if not self._connection.poll(max(0.0, end - time.monotonic())):
-                    self.close()
-                    return Death(Status.HUNG, f"no answer within {deadline_s:g} s while {stage}", stage)
+                if not self._connection.poll(min(LOOK_S, max(0.0, end - time.monotonic()))):
+                    if time.monotonic() >= end:
+                        self.close()
+                        return Death(Status.HUNG, f"no answer within {deadline_s:g} s while {stage}", stage)
+                    if self._memory_bytes() > self._memory_limit:
+                        self.close()
+                        limit = f"{self._memory_limit / processes.GIB:.3g} GiB"
+                        return Death(Status.CRASHED, f"it took more than {limit} of memory while {stage}", stage)
+                    continue
                 message = json.loads(self._connection.recv_bytes())
             except (EOFError, ConnectionError):
                 return self._died(stage)
@@ -140,4 +200,5 @@ class Sandbox:
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         self.close()
         last = f": {lines[-1]}" if lines else ""
-        return Death(Status.CRASHED, f"{how} while {stage}{last}", stage)
+        killed = code in (-signal.SIGKILL, -signal.SIGTERM)
+        return Death(Status.CRASHED, f"{how} while {stage}{last}", stage, killed)

@@ -1,7 +1,8 @@
 """The child process in which kernels run: it may crash, hang, or lose its CUDA context, and is then replaced.
 
-`python -m evoflash.evaluator.worker FD DEVICE` serves the requests of `messages` on the socket FD until it is closed.
-Before each step it says what it is about to do, so that the driver can tell where it died.
+`python -m evoflash.evaluator.worker FD DEVICE PARENT` serves the requests of `messages` on the socket FD until it is
+closed or the process PARENT is gone. Before each step it says what it is about to do, so that the
+driver can tell where it died.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from evoflash import processes
 from evoflash.evaluation import Accuracy, Record, Status, Timing
 from evoflash.evaluator import correctness, timing
 from evoflash.evaluator.kernel import UNSUPPORTED, Kernel, LaunchError
@@ -96,11 +98,11 @@ class Worker:
 
         def examine() -> Examined:
             self._stage("loading")
-            kernel = Kernel(request.library)
-            for case in searched_cases(problem):
-                self._stage(f"checking {case.name}")
-                accuracy.append(correctness.check(kernel, case, self._oracles.of(case), self._synchronize))
-            timings, quick = self._time(kernel, problem, request)
+            with Kernel(request.library) as kernel:
+                for case in searched_cases(problem):
+                    self._stage(f"checking {case.name}")
+                    accuracy.append(correctness.check(kernel, case, self._oracles.of(case), self._synchronize))
+                timings, quick = self._time(kernel, problem, request)
             return Examined(status=Status.OK, accuracy=tuple(accuracy), timings=timings, quick=quick)
 
         outcome = self._guarded(examine)
@@ -267,9 +269,8 @@ def machine_facts(device: str) -> dict[str, Any]:
     return facts
 
 
-def _exit_with_parent() -> None:
-    """A kernel that never returns must not outlive a driver that was killed."""
-    parent = os.getppid()
+def _exit_with_parent(parent: int) -> None:
+    """A kernel that never returns must not outlive a driver that was killed, nor the reaper that should end it."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
@@ -278,8 +279,9 @@ def _exit_with_parent() -> None:
 def main() -> None:
     """Entry of the child process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    processes.restrain()
     connection = Connection(int(sys.argv[1]))
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(int(sys.argv[3]),), daemon=True).start()
     Worker(connection, sys.argv[2]).serve()
 
 

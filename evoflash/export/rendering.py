@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.resources
 import json
 from collections.abc import Mapping
@@ -29,7 +30,9 @@ SKELETONS = {
     "{name}/selftest.py": "selftest.py.j2",
     "tests/test_against_sdpa.py": "test_against_sdpa.py.j2",
 }
+SUMS = "SHA256SUMS"
 VERBATIM = ("{name}/kernel.cpp", "{name}/kernel.cu", "{name}/_nvrtc.py", "{name}/py.typed", "{name}/" + MARKER)
+VERBATIM += ("{name}/" + SUMS,)
 
 
 def paths(name: str) -> frozenset[str]:
@@ -47,12 +50,19 @@ def files(winner: Winner) -> dict[str, str]:
     }
     if winner.target == "cuda":  # the compiler of the search, so that the machine code is that of the finals
         rendered[f"{winner.name}/_nvrtc.py"] = Path(nvrtc.__file__).read_text(encoding="utf-8")
-    return {
+    package = {
         **rendered,
         f"{winner.name}/{winner.source_name}": winner.source,
         f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2, sort_keys=True) + "\n",
         f"{winner.name}/py.typed": "",
     }
+    return {**package, f"{winner.name}/{SUMS}": _sums(package, f"{winner.name}/")}
+
+
+def _sums(texts: Mapping[str, str], folder: str) -> str:
+    """The hashes of a folder's files, as `sha256sum --check` reads them."""
+    inside = {path.removeprefix(folder): text for path, text in texts.items() if path.startswith(folder)}
+    return "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {path}\n" for path, text in sorted(inside.items()))
 
 
 def _environment() -> jinja2.Environment:

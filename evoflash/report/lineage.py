@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from evoflash.candidate import Candidate
 from evoflash.report.tables import times, us
-from evoflash.store import Ancestor, StoredCandidate
+from evoflash.store import Ancestor, Relative, StoredCandidate
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Change:
 class Step:
     """A node of the tree; `repeated` when the tree has shown this ancestor, and its ancestors, already."""
 
-    stored: StoredCandidate
+    stored: Relative
     level: int
     changes: tuple[Change, ...]
     repeated: bool
@@ -44,7 +44,7 @@ class Step:
         """The node in one line."""
         candidate = self.stored.candidate
         time = self.stored.fitness_us
-        result = f"{us(time)} us" if time is not None else self.stored.evaluation.status.value
+        result = f"{us(time)} us" if time is not None else self.stored.status
         head = f"{self.stored.id} {candidate.family} by {candidate.operator}: {result}"
         if self.repeated:
             return f"{head} (see above)"
@@ -57,7 +57,7 @@ def genome_changes(old: Candidate, new: Candidate) -> dict[str, tuple[Any, Any]]
     return {**family, **new.genome.changes_from(old.genome)}
 
 
-def speedup(old: StoredCandidate, new: StoredCandidate) -> float | None:
+def speedup(old: StoredCandidate | Relative, new: StoredCandidate | Relative) -> float | None:
     """How many times faster the new one is; None where either has no time."""
     if not old.fitness_us or not new.fitness_us:
         return None
@@ -123,7 +123,7 @@ def _node(step: Step) -> dict[str, Any]:
         "family": candidate.family,
         "operator": candidate.operator,
         "genome": dict(candidate.genome),
-        "status": step.stored.evaluation.status.value,
+        "status": step.stored.status,
         "p50_us": step.stored.fitness_us,
         "changes": [
             {"parent": change.parent, "genes": change.genes, "speedup": change.speedup} for change in step.changes
@@ -133,7 +133,7 @@ def _node(step: Step) -> dict[str, Any]:
     }
 
 
-def _changes(stored: StoredCandidate, known: dict[int, StoredCandidate]) -> tuple[Change, ...]:
+def _changes(stored: Relative, known: dict[int, Relative]) -> tuple[Change, ...]:
     parents = [known[key] for key in stored.parent_ids]
     return tuple(
         Change(parent.id, genome_changes(parent.candidate, stored.candidate), speedup(parent, stored))

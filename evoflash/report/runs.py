@@ -1,7 +1,7 @@
 """What there is to say of a run: its counts, how it converged, its finals, its best candidate."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from evoflash.errors import NothingCorrectError
 from evoflash.evaluation import Final, Finals, Ratio, Status
 from evoflash.genome import Gene
-from evoflash.store import Insight, Outcome, RunStore, RunSummary
+from evoflash.store import Insight, Outcome, RunStore, RunSummary, Tally
 
 
 @dataclass(frozen=True)
@@ -82,45 +82,53 @@ class Best:
 def report(store: RunStore, run_id: int | None) -> RunReport:
     """A run, the latest where none is named; a fixed number of queries however many candidates it has."""
     run = store.run(run_id)
-    outcomes = store.outcomes(run.id)
-    convergence = improvements(outcomes, run.created_at)
-    improved = {each.candidate for each in convergence}
+    tally = store.tally(run.id)
+    steps = store.improvements(run.id)
     finals = store.finals(run.id)
-    entered = {final.index for final in finals.finalists} if finals is not None else set()
     return RunReport(
         run=run,
-        statuses=dict(Counter(each.status for each in outcomes).most_common()),
-        families=shares(((each.family, each) for each in outcomes), improved),
-        operators=shares(((each.operator, each) for each in outcomes), improved),
-        convergence=convergence,
+        statuses=_statuses(tally),
+        families=shares("family", tally, steps),
+        operators=shares("operator", tally, steps),
+        convergence=improvements(steps, run.created_at),
         finals=finals,
-        finalist_ids={each.index: each.id for each in outcomes if each.index in entered},
+        finalist_ids=store.candidate_ids(run.id, [final.index for final in finals.finalists]) if finals else {},
         insights=tuple(store.insights(run.id)),
     )
 
 
-def improvements(outcomes: Sequence[Outcome], start: datetime) -> tuple[Improvement, ...]:
+def improvements(steps: Sequence[tuple[int, Outcome]], start: datetime) -> tuple[Improvement, ...]:
     """The steps of the best so far, in the order in which candidates finished."""
-    steps: list[Improvement] = []
-    for after, each in enumerate(outcomes, start=1):
-        fitness = each.fitness_us if each.status == Status.OK else None
-        if fitness is not None and (not steps or fitness < steps[-1].best_us):
-            seconds = (each.finished_at - start).total_seconds()
-            steps.append(Improvement(after, seconds, each.id, each.index, each.operator, fitness))
-    return tuple(steps)
+    found: list[Improvement] = []
+    for after, each in steps:
+        assert each.fitness_us is not None
+        # The clock may have been set back meanwhile; time in the report goes forward.
+        seconds = max(found[-1].seconds if found else 0.0, (each.finished_at - start).total_seconds())
+        found.append(Improvement(after, seconds, each.id, each.index, each.operator, each.fitness_us))
+    return tuple(found)
 
 
-def shares(named: Iterable[tuple[str, Outcome]], improved: set[int]) -> tuple[Share, ...]:
-    """Totals by name, the name with the most candidates first."""
-    groups: dict[str, list[Outcome]] = {}
-    for name, outcome in named:
-        groups.setdefault(name, []).append(outcome)
+def shares(by: str, tally: Sequence[Tally], steps: Sequence[tuple[int, Outcome]]) -> tuple[Share, ...]:
+    """Totals by "family" or "operator", the name with the most candidates first."""
+    improved = Counter(getattr(each, by) for _, each in steps)
+    groups: dict[str, list[Tally]] = {}
+    for each in tally:
+        groups.setdefault(getattr(each, by), []).append(each)
     totals = []
     for name, members in groups.items():
         correct = [each for each in members if each.status == Status.OK]
-        best = min((each.fitness_us for each in correct if each.fitness_us is not None), default=None)
-        totals.append(Share(name, len(members), len(correct), sum(each.id in improved for each in members), best))
+        best = min((each.best_us for each in correct if each.best_us is not None), default=None)
+        counts = (sum(each.count for each in members), sum(each.count for each in correct))
+        totals.append(Share(name, *counts, improved[name], best))
     return tuple(sorted(totals, key=lambda share: (-share.candidates, share.name)))
+
+
+def _statuses(tally: Sequence[Tally]) -> dict[str, int]:
+    """Counts by status, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for each in tally:
+        counts[each.status] += each.count
+    return dict(counts.most_common())
 
 
 def best(store: RunStore, run_id: int | None) -> Best:
@@ -158,19 +166,14 @@ def best(store: RunStore, run_id: int | None) -> Best:
 
 
 def _fastest(store: RunStore, run: RunSummary, refuted: set[int]) -> int:
-    outcomes = store.outcomes(run.id)
-    timed = [
-        (each.fitness_us, each.index, each.id)
-        for each in outcomes
-        if each.status == Status.OK and each.fitness_us is not None and each.index not in refuted
-    ]
-    if not timed:
-        counts = ", ".join(f"{count} {status}" for status, count in Counter(each.status for each in outcomes).items())
+    found = store.fastest(run.id, sorted(refuted))
+    if found is None:
+        counts = ", ".join(f"{count} {status}" for status, count in _statuses(store.tally(run.id)).items())
         raise NothingCorrectError(
             f"run {run.id} has no correct candidate ({counts or 'it has none at all'}); "
             f"see why: `evoflash runs show {run.id}`, then `evoflash show CANDIDATE --log`"
         )
-    return min(timed)[2]
+    return found
 
 
 def _interval(ratio: Ratio | None) -> tuple[float, float] | None:

@@ -88,6 +88,7 @@ class CandidateRow(Base):
     __table_args__ = (
         UniqueConstraint("run_id", "index", name="uq_candidates_run_index"),
         Index("ix_candidates_run_fitness", "run_id", "status", "fitness_us"),  # answers "the best of a run" alone
+        Index("ix_candidates_run_kinds", "run_id", "family", "operator", "status", "fitness_us"),  # counts by kind
         {"sqlite_autoincrement": True},
     )
 

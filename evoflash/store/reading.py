@@ -1,7 +1,7 @@
 """Records from rows: each function asks the database a fixed number of questions, however many candidates there are."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, case, func, select
@@ -21,7 +21,7 @@ from evoflash.store.models import (
     SourceRow,
     TimingRow,
 )
-from evoflash.store.records import Ancestor, RunSummary, StoredCandidate
+from evoflash.store.records import Ancestor, Outcome, Relative, RunSummary, StoredCandidate, Tally
 
 CandidateIds = Select[Any]
 Row = Mapping[Any, Any]
@@ -31,6 +31,8 @@ _BUILD = [getattr(BuildRow, name) for name in BuildReport.model_fields]
 _ACCURACY = [getattr(AccuracyRow, name) for name in Accuracy.model_fields]
 _TIMING = [getattr(TimingRow, name) for name in Timing.model_fields]
 _CONTESTANT = [getattr(ContestantRow, name) for name in Contestant.model_fields]
+_HEAD = [CandidateRow.id, CandidateRow.run_id, CandidateRow.index, CandidateRow.family, CandidateRow.genome]
+_HEAD += [CandidateRow.operator, CandidateRow.status, CandidateRow.fitness_us]
 _FINAL = [FinalRow.status, FinalRow.reason, FinalRow.cases, FinalRow.refused, FinalRow.ratios]
 _FINAL += [FinalRow.vs_best, FinalRow.best_baseline, FinalRow.vs_math]
 
@@ -56,38 +58,101 @@ def read_ancestry(connection: Connection, candidate_id: int) -> list[Ancestor]:
     ancestry = start.cte("ancestry", recursive=True)
     # UNION, not UNION ALL: crossover makes diamonds, and a shared ancestor must be walked once.
     ancestry = ancestry.union(select(LineageRow.parent_id).join(ancestry, LineageRow.candidate_id == ancestry.c.id))
-    found = {stored.id: stored for stored in read_candidates(connection, select(ancestry.c.id))}
-    depths = {candidate_id: 0} if candidate_id in found else {}
+    chosen = select(ancestry.c.id)
+    heads = connection.execute(select(*_HEAD).where(CandidateRow.id.in_(chosen))).mappings()
+    rows = {row["id"]: row for row in heads}
+    parents = _parents(connection, chosen)
+    depths = {candidate_id: 0} if candidate_id in rows else {}
     queue = list(depths)
     for each in queue:  # grows while it is walked: breadth first gives the least depth
-        for parent in found[each].parent_ids:
+        for _, parent in parents.get(each, ()):
             if parent not in depths:
                 depths[parent] = depths[each] + 1
                 queue.append(parent)
-    return [Ancestor(found[each], depth) for each, depth in depths.items()]
+    return [Ancestor(_relative(rows[each], parents.get(each, [])), depth) for each, depth in depths.items()]
+
+
+def read_tally(connection: Connection, run_id: int) -> list[Tally]:
+    """The candidates of a run, counted by family, operator and status."""
+    kinds = (CandidateRow.family, CandidateRow.operator, CandidateRow.status)
+    counts = select(*kinds, func.count(), func.min(CandidateRow.fitness_us)).where(CandidateRow.run_id == run_id)
+    return [Tally(*row) for row in connection.execute(counts.group_by(*kinds))]
+
+
+def read_improvements(connection: Connection, run_id: int) -> list[tuple[int, Outcome]]:
+    """The candidates that made the best of a run better when they finished, each after how many had, itself included.
+
+    Each step looks for the first of all that are better than the last one. Few are better than a good one, so all steps
+    together read about as much of an index as a run has candidates, and few rows.
+    """
+    every = aliased(CandidateRow)
+    right = (every.run_id == run_id, every.status == Status.OK, every.fitness_us.is_not(None))
+    least = select(func.min(every.id)).where(*right)
+    step = (
+        select(CandidateRow.id.label("id"), CandidateRow.fitness_us.label("best_us"))
+        .where(CandidateRow.id == least.scalar_subquery())
+        .cte("step", recursive=True)
+    )
+    following = least.where(every.fitness_us < step.c.best_us).correlate(step).scalar_subquery()
+    step = step.union_all(
+        select(CandidateRow.id, CandidateRow.fitness_us)
+        .select_from(step)
+        .join(CandidateRow, CandidateRow.id == following)
+    )
+    columns = [getattr(CandidateRow, name) for name in Outcome.__dataclass_fields__]
+    found = select(*columns).join(step, step.c.id == CandidateRow.id).order_by(CandidateRow.id)
+    steps = [Outcome(*row) for row in connection.execute(found)]
+    return list(zip(_places(connection, run_id, [each.id for each in steps]), steps, strict=True))
+
+
+def _places(connection: Connection, run_id: int, ids: Sequence[int]) -> list[int]:
+    """How many candidates of a run had finished when each of these had, itself included."""
+    own = CandidateRow.run_id == run_id
+    totals = select(func.min(CandidateRow.id), func.max(CandidateRow.id), func.count()).where(own)
+    least, most, count = connection.execute(totals).one()
+    if not count or most - least + 1 == count:  # nobody else wrote meanwhile
+        return [each - least + 1 for each in ids]
+    before = aliased(CandidateRow)
+    place = select(func.count()).where(before.run_id == run_id, before.id <= CandidateRow.id).scalar_subquery()
+    found = connection.execute(select(place).where(CandidateRow.id.in_(ids)).order_by(CandidateRow.id))
+    return list(found.scalars())
+
+
+def read_fastest(connection: Connection, run_id: int, but: Sequence[int]) -> int | None:
+    """The id of a run's fastest right candidate, leaving these indices out; of equals the one with the least index."""
+    right = (CandidateRow.run_id == run_id, CandidateRow.status == Status.OK, CandidateRow.fitness_us.is_not(None))
+    ranking = select(CandidateRow.id).where(*right, CandidateRow.index.not_in(but))
+    return connection.scalar(ranking.order_by(CandidateRow.fitness_us, CandidateRow.index).limit(1))
 
 
 def read_runs(connection: Connection, run_id: int | None = None) -> list[RunSummary]:
     """Runs with the totals of their candidates, by id; one run where an id is given."""
     correct = CandidateRow.status == Status.OK
-    totals = (
-        select(
-            CandidateRow.run_id,
-            func.count().label("candidates"),
-            func.count(case((correct, 1))).label("correct"),
-            func.min(case((correct, CandidateRow.fitness_us))).label("best_us"),
-            func.max(CandidateRow.finished_at).label("last_at"),
-        )
-        .group_by(CandidateRow.run_id)
-        .subquery()
-    )
+    totals = select(
+        CandidateRow.run_id,
+        func.count().label("candidates"),
+        func.count(case((correct, 1))).label("correct"),
+        func.min(case((correct, CandidateRow.fitness_us))).label("best_us"),
+    ).group_by(CandidateRow.run_id)
+    if run_id is not None:
+        totals = totals.where(CandidateRow.run_id == run_id)
+    totals = totals.subquery()
     best = (
         select(func.min(CandidateRow.id))
         .where(CandidateRow.run_id == totals.c.run_id, correct, CandidateRow.fitness_us == totals.c.best_us)
         .correlate(totals)
         .scalar_subquery()
     )
-    found = select(RunRow.__table__, totals, CandidateRow.id.label("best_id"), CandidateRow.index.label("best_index"))
+    # Every row would have to be read for this, so only where the run itself does not say it.
+    own = aliased(CandidateRow)
+    last = select(func.max(own.finished_at)).where(own.run_id == RunRow.id).correlate(RunRow).scalar_subquery()
+    found = select(
+        RunRow.__table__,
+        totals,
+        case((RunRow.elapsed_s.is_(None), last)).label("last_at"),
+        CandidateRow.id.label("best_id"),
+        CandidateRow.index.label("best_index"),
+    )
     found = found.outerjoin(totals, totals.c.run_id == RunRow.id).outerjoin(CandidateRow, CandidateRow.id == best)
     if run_id is not None:
         found = found.where(RunRow.id == run_id)
@@ -172,9 +237,21 @@ def _parents(connection: Connection, chosen: CandidateIds) -> dict[int, list[tup
     return parents
 
 
+def _candidate(row: Row, parents: list[tuple[int, int]]) -> Candidate:
+    indices = tuple(index for index, _ in parents)
+    return Candidate(row["index"], row["family"], Genome(row["genome"]), row["operator"], indices)
+
+
+def _relative(row: Row, parents: list[tuple[int, int]]) -> Relative:
+    return Relative(
+        candidate=_candidate(row, parents),
+        parent_ids=tuple(parent_id for _, parent_id in parents),
+        **{name: row[name] for name in ("id", "run_id", "status", "fitness_us")},
+    )
+
+
 def _stored(row: Row, parents: list[tuple[int, int]], evidence: _Evidence, sources: bool) -> StoredCandidate:
     key = row["id"]
-    indices = tuple(index for index, _ in parents)
     evaluation = Evaluation(
         build=evidence.builds.get(key),
         accuracy=tuple(evidence.accuracy.get(key, ())),
@@ -182,7 +259,7 @@ def _stored(row: Row, parents: list[tuple[int, int]], evidence: _Evidence, sourc
         **{name: row[name] for name in ("status", "stage", "reason", "quick", "duplicate_of", "seconds")},
     )
     return StoredCandidate(
-        candidate=Candidate(row["index"], row["family"], Genome(row["genome"]), row["operator"], indices),
+        candidate=_candidate(row, parents),
         evaluation=evaluation,
         parent_ids=tuple(parent_id for _, parent_id in parents),
         source=row["text"] if sources else None,
@@ -193,7 +270,7 @@ def _stored(row: Row, parents: list[tuple[int, int]], evidence: _Evidence, sourc
 def _summary(row: Row) -> RunSummary:
     elapsed = row["elapsed_s"]
     if elapsed is None and row["last_at"] is not None:
-        elapsed = (row["last_at"] - row["created_at"]).total_seconds()
+        elapsed = max(0.0, (row["last_at"] - row["created_at"]).total_seconds())  # a clock may be set back
     computed = {
         "elapsed_s": elapsed,
         "candidates": row["candidates"] or 0,

@@ -72,11 +72,34 @@ class StoredCandidate:
 
 
 @dataclass(frozen=True)
+class Relative:
+    """A candidate as its family tree shows it: the genome and what came of it, without the evidence."""
+
+    id: int
+    run_id: int
+    candidate: Candidate
+    parent_ids: tuple[int, ...]
+    status: str
+    fitness_us: float | None
+
+
+@dataclass(frozen=True)
 class Ancestor:
     """One candidate of a lineage; `depth` is the least number of generations back, 0 for the candidate itself."""
 
-    stored: StoredCandidate
+    stored: Relative
     depth: int
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many candidates of a run share family, operator and status, and the least time among them."""
+
+    family: str
+    operator: str
+    status: str
+    count: int
+    best_us: float | None
 
 
 @dataclass(frozen=True)

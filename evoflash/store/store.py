@@ -1,7 +1,7 @@
 """The one database: runs, candidates, lineage and evidence. The loop writes it, everything else reads it."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -17,7 +17,7 @@ from evoflash.problems.base import Problem
 from evoflash.store import location, opening, reading, writing
 from evoflash.store.engine import explained
 from evoflash.store.models import CandidateRow, InsightRow, RunRow
-from evoflash.store.records import Ancestor, Insight, Outcome, RunSummary, StoredCandidate
+from evoflash.store.records import Ancestor, Insight, Outcome, RunSummary, StoredCandidate, Tally
 
 
 class RunStore:
@@ -98,14 +98,20 @@ class RunStore:
         evaluation: Evaluation,
         source_text: str | None,
         language: str | None = None,
+        elapsed_s: float | None = None,
     ) -> int:
         """One finished candidate, in one commit; its parents must be recorded already. Answers its id.
+
+        Args:
+            elapsed_s: seconds that the run has searched by now; kept, so that a run that is killed knows them.
 
         Raises:
             StorageError: also when the run has this index already, or lacks a parent.
         """
         source = (source_text, language) if source_text is not None else None
         with self._writing(f"record candidate {candidate.index} of run {run_id}") as connection:
+            if elapsed_s is not None:
+                writing.update_run(connection, run_id, {"elapsed_s": elapsed_s})
             return writing.write_candidate(connection, run_id, candidate, evaluation, source)
 
     def record_finals(self, run_id: int, finals: Finals) -> None:
@@ -171,6 +177,21 @@ class RunStore:
         with self._reading(f"read the candidates of run {run_id}") as connection:
             return [Outcome(*row) for row in connection.execute(chosen)]
 
+    def tally(self, run_id: int) -> list[Tally]:
+        """The candidates of a run, counted by family, operator and status."""
+        with self._reading(f"count the candidates of run {run_id}") as connection:
+            return reading.read_tally(connection, run_id)
+
+    def improvements(self, run_id: int) -> list[tuple[int, Outcome]]:
+        """The candidates that made the best of a run better, each after how many that had finished, itself included."""
+        with self._reading(f"read the improvements of run {run_id}") as connection:
+            return reading.read_improvements(connection, run_id)
+
+    def fastest(self, run_id: int, but: Sequence[int] = ()) -> int | None:
+        """The id of a run's fastest right candidate, leaving these indices out; None: there is none."""
+        with self._reading(f"read the fastest of run {run_id}") as connection:
+            return reading.read_fastest(connection, run_id, but)
+
     def finals(self, run_id: int) -> Finals | None:
         """The finals of a run as recorded; None before they ran."""
         with self._reading(f"read the finals of run {run_id}") as connection:
@@ -186,18 +207,29 @@ class RunStore:
             found = reading.read_candidates(connection, select(literal(candidate_id)))
         return found[0] if found else _no_candidate(candidate_id)
 
+    def candidate_ids(self, run_id: int, indices: Sequence[int]) -> dict[int, int]:
+        """Indices in a run -> ids.
+
+        Raises:
+            NotFoundError: when the run has none with one of them.
+        """
+        wanted = select(CandidateRow.index, CandidateRow.id).where(
+            CandidateRow.run_id == run_id, CandidateRow.index.in_(indices)
+        )
+        with self._reading(f"find candidates of run {run_id}") as connection:
+            found: dict[int, int] = {row[0]: row[1] for row in connection.execute(wanted)}
+        for index in indices:
+            if index not in found:
+                raise NotFoundError(f"run {run_id} has no candidate {index}; see `evoflash runs show {run_id}`")
+        return found
+
     def candidate_id(self, run_id: int, index: int) -> int:
         """The id of a run's candidate.
 
         Raises:
             NotFoundError: when the run has none with this index.
         """
-        wanted = select(CandidateRow.id).where(CandidateRow.run_id == run_id, CandidateRow.index == index)
-        with self._reading(f"find candidate {index} of run {run_id}") as connection:
-            found = connection.scalar(wanted)
-        if found is None:
-            raise NotFoundError(f"run {run_id} has no candidate {index}; see `evoflash runs show {run_id}`")
-        return found
+        return self.candidate_ids(run_id, [index])[index]
 
     def ancestry(self, candidate_id: int) -> list[Ancestor]:
         """A candidate and every ancestor of it, each once, nearest first.

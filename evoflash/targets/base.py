@@ -98,7 +98,7 @@ def find_compiler(name: str, candidates: tuple[str | None, ...], install: str) -
     """
     for candidate in candidates:
         found = shutil.which(candidate) if candidate else None
-        if found:
+        if found and "\n" not in found:  # a line of a build file
             return found
     raise MissingError(f"no {name} found; {install}")
 
@@ -128,10 +128,15 @@ def cxx() -> str:
     """
     wanted = os.environ.get("CXX")
     if wanted:
-        if not shutil.which(shlex.split(wanted)[0]):
+        try:
+            program = (shlex.split(wanted) or [""])[0]
+        except ValueError:  # a quotation that does not end
+            program = ""
+        if not shutil.which(program) or "\n" in wanted:
             raise MissingError(f"CXX={wanted} names no program; install it, or unset CXX")
         return wanted
-    return find_compiler("C++ compiler", ("g++", "clang++"), "install one (Debian: apt-get install g++) or set CXX")
+    install = "install one (Debian: apt-get install g++) or set CXX"
+    return shlex.quote(find_compiler("C++ compiler", ("g++", "clang++"), install))
 
 
 def read_text(path: str) -> str:

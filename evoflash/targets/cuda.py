@@ -72,10 +72,11 @@ class CudaTarget(Target):
         if library is not None:
             script = f"{shlex.quote(sys.executable)} -I -S {shlex.quote(nvrtc.__file__)}"
             files = f"{shlex.quote(str(library))} {self.arch} {self.source_name} device.cubin"
-            device = f"{script} {files} {NVRTC_FLAGS} -I{include}{lines}"
+            device = f"{script} {files} {NVRTC_FLAGS} -I{shlex.quote(str(include))}{lines}"
         else:
-            device = f"{nvcc()} {CUBIN_FLAGS} -arch={self.arch}{lines} -o device.cubin {self.source_name}"
-        host = f"{cxx()} {LAUNCHER_FLAGS}{' -g' if self.debug else ''} -DEVOFLASH_CUBIN='\"device.cubin\"' -I{include}"
+            device = f"{shlex.quote(nvcc())} {CUBIN_FLAGS} -arch={self.arch}{lines} -o device.cubin {self.source_name}"
+        host = f"{cxx()} {LAUNCHER_FLAGS}{' -g' if self.debug else ''} -DEVOFLASH_CUBIN='\"device.cubin\"'"
+        host += f" -I{shlex.quote(str(include))}"
         return (
             Step(device, "device.cubin", (self.source_name,)),
             Step(f"{host} -o kernel.so {self.source_name} -ldl", "kernel.so", (self.source_name, "device.cubin")),
@@ -134,7 +135,7 @@ def device_compiler() -> str:
     """What compiles device code, with its version."""
     library = nvrtc_library()
     if library is None:
-        return compiler_version(nvcc())
+        return compiler_version(shlex.quote(nvcc()))
     return f"NVRTC {nvrtc.version(str(library))} ({library.stat().st_size} bytes)"
 
 

@@ -76,4 +76,4 @@ def test_other_databases_can_have_the_tables(dialect):
     made: list[str] = []
     mock = create_mock_engine("sqlite://", lambda statement, *_: made.append(str(statement.compile(dialect=dialect))))
     Base.metadata.create_all(mock, checkfirst=False)
-    assert len(made) == len(Base.metadata.tables) + 4
+    assert len(made) == len(Base.metadata.tables) + 5

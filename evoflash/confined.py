@@ -1,0 +1,168 @@
+"""Jinja2, confined: what a template or an expression from someone else may do while it is rendered.
+
+It sees the values that it is given, and nothing that leads from them into Python: attributes of those values, calls
+of its own macros and of a few functions, a few filters. And it ends: iterations, calls and the size of every text are
+limited. (What it renders is a program that will be compiled and run: docs/security.md.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.runtime import LoopContext, Macro
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+STEPS = 200_000  # iterations and calls of one rendering
+CHARACTERS = 4_000_000  # of any text or list that is made on the way
+READABLE = (SimpleNamespace, LoopContext, Macro, Namespace)  # whose attributes may be read
+
+# Those that cannot make much out of little; `indent`, `join` and `replace` are below.
+FILTERS = (
+    "abs", "capitalize", "count", "d", "default", "first", "float", "int", "last", "length", "list", "lower", "max",
+    "min", "reject", "reverse", "round", "select", "sort", "string", "sum", "trim", "unique", "upper",
+)  # fmt: skip
+
+
+def ceil_div(dividend: int, divisor: int) -> int:
+    """The quotient rounded up."""
+    return -(-dividend // divisor)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {"min": min, "max": max, "ceil_div": ceil_div}
+
+
+class ConfinedEnvironment(ImmutableSandboxedEnvironment):
+    """An environment whose templates can do what the module's text says; `begin` before each rendering."""
+
+    intercepted_binops = frozenset(["+", "*", "**", "%"])
+
+    def __init__(self, **options: Any):
+        super().__init__(undefined=jinja2.StrictUndefined, **options)
+        self.globals = {**FUNCTIONS, "range": range, "namespace": Namespace}
+        own = {"indent": _indent, "join": _join, "replace": _replace, "concatenated": _joined, "counted": self._counted}
+        self.filters = {**{name: self.filters[name] for name in FILTERS}, **own}
+        self._steps = 0
+
+    @staticmethod
+    def concat(parts: Iterable[str]) -> str:  # type: ignore[override] - Jinja2 takes "".join here, or whatever joins
+        """How Jinja2 joins what blocks and macros render."""
+        return _joined(parts)
+
+    def begin(self) -> None:
+        """Allows the steps of one more rendering."""
+        self._steps = 0
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Only what was given has attributes; a text has none, not even its methods."""
+        return isinstance(obj, READABLE) and not attr.startswith("_") and super().is_safe_attribute(obj, attr, value)
+
+    def is_safe_callable(self, obj: Any) -> bool:
+        """Macros, recursive loops, and the functions of `globals`."""
+        return isinstance(obj, Macro | LoopContext) or obj in self.globals.values()
+
+    def call(self, context: Any, obj: Any, /, *arguments: Any, **named: Any) -> Any:
+        """A call, counted."""
+        self._count()
+        return super().call(context, obj, *arguments, **named)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Arithmetic that cannot take for ever: by powers and repeated sequences a short expression would."""
+        numbers = isinstance(left, int | float) and isinstance(right, int | float)
+        if not numbers and (operator != "+" or type(left) is not type(right)):
+            raise jinja2.TemplateRuntimeError(f"{_shown(left)} {operator} {_shown(right)} is no arithmetic of numbers")
+        if operator == "+":
+            return left + right if numbers else _limited(left + right)
+        if operator == "*":
+            return left * right
+        if operator == "%":
+            return left % right
+        if abs(left) > 2**16 or abs(right) > 64:
+            raise jinja2.TemplateRuntimeError(f"{_shown(left)} ** {_shown(right)} is too large")
+        return left**right
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        """The syntax tree, with each loop counted and each `~` limited."""
+        tree = super()._parse(source, name, filename)
+        for loop in tree.find_all(nodes.For):
+            loop.iter = _filtered(loop.iter, "counted")
+        _replace_concatenations(tree)
+        return tree
+
+    def _counted(self, values: Iterable[Any]) -> Iterator[Any]:
+        for value in values:
+            self._count()
+            yield value
+
+    def _count(self) -> None:
+        self._steps += 1
+        if self._steps > STEPS:
+            raise jinja2.TemplateRuntimeError(f"it takes more than {STEPS} steps")
+
+
+def _filtered(value: Any, name: str) -> nodes.Filter:
+    return nodes.Filter(value, name, [], [], None, None, lineno=value.lineno)
+
+
+def _replace_concatenations(node: nodes.Node) -> None:
+    for field, value in node.iter_fields():
+        for number, each in enumerate(value if isinstance(value, list) else [value]):
+            if not isinstance(each, nodes.Node):
+                continue
+            _replace_concatenations(each)
+            if isinstance(each, nodes.Concat):
+                new = _filtered(nodes.List(each.nodes, lineno=each.lineno), "concatenated")
+                if isinstance(value, list):
+                    value[number] = new
+                else:
+                    setattr(node, field, new)
+
+
+def _limited(value: Any) -> Any:
+    if len(value) > CHARACTERS:
+        raise jinja2.TemplateRuntimeError(f"it makes a text or list of more than {CHARACTERS} characters")
+    return value
+
+
+def _joined(parts: Iterable[Any]) -> str:
+    texts = [str(part) for part in parts]
+    if sum(map(len, texts)) > CHARACTERS:
+        raise jinja2.TemplateRuntimeError(f"it makes a text of more than {CHARACTERS} characters")
+    return "".join(texts)
+
+
+def _join(values: Iterable[Any], separator: str = "") -> str:
+    texts = [str(value) for value in values]
+    if sum(map(len, texts)) + len(separator) * len(texts) > CHARACTERS:
+        raise jinja2.TemplateRuntimeError(f"it makes a text of more than {CHARACTERS} characters")
+    return separator.join(texts)
+
+
+def _replace(text: str, old: str, new: str) -> str:
+    text, old, new = str(text), str(old), str(new)
+    if len(text) + text.count(old) * len(new) > CHARACTERS:
+        raise jinja2.TemplateRuntimeError(f"it makes a text of more than {CHARACTERS} characters")
+    return text.replace(old, new)
+
+
+def _indent(text: str, width: int = 4, first: bool = False, blank: bool = False) -> str:
+    lines = str(text).splitlines(keepends=True)
+    if len(lines) * max(0, width) > CHARACTERS:
+        raise jinja2.TemplateRuntimeError(f"it makes a text of more than {CHARACTERS} characters")
+    margin = " " * width
+    return "".join(
+        margin + line if (number or first) and (line.strip() or blank) else line for number, line in enumerate(lines)
+    )
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, however large it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a huge number"
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,31 @@
+"""Ctrl-C, twice, and signals: a clean end, and nothing left."""
+
+import signal
+import time
+
+import pytest
+
+from tests.faults.command import require_all_reported, require_nothing_left, search, status
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)])
+def test_ctrl_c_twice_ends_cleanly(tmp_path, signals):
+    run = search(tmp_path, "--budget", "100")
+    run.until(lambda: len(run.events()) >= 2)
+    for each in signals:
+        run.process.send_signal(each)
+        time.sleep(0.03)
+    assert run.end() == 130
+    assert "evoflash resume 1" in run.said
+    assert status(tmp_path) == "interrupted"
+    require_nothing_left(tmp_path)
+    require_all_reported(tmp_path, run)
+
+
+def test_ctrl_c_before_the_first_candidate(tmp_path):
+    run = search(tmp_path)
+    run.until(lambda: "families: tiny" in run.said)
+    run.process.send_signal(signal.SIGINT)
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 130
+    require_nothing_left(tmp_path)

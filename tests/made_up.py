@@ -1,0 +1,95 @@
+"""A toolchain and an evaluator that make results up from the source alone: a search without a compiler or a worker."""
+
+import hashlib
+import random
+import threading
+import time
+from pathlib import Path
+
+from evoflash.evaluation import BuildReport, Evaluation, Final, Finals, Stage, Status
+from evoflash.evaluator import Limits
+from evoflash.template import Source
+from evoflash.toolchain import Build
+from tests.helpers import failed, right
+
+COMMENT = "/* Nothing but a comment. */\n"
+
+
+class MadeUpBuild(Build):
+    """A library that is nowhere, and as good as new."""
+
+    is_intact = True  # type: ignore[assignment]
+
+
+class MadeUpToolchain:
+    """Builds nothing; takes a while that differs from source to source."""
+
+    def __init__(self, *, jitter: bool = False, comments_count: bool = True):
+        self.sources: list[str] = []
+        self.texts: dict[Path, str] = {}
+        self.jitter = jitter
+        self.comments_count = comments_count
+        self.stopped = False
+
+    def build(self, source: Source) -> Build:
+        if self.jitter:
+            time.sleep(random.random() * 0.004)
+        self.sources.append(source.text)
+        code = source.text if self.comments_count else source.text.replace(COMMENT, "")
+        digest = hashlib.sha256(f"machine code of {code}".encode()).hexdigest()
+        library = Path(f"/nowhere/{digest}.so")
+        self.texts[library] = code
+        return MadeUpBuild(BuildReport(seconds=0.1, registers=int(digest[:2], 16), binary_digest=digest), library)
+
+    def restored(self, build: Build, source: Source) -> Build:
+        return build
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class MadeUpEvaluator:
+    """The verdict is a function of the source; about one in five fails."""
+
+    toolchain: MadeUpToolchain
+    latest: "MadeUpEvaluator"
+
+    def __init__(self, *_, limits: Limits, **__):
+        self._limits = limits
+        self.examined: list[Path] = []
+        self.entered: list[int] = []
+        self.threads: set[int] = set()
+        self.closed = False
+        MadeUpEvaluator.latest = self
+
+    def start(self):
+        return {"torch": "none"}
+
+    def close(self):
+        self.closed = True
+
+    def baselines(self):
+        return {"sdpa": 30.0}
+
+    def trust(self, build: Build) -> None: ...
+
+    def screen(self, build: Build) -> Evaluation | None:
+        if build.report.registers in range(20):
+            return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason="too many", build=build.report)
+        return None
+
+    def examine(self, build: Build, best_us: float | None) -> Evaluation:
+        assert build.library is not None
+        if self.toolchain.jitter:
+            time.sleep(random.random() * 0.002)
+        self.examined.append(build.library)
+        self.threads.add(threading.get_ident())
+        number = int(build.library.stem[-6:], 16)
+        if number % 7 == 0:
+            return failed().model_copy(update={"build": build.report})
+        return right(10 + number / 2**20, build=build.report)
+
+    def finals(self, finalists, rounds: int) -> Finals:
+        self.entered += [each.index for each in finalists]
+        verdicts = tuple(Final(index=each.index, status=Status.WRONG, reason="made to fall") for each in finalists)
+        return Finals(finalists=verdicts, baselines=(), rounds=rounds)

@@ -1,0 +1,116 @@
+"""A search that runs: what its processes see, what they may take, and that none of them listens."""
+
+import resource
+import signal
+
+import psutil
+import pytest
+
+from evoflash import processes, targets
+from evoflash.evaluation import Status
+from evoflash.evaluator.messages import Examine, Prepare, problem_to_dict
+from evoflash.evaluator.sandbox import Death, Sandbox
+from evoflash.template import Source
+from evoflash.toolchain import Toolchain
+from tests.faults.command import processes_of, require_nothing_left, search
+from tests.helpers import PROBLEM
+
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "hunter2",
+    "GITHUB_TOKEN": "hunter2",
+    "CUDA_API_KEY": "hunter2",
+    "TORCH_HUB_TOKEN": "hunter2",
+    "DATABASE_URL": "postgresql://me:hunter2@example.org/db",
+    "MY_VARIABLE": "hunter2",
+}
+
+
+def test_children_see_named_variables_only_are_limited_and_nothing_listens(tmp_path):
+    run = search(tmp_path, "--budget", "100", **SECRETS)
+    listening, sockets, children = [], 0, {}
+    while len(run.events()) < 6:
+        assert run.process.poll() is None, run.said
+        for process in processes_of(tmp_path):
+            try:
+                connections = process.net_connections(kind="all")
+                sockets += len(connections)
+                inet = [each for each in connections if each.family.name in ("AF_INET", "AF_INET6")]
+                listening += [
+                    each for each in inet if each.status == psutil.CONN_LISTEN or each.type.name == "SOCK_DGRAM"
+                ]
+                if process.pid != run.process.pid:
+                    children[process.pid] = (" ".join(process.cmdline()), process.environ(), process.pid)
+                if "evoflash.evaluator.worker" in " ".join(process.cmdline()):
+                    worker = process
+            except psutil.Error:
+                pass  # it has ended
+    assert worker.rlimit(resource.RLIMIT_CORE) == (0, 0)
+    assert worker.rlimit(resource.RLIMIT_FSIZE)[0] <= processes.FILE_BYTES
+    assert worker.rlimit(resource.RLIMIT_NPROC)[0] != resource.RLIM_INFINITY
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 130
+    require_nothing_left(tmp_path)
+    assert sockets > 0  # the pair between driver and worker, so looking works
+    assert listening == []
+    lines = [line for line, _, _ in children.values()]
+    assert any("ninja" in line for line in lines)
+    assert any("evoflash.evaluator.worker" in line for line in lines)
+    for line, variables, _ in children.values():
+        assert "hunter2" not in "".join(variables.values()), line
+
+
+KERNEL = """
+#include <stddef.h>
+#include <string.h>
+#include <stdlib.h>
+#include <unistd.h>
+extern "C" size_t evoflash_workspace_bytes(const void *) { return 0; }
+extern "C" int evoflash_launch(const void *, void *) {
+  for (;;) memset(malloc(16 << 20), 1, 16 << 20), usleep(5000);
+}
+"""
+
+
+@pytest.fixture
+def hungry(tmp_path):
+    build = Toolchain(targets.detect("cpu"), tmp_path / "cache").build(Source(KERNEL, "c++"))
+    assert build.library is not None, build.reason
+    return build.library
+
+
+def test_a_kernel_that_takes_all_memory_is_stopped(hungry):
+    problem = problem_to_dict(PROBLEM)
+    with Sandbox("cpu", Prepare(problem=problem)) as sandbox:
+        sandbox.start()
+        sandbox._memory_limit = sandbox._memory_bytes() + 200 * 1024**2
+        request = Examine(problem=problem, library=hungry, best_us=None, samples=2, quick_samples=1)
+        death = sandbox.call(request, 60)
+    assert isinstance(death, Death)
+    assert death.status is Status.CRASHED
+    assert "of memory while checking seed 0" in death.reason
+    assert not death.killed
+
+
+def test_a_worker_that_has_grown_is_replaced(monkeypatch):
+    problem = problem_to_dict(PROBLEM)
+    with Sandbox("cpu") as sandbox:
+        for expected in (1, 1):
+            assert not isinstance(sandbox.call(Prepare(problem=problem), 60), Death)
+            assert sandbox.starts == expected
+        sandbox._first_bytes = -(10 * 1024**3)
+        sandbox.call(Prepare(problem=problem), 60)  # its answer is taken, then it goes
+        assert sandbox._process is None
+        sandbox.call(Prepare(problem=problem), 60)
+        assert sandbox.starts == 2
+
+
+def test_the_environment_of_a_child(monkeypatch):
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("EVOFLASH_DB", "postgresql://me:hunter2@example.org/db")
+    seen = processes.environment(MORE="yes")
+    assert seen["OMP_NUM_THREADS"] == "3"
+    assert seen["MORE"] == "yes"
+    assert "PATH" in seen
+    assert "hunter2" not in "".join(seen.values())

@@ -1,7 +1,8 @@
 """A search space: its valid genomes, and the moves between them.
 
 A space is declared in search_spaces/<family>.yaml and bound to a device and one problem, on which it depends what is
-valid; or to several problems, and then valid is what is valid for all of them. Every genome that leaves here is valid: `sample`, `neighbours`, `mutate`, `crossover`, `repair` return no other.
+valid; or to several problems, and then valid is what is valid for all of them. Every genome that leaves here is valid:
+`sample`, `neighbours`, `mutate`, `crossover`, `repair` return no other.
 """
 
 import copy

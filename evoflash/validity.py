@@ -42,7 +42,7 @@ class Check:
 
 
 class Validity:
-    """The constraints of a declaration for a device's and one or more problems' facts; each must hold for every problem.
+    """The constraints of a declaration for the facts of a device and of problems, for all of which each must hold.
 
     Attributes:
         checks: in the order of the declaration, problem by problem; `cheapest` are the same, those that read least

@@ -96,12 +96,12 @@ class Quiet:
         self.notes: list[str] = []
         self.bests: list[int] = []
 
-    def baselines(self, times_us: dict[str, float]) -> None:
+    def baselines(self, shape: str, times_us: dict[str, float]) -> None:
         self.times_us = times_us
 
     def update(self, *_: int) -> None: ...
 
-    def finished(self, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
+    def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
         if is_best:
             self.bests.append(candidate.index)
 

@@ -22,11 +22,10 @@ def test_a_plan_survives_the_database(target):
 def test_the_window_is_a_multiple_of_the_builders(target):
     effort = config.effort("quick", "cpu", budget=5)
     made = Plan.make(
-        PROBLEM,
+        {SHAPE: PROBLEM},
         target,
         effort,
         config.load(jobs=3),
-        shape=SHAPE,
         effort_name="quick",
         families=("tiny",),
         strategy="random",

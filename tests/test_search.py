@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import evoflash.search
+import evoflash.task
 from evoflash import memory, targets
 from evoflash.errors import SpaceError, StorageError
 from evoflash.evaluation import BuildReport, Evaluation, Final, Finals, Stage, Status
@@ -93,6 +93,17 @@ class MadeUpEvaluator:
         return Finals(finalists=verdicts, baselines=(), rounds=rounds)
 
 
+class OneTask(Search):
+    """A search of one task, whose state is the search's for these tests."""
+
+    def run(self):
+        (outcome,) = super().run()
+        return outcome
+
+    def __getattr__(self, name: str):
+        return getattr(self.tasks[0], name)
+
+
 @pytest.fixture(scope="module")
 def target():
     return targets.detect("cpu")
@@ -101,7 +112,7 @@ def target():
 @pytest.fixture
 def begin(target, tmp_path, monkeypatch):
     """Makes a search on made-up evaluations; a run's id goes on with it."""
-    monkeypatch.setattr(evoflash.search, "Evaluator", MadeUpEvaluator)
+    monkeypatch.setattr(evoflash.task, "Evaluator", MadeUpEvaluator)
     stores = []
 
     def make(run_id: int | None = None, progress=None, name: str = "runs.db", toolchain=None, **changes) -> Search:
@@ -110,7 +121,8 @@ def begin(target, tmp_path, monkeypatch):
         stores[:] = [RunStore.open(str(tmp_path / name), write=True)]
         MadeUpEvaluator.toolchain = toolchain or MadeUpToolchain()
         wanted = plan(target, "tiny", TINY, **{"budget": 40, "strategy": "evolution", **changes})
-        return Search(wanted, target, MadeUpEvaluator.toolchain, stores[0], progress or Quiet(), run_id)  # type: ignore[arg-type]
+        run_ids = () if run_id is None else (run_id,)
+        return OneTask([wanted], target, MadeUpEvaluator.toolchain, stores[0], progress or Quiet(), run_ids)  # type: ignore[arg-type]
 
     yield make
     for store in stores:
@@ -133,7 +145,7 @@ class Interrupting(Quiet):
         super().__init__()
         self.left = after
 
-    def finished(self, candidate, evaluation, is_best):
+    def finished(self, shape, candidate, evaluation, is_best):
         self.left -= 1
         if self.left == 0:
             raise KeyboardInterrupt

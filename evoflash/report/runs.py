@@ -40,6 +40,7 @@ class RunReport:
     """Everything that `evoflash runs show` prints."""
 
     run: RunSummary
+    siblings: tuple[RunSummary, ...]  # the runs over other shapes of the same search
     statuses: dict[str, int]
     families: tuple[Share, ...]
     operators: tuple[Share, ...]
@@ -89,6 +90,7 @@ def report(store: RunStore, run_id: int | None) -> RunReport:
     entered = {final.index for final in finals.finalists} if finals is not None else set()
     return RunReport(
         run=run,
+        siblings=tuple(each for each in store.group(run.id) if each.id != run.id),
         statuses=dict(Counter(each.status for each in outcomes).most_common()),
         families=shares(((each.family, each) for each in outcomes), improved),
         operators=shares(((each.operator, each) for each in outcomes), improved),

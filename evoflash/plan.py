@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import model_validator
+
 from evoflash.config import Effort, Settings
 from evoflash.errors import SpaceError
 from evoflash.evaluation import Record
@@ -63,6 +65,14 @@ class Plan(Record):
     reuse: bool = False
     build_deadline_s: float
     evaluate_deadline_s: float
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_version(cls, data: Any) -> Any:
+        """A plan on record may have a patience that counts results: its run goes on to the end of its budget."""
+        if isinstance(data, dict) and isinstance(effort := data.get("effort"), dict):
+            return {**data, "effort": {name: value for name, value in effort.items() if name != "patience"}}
+        return data
 
     @classmethod
     def make(

@@ -217,7 +217,8 @@ class Search:
         standings: Finals | None = None
         for start in range(0, len(ranking), count):
             entrants = ranking[start : start + count]
-            self.progress.note(f"finals: {len(entrants)} candidates on every case, then against the baselines")
+            told = f"{len(entrants)} candidates on every case, then against the baselines"
+            self.progress.note(f"finals of {task.plan.title}: {told}")
             last = contest.hold(entrants, self.plan.effort.rounds)
             fallen = standings.finalists if standings is not None else ()
             standings = last.model_copy(update={"finalists": (*last.finalists, *fallen)})

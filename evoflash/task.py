@@ -69,7 +69,7 @@ class Task:
         self._known: dict[str, Evaluation] = {}  # results of earlier runs, by their source
         self._sources: dict[int, Source] = {}  # of the candidates that are not recorded yet
         self._best_us: float | None = None
-        self._patience = Patience(plan.effort.patience)
+        self._patience = Patience(plan.effort.patience_percent)
         insights = store.insights(run_id) if run_id is not None else []
         self._observed = max((each.generation for each in insights), default=0)
         # The shape with the least work goes first: there a wrong kernel is found out at the least cost.
@@ -192,8 +192,8 @@ class Task:
     def learn(self, candidate: Candidate, evaluation: Evaluation) -> None:
         """Tells archive and proposer a result; results must come in the order of numbers."""
         member = self.archive.add(candidate, evaluation)
-        self._patience.tell(member)
         self.proposer.tell(member)
+        self._patience.tell(member, self.proposer)
         if self._patience.is_over and not self.over:
             self.over = str(self._patience)
         if is_due(len(self.archive)):

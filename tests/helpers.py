@@ -68,7 +68,7 @@ def tell(proposer: Any, archive: Archive, proposal: Proposal, evaluation: Evalua
 def plan(target: Target, family: str, folder: Path, **changes: Any) -> Plan:
     """A small plan of one fixture family on the fixture's problem; `budget` and `finalists` go into the effort."""
     effort = {"budget": 1000, "minutes": 30, "finalists": 3, "rounds": 2, "samples": 3, "quick_samples": 2, "window": 2}
-    effort = {**effort, "patience": None}
+    effort = {**effort, "patience_percent": None}
     effort |= {name: changes.pop(name) for name in tuple(changes) if name in effort and name != "window"}
     builders = changes.get("builders", 2)
     values = {

@@ -1,107 +1,17 @@
 """The loop itself, on evaluations that a function makes up: order, twins, budget, interruption, resumption."""
 
-import hashlib
-import random
-import threading
-import time
-from pathlib import Path
-
 import pytest
 
 import evoflash.task
 from evoflash import memory, targets
 from evoflash.errors import SpaceError, StorageError
-from evoflash.evaluation import BuildReport, Evaluation, Final, Finals, Stage, Status
-from evoflash.evaluator import Limits
+from evoflash.evaluation import Stage, Status
 from evoflash.genome import Genome
 from evoflash.search import Search
 from evoflash.space import SearchSpace
 from evoflash.store import RunStore
-from evoflash.template import Source
-from evoflash.toolchain import Build
-from tests.helpers import PROBLEM, TINY, Quiet, failed, plan, right
-
-COMMENT = "/* Nothing but a comment. */\n"
-
-
-class MadeUpToolchain:
-    """Builds nothing; takes a while that differs from source to source."""
-
-    def __init__(self, *, jitter: bool = False, comments_count: bool = True):
-        self.sources: list[str] = []
-        self.texts: dict[Path, str] = {}
-        self.jitter = jitter
-        self.comments_count = comments_count
-        self.stopped = False
-
-    def build(self, source: Source) -> Build:
-        if self.jitter:
-            time.sleep(random.random() * 0.004)
-        self.sources.append(source.text)
-        code = source.text if self.comments_count else source.text.replace(COMMENT, "")
-        digest = hashlib.sha256(f"machine code of {code}".encode()).hexdigest()
-        library = Path(f"/nowhere/{digest}.so")
-        self.texts[library] = code
-        return Build(BuildReport(seconds=0.1, registers=int(digest[:2], 16), binary_digest=digest), library)
-
-    def stop(self) -> None:
-        self.stopped = True
-
-
-class MadeUpEvaluator:
-    """The verdict is a function of the source; about one in five fails."""
-
-    toolchain: MadeUpToolchain
-    latest: "MadeUpEvaluator"
-
-    def __init__(self, *_, limits: Limits, **__):
-        self._limits = limits
-        self.examined: list[Path] = []
-        self.entered: list[int] = []
-        self.threads: set[int] = set()
-        self.closed = False
-        MadeUpEvaluator.latest = self
-
-    def start(self):
-        return {"torch": "none"}
-
-    def close(self):
-        self.closed = True
-
-    def baselines(self):
-        return {"sdpa": 30.0}
-
-    def screen(self, build: Build) -> Evaluation | None:
-        if build.report.registers in range(20):
-            return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason="too many", build=build.report)
-        return None
-
-    def examine(self, build: Build, best_us: float | None) -> Evaluation:
-        assert build.library is not None
-        if self.toolchain.jitter:
-            time.sleep(random.random() * 0.002)
-        self.examined.append(build.library)
-        self.threads.add(threading.get_ident())
-        number = int(build.library.stem[-6:], 16)
-        if number % 7 == 0:
-            return failed().model_copy(update={"build": build.report})
-        return right(10 + number / 2**20, build=build.report)
-
-    def finals(self, finalists, rounds: int) -> Finals:
-        self.entered += [each.index for each in finalists]
-        verdicts = tuple(Final(index=each.index, status=Status.WRONG, reason="made to fall") for each in finalists)
-        return Finals(finalists=verdicts, baselines=(), rounds=rounds)
-
-
-class OneTask(Search):
-    """A search of one task, whose state is the search's for these tests."""
-
-    def run(self):
-        (outcome,) = super().run()
-        return outcome
-
-    def __getattr__(self, name: str):
-        return getattr(self.tasks[0], name)
+from tests.helpers import PROBLEM, TINY, Quiet, plan
+from tests.made_up import Interrupting, MadeUpEvaluator, MadeUpToolchain, OneTask, story
 
 
 @pytest.fixture(scope="module")
@@ -127,28 +37,6 @@ def begin(target, tmp_path, monkeypatch):
     yield make
     for store in stores:
         store.close()
-
-
-def story(search: Search):
-    """What a run proposed and found, by number, as it is in the database."""
-    assert search.run_id is not None
-    return [
-        (candidate, evaluation.status, evaluation.fitness_us)
-        for candidate, evaluation in search.store.recorded(search.run_id)
-    ]
-
-
-class Interrupting(Quiet):
-    """Ctrl-C after so many results."""
-
-    def __init__(self, after: int):
-        super().__init__()
-        self.left = after
-
-    def finished(self, shape, candidate, evaluation, is_best):
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
 
 
 def test_a_budget_is_spent_and_everything_is_recorded(begin):
@@ -317,14 +205,14 @@ def test_an_empty_space_is_said_before_anything_starts(begin):
 
 
 def test_patience_ends_a_search_and_a_resumed_one_at_the_same_place(begin):
-    whole = begin(budget=1000, patience=12)
+    whole = begin(budget=1000, patience_percent=50)
     outcome = whole.run()
-    assert "no gain of 0.5% in the last" in outcome.reason
+    assert "for 20 results less than the 50 % of --patience" in outcome.reason
     assert len(story(whole)) < 168
-    broken = begin(name="broken.db", budget=1000, patience=12, progress=Interrupting(9))
+    broken = begin(name="broken.db", budget=1000, patience_percent=50, progress=Interrupting(9))
     with pytest.raises(KeyboardInterrupt):
         broken.run()
-    resumed = begin(broken.run_id, name="broken.db", budget=1000, patience=12)
+    resumed = begin(broken.run_id, name="broken.db", budget=1000, patience_percent=50)
     assert resumed.run().reason == outcome.reason
     assert story(resumed) == story(whole)
 

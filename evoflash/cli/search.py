@@ -62,7 +62,11 @@ def search(
     budget: Annotated[int | None, typer.Option(help="Candidates at most; overrides the effort's.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes at most; overrides the effort's.")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many results without a gain of 0.5 %; default: never.")
+        float | None,
+        typer.Option(
+            help="Stop when the next 20 candidates are expected to make the best less than so many percent faster; "
+            "default: never."
+        ),
     ] = None,
     warm_start: Annotated[
         str,
@@ -98,12 +102,14 @@ def search(
         max_shared_bytes=None if max_shared_kib is None else int(max_shared_kib * 1024),
         max_spill_bytes=0 if no_spills else None,
     )
+    limited = {"budget": budget, "minutes": minutes, "patience_percent": patience}
+    spend = config.effort(effort, device.name, settings.templates, **limited)
     tasks = [shapes] if score is Score.ROBUST else [{name: problem} for name, problem in shapes.items()]
     plans = [
         Plan.make(
             each,
             device,
-            config.effort(effort, device.name, settings.templates, budget=budget, minutes=minutes, patience=patience),
+            spend,
             settings,
             effort_name=effort,
             families=families,
@@ -252,9 +258,11 @@ def _finish(
             best = report.best(store, outcome.run_id)
             documents.append({**asdict(best), "shape": task.plan.title, "export": str(folder)})
             if not as_json:
+                if len(outcomes) > 1:
+                    print(f"{task.plan.title}\n")
                 ids = report.report(store, outcome.run_id).finalist_ids
                 print_sheets(*sheets.finals_sheets(outcome.finals, ids), sheets.best_sheet(best))
-                print(f"exported to {folder}")
+                print(f"exported to {folder}\n" if len(outcomes) > 1 else f"exported to {folder}")
         _mirror(task, outcome, settings)
     if as_json and (documents or len(outcomes) > 1):
         print_json(documents if len(outcomes) > 1 else documents[0])

@@ -129,6 +129,10 @@ class EvolutionProposer:
         if move is not None:
             self._bandit.pay(move, reward)
 
+    def expected_gain(self, builds: int) -> float | None:
+        """What the model expects of so many builds; see `patience.Forecaster`."""
+        return self._ranking.expected_gain(builds)
+
     def said(self) -> dict[str, Any]:
         """How the population goes about it; see `insights.Talkative`."""
         return {f"island {name}": figures for name, figures in self._population.said().items()}

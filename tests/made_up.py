@@ -1,0 +1,126 @@
+"""Evaluations that a function makes up, so that searches can be tried by the hundred."""
+
+import hashlib
+import random
+import threading
+import time
+from pathlib import Path
+
+from evoflash.errors import WorkerError
+from evoflash.evaluation import BuildReport, Evaluation, Final, Finals, Stage, Status
+from evoflash.evaluator import Limits
+from evoflash.search import Search
+from evoflash.template import Source
+from evoflash.toolchain import Build
+from tests.helpers import Quiet, failed, right
+
+UNMEASURABLE, HOPELESS = 777, 666
+COMMENT = "/* Nothing but a comment. */\n"
+
+
+class MadeUpToolchain:
+    """Builds nothing; takes a while that differs from source to source."""
+
+    def __init__(self, *, jitter: bool = False, comments_count: bool = True):
+        self.sources: list[str] = []
+        self.texts: dict[Path, str] = {}
+        self.jitter = jitter
+        self.comments_count = comments_count
+        self.stopped = False
+
+    def build(self, source: Source) -> Build:
+        if self.jitter:
+            time.sleep(random.random() * 0.004)
+        self.sources.append(source.text)
+        code = source.text if self.comments_count else source.text.replace(COMMENT, "")
+        digest = hashlib.sha256(f"machine code of {code}".encode()).hexdigest()
+        library = Path(f"/nowhere/{digest}.so")
+        self.texts[library] = code
+        return Build(BuildReport(seconds=0.1, registers=int(digest[:2], 16), binary_digest=digest), library)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class MadeUpEvaluator:
+    """The verdict is a function of the source and the length; about one in five fails.
+
+    A length of `UNMEASURABLE` is too much for this device, and of `HOPELESS` no kernel is right.
+    """
+
+    toolchain: MadeUpToolchain
+    latest: "MadeUpEvaluator"
+
+    def __init__(self, problem, *_, limits: Limits, **__):
+        self._problem = problem
+        self._limits = limits
+        self.examined: list[Path] = []
+        self.entered: list[int] = []
+        self.threads: set[int] = set()
+        self.closed = False
+        MadeUpEvaluator.latest = self
+
+    def start(self):
+        return {"torch": "none"}
+
+    def close(self):
+        self.closed = True
+
+    def baselines(self):
+        if self._problem.seq_q == UNMEASURABLE:
+            raise WorkerError("the baselines cannot be timed: out of memory; run `evoflash doctor`")
+        return {"sdpa": 30.0}
+
+    def screen(self, build: Build) -> Evaluation | None:
+        if build.report.registers in range(20):
+            return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason="too many", build=build.report)
+        return None
+
+    def examine(self, build: Build, best_us: float | None) -> Evaluation:
+        assert build.library is not None
+        if self.toolchain.jitter:
+            time.sleep(random.random() * 0.002)
+        self.examined.append(build.library)
+        self.threads.add(threading.get_ident())
+        number = int(build.library.stem[-6:], 16)
+        if number % 7 == 0 or self._problem.seq_q == HOPELESS:
+            return failed().model_copy(update={"build": build.report})
+        return right((10 + number / 2**20) * self._problem.seq_q / 32, build=build.report)
+
+    def finals(self, finalists, rounds: int) -> Finals:
+        self.entered += [each.index for each in finalists]
+        verdicts = tuple(Final(index=each.index, status=Status.WRONG, reason="made to fall") for each in finalists)
+        return Finals(finalists=verdicts, baselines=(), rounds=rounds)
+
+
+class OneTask(Search):
+    """A search of one task, whose state is the search's for these tests."""
+
+    def run(self):
+        (outcome,) = super().run()
+        return outcome
+
+    def __getattr__(self, name: str):
+        return getattr(self.tasks[0], name)
+
+
+def story(search: Search):
+    """What a run proposed and found, by number, as it is in the database."""
+    assert search.run_id is not None
+    return [
+        (candidate, evaluation.status, evaluation.fitness_us)
+        for candidate, evaluation in search.store.recorded(search.run_id)
+    ]
+
+
+class Interrupting(Quiet):
+    """Ctrl-C after so many results."""
+
+    def __init__(self, after: int):
+        super().__init__()
+        self.left = after
+
+    def finished(self, shape, candidate, evaluation, is_best):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt

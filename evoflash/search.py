@@ -111,31 +111,30 @@ class Search:
         """Brings the workers up, and writes the runs' heads with everything that is known of the machine."""
         known = {"device": self.target.device, "facts": dict(self.target.facts), **self.target.details}
         known |= {"evoflash": evoflash.__version__, "git": git_state(Path.cwd())}
+        ready: list[tuple[Task, dict[str, object], str]] = []
         for task in self.tasks:
             if task.is_closed:  # of a search that was resumed: its history serves the others
                 continue
+            machine, failure = dict(known), ""
             try:
-                machine = {**known, **task.evaluator.start()}
-                baselines = task.evaluator.baselines()
-            except WorkerError as error:
+                machine |= task.evaluator.start()
+                self.progress.baselines(task.plan.title, task.evaluator.baselines())
+            except WorkerError as error:  # a shape that this machine cannot even measure does not stop the others
                 if len(self.tasks) == 1 or task.recorded:
                     raise
-                self._give_up(task, str(error), known)
-                continue
+                failure = str(error)
+            ready.append((task, machine, failure))
+        for task, machine, failure in ready:  # not before: who interrupts the above has begun none of them
             task.begin(machine)
-            self.progress.baselines(task.plan.title, baselines)
+            if failure:
+                task.over = failure
+                task.end("failed", failure, 0.0)
+                self.progress.note(f"{task.plan.title} is left out: {failure}")
+        if self._is_new and len(self.tasks) > 1:
+            self.store.form_group([task.run_id for task in self.tasks if task.run_id is not None])
         if all(task.over for task in self.tasks):
             raise WorkerError("; ".join(f"{task.plan.title}: {task.over}" for task in self.tasks))
-        if len(self.tasks) > 1 and self._is_new:
-            self.store.form_group([task.run_id for task in self.tasks if task.run_id is not None])
         self._start, self._worked_s = time.monotonic(), time.thread_time()
-
-    def _give_up(self, task: Task, reason: str, machine: dict[str, object]) -> None:
-        """A shape that this machine cannot even measure does not stop the others."""
-        task.begin(machine)
-        task.over = reason
-        task.end("failed", reason, 0.0)
-        self.progress.note(f"{task.plan.title} is left out: {reason}")
 
     def _propose(self) -> None:
         """Fills the window with new candidates, of the task that has proposed least."""

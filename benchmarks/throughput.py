@@ -36,11 +36,10 @@ def main() -> None:
         problem = problems.parse(arguments.shape)
         target = targets.detect(settings.target)
         plan = Plan.make(
-            problem,
+            {arguments.shape: problem},
             target,
             config.effort("standard", target.name, budget=arguments.budget, minutes=60.0),
             settings,
-            shape=arguments.shape,
             effort_name="standard",
             families=choose_families(problem, target, tuple(arguments.family), settings.templates),
             strategy=arguments.strategy,
@@ -48,8 +47,8 @@ def main() -> None:
             limits=Limits(),
         )
         toolchain = Toolchain(target, settings.cache, settings.build_deadline_s)
-        with RunStore.open(settings.db, write=True) as store, LiveProgress(plan) as progress:
-            outcome = Search(plan, target, toolchain, store, progress).run()
+        with RunStore.open(settings.db, write=True) as store, LiveProgress(plan.effort.budget) as progress:
+            (outcome,) = Search([plan], target, toolchain, store, progress).run()
     print(json.dumps({"device": target.device, "builders": plan.builders, **outcome.throughput.model_dump()}))
 
 

@@ -63,6 +63,11 @@ class Archive:
         """Whether a genome has been proposed."""
         return (family, genome.digest) in self._seen
 
+    @property
+    def in_flight(self) -> int:
+        """Proposals whose results are not known."""
+        return len(self._seen) - len(self._members)
+
     def add(self, candidate: Candidate, evaluation: Evaluation) -> Member:
         """Takes a result in; numbers must come in order."""
         member = Member(candidate, evaluation)

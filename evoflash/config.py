@@ -99,7 +99,8 @@ class Effort(BaseModel):
         finalists: how many of the best enter the finals; rounds: interleaved rounds there.
         samples: timing samples of a full timing; quick_samples: of the quick one before it.
         window: proposals in flight, as a multiple of the builds at once.
-        patience: results without a gain after which a search ends; None spends the budget.
+        patience_percent: a search ends when its next candidates are expected to gain less (`patience`); None spends the
+            budget.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -111,7 +112,7 @@ class Effort(BaseModel):
     samples: int = Field(100, gt=1)
     quick_samples: int = Field(10, gt=0)
     window: int = Field(4, gt=0)
-    patience: int | None = Field(None, gt=0)
+    patience_percent: float | None = Field(None, gt=0)
 
 
 def effort(name: str, target: str, folders: Sequence[Path] = (), **overrides: Any) -> Effort:

@@ -87,9 +87,11 @@ class Timing(Record):
     Attributes:
         regime: "warm" (inputs in the last-level cache) or "cold" (the working set rotated beyond it).
         samples: one value a sample; each is the mean over `launches` launches.
+        shape: which of the shapes of a robust run; empty for the score, there the geometric mean over its shapes.
     """
 
     regime: str
+    shape: str = ""
     p50_us: float
     p90_us: float
     p99_us: float
@@ -128,7 +130,7 @@ class Evaluation(Record):
     @property
     def warm(self) -> Timing | None:
         """The timing that the score is made of."""
-        return next((timing for timing in self.timings if timing.regime == "warm"), None)
+        return next((timing for timing in self.timings if timing.regime == "warm" and not timing.shape), None)
 
     @property
     def fitness_us(self) -> float | None:
@@ -146,9 +148,13 @@ class Ratio(Record):
 
 
 class Contestant(Record):
-    """A baseline or finalist in the interleaved finals."""
+    """A baseline or finalist in the interleaved finals.
+
+    `shape` is which of the shapes of a robust run; empty for the geometric mean over them, and where there is but one.
+    """
 
     name: str
+    shape: str = ""
     p50_us: float
     p90_us: float
     p99_us: float
@@ -164,6 +170,7 @@ class Final(Record):
         ratios: baseline name -> how many times faster the finalist is.
         vs_best: against the fastest baseline; `best_baseline` names it.
         vs_math: against SDPA's math backend.
+        by_shape: of a robust run, the times on each shape; `time` is their geometric mean.
     """
 
     index: int
@@ -178,13 +185,18 @@ class Final(Record):
     vs_best: Ratio | None = None
     best_baseline: str | None = None
     vs_math: Ratio | None = None
+    by_shape: tuple[Contestant, ...] = ()
 
 
 class Finals(Record):
-    """The end of a run: finalists best first, and the baselines that they were timed against."""
+    """The end of a run: finalists best first, and the baselines that they were timed against.
+
+    Of a robust run `baselines_by_shape` are the baselines' times on each shape; `baselines` are their geometric means.
+    """
 
     finalists: tuple[Final, ...]
     baselines: tuple[Contestant, ...]
+    baselines_by_shape: tuple[Contestant, ...] = ()
     baseline_failures: dict[str, str] = {}
     rounds: int = 0
 

@@ -135,10 +135,13 @@ def silent(family: str, members: Sequence[Member]) -> list[Observation]:
 
 
 def bound(best: Member, space: SearchSpace, device: Mapping[str, Any]) -> list[Observation]:
-    """What limits the blocks of the best that share a multiprocessor; nothing where the compiler reports no figures."""
+    """What limits how many blocks of the best run at once, and in how many waves its grid goes over the processors.
+
+    Nothing where the compiler reports no figures; no waves where the space has no figure `grid_blocks`.
+    """
     build = best.evaluation.build
-    derived = space.derived(best.candidate.genome)
-    threads = derived.get("threads")
+    figures = {**best.candidate.genome, **space.derived(best.candidate.genome)}
+    threads, processors = figures.get("threads"), device.get("multiprocessors", 0)
     if build is None or not build.registers or not isinstance(threads, int):
         return []
     limits = {
@@ -148,12 +151,23 @@ def bound(best: Member, space: SearchSpace, device: Mapping[str, Any]) -> list[O
     if build.shared_bytes:
         limits["shared memory"] = device.get("shared_bytes_per_multiprocessor", 0) // build.shared_bytes
     tightest = min(limits, key=lambda name: limits[name])
-    occupancy = limits[tightest] * threads / max(1, device.get("max_threads_per_multiprocessor", 0))
+    data: dict[str, Any] = {"candidate": best.candidate.index, "blocks": dict(limits), "bound": tightest}
+    told, running, grid = "", limits[tightest], figures.get("grid_blocks")
+    if isinstance(grid, int) and processors and running:
+        waves = grid / (processors * running)
+        data |= {"grid_blocks": grid, "multiprocessors": processors, "waves": waves}
+        told = f"; {grid} blocks over {processors} multiprocessors are {waves:.2f} waves"
+        if waves <= 1:
+            tightest = data["bound"] = "the number of blocks"
+            running = -(-grid // processors)
+        else:
+            told += f", the last {waves % 1 or 1:.0%} full"
+    occupancy = data["occupancy"] = running * threads / max(1, device.get("max_threads_per_multiprocessor", 0))
     text = (
-        f"{best.candidate.family}: {tightest} bound the best: {limits[tightest]} blocks a multiprocessor, "
+        f"{best.candidate.family}: {tightest} bound the best: {running} blocks a multiprocessor, "
         f"occupancy {occupancy:.0%} ({build.registers} registers, {build.shared_bytes or 0} bytes of shared memory)"
+        f"{told}"
     )
     if build.spill_bytes:
         text += f"; {build.spill_bytes} bytes spill"
-    data = {"candidate": best.candidate.index, "blocks": limits, "bound": tightest, "occupancy": occupancy}
     return [Observation("bound", text, data)]

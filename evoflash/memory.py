@@ -16,6 +16,7 @@ from evoflash.store import RunStore, RunSummary
 BEST = 5  # genomes of the nearest run
 UNLIKE = 2.0  # how far apart a text or a switch that differs sets two problems: as much as a factor of four in a size
 IDENTITY = ("device", "facts", "compiler", "driver", "torch")  # of a machine; times of another one are not its own
+WORK = ("problem", "beside", "limits", "target", "debug")  # of a plan; what an older evoflash did not write is empty
 FINAL = (Status.OK, Status.WRONG, Status.BUILD_FAILED, Status.LAUNCH_FAILED)  # what would be found again
 
 
@@ -66,7 +67,7 @@ def best_of(store: RunStore, run: RunSummary) -> tuple[Known, ...]:
 def seeded(spaces: Mapping[str, SearchSpace], known: tuple[Known, ...]) -> dict[str, SearchSpace]:
     """The spaces with known genomes before their own seeds; those that a space does not take any more are left out."""
     return {
-        family: space.seeded([each.genome for each in known if each.family == family and _fits(space, each.genome)])
+        family: space.seeded([each.genome for each in known if each.family == family and fits(space, each.genome)])
         for family, space in spaces.items()
     }
 
@@ -82,7 +83,7 @@ def results(store: RunStore, run_id: int, plan: Mapping[str, Any], machine: Mapp
     found: dict[str, Evaluation] = {}
     for run in store.runs():
         same_machine = all(run.machine.get(name) == machine.get(name) for name in IDENTITY)
-        same_work = all(run.plan.get(name) == plan.get(name) for name in ("problem", "limits", "target", "debug"))
+        same_work = all((run.plan.get(name) or None) == (plan.get(name) or None) for name in WORK)
         if run.id < run_id and same_machine and same_work:
             found |= {
                 digest: evaluation
@@ -92,7 +93,8 @@ def results(store: RunStore, run_id: int, plan: Mapping[str, Any], machine: Mapp
     return found
 
 
-def _fits(space: SearchSpace, genome: Mapping[str, Gene]) -> bool:
+def fits(space: SearchSpace, genome: Mapping[str, Gene]) -> bool:
+    """Whether a genome that was good elsewhere is valid here."""
     try:
         return not space.violations(Genome(genome))
     except SpaceError:  # a gene was added, dropped or renamed since

@@ -7,43 +7,42 @@
       -> RunStore.record, Archive.add, Proposer.tell     … until the budget is spent
       -> finals: the best few on every case, then interleaved against the baselines, in a fresh process
 
-Candidates finish in any order, but are told to the proposer in the order of their numbers, and number n is proposed
-when all but the last `window` before it have been told. So proposals are a function of the seed and the results alone,
-and a run is resumed by telling the recorded results again: what was in flight is proposed anew, the same.
+A search has one task for each shape (`task.py`), mostly just one. Several take turns, whoever has proposed least, and
+share builders, device, budget and history: every few proposals a task tries a genome that is among the best of another.
+
+Candidates finish in any order, but are told to the proposer in the order of proposal, and one is proposed when all but
+the last `window` before it have been told. So proposals are a function of the seed and the results alone, and a search
+is resumed by telling the recorded results again: what was in flight is proposed anew, the same.
 """
 
 from __future__ import annotations
 
 import contextlib
-import random
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import evoflash
-from evoflash import memory, proposers
-from evoflash.archive import Archive, Member
+from evoflash import memory
 from evoflash.candidate import Candidate
 from evoflash.environment import git_state
-from evoflash.errors import StorageError
-from evoflash.evaluation import Evaluation, Finals, Status
-from evoflash.evaluator import Evaluator
+from evoflash.errors import StorageError, WorkerError
+from evoflash.evaluation import Finals, Status
 from evoflash.executors import Stations, Throughput
-from evoflash.finals import Contest
-from evoflash.insights import GENERATION, is_due, observe
-from evoflash.patience import Patience
 from evoflash.pipeline import Pipeline
 from evoflash.plan import Plan
 from evoflash.progress import Progress
 from evoflash.store import RunStore
 from evoflash.targets import Target
-from evoflash.template import Source, load
+from evoflash.task import Task
 from evoflash.toolchain import Toolchain
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a search ended; `finals` is None when nothing correct was found."""
+    """How a task ended; `finals` is None when nothing correct was found."""
 
     run_id: int
     reason: str
@@ -52,248 +51,195 @@ class Outcome:
 
 
 class Search:
-    """One run of a plan.
+    """One search: a task for each plan.
 
     Args:
+        plans: alike but for shape, families and what they begin with; effort, builders and window are those of all.
         store: open for writing.
-        run_id: the run to go on with; None begins a new one.
+        run_ids: the runs to go on with, in the order of the plans; none begins new ones.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        plans: Sequence[Plan],
         target: Target,
         toolchain: Toolchain,
         store: RunStore,
         progress: Progress,
-        run_id: int | None = None,
+        run_ids: Sequence[int] = (),
     ):
-        self.plan = plan
-        self.problem = plan.make_problem()
+        self.plan = plans[0]
         self.target = target
-        self.templates = {family: load(family, plan.templates) for family in plan.families}
-        spaces = {name: each.space(self.problem, target.facts) for name, each in self.templates.items()}
-        self.spaces = memory.seeded(spaces, plan.warm)
-        self.proposer = proposers.create(plan.strategy, self.spaces, plan.seed)
-        self.archive = Archive()
         self.toolchain = toolchain
-        self.evaluator = Evaluator(
-            self.problem,
-            target,
-            limits=plan.limits,
-            samples=plan.effort.samples,
-            quick_samples=plan.effort.quick_samples,
-            deadline_s=plan.evaluate_deadline_s,
-        )
-        self.stations = Stations(plan.builders, take_turns=target.builds_disturb_timing)
-        self.pipeline = Pipeline(toolchain, self.evaluator, self.stations)
         self.store = store
         self.progress = progress
-        self.run_id = run_id
-        recorded = store.recorded(run_id) if run_id is not None else []
-        self._recorded = {candidate.index: (candidate, evaluation) for candidate, evaluation in recorded}
-        self._proposed: list[Candidate] = []
-        self._known: dict[str, Evaluation] = {}  # results of earlier runs, by their source
-        self._sources: dict[int, Source] = {}  # of the candidates in flight
-        self._results: dict[int, Evaluation] = {}  # that wait until the proposer may be told
-        self._best_us: float | None = None
-        self._patience = Patience(plan.effort.patience)
+        self._is_new = not run_ids
+        ids = run_ids or [None] * len(plans)
+        self.tasks = [Task(plan, target, store, run_id) for plan, run_id in zip(plans, ids, strict=True)]
+        self.stations = Stations(self.plan.builders, take_turns=target.builds_disturb_timing)
+        self.pipeline: Pipeline[Task] = Pipeline(toolchain, self.stations)
+        self._in_flight: deque[tuple[Task, Candidate]] = deque()  # in the order of proposal
         self._stop_reason = ""
-        self._observed = (
-            max((each.generation for each in store.insights(run_id)), default=0) if run_id is not None else 0
-        )
-        self._spent_s = (store.run(run_id).elapsed_s or 0.0) if run_id is not None else 0.0
+        self._spent_s = max((store.run(run_id).elapsed_s or 0.0 for run_id in run_ids), default=0.0)
         self._start = time.monotonic()
         self._worked_s = time.thread_time()
 
-    def run(self) -> Outcome:
-        """Searches until the budget is spent, then holds the finals.
+    def run(self) -> list[Outcome]:
+        """Searches until the budget is spent, then holds the finals of each task.
 
         Raises:
-            KeyboardInterrupt: after everything that is known has been stored; the run can be resumed.
+            KeyboardInterrupt: after everything that is known has been stored; the search can be resumed.
         """
-        for space in self.spaces.values():
-            space.require_valid_genomes(random.Random(self.plan.seed))
+        for task in self.tasks:
+            task.require_valid_genomes()
         try:
             self._begin()
             self._propose()
-            while len(self.archive) < len(self._proposed):
+            while self._in_flight:
                 self._collect()
                 self._learn()
-            self._observe()
             throughput = self._throughput()
-            finals = self._finals()
+            outcomes = [self._finish(task, throughput) for task in self.tasks]
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
-            with contextlib.suppress(StorageError):  # the database may be what failed; the first error counts
-                self._end("interrupted" if interrupted else "failed", "interrupted" if interrupted else str(error))
+            self._end("interrupted" if interrupted else "failed", "interrupted" if interrupted else str(error))
             raise
         self._end("done", self._stop_reason)
-        assert self.run_id is not None
-        return Outcome(self.run_id, self._stop_reason, finals, throughput)
+        return outcomes
 
     def _begin(self) -> None:
-        """Brings the worker up, and writes the run's head with everything that is known of the machine."""
-        machine = {"device": self.target.device, "facts": dict(self.target.facts), **self.target.details}
-        machine |= {**self.evaluator.start(), "evoflash": evoflash.__version__, "git": git_state(Path.cwd())}
-        if self.run_id is not None:
-            self.store.reopen_run(self.run_id)
-        else:
-            self.run_id = self.store.begin_run(
-                strategy=self.plan.strategy,
-                seed=self.plan.seed,
-                target=self.target.name,
-                problem=self.problem,
-                plan=self.plan.model_dump(mode="json"),
-                machine=machine,
-            )
-        if self.plan.reuse:
-            self._known = memory.results(self.store, self.run_id, self.plan.model_dump(mode="json"), machine)
-        self.progress.baselines(self.evaluator.baselines())
+        """Brings the workers up, and writes the runs' heads with everything that is known of the machine."""
+        known = {"device": self.target.device, "facts": dict(self.target.facts), **self.target.details}
+        known |= {"evoflash": evoflash.__version__, "git": git_state(Path.cwd())}
+        ready: list[tuple[Task, dict[str, object], str]] = []
+        for task in self.tasks:
+            if task.is_closed:  # of a search that was resumed: its history serves the others
+                continue
+            machine, failure = dict(known), ""
+            try:
+                machine |= task.evaluator.start()
+                self.progress.baselines(task.plan.title, task.evaluator.baselines())
+            except WorkerError as error:  # a shape that this machine cannot even measure does not stop the others
+                if len(self.tasks) == 1 or task.recorded:
+                    raise
+                failure = str(error)
+            ready.append((task, machine, failure))
+        for task, machine, failure in ready:  # not before: who interrupts the above has begun none of them
+            task.begin(machine)
+            if failure:
+                task.over = failure
+                task.end("failed", failure, 0.0)
+                self.progress.note(f"{task.plan.title} is left out: {failure}")
+        if self._is_new and len(self.tasks) > 1:
+            self.store.form_group([task.run_id for task in self.tasks if task.run_id is not None])
+        if all(task.over for task in self.tasks):
+            raise WorkerError("; ".join(f"{task.plan.title}: {task.over}" for task in self.tasks))
         self._start, self._worked_s = time.monotonic(), time.thread_time()
 
     def _propose(self) -> None:
-        """Fills the window with new candidates."""
-        while len(self._proposed) - len(self.archive) < self.plan.window and not self._is_spent():
-            proposal = self.proposer.ask(self.archive)
-            if proposal is None:
-                self._stop_reason = "every genome has been tried"
-                return
-            candidate = proposal.numbered(len(self._proposed))
-            self.archive.propose(candidate.family, candidate.genome)
-            self._proposed.append(candidate)
-            self._send(candidate)
+        """Fills the window with new candidates, of the task that has proposed least."""
+        while len(self._in_flight) < self.plan.window and not self._is_spent():
+            turn = min((task for task in self.tasks if not task.over), key=lambda task: len(task.proposed))
+            candidate = turn.propose(self._relatives(turn))
+            if candidate is not None:
+                self._in_flight.append((turn, candidate))
+                self._send(turn, candidate)
 
     def _is_spent(self) -> bool:
-        if len(self._proposed) <= max(self._recorded, default=-1):
+        if all(task.over for task in self.tasks):
+            return True
+        if any(len(task.proposed) <= max(task.recorded, default=-1) for task in self.tasks):
             return False  # what is on record was proposed, whatever the clock says now
-        if len(self._proposed) >= self.plan.effort.budget:
-            self._stop_reason = f"{self.plan.effort.budget} candidates tried"
-        elif self.elapsed_s >= 60 * self.plan.effort.minutes:
-            self._stop_reason = f"{self.plan.effort.minutes:g} minutes spent"
-        elif self._patience.is_over:
-            self._stop_reason = str(self._patience)
+        effort, proposed = self.plan.effort, sum(len(task.proposed) for task in self.tasks)
+        if proposed >= effort.budget:
+            self._stop_reason = f"{effort.budget} candidates tried"
+        elif self.elapsed_s >= 60 * effort.minutes:
+            self._stop_reason = f"{effort.minutes:g} minutes spent"
         return bool(self._stop_reason)
 
-    def _send(self, candidate: Candidate) -> None:
-        """Renders a candidate and sends it down the pipeline, unless its result is on record."""
-        source = self.templates[candidate.family].render(candidate.genome, self.problem, self.target.facts)
-        if candidate.index not in self._recorded:
-            self._sources[candidate.index] = source
-            if source.digest in self._known:
-                self._take_over(candidate, source, self._known.pop(source.digest))
-            else:
-                self.pipeline.submit(candidate, source)
-            return
-        recorded, evaluation = self._recorded[candidate.index]
-        if candidate != recorded:
-            raise StorageError(
-                f"run {self.run_id} cannot be resumed: candidate {candidate.index} would be {candidate.family} "
-                f"{candidate.genome.digest}, on record is {recorded.family} {recorded.genome.digest}; "
-                "templates, spaces or evoflash have changed since, so begin a new search"
-            )
-        self._known.pop(source.digest, None)
-        self.pipeline.remember(candidate, source, evaluation)
-        self._improves(evaluation)
-        self._results[candidate.index] = evaluation
+    def _relatives(self, task: Task) -> list[Task]:
+        """The other tasks, the one whose problem is most alike first."""
+        others = [each for each in self.tasks if each is not task]
+        return sorted(others, key=lambda other: memory.distance(other.plan.problem, task.plan.problem))
 
-    def _take_over(self, candidate: Candidate, source: Source, evaluation: Evaluation) -> None:
-        """A result that an earlier run got for the same source; a twin of it is noticed as of any other."""
-        self.pipeline.remember(candidate, source, evaluation)
-        self._results[candidate.index] = evaluation
-        self._record(candidate, evaluation)
+    def _send(self, task: Task, candidate: Candidate) -> None:
+        """Renders a candidate and sends it down the pipeline, unless its result is on record."""
+        source = task.render(candidate)
+        evaluation = task.recall(candidate, source)
+        if evaluation is None:
+            self.pipeline.submit(task, candidate, source)
+            return
+        self.pipeline.remember(task, candidate, source, evaluation)
+        task.results[candidate.index] = evaluation
+        is_best = task.record(candidate, evaluation, self.elapsed_s)
+        if candidate.index not in task.recorded:
+            self.progress.finished(task.plan.title, candidate, evaluation, is_best)
 
     def _collect(self) -> None:
         """Records what has finished; waits for it, unless there is something to learn from already."""
         self.progress.update(self.pipeline.building, self.pipeline.examining)
-        if len(self.archive) in self._results:
+        first, candidate = self._in_flight[0]
+        if candidate.index in first.results:
             return
-        for candidate, evaluation in self.pipeline.wait():
-            self._results[candidate.index] = evaluation
+        for task, finished, evaluation in self.pipeline.wait():
+            task.results[finished.index] = evaluation
             if evaluation.status is not Status.DUPLICATE:
-                self._record(candidate, evaluation)
+                is_best = task.record(finished, evaluation, self.elapsed_s)
+                self.progress.finished(task.plan.title, finished, evaluation, is_best)
 
     def _learn(self) -> None:
-        """Tells the proposer every result whose turn it is; each makes room for one proposal."""
-        while (index := len(self.archive)) in self._results:
-            candidate, evaluation = self._proposed[index], self._results.pop(index)
-            if index in self._sources:  # a twin: its elder has a smaller number, so its result is known by now
-                evaluation = self._inherit(evaluation)
-                self._record(candidate, evaluation)
-            member = self.archive.add(candidate, evaluation.slim())
-            self._patience.tell(member)
-            self.proposer.tell(member)
-            if is_due(len(self.archive)):
-                self._observe()
+        """Tells every result whose turn it is; each makes room for one proposal."""
+        while self._in_flight and self._in_flight[0][1].index in self._in_flight[0][0].results:
+            task, candidate = self._in_flight.popleft()
+            evaluation = task.results.pop(candidate.index)
+            if evaluation.status is Status.DUPLICATE and candidate.index not in task.recorded:
+                evaluation = task.inherit(evaluation)
+                task.record(candidate, evaluation, self.elapsed_s)
+                self.progress.finished(task.plan.title, candidate, evaluation, False)
+            task.learn(candidate, evaluation)
             self._propose()
 
-    def _observe(self) -> None:
-        """Writes down what the results so far say; a resumed run does not write a generation again."""
-        assert self.run_id is not None
-        generation = -(-len(self.archive) // GENERATION)
-        if generation > self._observed:
-            self._observed = generation
-            for each in observe(self.archive, self.spaces, self.target.facts, self.proposer):
-                self.store.record_insight(self.run_id, generation, each.kind, each.text, each.data)
+    def _finish(self, task: Task, throughput: Throughput) -> Outcome:
+        """A task's finals: the best few; if all of them fall, the next few."""
+        assert task.run_id is not None
+        reason = task.over or self._stop_reason
+        finals = task.finals() if task.is_closed else self._finals(task, task.run_id)
+        if not task.is_closed:
+            self.store.record_insight(task.run_id, 0, "throughput", str(throughput), throughput.model_dump())
+            task.end("done", reason, self.elapsed_s)
+        return Outcome(task.run_id, reason, finals if finals is not None and finals.winner else None, throughput)
 
-    def _inherit(self, twin: Evaluation) -> Evaluation:
-        assert twin.duplicate_of is not None
-        elder = self.archive.member(twin.duplicate_of).evaluation
-        return twin.model_copy(update={"timings": elder.timings, "reason": f"{twin.reason} ({elder.status})"})
-
-    def _record(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """A result goes into the database before anybody hears of it."""
-        assert self.run_id is not None
-        source = self._sources.pop(candidate.index)
-        self.store.record(self.run_id, candidate, evaluation, source.text, source.language, elapsed_s=self.elapsed_s)
-        self.progress.finished(candidate, evaluation, self._improves(evaluation))
-
-    def _improves(self, evaluation: Evaluation) -> bool:
-        fitness = evaluation.fitness_us if evaluation.status is Status.OK else None
-        if fitness is None or (self._best_us is not None and fitness >= self._best_us):
-            return False
-        self._best_us = fitness
-        return True
-
-    def _finals(self) -> Finals | None:
-        """The best few; if all of them fall, the next few."""
-        assert self.run_id is not None
-        ranking, count = self.archive.ok(), self.plan.effort.finalists
-        contest = Contest(self.problem, self.target, self.templates, self.toolchain, self.stations, self.evaluator)
+    def _finals(self, task: Task, run_id: int) -> Finals | None:
+        task.observe()
+        ranking, count = task.archive.ok(), self.plan.effort.finalists
+        contest = task.contest(self.toolchain, self.stations)
         standings: Finals | None = None
         for start in range(0, len(ranking), count):
             entrants = ranking[start : start + count]
-            self.progress.note(f"finals: {len(entrants)} candidates on every case, then against the baselines")
+            told = f"{len(entrants)} candidates on every case, then against the baselines"
+            self.progress.note(f"finals of {task.plan.title}: {told}")
             last = contest.hold(entrants, self.plan.effort.rounds)
             fallen = standings.finalists if standings is not None else ()
             standings = last.model_copy(update={"finalists": (*last.finalists, *fallen)})
-            self.store.record_finals(self.run_id, standings)
+            self.store.record_finals(run_id, standings)
             if standings.winner is not None:
                 return standings
         return None
 
     def _throughput(self) -> Throughput:
-        """What the machine was busy with until here; kept among the run's insights."""
-        assert self.run_id is not None
+        """What the machine was busy with until here."""
         wall_s = time.monotonic() - self._start
-        fresh = len(self.archive) - len(self._recorded)
-        throughput = self.stations.throughput(fresh, wall_s, driver_s=time.thread_time() - self._worked_s)
-        self.store.record_insight(self.run_id, 0, "throughput", str(throughput), throughput.model_dump())
-        return throughput
+        fresh = sum(len(task.archive) - len(task.recorded) for task in self.tasks)
+        return self.stations.throughput(fresh, wall_s, driver_s=time.thread_time() - self._worked_s)
 
     def _end(self, status: str, reason: str) -> None:
-        """Stops everything that runs and closes the run's record."""
+        """Stops everything that runs and closes the runs' records."""
         self.stations.drop()
         self.toolchain.stop()
-        self.evaluator.close()
+        for task in self.tasks:
+            with contextlib.suppress(StorageError):  # the database may be what failed; the first error counts
+                task.end(status, reason, self.elapsed_s)
         self.stations.close()
-        if self.run_id is not None:
-            self.store.finish_run(self.run_id, status=status, reason=reason, elapsed_s=self.elapsed_s)
-
-    @property
-    def best(self) -> Member | None:
-        """The fastest so far."""
-        return self.archive.best
 
     @property
     def elapsed_s(self) -> float:

@@ -1,7 +1,8 @@
 """A search space: its valid genomes, and the moves between them.
 
-A space is declared in search_spaces/<family>.yaml and bound to one problem and one device, on which it depends what is
-valid. Every genome that leaves here is valid: `sample`, `neighbours`, `mutate`, `crossover`, `repair` return no other.
+A space is declared in search_spaces/<family>.yaml and bound to a device and one problem, on which it depends what is
+valid; or to several problems, and then valid is what is valid for all of them. Every genome that leaves here is valid:
+`sample`, `neighbours`, `mutate`, `crossover`, `repair` return no other.
 """
 
 import copy
@@ -17,13 +18,19 @@ from evoflash.validity import Check, Validity
 
 
 class SearchSpace:
-    """A declaration bound to a problem's and a device's facts."""
+    """A declaration bound to the facts of a problem, of a device, and of the problems beside it."""
 
-    def __init__(self, declaration: Declaration, problem: Mapping[str, Any], device: Mapping[str, Any]):
+    def __init__(
+        self,
+        declaration: Declaration,
+        problem: Mapping[str, Any],
+        device: Mapping[str, Any],
+        beside: Sequence[Mapping[str, Any]] = (),
+    ):
         self.family = declaration.family
         self.parameters = declaration.parameters
         self.seeds = declaration.seeds
-        self._validity = Validity(declaration, problem, device)
+        self._validity = Validity(declaration, [problem, *beside], device)
 
     def seeded(self, genomes: Sequence[Mapping[str, Gene]]) -> Self:
         """This space with known-good genomes before its own."""
@@ -60,7 +67,7 @@ class SearchSpace:
 
     def is_valid(self, genome: Mapping[str, Gene]) -> bool:
         """Whether a genome of this space's genes satisfies every constraint."""
-        return self._validity.holds(self._validity.checks, genome)
+        return self._validity.holds(self._validity.cheapest, genome)
 
     def sample(self, rng: random.Random) -> Genome:
         """A valid genome, drawn uniformly: each group of parameters that no constraint ties to the others by itself.
@@ -82,7 +89,7 @@ class SearchSpace:
 
     def genomes(self) -> Iterator[Genome]:
         """Every valid genome, in the order of the declaration."""
-        for values in self._validity.complete(None, {}, list(self.parameters), self._validity.checks):
+        for values in self._validity.complete(None, {}, list(self.parameters), self._validity.cheapest):
             yield Genome(values)
 
     def neighbours(self, genome: Genome) -> list[Genome]:
@@ -139,7 +146,7 @@ class SearchSpace:
         return Genome(genome)
 
     def _repair_group(self, part: Mapping[str, Gene], checks: Sequence[Check], rng: random.Random) -> dict[str, Gene]:
-        broken = [check.reads for check in checks if not self._validity.holds([check], part)]
+        broken = [check.reads for check in checks if not self._validity.may_hold([check], part)]
         suspects = sorted(set().union(*broken))
         rng.shuffle(suspects)
         pairs = list(itertools.combinations(suspects, 2))

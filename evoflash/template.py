@@ -109,17 +109,32 @@ class Template:
         where = f"template {self.family}: requires"
         return [each.why for each in self.manifest.requires if not compile_expression(each.expr, where)(names)]
 
-    def space(self, problem: Problem, device: Mapping[str, Any]) -> SearchSpace:
-        """The search space of this family for a problem on a device; bound once for each."""
-        key = (problem.model_dump_json(), *device.items())
+    def space(self, problem: Problem, device: Mapping[str, Any], beside: Sequence[Problem] = ()) -> SearchSpace:
+        """The search space of this family for a problem on a device; bound once for each.
+
+        Args:
+            beside: further problems that one kernel must serve as well: valid is what is valid for all of them, less
+                the genomes whose kernels would have sizes built in that differ.
+        """
+        key = (*(each.model_dump_json() for each in (problem, *beside)), *device.items())
         if key not in self._spaces:
-            self._spaces[key] = SearchSpace(self.declaration, problem.facts(), device)
+            declared, differing = self.declaration, self.differing(self.manifest.sizes, problem, beside)
+            if differing and "specialised" in declared.parameters:
+                why = f"one kernel must serve every {', '.join(differing)}"
+                general = Constraint(expr="not specialised", why=why)
+                declared = declared.model_copy(update={"constraints": (general, *declared.constraints)})
+            self._spaces[key] = SearchSpace(declared, problem.facts(), device, [each.facts() for each in beside])
         return self._spaces[key]
 
     def same_constants(self, one: Problem, other: Problem) -> bool:
         """Whether a kernel rendered for one problem is meant to take the other."""
-        mine, others = one.facts(), other.facts()
-        return all(mine[name] == others[name] for name in self.manifest.constants)
+        return not self.differing(self.manifest.constants, one, [other])
+
+    @staticmethod
+    def differing(names: Sequence[str], problem: Problem, beside: Sequence[Problem]) -> list[str]:
+        """Which of these facts other problems do not share with the first."""
+        facts = problem.facts()
+        return [name for name in names if any(each.facts().get(name) != facts.get(name) for each in beside)]
 
     def render(self, genome: Genome, problem: Problem, device: Mapping[str, Any]) -> Source:
         """The source file of a genome. The same genes, constants and architecture give the same text.

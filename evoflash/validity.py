@@ -1,8 +1,8 @@
-"""Which genomes are valid: a space's constraints, bound to one problem and one device.
+"""Which genomes are valid: a space's constraints, bound to a device and to one problem, or to several at once.
 
 Constraints are few and slow to evaluate, genomes many and alike. So each constraint remembers its truth by the values
-that it reads, values that a constraint on one parameter alone excludes are dropped beforehand, and parameters that no
-constraint ties together are drawn and searched apart.
+that it reads, those that read few values go first, values that a constraint on one parameter alone excludes are dropped
+beforehand, and parameters that no constraint ties together are drawn and searched apart.
 """
 
 import random
@@ -25,12 +25,16 @@ class Check:
     """A constraint ready to be evaluated.
 
     Attributes:
+        number: its place in the order of the declaration, in which a constraint guards those after it.
+        problem: which of the problems it is about.
         derived: the derived names that it needs, in the order of their computation.
         reads: the parameters that it depends on.
         known: its truth by the values of `reads`. An evaluation costs some tens of microseconds and a search asks
             thousands of times for the same few values.
     """
 
+    number: int
+    problem: int
     expression: Expression
     derived: tuple[str, ...]
     reads: tuple[str, ...]
@@ -38,29 +42,32 @@ class Check:
 
 
 class Validity:
-    """The constraints of a declaration for a problem's and a device's facts.
+    """The constraints of a declaration for the facts of a device and of problems, for all of which each must hold.
 
     Attributes:
+        checks: in the order of the declaration, problem by problem; `cheapest` are the same, those that read least
+            first.
         domains: each parameter's values, less those that a constraint on it alone excludes.
         groups: the finest partition of the parameters that no constraint crosses, each group with its checks.
     """
 
-    def __init__(self, declaration: Declaration, problem: Mapping[str, Any], device: Mapping[str, Any]):
+    def __init__(self, declaration: Declaration, problems: Sequence[Mapping[str, Any]], device: Mapping[str, Any]):
         self.family = declaration.family
         self.parameters = declaration.parameters
-        self._facts = {"problem": SimpleNamespace(**problem), "device": SimpleNamespace(**device)}
+        self._facts = [{"problem": SimpleNamespace(**each), "device": SimpleNamespace(**device)} for each in problems]
         where = f"search space {declaration.family}"
         self._derived = {name: compile_expression(str(text), where) for name, text in declaration.derived.items()}
         self._constraints = [(each, compile_expression(each.expr, where)) for each in declaration.constraints]
-        self._derived_values: dict[str, tuple[dict[tuple[Gene, ...], Any], tuple[str, ...]]] = {
-            name: ({}, self._check_of(expression).reads) for name, expression in self._derived.items()
-        }
-        self.checks = [self._check_of(expression) for _, expression in self._constraints]
+        self._derived_values: list[dict[str, tuple[dict[tuple[Gene, ...], Any], tuple[str, ...]]]] = [
+            {name: ({}, self._reads(self._wanted(each))) for name, each in self._derived.items()} for _ in problems
+        ]
+        self.checks = self._checks()
+        self.cheapest = sorted(self.checks, key=lambda check: len(check.reads))
         self.domains = self._filtered_domains()
         self.groups = self._independent_groups()
 
     def derived(self, genome: Mapping[str, Gene]) -> dict[str, Any]:
-        """The space's named expressions for a genome, e.g. the shared memory that it takes.
+        """The space's named expressions for a genome and the first problem, e.g. the shared memory that it takes.
 
         Raises:
             SpaceError: for a genome of another space, or of an earlier version of this one.
@@ -68,13 +75,16 @@ class Validity:
         missing = [name for name in self.parameters if name not in genome]
         if missing:
             raise SpaceError(f"family {self.family}: parameter {missing[0]!r} is missing; give it a value")
-        names = self._with_derived(self._derived, genome)
+        names = self._with_derived(0, self._derived, genome)
         return {name: names[name] for name in self._derived}
 
     def broken(self, genome: Mapping[str, Gene]) -> list[Constraint]:
         """The constraints that a complete genome breaks; one that an earlier broken one guards does not count."""
         broken: list[Constraint] = []
-        for (constraint, _), check in zip(self._constraints, self.checks, strict=True):
+        for check in self.checks:
+            constraint = self._constraints[check.number][0]
+            if constraint in broken:  # for an earlier problem
+                continue
             try:
                 holds = self.holds([check], genome)
             except SpaceError:
@@ -89,23 +99,22 @@ class Validity:
         """Each constraint with the share of blind draws that it alone excludes, the hardest first."""
         counts = dict.fromkeys(range(len(self._constraints)), 0)
         for _ in range(EXPLAIN_DRAWS):
-            names = {**self._facts, **self._draw_blindly(rng)}
-            for name, expression in self._derived.items():
-                names[name] = expression(names)
-            for number, (_, expression) in enumerate(self._constraints):
-                counts[number] += not expression(names)
+            genes = self._draw_blindly(rng)
+            excluded: set[int] = set()
+            for problem in range(len(self._facts)):
+                names = self._with_derived(problem, self._derived, genes)
+                excluded |= {n for n, (_, expression) in enumerate(self._constraints) if not expression(names)}
+            for number in excluded:
+                counts[number] += 1
         shares = [(self._constraints[number][0], count / EXPLAIN_DRAWS) for number, count in counts.items()]
         return sorted(shares, key=lambda pair: -pair[1])
 
     def holds(self, checks: Sequence[Check], genes: Mapping[str, Gene]) -> bool:
         """Whether all checks hold for genes that include all that they read."""
-        for check in checks:
-            read = tuple(genes[name] for name in check.reads)
-            if read not in check.known:
-                check.known[read] = self._evaluate(check, genes)
-            if not check.known[read]:
-                return False
-        return True
+        try:
+            return all(self._is_true(check, genes) for check in checks)
+        except SpaceError:  # one that reads little came before its guard, e.g. against a division by zero
+            return all(self._is_true(check, genes) for check in sorted(checks, key=lambda each: each.number))
 
     def require_possible(self, rng: random.Random) -> None:
         """The constraints that no gene can mend, on the problem or the device alone."""
@@ -138,7 +147,7 @@ class Validity:
             due[max(len(kept), 1 + max((place[name] for name in check.reads), default=-1))].append(check)
 
         def extend(depth: int, genes: dict[str, Gene]) -> Iterator[dict[str, Gene]]:
-            if not self.holds(due[depth], genes):
+            if not self.may_hold(due[depth], genes) or (depth == len(order) and not self.holds(checks, genes)):
                 return
             if depth == len(order):
                 yield {name: genes[name] for name in names}
@@ -156,9 +165,10 @@ class Validity:
             for constraint, share in self.explain(rng)
             if share > 0
         ]
-        problem, device = self._facts["problem"], self._facts["device"]
+        problems = " and ".join(str(vars(each["problem"])) for each in self._facts)
         raise SpaceError(
-            f"search space {self.family} admits no genome here (problem {vars(problem)}, device {vars(device)}):\n"
+            f"search space {self.family} admits no genome here (problem {problems}, "
+            f"device {vars(self._facts[0]['device'])}):\n"
             + "\n".join(lines)
             + "\nchoose another family, or widen the parameters that the first line reads"
         )
@@ -166,22 +176,43 @@ class Validity:
     def _draw_blindly(self, rng: random.Random) -> dict[str, Gene]:
         return {name: rng.choice(parameter.values) for name, parameter in self.parameters.items()}
 
-    def _evaluate(self, check: Check, genes: Mapping[str, Gene]) -> bool:
-        return bool(check.expression(self._with_derived(check.derived, genes)))
+    def _is_true(self, check: Check, genes: Mapping[str, Gene]) -> bool:
+        read = tuple(genes[name] for name in check.reads)
+        if read not in check.known:
+            check.known[read] = bool(check.expression(self._with_derived(check.problem, check.derived, genes)))
+        return check.known[read]
 
-    def _with_derived(self, wanted: Iterable[str], genes: Mapping[str, Gene]) -> dict[str, Any]:
-        """Everything that an expression may read, with these derived names."""
-        scope = {**self._facts, **genes}
+    def may_hold(self, checks: Sequence[Check], genes: Mapping[str, Gene]) -> bool:
+        """Whether none of the checks fails; one whose guard reads genes that are not set yet says nothing."""
+        try:
+            return self.holds(checks, genes)
+        except SpaceError:
+            return True
+
+    def _with_derived(self, problem: int, wanted: Iterable[str], genes: Mapping[str, Gene]) -> dict[str, Any]:
+        """Everything that an expression may read of a problem, with these derived names."""
+        scope = {**self._facts[problem], **genes}
         for name in wanted:
-            known, reads = self._derived_values[name]
+            known, reads = self._derived_values[problem][name]
             read = tuple(genes[each] for each in reads)
             if read not in known:
                 known[read] = self._derived[name](scope)
             scope[name] = known[read]
         return scope
 
-    def _check_of(self, expression: Expression) -> Check:
-        """The expression, the derived names to compute before it, and the parameters that it depends on."""
+    def _checks(self) -> list[Check]:
+        """Every constraint for every problem; one that reads nothing of the problem but once."""
+        checks = []
+        for problem in range(len(self._facts)):
+            for number, (_, expression) in enumerate(self._constraints):
+                wanted = self._wanted(expression)
+                if problem == 0 or "problem" in wanted:
+                    derived = tuple(name for name in self._derived if name in wanted)
+                    checks.append(Check(number, problem, expression, derived, self._reads(wanted)))
+        return checks
+
+    def _wanted(self, expression: Expression) -> set[str]:
+        """All names that an expression depends on, those behind derived names included."""
         wanted: set[str] = set()
         queue = list(expression.names)
         while queue:
@@ -189,15 +220,17 @@ class Validity:
             if name not in wanted:
                 wanted.add(name)
                 queue += self._derived[name].names if name in self._derived else ()
-        derived = tuple(name for name in self._derived if name in wanted)
-        return Check(expression, derived, tuple(name for name in self.parameters if name in wanted))
+        return wanted
+
+    def _reads(self, wanted: set[str]) -> tuple[str, ...]:
+        return tuple(name for name in self.parameters if name in wanted)
 
     def _filtered_domains(self) -> dict[str, list[Gene]]:
         """Each parameter's values, less those that a constraint on it alone excludes."""
         domains: dict[str, list[Gene]] = {}
         for name, parameter in self.parameters.items():
             checks = [check for check in self.checks if set(check.reads) <= {name}]
-            domains[name] = [value for value in parameter.values if self.holds(checks, {name: value})]
+            domains[name] = [value for value in parameter.values if self.may_hold(checks, {name: value})]
         return domains
 
     def _independent_groups(self) -> list[tuple[list[str], list[Check]]]:
@@ -210,5 +243,5 @@ class Validity:
         for name in self.parameters:
             if all(name not in names for names, _ in groups):
                 names = [each for each in self.parameters if each in group_of[name]]
-                groups.append((names, [check for check in self.checks if group_of[name].intersection(check.reads)]))
+                groups.append((names, [check for check in self.cheapest if group_of[name].intersection(check.reads)]))
         return groups

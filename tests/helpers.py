@@ -68,7 +68,7 @@ def tell(proposer: Any, archive: Archive, proposal: Proposal, evaluation: Evalua
 def plan(target: Target, family: str, folder: Path, **changes: Any) -> Plan:
     """A small plan of one fixture family on the fixture's problem; `budget` and `finalists` go into the effort."""
     effort = {"budget": 1000, "minutes": 30, "finalists": 3, "rounds": 2, "samples": 3, "quick_samples": 2, "window": 2}
-    effort = {**effort, "patience": None}
+    effort = {**effort, "patience_percent": None}
     effort |= {name: changes.pop(name) for name in tuple(changes) if name in effort and name != "window"}
     builders = changes.get("builders", 2)
     values = {
@@ -96,12 +96,12 @@ class Quiet:
         self.notes: list[str] = []
         self.bests: list[int] = []
 
-    def baselines(self, times_us: dict[str, float]) -> None:
+    def baselines(self, shape: str, times_us: dict[str, float]) -> None:
         self.times_us = times_us
 
     def update(self, *_: int) -> None: ...
 
-    def finished(self, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
+    def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
         if is_best:
             self.bests.append(candidate.index)
 

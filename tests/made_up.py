@@ -6,12 +6,15 @@ import threading
 import time
 from pathlib import Path
 
+from evoflash.errors import WorkerError
 from evoflash.evaluation import BuildReport, Evaluation, Final, Finals, Stage, Status
 from evoflash.evaluator import Limits
+from evoflash.search import Search
 from evoflash.template import Source
 from evoflash.toolchain import Build
-from tests.helpers import failed, right
+from tests.helpers import Quiet, failed, right
 
+UNMEASURABLE, HOPELESS = 777, 666
 COMMENT = "/* Nothing but a comment. */\n"
 
 
@@ -49,12 +52,16 @@ class MadeUpToolchain:
 
 
 class MadeUpEvaluator:
-    """The verdict is a function of the source; about one in five fails."""
+    """The verdict is a function of the source and the length; about one in five fails.
+
+    A length of `UNMEASURABLE` is too much for this device, and of `HOPELESS` no kernel is right.
+    """
 
     toolchain: MadeUpToolchain
     latest: "MadeUpEvaluator"
 
-    def __init__(self, *_, limits: Limits, **__):
+    def __init__(self, problem, *_, limits: Limits, **__):
+        self._problem = problem
         self._limits = limits
         self.examined: list[Path] = []
         self.entered: list[int] = []
@@ -68,10 +75,12 @@ class MadeUpEvaluator:
     def close(self):
         self.closed = True
 
-    def baselines(self):
-        return {"sdpa": 30.0}
-
     def trust(self, build: Build) -> None: ...
+
+    def baselines(self):
+        if self._problem.seq_q == UNMEASURABLE:
+            raise WorkerError("the baselines cannot be timed: out of memory; run `evoflash doctor`")
+        return {"sdpa": 30.0}
 
     def screen(self, build: Build) -> Evaluation | None:
         if build.report.registers in range(20):
@@ -85,11 +94,44 @@ class MadeUpEvaluator:
         self.examined.append(build.library)
         self.threads.add(threading.get_ident())
         number = int(build.library.stem[-6:], 16)
-        if number % 7 == 0:
+        if number % 7 == 0 or self._problem.seq_q == HOPELESS:
             return failed().model_copy(update={"build": build.report})
-        return right(10 + number / 2**20, build=build.report)
+        return right((10 + number / 2**20) * self._problem.seq_q / 32, build=build.report)
 
     def finals(self, finalists, rounds: int) -> Finals:
         self.entered += [each.index for each in finalists]
         verdicts = tuple(Final(index=each.index, status=Status.WRONG, reason="made to fall") for each in finalists)
         return Finals(finalists=verdicts, baselines=(), rounds=rounds)
+
+
+class OneTask(Search):
+    """A search of one task, whose state is the search's for these tests."""
+
+    def run(self):
+        (outcome,) = super().run()
+        return outcome
+
+    def __getattr__(self, name: str):
+        return getattr(self.tasks[0], name)
+
+
+def story(search: Search):
+    """What a run proposed and found, by number, as it is in the database."""
+    assert search.run_id is not None
+    return [
+        (candidate, evaluation.status, evaluation.fitness_us)
+        for candidate, evaluation in search.store.recorded(search.run_id)
+    ]
+
+
+class Interrupting(Quiet):
+    """Ctrl-C after so many results."""
+
+    def __init__(self, after: int):
+        super().__init__()
+        self.left = after
+
+    def finished(self, shape, candidate, evaluation, is_best):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt

@@ -70,6 +70,27 @@ def test_what_bounds_the_best_is_worked_out_by_hand():
     assert found.data["bound"] == "registers"
     assert found.data["occupancy"] == 4 * 128 / 2048
     assert "occupancy 25%" in found.text
+    assert "waves" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("grid", "says", "bounded", "occupancy"),
+    [
+        (1320, "1320 blocks over 132 multiprocessors are 2.50 waves, the last 50% full", "registers", 0.25),
+        (1056, "1056 blocks over 132 multiprocessors are 2.00 waves, the last 100% full", "registers", 0.25),
+        (128, "128 blocks over 132 multiprocessors are 0.24 waves", "the number of blocks", 128 / 2048),
+        (264, "264 blocks over 132 multiprocessors are 0.50 waves", "the number of blocks", 2 * 128 / 2048),
+    ],
+)
+def test_waves_over_the_processors(grid, says, bounded, occupancy):
+    wide = space({"rows": ordinal(32)}, derived={"threads": "rows * 4", "grid_blocks": str(grid)})
+    build = BuildReport(registers=128, shared_bytes=24_000)  # four blocks a multiprocessor, as above
+    member = Archive().add(Candidate(0, "small", Genome({"rows": 32}), "random"), right(5.0, build=build))
+    (found,) = bound(member, wide, {**DEVICE, "multiprocessors": 132})
+    assert says in found.text
+    assert found.text.startswith(f"small: {bounded} bound the best")
+    assert (found.data["bound"], found.data["waves"]) == (bounded, pytest.approx(grid / 528))
+    assert found.data["occupancy"] == occupancy
 
 
 def test_a_strategy_that_talks_is_heard_and_a_silent_one_is_not():

@@ -1,7 +1,7 @@
 import pytest
 
 from evoflash import config, targets
-from evoflash.errors import NotFoundError, SpaceError
+from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits
 from evoflash.plan import Plan, choose_families
 from evoflash.problems import AttentionProblem
@@ -22,11 +22,10 @@ def test_a_plan_survives_the_database(target):
 def test_the_window_is_a_multiple_of_the_builders(target):
     effort = config.effort("quick", "cpu", budget=5)
     made = Plan.make(
-        PROBLEM,
+        {SHAPE: PROBLEM},
         target,
         effort,
         config.load(jobs=3),
-        shape=SHAPE,
         effort_name="quick",
         families=("tiny",),
         strategy="random",
@@ -59,3 +58,32 @@ def test_a_half_written_family_does_not_stop_another(target, tmp_path):
     folder.mkdir(parents=True)
     (folder / "template.yaml").write_text("family: begun\n")
     assert choose_families(PROBLEM, target, ("tiny",), (TINY, tmp_path)) == ("tiny",)
+
+
+def test_a_plan_of_an_earlier_version_is_read(target):
+    made = plan(target, "tiny", TINY)
+    old = made.model_dump(mode="json", exclude={"beside"})
+    old["effort"] = {**old["effort"], "patience": 12}
+    del old["effort"]["patience_percent"]
+    assert Plan.model_validate(old) == made
+    with pytest.raises(UsageError, match="patience"):
+        config.effort("quick", "cpu", patience=12)
+
+
+def test_a_plan_for_one_kernel_of_several_shapes(target):
+    shapes = {"short": PROBLEM, "long": PROBLEM.model_copy(update={"seq_q": 64})}
+    made = Plan.make(
+        shapes,
+        target,
+        config.effort("quick", "cpu"),
+        config.load(),
+        effort_name="quick",
+        families=("tiny",),
+        strategy="random",
+        seed=0,
+        limits=Limits(),
+    )
+    assert made.title == "short+long"
+    assert made.make_problems() == shapes
+    assert made.make_problem() == PROBLEM
+    assert Plan.model_validate(made.model_dump(mode="json")) == made

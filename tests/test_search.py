@@ -2,7 +2,7 @@
 
 import pytest
 
-import evoflash.search
+import evoflash.task
 from evoflash import memory, targets
 from evoflash.errors import SpaceError, StorageError
 from evoflash.evaluation import Stage, Status
@@ -11,7 +11,7 @@ from evoflash.search import Search
 from evoflash.space import SearchSpace
 from evoflash.store import RunStore
 from tests.helpers import PROBLEM, TINY, Quiet, plan
-from tests.made_up import MadeUpEvaluator, MadeUpToolchain
+from tests.made_up import Interrupting, MadeUpEvaluator, MadeUpToolchain, OneTask, story
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def target():
 @pytest.fixture
 def begin(target, tmp_path, monkeypatch):
     """Makes a search on made-up evaluations; a run's id goes on with it."""
-    monkeypatch.setattr(evoflash.search, "Evaluator", MadeUpEvaluator)
+    monkeypatch.setattr(evoflash.task, "Evaluator", MadeUpEvaluator)
     stores = []
 
     def make(run_id: int | None = None, progress=None, name: str = "runs.db", toolchain=None, **changes) -> Search:
@@ -31,33 +31,12 @@ def begin(target, tmp_path, monkeypatch):
         stores[:] = [RunStore.open(str(tmp_path / name), write=True)]
         MadeUpEvaluator.toolchain = toolchain or MadeUpToolchain()
         wanted = plan(target, "tiny", TINY, **{"budget": 40, "strategy": "evolution", **changes})
-        return Search(wanted, target, MadeUpEvaluator.toolchain, stores[0], progress or Quiet(), run_id)  # type: ignore[arg-type]
+        run_ids = () if run_id is None else (run_id,)
+        return OneTask([wanted], target, MadeUpEvaluator.toolchain, stores[0], progress or Quiet(), run_ids)  # type: ignore[arg-type]
 
     yield make
     for store in stores:
         store.close()
-
-
-def story(search: Search):
-    """What a run proposed and found, by number, as it is in the database."""
-    assert search.run_id is not None
-    return [
-        (candidate, evaluation.status, evaluation.fitness_us)
-        for candidate, evaluation in search.store.recorded(search.run_id)
-    ]
-
-
-class Interrupting(Quiet):
-    """Ctrl-C after so many results."""
-
-    def __init__(self, after: int):
-        super().__init__()
-        self.left = after
-
-    def finished(self, candidate, evaluation, is_best):
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
 
 
 def test_a_budget_is_spent_and_everything_is_recorded(begin):
@@ -226,14 +205,14 @@ def test_an_empty_space_is_said_before_anything_starts(begin):
 
 
 def test_patience_ends_a_search_and_a_resumed_one_at_the_same_place(begin):
-    whole = begin(budget=1000, patience=12)
+    whole = begin(budget=1000, patience_percent=50)
     outcome = whole.run()
-    assert "no gain of 0.5% in the last" in outcome.reason
+    assert "for 20 results less than the 50 % of --patience" in outcome.reason
     assert len(story(whole)) < 168
-    broken = begin(name="broken.db", budget=1000, patience=12, progress=Interrupting(9))
+    broken = begin(name="broken.db", budget=1000, patience_percent=50, progress=Interrupting(9))
     with pytest.raises(KeyboardInterrupt):
         broken.run()
-    resumed = begin(broken.run_id, name="broken.db", budget=1000, patience=12)
+    resumed = begin(broken.run_id, name="broken.db", budget=1000, patience_percent=50)
     assert resumed.run().reason == outcome.reason
     assert story(resumed) == story(whole)
 

@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evoflash import declaration
+from evoflash.declaration import Declaration
 from evoflash.errors import SpaceError, UsageError
 from evoflash.genome import Genome
+from evoflash.space import SearchSpace
 from tests.helpers import FLAG, categorical, ordinal, space
 
 # Constraints over a, b, c (numbers), kind (a word) and fast (a flag), in the syntax that Jinja2 and Python share.
@@ -271,3 +273,46 @@ def test_a_parameter_may_not_hide_another_name(tmp_path, name):
     text = GOOD.replace("layout:", f"{name}:")
     with pytest.raises(SpaceError, match=name):
         read(tmp_path, text)
+
+
+def test_a_constraint_that_reads_little_does_not_run_ahead_of_its_guard():
+    """`8 % a` fails where a is 0; the guard reads more genes, so by cost it would come later."""
+    guarded = space({"a": ordinal(0, 1, 2, 3), "b": ordinal(0, 1), "c": ordinal(1, 2)}, ["a * b > 0", "8 % a == 0"])
+    wanted = {(a, 1, c) for a in (1, 2) for c in (1, 2)}
+    assert {tuple(genome.values()) for genome in guarded.genomes()} == wanted
+    rng = random.Random(0)
+    assert {tuple(guarded.sample(rng).values()) for _ in range(60)} == wanted
+    assert {tuple(guarded.repair({"a": 0, "b": 0, "c": 2}, rng).values()) for _ in range(20)} <= wanted
+    assert not guarded.is_valid({"a": 0, "b": 1, "c": 1})
+    assert [each.expr for each in guarded.violations({"a": 0, "b": 1, "c": 1})] == ["a * b > 0"]
+    with pytest.raises(SpaceError, match="mend the expression"):
+        list(space({"a": ordinal(0, 1)}, ["8 % a == 0"]).genomes())  # nothing guards this one
+
+
+def test_a_space_of_several_problems_admits_what_all_of_them_admit():
+    declared = Declaration.model_validate(
+        {
+            "family": "both",
+            "parameters": {"rows": ordinal(*range(1, 13)), "fast": FLAG},
+            "derived": {"tiles": "problem.rows // rows"},
+            "constraints": [
+                {"expr": "problem.rows % rows == 0", "why": "whole tiles"},
+                {"expr": "tiles <= 12", "why": "few tiles"},
+                {"expr": "fast or rows > 1", "why": "about no problem"},
+            ],
+        }
+    )
+    facts = [{"rows": 24}, {"rows": 60}]
+    alone = [{genome.digest for genome in SearchSpace(declared, each, {}).genomes()} for each in facts]
+    both = SearchSpace(declared, facts[0], {}, facts[1:])
+    found = list(both.genomes())
+    assert {genome.digest for genome in found} == alone[0] & alone[1]
+    assert {genome["rows"] for genome in found} == {6, 12}
+    rng = random.Random(1)
+    assert {both.sample(rng)["rows"] for _ in range(40)} == {6, 12}
+    assert both.derived(found[0])["tiles"] == 24 // found[0]["rows"]
+    assert [each.why for each in both.violations({"rows": 5, "fast": True})] == ["whole tiles"]
+    assert [each.why for each in both.violations({"rows": 4, "fast": True})] == ["few tiles"]
+    with pytest.raises(SpaceError, match=r"'rows': 7.* and .*'rows': 60") as caught:
+        SearchSpace(declared, {"rows": 7}, {}, [{"rows": 60}, {"rows": 11}]).sample(rng)
+    assert "whole tiles" in str(caught.value)

@@ -7,6 +7,7 @@ from evoflash import resources, targets
 from evoflash.errors import NotFoundError, SpaceError
 from evoflash.genome import Genome
 from evoflash.problems import AttentionProblem, shapes
+from evoflash.targets import cuda
 from evoflash.template import Source, load, load_all
 from tests.helpers import BROKEN, PROBLEM, TINY
 
@@ -117,6 +118,27 @@ def test_refusals_give_each_reason(tmp_path):
     assert template.refusals(PROBLEM, {**CPU, "cores": 1}) == ["halves only", "one core is not enough"]
     other = load("own", [write(tmp_path / "other", "x", MANIFEST.replace("problem: attention", "problem: norm"))])
     assert other.refusals(half, CPU) == ["it computes norm, not attention"]
+
+
+def test_one_kernel_for_several_problems_has_no_size_of_one_of_them_built_in():
+    mma, (mission, bert, longer) = (
+        load("mma"),
+        (AttentionProblem.of(*each, 512, 64) for each in ((1, 8), (8, 8), (1, 8))),
+    )
+    longer = longer.model_copy(update={"seq_kv": 4096})
+    facts, rng = dict(cuda.of_arch("sm_90a").facts), random.Random(0)
+    alone, same, both = (mma.space(mission, facts, beside) for beside in ([], [bert], [longer]))
+    drawn = {
+        name: [each.sample(rng) for _ in range(40)] for name, each in (("alone", alone), ("same", same), ("both", both))
+    }
+    assert any(genome["specialised"] for genome in drawn["alone"])
+    assert any(genome["specialised"] for genome in drawn["same"])  # batches are no constant: one kernel serves both
+    assert not any(genome["specialised"] for genome in drawn["both"])
+    assert all(mma.space(longer, facts).is_valid(genome) and alone.is_valid(genome) for genome in drawn["both"])
+    special = next(genome for genome in drawn["alone"] if genome["specialised"])
+    assert "one kernel must serve every seq_kv" in [each.why for each in both.violations(special)]
+    assert mma.same_constants(mission, longer)
+    assert not mma.same_constants(mission, mission.model_copy(update={"causal": True}))
 
 
 def test_an_unknown_family_names_the_near_ones():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,10 +37,7 @@ KERNEL_HELP = (
 
 
 def bench(
-    shape: Annotated[
-        list[str] | None,
-        typer.Option("--shape", help="Names of configs/shapes.yaml by commas, or one b=1,h=8,s=512,d=64; repeatable."),
-    ] = None,
+    shape: options.Shapes = None,
     every_shape: Annotated[bool, typer.Option("--all", help="Every shape of configs/shapes.yaml.")] = False,
     dtype: options.Dtype = None,
     kernel: Annotated[list[str] | None, typer.Option("--kernel", help=KERNEL_HELP)] = None,
@@ -101,12 +98,10 @@ def _cases(text: str | None, fifteen: bool) -> Literal["base", "all"] | None:
     return "base" if text or fifteen else None
 
 
-def _shapes(texts: Sequence[str] | None, every: bool, dtype: str | None) -> dict[str, Problem]:
+def _shapes(texts: Sequence[str] | None, every: bool, dtype: str | None) -> Mapping[str, Problem]:
     """The problems by what the person called them; `mission` where nothing is named."""
     names = problems.shape_names() if every else []
-    for text in texts or ([] if every else ["mission"]):
-        names += [text] if "=" in text else [part.strip() for part in text.split(",") if part.strip()]
-    return {name: problems.parse(name, dtype) for name in names}
+    return problems.parse_all([*names, *(texts or ([] if every else ["mission"]))], dtype)
 
 
 def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: int) -> list[Entrant]:

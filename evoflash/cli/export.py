@@ -61,9 +61,8 @@ def export_run(
         raise UsageError(f"candidate {chosen} has no source; export another one")
     finals = store.finals(summary.id)
     final = next((each for each in finals.finalists if each.index == stored.candidate.index), None) if finals else None
-    label = re.sub(r"[^a-z0-9]+", "_", plan.shape.lower())[:80].strip("_") or f"run{summary.id}"
     winner = Winner(
-        name=name or f"evoflash_attention_{label}",
+        name=name or package_name(plan),
         family=stored.candidate.family,
         genome=dict(stored.candidate.genome),
         source=stored.source,
@@ -78,7 +77,7 @@ def export_run(
             "seed": summary.seed,
             "date": datetime.now(UTC).date().isoformat(),
             "evoflash": evoflash.__version__,
-            "problem": problem.label,
+            "problem": " and ".join(each.label for each in plan.make_problems().values()),
             "lineage": [
                 {
                     "candidate": each.stored.id,
@@ -98,13 +97,20 @@ def export_run(
     return exporters[problem.kind](winner, out or default)
 
 
+def package_name(plan: Plan) -> str:
+    """What an exported package is called where the person gives no name."""
+    label = re.sub(r"[^a-z0-9]+", "_", plan.title.lower())[:80].strip("_") or "shape"
+    return f"evoflash_attention_{label}"
+
+
 def _slim(final: Final | None) -> dict[str, object]:
     """The finals of a candidate without the samples."""
     if final is None:
         return {}
     time = final.time.model_copy(update={"samples": ()}) if final.time else None
+    by_shape = tuple(each.model_copy(update={"samples": ()}) for each in final.by_shape)
     cold = final.cold.model_copy(update={"samples": ()}) if final.cold else None
-    return final.model_copy(update={"time": time, "cold": cold}).model_dump(mode="json")
+    return final.model_copy(update={"time": time, "cold": cold, "by_shape": by_shape}).model_dump(mode="json")
 
 
 def _arch(target: str, plan: Plan, machine: dict[str, object]) -> int | None:

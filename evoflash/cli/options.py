@@ -8,6 +8,15 @@ import typer
 Shape = Annotated[
     str, typer.Option("--shape", help="A name of configs/shapes.yaml, or b=1,h=8,s=512,d=64[,kv=,t=,causal].")
 ]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        help="Names of configs/shapes.yaml by commas, or one b=1,h=8,s=512,d=64[,kv=,t=,causal]; repeatable.  "
+        "[default: mission]",
+        show_default=False,
+    ),
+]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="fp16, bf16 or fp32; default: the shape's own, else fp16.")]
 TargetName = Annotated[str | None, typer.Option("--target", help="auto, cuda or cpu.")]
 Arch = Annotated[str | None, typer.Option("--arch", help="CUDA architecture, e.g. sm_90a; default: the device's.")]

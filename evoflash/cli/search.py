@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +13,10 @@ import typer
 
 from evoflash import config, memory, problems, proposers, targets
 from evoflash.cli import options
-from evoflash.cli.export import export_run
+from evoflash.cli.export import export_run, package_name
 from evoflash.cli.runs import AsJson, Database, Run
 from evoflash.config import Settings
-from evoflash.errors import NotFoundError, NothingCorrectError, StorageError, UsageError
+from evoflash.errors import NotFoundError, NothingCorrectError, SpaceError, StorageError, UsageError
 from evoflash.evaluator import Limits
 from evoflash.plan import Plan, choose_families
 from evoflash.problems import Problem
@@ -26,6 +28,7 @@ from evoflash.report.tables import print_json, print_sheets
 from evoflash.search import Outcome, Search
 from evoflash.store import RunStore, StudyMirror
 from evoflash.targets import Target
+from evoflash.task import Task
 from evoflash.toolchain import Toolchain
 
 Events = Annotated[
@@ -33,8 +36,22 @@ Events = Annotated[
 ]
 
 
+class Score(StrEnum):
+    """What a search over several shapes is after."""
+
+    EACH = "each"
+    ROBUST = "robust"
+
+
 def search(
-    shape: options.Shape = "mission",
+    shape: options.Shapes = None,
+    score: Annotated[
+        Score,
+        typer.Option(
+            help="Of several shapes: each finds the fastest kernel of every one, with one budget and a shared history; "
+            "robust finds one kernel that serves all, by the geometric mean of its times."
+        ),
+    ] = Score.EACH,
     dtype: options.Dtype = None,
     target: options.TargetName = None,
     arch: options.Arch = None,
@@ -50,7 +67,11 @@ def search(
     budget: Annotated[int | None, typer.Option(help="Candidates at most; overrides the effort's.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes at most; overrides the effort's.")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many results without a gain of 0.5 %; default: never.")
+        float | None,
+        typer.Option(
+            help="Stop when the next 20 candidates are expected to make the best less than so many percent faster; "
+            "default: never."
+        ),
     ] = None,
     warm_start: Annotated[
         str,
@@ -75,33 +96,38 @@ def search(
     events: Events = False,
     as_json: AsJson = False,
 ) -> None:
-    """Search for the fastest correct kernel of a shape, and export it."""
+    """Search for the fastest correct kernel of a shape, or of several, and export it."""
     settings = config.load(
         target=target, arch=arch, jobs=jobs, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
     )
     proposers.require(strategy)
-    problem = problems.parse(shape, dtype, settings.templates)
+    shapes = problems.parse_all(shape or ["mission"], dtype, settings.templates)
     device = _detect(settings)
     limits = Limits(
         max_registers=max_registers,
         max_shared_bytes=None if max_shared_kib is None else int(max_shared_kib * 1024),
         max_spill_bytes=0 if no_spills else None,
     )
-    plan = Plan.make(
-        problem,
-        device,
-        config.effort(effort, device.name, settings.templates, budget=budget, minutes=minutes, patience=patience),
-        settings,
-        shape=shape,
-        effort_name=effort,
-        families=choose_families(problem, device, tuple(family or ()), settings.templates),
-        strategy=strategy,
-        seed=seed,
-        limits=limits,
-        warm=_warm(warm_start, problem, device, settings),
-        reuse=warm_start != "none",
-    )
-    _run(plan, device, settings, None, out, events, as_json)
+    limited = {"budget": budget, "minutes": minutes, "patience_percent": patience}
+    spend = config.effort(effort, device.name, settings.templates, **limited)
+    tasks = [shapes] if score is Score.ROBUST else [{name: problem} for name, problem in shapes.items()]
+    plans = [
+        Plan.make(
+            each,
+            device,
+            spend,
+            settings,
+            effort_name=effort,
+            families=families,
+            strategy=strategy,
+            seed=seed,
+            limits=limits,
+            warm=_warm(warm_start, each, device, settings),
+            reuse=warm_start != "none",
+        )
+        for each, families in zip(tasks, _families(tasks, device, tuple(family or ()), settings), strict=True)
+    ]
+    _run(plans, device, settings, (), out, events, as_json)
 
 
 def resume(
@@ -112,19 +138,43 @@ def resume(
     events: Events = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with an interrupted run as if it had not been interrupted."""
+    """Go on with an interrupted search, all shapes of it, as if it had not been interrupted."""
     settings = config.load(db=db, cache=cache)
     with RunStore.open(settings.db) as store:
-        summary = store.run(run)
-    if summary.status == "done":
-        raise UsageError(f"run {summary.id} is done; see `evoflash runs best {summary.id}`, or begin a new search")
-    plan = Plan.model_validate(summary.plan)
-    device = targets.detect(plan.target, plan.arch, plan.debug)
-    _run(plan, device, settings, summary.id, out, events, as_json)
+        asked, group = store.run(run), store.group(run)
+    if all(each.status == "done" for each in group):
+        raise UsageError(f"run {asked.id} is done; see `evoflash runs best {asked.id}`, or begin a new search")
+    begun = [each for each in group if each.candidates or each.status != "failed"] or group
+    for each in group:
+        if each not in begun:
+            _say(f"run {each.id} failed before its first candidate and is left out: {each.stop_reason}")
+    plans = [Plan.model_validate(each.plan) for each in begun]
+    device = targets.detect(plans[0].target, plans[0].arch, plans[0].debug)
+    _run(plans, device, settings, [each.id for each in begun], out, events, as_json)
 
 
-def _warm(wanted: str, problem: Problem, device: Target, settings: Settings) -> tuple[memory.Known, ...]:
-    """Genomes to begin with, by what --warm-start says."""
+def _families(
+    tasks: Sequence[Mapping[str, Problem]], device: Target, wanted: tuple[str, ...], settings: Settings
+) -> list[tuple[str, ...]]:
+    """The families of each task.
+
+    Raises:
+        SpaceError: for a shape that none takes, or a wanted family that takes no shape.
+    """
+    chosen = []
+    for shapes in tasks:
+        first, *beside = shapes.values()
+        every = len(tasks) == 1
+        chosen.append(choose_families(first, device, wanted, settings.templates, beside=beside, need_all=every))
+    idle = [name for name in wanted if not any(name in families for families in chosen)]
+    if idle:
+        raise SpaceError(f"family {idle[0]} takes none of the shapes; leave it out, or choose another shape")
+    return chosen
+
+
+def _warm(wanted: str, shapes: Mapping[str, Problem], device: Target, settings: Settings) -> tuple[memory.Known, ...]:
+    """Genomes to begin with, by what --warm-start says; of several shapes the first decides what is near."""
+    name, problem = next(iter(shapes.items()))
     if wanted not in ("auto", "none") and not wanted.isdecimal():
         raise UsageError(
             f"--warm-start takes auto, none or the number of a run, not {wanted!r}; see `evoflash runs list`"
@@ -141,7 +191,7 @@ def _warm(wanted: str, problem: Problem, device: Target, settings: Settings) -> 
         run = memory.nearest(store, problem, device.device, device.name) if wanted == "auto" else store.run(int(wanted))
         found = memory.best_of(store, run) if run is not None else ()
     if run is not None and found:
-        _say(f"begins with the best {len(found)} of run {run.id} ({run.problem_label})")
+        _say(f"{name}: begins with the best {len(found)} of run {run.id} ({run.problem_label})")
     return found
 
 
@@ -154,71 +204,94 @@ def _detect(settings: Settings) -> Target:
 
 
 def _run(
-    plan: Plan,
+    plans: Sequence[Plan],
     device: Target,
     settings: Settings,
-    run_id: int | None,
+    run_ids: Sequence[int],
     out: Path | None,
     events: bool,
     as_json: bool,
 ) -> None:
-    toolchain = Toolchain(device, settings.cache, plan.build_deadline_s, settings.verbose)
+    toolchain = Toolchain(device, settings.cache, plans[0].build_deadline_s, settings.verbose)
     toolchain.require_writable()
-    problem = plan.make_problem()
     with RunStore.open(settings.db, write=True) as store:
-        _say(f"{plan.shape}: {problem.label} on {device.device}; families: {', '.join(plan.families)}")
-        with report_events.Events() if events else LiveProgress(plan) as progress:
-            engine = Search(plan, device, toolchain, store, progress, run_id)
+        for plan in plans:
+            label = " and ".join(each.label for each in plan.make_problems().values())
+            _say(f"{plan.title}: {label} on {device.device}; families: {', '.join(plan.families)}")
+        with report_events.Events() if events else LiveProgress(plans[0].effort.budget) as progress:
+            engine = Search(plans, device, toolchain, store, progress, run_ids)
             try:
-                outcome = engine.run()
+                outcomes = engine.run()
             except KeyboardInterrupt:
                 _interrupted(engine)
                 raise
-        _finish(engine, outcome, store, settings, out, as_json)
+        _say(f"{'; '.join(dict.fromkeys(each.reason for each in outcomes))}; {outcomes[0].throughput}")
+        _finish(engine, outcomes, store, settings, out, as_json)
 
 
 def _interrupted(engine: Search) -> None:
-    best = engine.best
-    found = (
-        f"best so far {best.fitness_us:.2f} us (#{best.candidate.index} {best.candidate.family})"
-        if best
-        else "nothing yet"
-    )
-    goes_on = (
-        f"; `evoflash resume {engine.run_id}` goes on" if engine.run_id is not None else ""
-    )  # else it had not begun
-    _say(f"interrupted after {len(engine.archive)} candidates; {found}{goes_on}")
+    for task in engine.tasks:
+        best = task.best
+        found = (
+            f"best so far {best.fitness_us:.2f} us (#{best.candidate.index} {best.candidate.family})"
+            if best
+            else "nothing yet"
+        )
+        _say(f"{task.plan.title}: interrupted after {len(task.archive)} candidates; {found}")
+    run_id = engine.tasks[0].run_id
+    if run_id is not None:  # else it had not begun
+        _say(f"`evoflash resume {run_id}` goes on")
 
 
 def _finish(
-    engine: Search, outcome: Outcome, store: RunStore, settings: Settings, out: Path | None, as_json: bool
+    engine: Search,
+    outcomes: Sequence[Outcome],
+    store: RunStore,
+    settings: Settings,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
-    winner = outcome.finals.winner if outcome.finals else None
-    _say(f"{outcome.reason}; {outcome.throughput}")
-    if winner is not None:
-        folder = export_run(store, outcome.run_id, out, settings)
-        found = report.report(store, outcome.run_id)
-        best = report.best(store, outcome.run_id)
-        if as_json:
-            print_json({**asdict(best), "export": str(folder)})
+    """Exports and shows what was found for each task.
+
+    Raises:
+        NothingCorrectError: when there is a task for which nothing was found, after the others have been exported.
+    """
+    documents, failures = [], []
+    for task, outcome in zip(engine.tasks, outcomes, strict=True):
+        if outcome.finals is None:
+            failures.append(f"run {outcome.run_id} ({task.plan.title}, {outcome.reason})")
         else:
-            assert found.finals is not None
-            print_sheets(*sheets.finals_sheets(found.finals, found.finalist_ids), sheets.best_sheet(best))
-            print(f"exported to {folder}")
+            own = out / package_name(task.plan) if out is not None and len(outcomes) > 1 else out
+            folder = export_run(store, outcome.run_id, own, settings)
+            best = report.best(store, outcome.run_id)
+            documents.append({**asdict(best), "shape": task.plan.title, "export": str(folder)})
+            if not as_json:
+                if len(outcomes) > 1:
+                    print(f"{task.plan.title}\n")
+                ids = report.report(store, outcome.run_id).finalist_ids
+                print_sheets(*sheets.finals_sheets(outcome.finals, ids), sheets.best_sheet(best))
+                print(f"exported to {folder}\n" if len(outcomes) > 1 else f"exported to {folder}")
+        _mirror(task, outcome, settings)
+    if as_json and (documents or len(outcomes) > 1):
+        print_json(documents if len(outcomes) > 1 else documents[0])
+    if failures:
+        raise NothingCorrectError(
+            f"nothing correct was found in {' and '.join(failures)}; "
+            f"`evoflash runs show {failures[0].split()[1]}` says how its candidates failed"
+        )
+
+
+def _mirror(task: Task, outcome: Outcome, settings: Settings) -> None:
+    """A copy of the run for optuna-dashboard."""
     try:
         spaces = {
             family: {name: parameter.values for name, parameter in space.parameters.items()}
-            for family, space in engine.spaces.items()
+            for family, space in task.spaces.items()
         }
-        mirror = StudyMirror(settings.db, outcome.run_id, engine.plan.strategy, spaces)
-        mirror.sync((member.candidate, member.evaluation) for member in engine.archive)
+        mirror = StudyMirror(settings.db, outcome.run_id, task.plan.strategy, spaces)
+        mirror.sync((member.candidate, member.evaluation) for member in task.archive)
     except StorageError as error:
-        _say(f"optuna-dashboard will not show this run: {error}")
-    if winner is None:
-        raise NothingCorrectError(
-            f"run {outcome.run_id} found nothing correct; "
-            f"`evoflash runs show {outcome.run_id}` says how its candidates failed"
-        )
+        _say(f"optuna-dashboard will not show run {outcome.run_id}: {error}")
 
 
 def _say(text: str) -> None:

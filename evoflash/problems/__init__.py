@@ -2,6 +2,6 @@
 
 from evoflash.problems.attention import AttentionProblem
 from evoflash.problems.base import BASE_SEEDS, Bounds, Case, Inputs, Problem
-from evoflash.problems.shapes import parse, shape_names
+from evoflash.problems.shapes import parse, parse_all, shape_names
 
-__all__ = ["BASE_SEEDS", "AttentionProblem", "Bounds", "Case", "Inputs", "Problem", "parse", "shape_names"]
+__all__ = ["BASE_SEEDS", "AttentionProblem", "Bounds", "Case", "Inputs", "Problem", "parse", "parse_all", "shape_names"]

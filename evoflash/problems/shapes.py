@@ -51,6 +51,25 @@ def parse(text: str, dtype: str | None = None, folders: Sequence[Path] = ()) -> 
     return build(text, values, dtype)
 
 
+def parse_all(
+    texts: Sequence[str], dtype: str | None = None, folders: Sequence[Path] = ()
+) -> dict[str, AttentionProblem]:
+    """The problems that a person means, by what the person called them; each problem once.
+
+    Args:
+        texts: names and fields, as for `parse`, separated by commas: "mission,b=1,h=8,s=64,d=64,causal,bert".
+    """
+    found: dict[str, AttentionProblem] = {}
+    for text in texts:
+        for name in _split(text):
+            problem = parse(name, dtype, folders)
+            if problem not in found.values():
+                found[name] = problem
+    if not found:
+        raise UsageError(f"no shape is named; write names of configs/shapes.yaml by commas, or {SYNTAX}")
+    return found
+
+
 def build(where: str, values: Mapping[str, Any], dtype: str | None = None) -> AttentionProblem:
     """A problem from the short field names of shapes.yaml."""
     if not isinstance(values, Mapping):
@@ -74,6 +93,22 @@ def build(where: str, values: Mapping[str, Any], dtype: str | None = None) -> At
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"shape {where!r}: {field + ': ' if field else ''}{first['msg']}; write {SYNTAX}") from None
+
+
+def _split(text: str) -> list[str]:
+    """The shapes of a text: a name is one, and so are fields in a row in which none comes twice."""
+    shapes: list[list[str]] = []
+    keys: set[str] = set()  # of the fields in a row
+    for part in (each.strip() for each in text.split(",")):
+        key, equals, _ = part.partition("=")
+        is_field = bool(equals) or part == "causal"
+        if part and is_field and keys and key not in keys:
+            shapes[-1].append(part)
+        elif part:
+            shapes.append([part])
+            keys = set()
+        keys |= {key} if is_field else set()
+    return [",".join(parts) for parts in shapes]
 
 
 def _fields(text: str) -> dict[str, Any]:

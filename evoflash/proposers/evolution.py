@@ -100,7 +100,7 @@ class EvolutionProposer:
         self._bandit = Bandit(self._moves)
         self._fastest: list[float] = []  # times of the elites, over all families
         self._in_flight: dict[tuple[str, str], str] = {}  # candidates that a move made -> which
-        self._asked = self._told = self._bred_by_model = self._bred_by_moves = 0
+        self._bred_by_model = self._bred_by_moves = 0
         self._queue = deque(seed_proposals(spaces))
         self._starters = deque(self._starting_families())
 
@@ -110,7 +110,6 @@ class EvolutionProposer:
         if proposal is None:
             proposal = novel(archive, lambda: random_proposal(self._spaces, self._rng), self._rng, self._spaces)
         if proposal is not None:
-            self._asked += 1
             self._proposed[proposal.family].add(self._lattices[proposal.family].point(proposal.genome))
         return proposal
 
@@ -121,7 +120,6 @@ class EvolutionProposer:
         self._proposed[candidate.family].add(point)
         self._ranking.tell(candidate.family, point, fitness)
         self._population.tell(member)
-        self._told += 1
         reward = 0.0
         if member.evaluation.status is Status.OK and fitness is not None:
             place = bisect.bisect_right(self._fastest, fitness)
@@ -130,6 +128,10 @@ class EvolutionProposer:
         move = self._in_flight.pop(candidate.key, None)
         if move is not None:
             self._bandit.pay(move, reward)
+
+    def expected_gain(self, builds: int) -> float | None:
+        """What the model expects of so many builds; see `patience.Forecaster`."""
+        return self._ranking.expected_gain(builds)
 
     def said(self) -> dict[str, Any]:
         """How the population goes about it; see `insights.Talkative`."""
@@ -167,7 +169,7 @@ class EvolutionProposer:
             return None
         bred = self._bred_by_model + self._bred_by_moves
         if self._settings.surrogate and self._bred_by_moves >= self._settings.unfiltered * (bred + 1):
-            child = self._ranking.next(archive, self._population.parents, self._is_new, self._asked - self._told)
+            child = self._ranking.next(archive, self._population.parents, self._is_new, archive.in_flight)
             if child is not None:
                 self._bred_by_model += 1
                 return Proposal(child.family, self._genome(child), SURROGATE, child.parents)

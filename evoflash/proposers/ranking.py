@@ -50,6 +50,7 @@ class Ranking:
         self._surrogates = {family: Surrogate(lattice, trees, process) for family, lattice in lattices.items()}
         self._strangers: dict[str, list[Child]] = {family: [] for family in lattices}
         self._ranked: deque[Child] = deque()
+        self._gains: list[float] | None = None  # what the ranked children were expected to gain, the largest first
         self._told = self._fitted = 0
 
     def tell(self, family: str, point: Point, time_us: float | None) -> None:
@@ -74,6 +75,14 @@ class Ranking:
                 return child
         return None
 
+    def expected_gain(self, builds: int) -> float | None:
+        """What the next children may gain together, of log time; None while too little is known.
+
+        The sum of their expected improvements: too much where they would all find the same, which is so while much is
+        left to find. Where it is small it is about what recorded spaces then brought (docs/results/search.md).
+        """
+        return sum(self._gains[:builds]) if self._gains is not None else None
+
     def _rank(self, archive: Archive, parents: Parents, is_new: Callable[[str, Point], bool]) -> None:
         self._fitted = self._told
         best = archive.best
@@ -91,6 +100,7 @@ class Ranking:
                 gains = self._surrogates[family].expected_improvement([child.point for child in pool], best.fitness_us)
                 scored += zip(gains.tolist(), pool, strict=True)
         scored.sort(key=lambda pair: -pair[0])  # stable: ties stay in the order of the pool
+        self._gains = [gain for gain, _ in scored] if scored else None
         self._ranked = deque(child for _, child in scored[: self._size // 2])
 
     def _draw(self, family: str, count: int, is_new: Callable[[str, Point], bool]) -> None:

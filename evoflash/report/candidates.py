@@ -44,7 +44,15 @@ def candidate_sheets(stored: StoredCandidate, final: Final | None) -> list[Sheet
             "times, us",
             "gate|regime|>p50|>p90|>p99|>samples|>launches a sample",
             [
-                (gate, each.regime, us(each.p50_us), us(each.p90_us), us(each.p99_us), len(each.samples), each.launches)
+                (
+                    gate,
+                    f"{each.regime} {each.shape}".strip(),
+                    us(each.p50_us),
+                    us(each.p90_us),
+                    us(each.p99_us),
+                    len(each.samples),
+                    each.launches,
+                )
                 for gate, each in timings
             ],
         ),

@@ -21,17 +21,18 @@ class Events:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def baselines(self, times_us: dict[str, float]) -> None:
-        """PyTorch's own times."""
-        self._say("baselines", p50_us=times_us)
+    def baselines(self, shape: str, times_us: dict[str, float]) -> None:
+        """PyTorch's own times on a shape."""
+        self._say("baselines", shape=shape, p50_us=times_us)
 
     def update(self, building: int, examining: int) -> None:
         """Nothing: this is for who waits, not for who reads later."""
 
-    def finished(self, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
+    def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
         """A candidate has a result, which is in the database."""
         self._say(
             "candidate",
+            shape=shape,
             index=candidate.index,
             family=candidate.family,
             genome=dict(candidate.genome),

@@ -16,24 +16,27 @@ from rich.text import Text
 
 from evoflash.candidate import Candidate
 from evoflash.evaluation import Evaluation, Status
-from evoflash.plan import Plan
 
 PLAIN_EVERY_S = 5.0
 
 
 class LiveProgress:
-    """Counts what happens and shows it."""
+    """Counts what happens and shows it.
 
-    def __init__(self, plan: Plan):
-        self._plan = plan
+    Args:
+        budget: candidates that the search may try, over all shapes.
+    """
+
+    def __init__(self, budget: int):
+        self._budget = budget
         self._console = Console(stderr=True)
         self._live = (
             Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
         )
         self._start = time.monotonic()
-        self._baselines: Mapping[str, float] = {}
+        self._baselines: dict[str, Mapping[str, float]] = {}  # by shape, the fastest first
         self._statuses: Counter[Status] = Counter()
-        self._best: tuple[Candidate, float] | None = None
+        self._best: dict[str, tuple[Candidate, float]] = {}  # by shape
         self._doing = (0, 0)
         self._last_line = 0.0
 
@@ -48,11 +51,11 @@ class LiveProgress:
         if self._live is not None:
             self._live.stop()
 
-    def baselines(self, times_us: dict[str, float]) -> None:
+    def baselines(self, shape: str, times_us: dict[str, float]) -> None:
         """PyTorch's own times, the fastest first."""
-        self._baselines = dict(sorted(times_us.items(), key=lambda pair: pair[1]))
+        self._baselines[shape] = dict(sorted(times_us.items(), key=lambda pair: pair[1]))
         self._start = time.monotonic()
-        self.note("baselines: " + ", ".join(f"{name} {_us(value)}" for name, value in self._baselines.items()))
+        self.note(f"{shape}: baselines: {self._baselines_of(shape)}")
 
     def update(self, building: int, examining: int) -> None:
         """What is going on."""
@@ -63,26 +66,29 @@ class LiveProgress:
             self._last_line = time.monotonic()
             print(self._line(), file=sys.stderr, flush=True)
 
-    def finished(self, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
+    def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
         """A candidate has a result."""
         self._statuses[evaluation.status] += 1
         fitness = evaluation.fitness_us
         if is_best and fitness is not None:
-            self._best = (candidate, fitness)
-            self.note(
-                f"#{candidate.index} {candidate.family} by {candidate.operator}: {_us(fitness)}{self._against(fitness)}"
-            )
+            self._best[shape] = (candidate, fitness)
+            what = f"#{candidate.index} {candidate.family} by {candidate.operator}"
+            self.note(f"{self._prefix(shape)}{what}: {_us(fitness)}{self._against(shape)}")
 
     def note(self, text: str) -> None:
         """A line that stays."""
         elapsed = time.monotonic() - self._start
         self._console.print(Text(f"{elapsed:6.1f} s  {text}"), soft_wrap=True)
 
-    def _against(self, fitness_us: float) -> str:
-        if not self._baselines:
-            return ""
-        name, best = next(iter(self._baselines.items()))
-        return f", {best / fitness_us:.2f}x {name}"
+    def _prefix(self, shape: str) -> str:
+        return f"{shape}: " if len(self._baselines) > 1 else ""
+
+    def _baselines_of(self, shape: str) -> str:
+        return ", ".join(f"{name} {_us(value)}" for name, value in self._baselines[shape].items())
+
+    def _against(self, shape: str) -> str:
+        name, time_us = next(iter(self._baselines.get(shape, {}).items()), ("", 0.0))
+        return f", {time_us / self._best[shape][1]:.2f}x {name}" if name else ""
 
     def _rate(self) -> float:
         return 60 * self._statuses.total() / max(time.monotonic() - self._start, 1e-3)
@@ -92,25 +98,26 @@ class LiveProgress:
         return ", ".join(f"{count} {status}" for status, count in sorted(failed.items())) or "none"
 
     def _line(self) -> str:
-        best = f"best {_us(self._best[1])}{self._against(self._best[1])}" if self._best else "nothing correct yet"
+        bests = [
+            f"{self._prefix(shape)}best {_us(best)}{self._against(shape)}" for shape, (_, best) in self._best.items()
+        ]
         building, examining = self._doing
         return (
-            f"{time.monotonic() - self._start:6.1f} s  {self._statuses.total()}/{self._plan.effort.budget} candidates, "
-            f"{self._rate():.0f} a minute; {building} building, {examining} to time; {best}; "
-            f"failures: {self._failures()}"
+            f"{time.monotonic() - self._start:6.1f} s  {self._statuses.total()}/{self._budget} candidates, "
+            f"{self._rate():.0f} a minute; {building} building, {examining} to time; "
+            f"{'; '.join(bests) or 'nothing correct yet'}; failures: {self._failures()}"
         )
 
     def _panel(self) -> Table:
         building, examining = self._doing
         table = Table(box=None, show_header=False, padding=(0, 1))
-        table.add_row(
-            "candidates", f"{self._statuses.total()} of {self._plan.effort.budget}, {self._rate():.0f} a minute"
-        )
+        table.add_row("candidates", f"{self._statuses.total()} of {self._budget}, {self._rate():.0f} a minute")
         table.add_row("now", f"{building} waiting or building, {examining} waiting or timing")
-        if self._best is not None:
-            candidate, fitness = self._best
-            table.add_row("best", f"{_us(fitness)}{self._against(fitness)}: #{candidate.index} {candidate.family}")
-        table.add_row("baselines", ", ".join(f"{name} {_us(value)}" for name, value in self._baselines.items()))
+        for shape, (candidate, fitness) in self._best.items():
+            told = f"{_us(fitness)}{self._against(shape)}: #{candidate.index} {candidate.family}"
+            table.add_row(f"{self._prefix(shape)}best", told)
+        for shape in self._baselines:
+            table.add_row(f"{self._prefix(shape)}baselines", self._baselines_of(shape))
         table.add_row("failures", self._failures())
         return table
 

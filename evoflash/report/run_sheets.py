@@ -23,6 +23,7 @@ def run_sheets(found: RunReport) -> list[Sheet]:
         "strategy": run.strategy,
         "seed": run.seed,
         "candidates": f"{run.candidates}, {run.correct} correct",
+        "searched with": ", ".join(f"run {each.id} ({each.problem_label})" for each in found.siblings) or None,
     }
     columns = ">candidates|>correct|>improvements|>best, us"
     return [
@@ -82,7 +83,23 @@ def finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:
     table = Sheet.of(
         f"finals, {finals.rounds} rounds", columns, [row for _, row in sorted(rows, key=lambda row: row[0])]
     )
-    return [table, Sheet.of("baselines that did not run", "name|why", list(finals.baseline_failures.items()))]
+    return [
+        table,
+        by_shape_sheet(finals, ids),
+        Sheet.of("baselines that did not run", "name|why", list(finals.baseline_failures.items())),
+    ]
+
+
+def by_shape_sheet(finals: Finals, ids: Mapping[int, int]) -> Sheet:
+    """Of a robust run, each finalist on each shape against the fastest baseline there."""
+    rows = []
+    for final in finals.finalists:
+        for time in final.by_shape:
+            rivals = [each for each in finals.baselines_by_shape if each.shape == time.shape]
+            best = min(rivals, key=lambda each: each.p50_us, default=None)
+            against = f"{times(best.p50_us / time.p50_us)} {best.name}" if best else None
+            rows.append((f"candidate {ids[final.index]}", time.shape, us(time.p50_us), us(time.p90_us), against))
+    return Sheet.of("on each shape", "|shape|>p50, us|>p90|>vs the fastest baseline", rows)
 
 
 def runs_sheet(runs: Sequence[RunSummary]) -> Sheet:
@@ -102,7 +119,11 @@ def runs_sheet(runs: Sequence[RunSummary]) -> Sheet:
         )
         for run in runs
     ]
-    return Sheet.of("runs", ">run|begun|status|strategy|target|problem|>candidates|>correct|>best, us|>elapsed", rows)
+    columns = ">run|begun|status|strategy|target|problem|>candidates|>correct|>best, us|>elapsed"
+    if any(run.group_id is not None for run in runs):
+        columns += "|>with"
+        rows = [(*row, run.group_id) for row, run in zip(rows, runs, strict=True)]
+    return Sheet.of("runs", columns, rows)
 
 
 def best_sheet(found: Best) -> Sheet:

@@ -40,6 +40,7 @@ class RunReport:
     """Everything that `evoflash runs show` prints."""
 
     run: RunSummary
+    siblings: tuple[RunSummary, ...]  # the runs over other shapes of the same search
     statuses: dict[str, int]
     families: tuple[Share, ...]
     operators: tuple[Share, ...]
@@ -87,6 +88,7 @@ def report(store: RunStore, run_id: int | None) -> RunReport:
     finals = store.finals(run.id)
     return RunReport(
         run=run,
+        siblings=tuple(each for each in store.group(run.id) if each.id != run.id),
         statuses=_statuses(tally),
         families=shares("family", tally, steps),
         operators=shares("operator", tally, steps),

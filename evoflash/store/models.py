@@ -49,6 +49,8 @@ class RunRow(Base):
     elapsed_s: Mapped[float | None] = mapped_column(Double)
     final_rounds: Mapped[int | None]  # None until the finals have run
     baseline_failures: Mapped[dict[str, Any] | None]
+    # Runs of one search over several shapes have the id of the first of them; a run by itself has none.
+    group_id: Mapped[int | None] = mapped_column(index=True)
 
     __table_args__ = {"sqlite_autoincrement": True}  # an id that people wrote down is never given to another run
 
@@ -147,6 +149,7 @@ class TimingRow(Base):
     final: Mapped[bool] = mapped_column(primary_key=True)
     ordinal: Mapped[int] = mapped_column(primary_key=True)
     regime: Mapped[str] = mapped_column(String(32))
+    shape: Mapped[str] = mapped_column(String(255), server_default="")
     p50_us: Mapped[float] = mapped_column(Number, nullable=True)
     p90_us: Mapped[float] = mapped_column(Number, nullable=True)
     p99_us: Mapped[float] = mapped_column(Number, nullable=True)
@@ -181,6 +184,7 @@ class ContestantRow(Base):
     ordinal: Mapped[int] = mapped_column(primary_key=True)
     finalist: Mapped[int | None]
     name: Mapped[str] = mapped_column(String(255))
+    shape: Mapped[str] = mapped_column(String(255), server_default="")
     p50_us: Mapped[float] = mapped_column(Number, nullable=True)
     p90_us: Mapped[float] = mapped_column(Number, nullable=True)
     p99_us: Mapped[float] = mapped_column(Number, nullable=True)

@@ -180,7 +180,8 @@ def read_finals(connection: Connection, run_id: int) -> Finals | None:
         Final(
             index=row["index"],
             accuracy=tuple(evidence.accuracy[row["candidate_id"]]),
-            time=next(iter(times[row["ordinal"]]), None),
+            time=next((each for each in times[row["ordinal"]] if not each.shape), None),
+            by_shape=tuple(each for each in times[row["ordinal"]] if each.shape),
             cold=next(iter(evidence.timings[row["candidate_id"]]), None),
             **{column.key: row[column.key] for column in _FINAL},
         )
@@ -188,7 +189,8 @@ def read_finals(connection: Connection, run_id: int) -> Finals | None:
     ]
     return Finals(
         finalists=tuple(finalists),
-        baselines=tuple(times[None]),
+        baselines=tuple(each for each in times[None] if not each.shape),
+        baselines_by_shape=tuple(each for each in times[None] if each.shape),
         baseline_failures=run.baseline_failures or {},
         rounds=run.final_rounds,
     )

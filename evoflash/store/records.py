@@ -22,6 +22,7 @@ class RunSummary:
         candidates: how many are recorded; `correct` of them are ok.
         best_us: the least warm median of the search, microseconds; `best_id` and `best_index` name that candidate.
         has_finals: whether finals are recorded.
+        group_id: what the runs of one search over several shapes share, the id of the first; None for a run by itself.
     """
 
     id: int
@@ -43,6 +44,7 @@ class RunSummary:
     best_id: int | None
     best_index: int | None
     has_finals: bool
+    group_id: int | None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from evoflash.store.engine import explained
 from evoflash.store.models import CandidateRow, InsightRow, RunRow
 from evoflash.store.records import Ancestor, Insight, Outcome, RunSummary, StoredCandidate, Tally
 
+LABEL = 255  # characters that the database keeps of a problem's label
+
 
 class RunStore:
     """Runs in one database; many may read it while one writes.
@@ -71,8 +73,9 @@ class RunStore:
         problem: Problem,
         plan: Mapping[str, Any],
         machine: Mapping[str, Any],
+        label: str | None = None,
     ) -> int:
-        """A new run, running; answers its id."""
+        """A new run, running; answers its id. `label` says what is searched where that is not the problem alone."""
         row = insert(RunRow).values(
             created_at=datetime.now(UTC),
             status="running",
@@ -81,7 +84,7 @@ class RunStore:
             seed=seed,
             target=target,
             problem={"kind": problem.kind, **problem.model_dump(mode="json")},
-            problem_label=problem.label,
+            problem_label=(label or problem.label)[:LABEL],
             plan=dict(plan),
             machine=dict(machine),
         )
@@ -155,6 +158,23 @@ class RunStore:
                 named = ", ".join(str(each) for each in known[-20:])
                 raise NotFoundError(f"there is no run {run_id}; choose from: {'… ' if len(known) > 20 else ''}{named}")
             return self._judged(reading.read_runs(connection, known[-1] if run_id is None else run_id)[0])
+
+    def group(self, run_id: int | None = None) -> list[RunSummary]:
+        """The runs of the search that a run belongs to, by id: those over its other shapes and itself.
+
+        Raises:
+            NotFoundError: when there is no such run; names those that exist.
+        """
+        run = self.run(run_id)
+        if run.group_id is None:
+            return [run]
+        return [each for each in self.runs() if each.group_id == run.group_id]
+
+    def form_group(self, run_ids: Sequence[int]) -> None:
+        """Notes that runs belong to one search over several shapes."""
+        with self._writing(f"group the runs {', '.join(map(str, run_ids))}") as connection:
+            for run_id in run_ids:
+                writing.update_run(connection, run_id, {"group_id": run_ids[0]})
 
     def recorded(self, run_id: int) -> list[tuple[Candidate, Evaluation]]:
         """Everything that a run evaluated, by index, exactly as recorded."""

@@ -88,16 +88,16 @@ def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
         connection.execute(delete(table).where(table.candidate_id.in_(former), table.final.is_(True)))
     for table in (FinalRow, ContestantRow):
         connection.execute(delete(table).where(table.run_id == run_id))
-    contestants: list[tuple[int | None, Contestant]] = [(None, baseline) for baseline in finals.baselines]
+    baselines = (*finals.baselines, *finals.baselines_by_shape)
+    contestants: list[tuple[int | None, Contestant]] = [(None, baseline) for baseline in baselines]
     for ordinal, final in enumerate(finals.finalists):
         candidate_id = ids[final.index]
-        head = final.model_dump(exclude={"index", "status", "accuracy", "time", "cold"})
+        head = final.model_dump(exclude={"index", "status", "accuracy", "time", "cold", "by_shape"})
         keys = {"run_id": run_id, "ordinal": ordinal, "candidate_id": candidate_id, "status": final.status.value}
         connection.execute(insert(FinalRow).values(**keys, **head))
         cold = (final.cold,) if final.cold is not None else ()
         _write_evidence(connection, candidate_id, final.accuracy, cold, final=True)
-        if final.time is not None:
-            contestants.append((ordinal, final.time))
+        contestants += [(ordinal, each) for each in (final.time, *final.by_shape) if each is not None]
     rows = [
         {"run_id": run_id, "ordinal": n, "finalist": finalist, **contestant.model_dump()}
         for n, (finalist, contestant) in enumerate(contestants)

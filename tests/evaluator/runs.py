@@ -35,8 +35,8 @@ def search_everything(target: Target, folder: Path, family: str, templates: Path
     deadlines = {"build_deadline_s": deadline_s, "evaluate_deadline_s": deadline_s}
     wanted = plan(target, family, templates, finalists=9, seed=5, **deadlines)
     with RunStore.open(str(folder / "runs.db"), write=True) as store:
-        search = Search(wanted, target, Toolchain(target, folder / "cache", deadline_s), store, Quiet())
-        outcome = search.run()
+        search = Search([wanted], target, Toolchain(target, folder / "cache", deadline_s), store, Quiet())
+        (outcome,) = search.run()
         summary = store.run(outcome.run_id)
         recorded = [store.candidate(store.candidate_id(outcome.run_id, index)) for index in range(summary.candidates)]
     assert all(each.source and each.source_digest for each in recorded)
@@ -48,6 +48,6 @@ def search_everything(target: Target, folder: Path, family: str, templates: Path
             for each in recorded
             if each.candidate.genome["work"] == 1
         },
-        search.evaluator._sandbox.starts,
+        search.tasks[0].evaluator._sandbox.starts,
         summary.status,
     )

@@ -77,3 +77,23 @@ def test_other_databases_can_have_the_tables(dialect):
     mock = create_mock_engine("sqlite://", lambda statement, *_: made.append(str(statement.compile(dialect=dialect))))
     Base.metadata.create_all(mock, checkfirst=False)
     assert len(made) == len(Base.metadata.tables) + 5
+
+
+def test_a_database_of_the_first_schema_is_brought_up_to_date_and_keeps_all(tmp_path):
+    path = tmp_path / "runs.db"
+    with RunStore.open(str(path), write=True) as store:
+        assert runs.small_run(store) == 1
+        before, finals = store.recorded(1), store.finals(1)
+    old = create_engine(f"sqlite:///{path}")
+    with old.begin() as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+        command.downgrade(migrate.config(connection), "0001")
+        assert "group_id" not in {each["name"] for each in inspect(connection).get_columns("runs")}
+    old.dispose()
+    with RunStore.open(str(path)) as store:  # reading brings it up to date as well
+        assert (store.recorded(1), store.finals(1)) == (before, finals)
+        assert store.run(1).group_id is None
+        assert [each.id for each in store.group(1)] == [1]
+    with RunStore.open(str(path), write=True) as store:
+        store.form_group([1, runs.small_run(store)])
+        assert [each.id for each in store.group(2)] == [1, 2]

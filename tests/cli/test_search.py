@@ -9,8 +9,8 @@ import pytest
 from evoflash.evaluation import Status
 from evoflash.plan import Plan
 from evoflash.store import RunStore
+from tests.cli.command import WAIT_S, start, wait_until
 from tests.helpers import TINY
-from tests.test_resume import WAIT_S, start, wait_until
 
 GOOD, BAD, OTHER = (f"b=1,h=2,s={length},d=16,dtype=fp32" for length in (32, 48, 40))
 BUDGET = 12

@@ -76,7 +76,7 @@ def test_other_databases_can_have_the_tables(dialect):
     made: list[str] = []
     mock = create_mock_engine("sqlite://", lambda statement, *_: made.append(str(statement.compile(dialect=dialect))))
     Base.metadata.create_all(mock, checkfirst=False)
-    assert len(made) == len(Base.metadata.tables) + 5
+    assert len(made) == len(Base.metadata.tables) + 6
 
 
 def test_a_database_of_the_first_schema_is_brought_up_to_date_and_keeps_all(tmp_path):

@@ -19,7 +19,7 @@ from evoflash.evaluation import Accuracy, BuildReport, Record, Status
 from evoflash.evaluator.evaluator import FINALS_DEADLINE_S, device_lock
 from evoflash.evaluator.messages import Prepare, Race, Raced, Verified, Verify, case_to_dict, problem_to_dict
 from evoflash.evaluator.sandbox import Death, Sandbox
-from evoflash.evaluator.worker import searched_cases
+from evoflash.evaluator.timekeeper import searched_cases
 from evoflash.measurement import DECLINED, CaseTally, Entry, ShapeResult
 from evoflash.problems import Case, Problem
 from evoflash.standings import contestant, standings

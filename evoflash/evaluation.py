@@ -17,6 +17,33 @@ class Status(StrEnum):
     WRONG = "wrong"
     CRASHED = "crashed"
     HUNG = "hung"
+    MISMEASURED = "mismeasured"  # right, but with a time that no device like this can reach
+
+
+class Gate(StrEnum):
+    """What refuses a kernel; docs/verify.md says what each looks for, and at which stage."""
+
+    BUILD = "build"
+    LAUNCH = "launch"  # an error code, or a library that does not load
+    CRASHED = "crashed"
+    HUNG = "hung"
+    ERROR = "error"  # errors beyond what SDPA's own allow
+    NAN = "nan"  # a NaN where a number belongs, or an input's NaN that is lost
+    UNWRITTEN = "unwritten"  # outputs that still hold the poison
+    READS = "reads"  # what lies around the inputs comes out
+    WRITES = "writes"  # outside of the output
+    WORKSPACE = "workspace"  # outside of the workspace
+    INPUTS = "inputs"  # overwritten
+    REPEAT = "repeat"  # the same inputs give other bits
+    FRESH = "fresh"  # other values at the same addresses give the old answer
+    KEPT = "kept"  # an earlier answer changes when the kernel runs again
+    ALIAS = "alias"  # the output shares memory with an input
+    FORM = "form"  # the output has another shape, dtype or device
+    STREAM = "stream"  # work on another stream than the current one
+    TIMED = "timed"  # what the timed launches leave is wrong
+    FLOOR = "floor"  # faster than the device can be
+    SANITIZER = "sanitizer"
+    DECLINED = "declined"  # it takes none of what it is meant for
 
 
 class Stage(StrEnum):
@@ -129,6 +156,20 @@ class Evaluation(Record):
         """The score, lower is better: the warm median, or None for a failure. A twin carries its elder's times."""
         warm = self.warm
         return warm.p50_us if warm is not None and self.status in (Status.OK, Status.DUPLICATE) else None
+
+
+class Conditions(Record):
+    """What the device did during a race; None where it does not tell.
+
+    Attributes:
+        clock_mhz: least, median and largest over the rounds.
+        temperature_c: least and largest.
+        thrown_away: rounds in which the device was held back (heat, power), measured again.
+    """
+
+    clock_mhz: tuple[float, float, float] | None = None
+    temperature_c: tuple[float, float] | None = None
+    thrown_away: int = 0
 
 
 class Ratio(Record):

@@ -12,7 +12,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from evoflash.errors import WorkerError
-from evoflash.evaluation import Evaluation, Final, Finals, Record, Stage, Status
+from evoflash.evaluation import Evaluation, Final, Finals, Gate, Record, Stage, Status
+from evoflash.evaluator.floor import floor_us
 from evoflash.evaluator.messages import (
     Examine,
     Examined,
@@ -134,7 +135,7 @@ class Evaluator:
             return Evaluation(
                 status=answer.status, stage=stage, reason=answer.reason, build=build.report, seconds=seconds
             )
-        examined = Examined.model_validate(answer)
+        examined = self._believed(Examined.model_validate(answer))
         reached = Stage.CORRECTNESS if not examined.timings else Stage.QUICK if examined.quick else Stage.FULL
         return Evaluation(
             status=examined.status,
@@ -146,6 +147,15 @@ class Evaluator:
             quick=examined.quick,
             seconds=seconds,
         )
+
+    def _believed(self, examined: Examined) -> Examined:
+        """With another status where the time cannot be."""
+        floor = floor_us(self._problem, self._target, self._sandbox.machine)
+        warm = next((each for each in examined.timings if each.regime == "warm"), None)
+        if warm is None or warm.p50_us >= floor:
+            return examined
+        reason = f"{warm.p50_us:.3g} us is less than the {floor:.3g} us that this device needs at least"
+        return examined.model_copy(update={"status": Status.MISMEASURED, "gate": Gate.FLOOR, "reason": reason})
 
     def finals(self, finalists: Sequence[Finalist], rounds: int) -> Finals:
         """Every case that the finalists claim, then interleaved rounds against all baselines, in a fresh process."""
@@ -159,6 +169,15 @@ class Evaluator:
                     verdicts[index] = Verified(status=death.status, reason=f"in the finals: {death.reason}")
                     del racing[index]
                 raced = self._race(sandbox, racing, rounds)
+            floor = floor_us(self._problem, self._target, sandbox.machine)
+        for index in racing:
+            name = _name(index)
+            time_us = next(each.p50_us for each in raced.contestants if each.name == name)
+            if name in raced.wrong:
+                verdicts[index] = Verified(status=Status.WRONG, gate=Gate.TIMED, reason=raced.wrong[name])
+            elif time_us < floor:
+                reason = f"{time_us:.3g} us is less than the {floor:.3g} us that this device needs at least"
+                verdicts[index] = Verified(status=Status.MISMEASURED, gate=Gate.FLOOR, reason=reason)
         return _standings(verdicts, raced, rounds)
 
     def _culprits(self, sandbox: Sandbox, racing: Mapping[int, Finalist], death: Death) -> dict[int, Death]:

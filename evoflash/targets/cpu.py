@@ -62,6 +62,7 @@ def detect(debug: bool = False) -> CpuTarget:
         "l1d_bytes": _cache("1", "Data", 32 * 1024),
         "l2_bytes": _cache("2", "Unified", 512 * 1024),
         "bf16_dot": "avx512_bf16" in flags,
+        "amx": "amx_bf16" in flags,
     }
     digest = hashlib.sha256(f"{model} {sorted(flags)}".encode()).hexdigest()[:16]
     details = {"processor_digest": digest, "compiler": compiler_version(cxx())}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,25 +14,19 @@ import typer
 from evoflash import config, problems, targets
 from evoflash.bench import Bench, Effort, case_sets
 from evoflash.cli import options
+from evoflash.cli.entrants import KERNEL_HELP, entrant_of
 from evoflash.cli.runs import AsJson, Database
 from evoflash.config import Settings
-from evoflash.entrants import Entrant, of_candidate, of_family, of_package, package_folder
+from evoflash.entrants import Entrant
 from evoflash.environment import environment
-from evoflash.errors import NotFoundError, NothingCorrectError, StorageError, UsageError
+from evoflash.errors import NothingCorrectError, StorageError, UsageError
 from evoflash.evaluation import Status
 from evoflash.measurement import CaseTally, ShapeResult
 from evoflash.problems import Problem
 from evoflash.report import bench_sheets as sheets
-from evoflash.report import runs as report
 from evoflash.report.tables import print_json, print_sheets
-from evoflash.store import RunStore
 from evoflash.targets import Target
 from evoflash.toolchain import Toolchain
-
-KERNEL_HELP = (
-    "A candidate's id, run or run:N for a run's best, the folder of an exported package, FAMILY, or "
-    'FAMILY:{"gene": value, ...}; repeatable.'
-)
 
 
 def bench(
@@ -116,7 +109,7 @@ def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: in
         NotFoundError: for a candidate, run, folder or family that does not exist.
         UsageError: for a kernel of the other target.
     """
-    entrants = [_entrant(text, settings, seed) for text in dict.fromkeys(texts)]
+    entrants = [entrant_of(text, settings, seed) for text in dict.fromkeys(texts)]
     for entrant in entrants:
         if entrant.target != device.name:
             raise UsageError(
@@ -127,22 +120,6 @@ def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: in
         same = " and ".join(entrant.origin for entrant in entrants if entrant.name == twice[0])
         raise UsageError(f"{same} are both called {twice[0]!r}; name one of them, or export one under another --name")
     return entrants
-
-
-def _entrant(text: str, settings: Settings, seed: int) -> Entrant:
-    word, _, number = text.partition(":")
-    if text.isdecimal() or (word == "run" and (text == "run" or number.isdecimal())):
-        with RunStore.open(settings.db) as store:
-            if text.isdecimal():
-                return of_candidate(store, int(text), text)
-            best = report.best(store, int(number) if number else None)
-            return of_candidate(store, best.candidate, f"run:{best.run}")
-    path = Path(text).expanduser()
-    if package_folder(path) is not None:
-        return of_package(path)
-    if os.sep in word:
-        raise NotFoundError(f"{text} is no folder of an exported package; make one by `evoflash export`")
-    return of_family(text, seed, settings.templates)
 
 
 def _save(document: dict[str, Any], out: Path | None) -> None:

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from evoflash.errors import WorkerError
 from evoflash.evaluation import Evaluation, Final, Finals, Gate, Record, Stage, Status
-from evoflash.evaluator.floor import floor_us
+from evoflash.evaluator.floor import believed, floor_us, why_unbelievable
 from evoflash.evaluator.messages import (
     Examine,
     Examined,
@@ -135,7 +135,8 @@ class Evaluator:
             return Evaluation(
                 status=answer.status, stage=stage, reason=answer.reason, build=build.report, seconds=seconds
             )
-        examined = self._believed(Examined.model_validate(answer))
+        floor = floor_us(self._problem, self._target, self._sandbox.machine)
+        examined = believed(Examined.model_validate(answer), floor)
         reached = Stage.CORRECTNESS if not examined.timings else Stage.QUICK if examined.quick else Stage.FULL
         return Evaluation(
             status=examined.status,
@@ -147,15 +148,6 @@ class Evaluator:
             quick=examined.quick,
             seconds=seconds,
         )
-
-    def _believed(self, examined: Examined) -> Examined:
-        """With another status where the time cannot be."""
-        floor = floor_us(self._problem, self._target, self._sandbox.machine)
-        warm = next((each for each in examined.timings if each.regime == "warm"), None)
-        if warm is None or warm.p50_us >= floor:
-            return examined
-        reason = f"{warm.p50_us:.3g} us is less than the {floor:.3g} us that this device needs at least"
-        return examined.model_copy(update={"status": Status.MISMEASURED, "gate": Gate.FLOOR, "reason": reason})
 
     def finals(self, finalists: Sequence[Finalist], rounds: int) -> Finals:
         """Every case that the finalists claim, then interleaved rounds against all baselines, in a fresh process."""
@@ -175,8 +167,7 @@ class Evaluator:
             time_us = next(each.p50_us for each in raced.contestants if each.name == name)
             if name in raced.wrong:
                 verdicts[index] = Verified(status=Status.WRONG, gate=Gate.TIMED, reason=raced.wrong[name])
-            elif time_us < floor:
-                reason = f"{time_us:.3g} us is less than the {floor:.3g} us that this device needs at least"
+            elif reason := why_unbelievable(time_us, floor):
                 verdicts[index] = Verified(status=Status.MISMEASURED, gate=Gate.FLOOR, reason=reason)
         return _standings(verdicts, raced, rounds)
 

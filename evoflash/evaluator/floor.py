@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evoflash.evaluation import Gate, Status
+from evoflash.evaluator.messages import Examined
 from evoflash.problems import Problem
 from evoflash.targets import Target
 
@@ -46,3 +48,19 @@ def floor_us(problem: Problem, target: Target, machine: Mapping[str, Any]) -> fl
         moved, launch_us = CPU_BYTES, 0.0
     cycles_us = 1e-3 / (clock_ghz * units)
     return max(launch_us, problem.flops / flops * cycles_us, problem.min_bytes / moved * cycles_us)
+
+
+def why_unbelievable(time_us: float, floor: float) -> str | None:
+    """Why a time cannot be; None when it can."""
+    if time_us >= floor:
+        return None
+    return f"{time_us:.3g} us is less than the {floor:.3g} us that this device needs at least"
+
+
+def believed(examined: Examined, floor: float) -> Examined:
+    """With another status where the warm time cannot be."""
+    warm = next((each for each in examined.timings if each.regime == "warm"), None)
+    reason = why_unbelievable(warm.p50_us, floor) if warm is not None else None
+    if reason is None:
+        return examined
+    return examined.model_copy(update={"status": Status.MISMEASURED, "gate": Gate.FLOOR, "reason": reason})

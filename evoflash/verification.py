@@ -1,0 +1,189 @@
+"""Verification: may this kernel be believed? Every gate that there is, each case in a process that may die.
+
+A kernel goes through every known case that it claims, through cases that nobody could know before, then through
+launches that are timed and judged afterwards. The first gate that it fails refuses it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from evoflash.entrants import Entrant
+from evoflash.evaluation import Gate, Status
+from evoflash.evaluator.evaluator import device_lock
+from evoflash.evaluator.floor import believed, floor_us
+from evoflash.evaluator.messages import (
+    Call,
+    Examine,
+    Examined,
+    Prepare,
+    Verified,
+    Verify,
+    case_to_dict,
+    problem_to_dict,
+)
+from evoflash.evaluator.sandbox import Death, Sandbox
+from evoflash.problems import Case, Problem
+from evoflash.targets import Target
+from evoflash.toolchain import Build, Toolchain
+from evoflash.verdict import Checked, Outcome, Verdict
+
+TIMED_SAMPLES = 20
+BY_STATUS = {Status.CRASHED: Gate.CRASHED, Status.HUNG: Gate.HUNG, Status.LAUNCH_FAILED: Gate.LAUNCH}
+
+
+class Verification:
+    """Verifies kernels and functions on a target; a context manager, since it owns a worker.
+
+    Args:
+        deadline_s: seconds that a case may take.
+        say: is told what is going on.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        toolchain: Toolchain,
+        say: Callable[[str], None] = lambda text: None,
+        deadline_s: float = 60.0,
+    ):
+        self._target = target
+        self._toolchain = toolchain
+        self._say = say
+        self._deadline_s = deadline_s
+        self._sandbox = Sandbox(target.name)
+        self._builds: dict[str, Build] = {}
+
+    def __enter__(self) -> Verification:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sandbox.close()
+
+    def start(self) -> Mapping[str, Any]:
+        """Brings the worker up; what it says of the machine."""
+        self._sandbox.start()
+        return self._sandbox.machine
+
+    def kernel(self, entrant: Entrant, problem: Problem, seed: int) -> Verdict:
+        """A kernel that evoflash can build.
+
+        Args:
+            problem: what it is for; its cases are those of this problem.
+            seed: of the cases that nobody knows yet.
+        """
+        build = self._build(entrant, problem)
+        steps = self._cases(problem, seed, lambda case: self._check_kernel(entrant, case))
+        return self._conclude(entrant.name, entrant.origin, problem, seed, steps, build)
+
+    def function(self, name: str, problem: Problem, seed: int) -> Verdict:
+        """A Python function with SDPA's signature, by "module:function"."""
+        steps = self._cases(problem, seed, lambda case: self._check_function(name, case))
+        return self._conclude(name, name, problem, seed, steps, None)
+
+    # Steps.
+
+    def _cases(self, problem: Problem, seed: int, check: Callable[[Case], Checked]) -> Iterator[Checked]:
+        """Each case's outcome; at the end a refusal if the kernel declined its own problem."""
+        own = problem.fresh_cases(seed)
+        for case in (*problem.cases(), *own):
+            done = check(case)
+            if case == own[0] and done.outcome == "declined":
+                reason = f"it declines {problem.label}, which it is for: {done.reason}"
+                done = done.model_copy(update={"outcome": "refused", "gate": Gate.DECLINED, "reason": reason})
+            yield done
+
+    def _check_kernel(self, entrant: Entrant, case: Case) -> Checked:
+        build = self._build(entrant, case.problem)
+        if isinstance(build, str):
+            return Checked(case=case.name, outcome="declined", reason=build)
+        if build.library is None:
+            return Checked(case=case.name, outcome="refused", gate=Gate.BUILD, reason=build.reason)
+        request = Verify(cases=((case_to_dict(case), build.library.resolve()),))
+        return self._asked(case, request)
+
+    def _check_function(self, name: str, case: Case) -> Checked:
+        return self._asked(case, Call(function=name, case=case_to_dict(case)))
+
+    def _asked(self, case: Case, request: Verify | Call) -> Checked:
+        answer = self._sandbox.call(request, self._deadline_s)
+        if isinstance(answer, Death):
+            return Checked(case=case.name, outcome="refused", gate=BY_STATUS[answer.status], reason=answer.reason)
+        verified = Verified.model_validate(answer)
+        accuracy = verified.accuracy[-1] if verified.accuracy else None
+        outcome: Outcome = "declined" if verified.refused else "passed"
+        if verified.status is not Status.OK:
+            outcome = "refused"
+        return Checked(case=case.name, outcome=outcome, gate=verified.gate, reason=verified.reason, accuracy=accuracy)
+
+    def _build(self, entrant: Entrant, problem: Problem) -> Build | str:
+        """The library for a problem, or why there is none."""
+        kernel = entrant.kernel(problem, self._target)
+        if isinstance(kernel, str):
+            return kernel
+        digest = kernel.source.digest
+        if digest not in self._builds:
+            self._builds[digest] = self._toolchain.build(kernel.source)
+        return self._builds[digest]
+
+    def _timed(self, problem: Problem, build: Build) -> tuple[Checked, float | None, float]:
+        """The launches of a timing, judged; the median and the floor in microseconds."""
+        assert build.library is not None
+        request = Examine(
+            problem=problem_to_dict(problem),
+            library=build.library.resolve(),
+            best_us=None,
+            samples=TIMED_SAMPLES,
+            quick_samples=5,
+        )
+        with device_lock(self._target):
+            self._sandbox.call(Prepare(problem=problem_to_dict(problem)), self._deadline_s)
+            answer = self._sandbox.call(request, self._deadline_s, each_stage=True)
+        floor = floor_us(problem, self._target, self._sandbox.machine)
+        if isinstance(answer, Death):
+            gate = BY_STATUS[answer.status]
+            return Checked(case="timed", outcome="refused", gate=gate, reason=answer.reason), None, floor
+        examined = believed(Examined.model_validate(answer), floor)
+        p50 = examined.timings[0].p50_us if examined.timings else None
+        outcome: Outcome = "passed" if examined.status is Status.OK else "refused"
+        return Checked(case="timed", outcome=outcome, gate=examined.gate, reason=examined.reason), p50, floor
+
+    def _conclude(
+        self,
+        name: str,
+        origin: str,
+        problem: Problem,
+        seed: int,
+        steps: Iterator[Checked],
+        build: Build | str | None,
+    ) -> Verdict:
+        """Takes steps until one refuses, then the timing; the verdict."""
+        start = time.monotonic()
+        checks: list[Checked] = []
+        p50 = floor = None
+        for step in steps:
+            checks.append(step)
+            if step.outcome == "refused":
+                break
+        else:
+            if isinstance(build, Build):
+                timed, p50, floor = self._timed(problem, build)
+                checks.append(timed)
+        last = checks[-1]
+        refused = last.outcome == "refused"
+        self._say(f"{name}: {f'refused by {last.gate}: {last.reason}' if refused else 'accepted'}")
+        return Verdict(
+            name=name,
+            origin=origin,
+            problem=problem.label,
+            accepted=not refused,
+            gate=last.gate if refused else None,
+            reason=last.reason if refused else "",
+            seed=seed,
+            checks=tuple(checks),
+            p50_us=p50,
+            floor_us=floor,
+            seconds=time.monotonic() - start,
+        )

@@ -7,7 +7,7 @@ launches that are timed and judged afterwards. The first gate that it fails refu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from evoflash.entrants import Entrant
@@ -30,6 +30,7 @@ from evoflash.targets import Target
 from evoflash.toolchain import Build, Toolchain
 from evoflash.verdict import Checked, Outcome, Verdict
 
+TIMED = "timed"  # how the check of the timed launches is called among the cases
 TIMED_SAMPLES = 20
 BY_STATUS = {Status.CRASHED: Gate.CRASHED, Status.HUNG: Gate.HUNG, Status.LAUNCH_FAILED: Gate.LAUNCH}
 
@@ -67,28 +68,34 @@ class Verification:
         self._sandbox.start()
         return self._sandbox.machine
 
-    def kernel(self, entrant: Entrant, problem: Problem, seed: int) -> Verdict:
+    def kernel(self, entrant: Entrant, problem: Problem, seed: int, only: Collection[str] = ()) -> Verdict:
         """A kernel that evoflash can build.
 
         Args:
             problem: what it is for; its cases are those of this problem.
             seed: of the cases that nobody knows yet.
+            only: names of the cases to look at, `TIMED` for the timing; all when empty.
         """
         build = self._build(entrant, problem)
-        steps = self._cases(problem, seed, lambda case: self._check_kernel(entrant, case))
-        return self._conclude(entrant.name, entrant.origin, problem, seed, steps, build)
+        steps = self._cases(problem, seed, only, lambda case: self._check_kernel(entrant, case))
+        timed = build if isinstance(build, Build) and (not only or TIMED in only) else None
+        return self._conclude(entrant.name, entrant.origin, problem, seed, steps, timed)
 
-    def function(self, name: str, problem: Problem, seed: int) -> Verdict:
+    def function(self, name: str, problem: Problem, seed: int, only: Collection[str] = ()) -> Verdict:
         """A Python function with SDPA's signature, by "module:function"."""
-        steps = self._cases(problem, seed, lambda case: self._check_function(name, case))
+        steps = self._cases(problem, seed, only, lambda case: self._check_function(name, case))
         return self._conclude(name, name, problem, seed, steps, None)
 
     # Steps.
 
-    def _cases(self, problem: Problem, seed: int, check: Callable[[Case], Checked]) -> Iterator[Checked]:
-        """Each case's outcome; at the end a refusal if the kernel declined its own problem."""
+    def _cases(
+        self, problem: Problem, seed: int, only: Collection[str], check: Callable[[Case], Checked]
+    ) -> Iterator[Checked]:
+        """Each case's outcome; declining the very problem that it is for is a refusal."""
         own = problem.fresh_cases(seed)
         for case in (*problem.cases(), *own):
+            if only and case.name not in only:
+                continue
             done = check(case)
             if case == own[0] and done.outcome == "declined":
                 reason = f"it declines {problem.label}, which it is for: {done.reason}"
@@ -144,11 +151,11 @@ class Verification:
         floor = floor_us(problem, self._target, self._sandbox.machine)
         if isinstance(answer, Death):
             gate = BY_STATUS[answer.status]
-            return Checked(case="timed", outcome="refused", gate=gate, reason=answer.reason), None, floor
+            return Checked(case=TIMED, outcome="refused", gate=gate, reason=answer.reason), None, floor
         examined = believed(Examined.model_validate(answer), floor)
         p50 = examined.timings[0].p50_us if examined.timings else None
         outcome: Outcome = "passed" if examined.status is Status.OK else "refused"
-        return Checked(case="timed", outcome=outcome, gate=examined.gate, reason=examined.reason), p50, floor
+        return Checked(case=TIMED, outcome=outcome, gate=examined.gate, reason=examined.reason), p50, floor
 
     def _conclude(
         self,
@@ -157,7 +164,7 @@ class Verification:
         problem: Problem,
         seed: int,
         steps: Iterator[Checked],
-        build: Build | str | None,
+        build: Build | None,
     ) -> Verdict:
         """Takes steps until one refuses, then the timing; the verdict."""
         start = time.monotonic()
@@ -168,7 +175,7 @@ class Verification:
             if step.outcome == "refused":
                 break
         else:
-            if isinstance(build, Build):
+            if build is not None and build.library is not None:
                 timed, p50, floor = self._timed(problem, build)
                 checks.append(timed)
         last = checks[-1]

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 GUARD_ELEMENTS = 1 << 15  # before and after: more than a tile of rows, and a multiple of any alignment
 
-# A NaN that no arithmetic gives, so that what nobody wrote is told from a NaN that was computed. By bytes an element.
-POISON = {1: -1, 2: 0x7FE7, 4: 0x7FE7_A5A5, 8: 0x7FFE_7A5A_5A5A_5A5A}
+# Signalling NaN, which any arithmetic makes quiet: so what nobody wrote is told from a NaN that was computed.
+POISON = {"float16": 0x7DE7, "bfloat16": 0x7FA7, "float32": 0x7FA5_A5A5, "float64": 0x7FF4_5A5A_5A5A_5A5A, "uint8": -1}
 
 
 class Guarded:
@@ -28,7 +28,7 @@ class Guarded:
             count *= size
         self._buffer = torch.empty(span + 2 * GUARD_ELEMENTS, dtype=like.dtype, device=like.device)
         self._bits = bits(self._buffer)
-        self._poison = POISON[like.element_size()]
+        self._poison = POISON[str(like.dtype).removeprefix("torch.")]
         self._place = (tuple(shape), tuple(stride), GUARD_ELEMENTS)
         self._bands = (slice(GUARD_ELEMENTS), slice(GUARD_ELEMENTS + span, None))
         self._dense = span == count

@@ -22,7 +22,7 @@ VALUES = (
 LAYOUTS = ("packed", "gapped", "odd_rows")
 VARIANTS = (*VALUES, *LAYOUTS)
 
-GAP = 8  # elements after each row of a "gapped" tensor: rows still begin on multiples of 16 bytes
+GAP = 8  # of the elements after each row of a "gapped" tensor: rows still begin on multiples of 16 bytes
 
 
 def inputs(variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -35,7 +35,7 @@ def inputs(variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> t
         return q * 30, k, v
     if variant in ("outlier_first", "outlier_last"):  # a stale running maximum
         k = k.clone()
-        k[:, :, 0 if variant == "outlier_first" else -1] *= 20
+        k[:, :, 0 if variant == "outlier_first" else -1] *= 60
         return q, k, v
     if variant == "constant_rows":  # every key weighs the same: sums must not drift
         return q, k[:, :, :1].expand_as(k).contiguous(), v
@@ -57,9 +57,9 @@ def laid_out(variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) ->
         q = q.transpose(1, 2).contiguous().transpose(1, 2)
         k, v = torch.cat([k.transpose(1, 2), v.transpose(1, 2)], dim=2).transpose(1, 2).split(k.shape[1], dim=1)
         return q, k, v
-    if variant in ("gapped", "odd_rows"):  # gaps after rows, heads and batches, of another width for each tensor
+    if variant in ("gapped", "odd_rows"):  # gaps after rows, heads and batches, each tensor's of another width
         gap = GAP if variant == "gapped" else 1
-        return tuple(_gapped(tensor, gap, gap * number) for number, tensor in enumerate((q, k, v), start=1))
+        return tuple(_gapped(tensor, gap * number, gap) for number, tensor in enumerate((q, k, v), start=1))
     return q, k, v
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from evoflash.entrants import Entrant
 from evoflash.evaluation import Gate, Status
+from evoflash.evaluator import sanitizers
 from evoflash.evaluator.evaluator import device_lock
 from evoflash.evaluator.floor import believed, floor_us
 from evoflash.evaluator.messages import (
@@ -68,18 +69,40 @@ class Verification:
         self._sandbox.start()
         return self._sandbox.machine
 
-    def kernel(self, entrant: Entrant, problem: Problem, seed: int, only: Collection[str] = ()) -> Verdict:
+    def kernel(
+        self, entrant: Entrant, problem: Problem, seed: int, only: Collection[str] = (), sanitize: bool = False
+    ) -> Verdict:
         """A kernel that evoflash can build.
 
         Args:
             problem: what it is for; its cases are those of this problem.
             seed: of the cases that nobody knows yet.
             only: names of the cases to look at, `TIMED` for the timing; all when empty.
+            sanitize: run what passes under the sanitizers that this machine has.
         """
         build = self._build(entrant, problem)
         steps = self._cases(problem, seed, only, lambda case: self._check_kernel(entrant, case))
         timed = build if isinstance(build, Build) and (not only or TIMED in only) else None
-        return self._conclude(entrant.name, entrant.origin, problem, seed, steps, timed)
+        verdict = self._conclude(entrant.name, entrant.origin, problem, seed, steps, timed)
+        return self._sanitized(verdict, entrant, problem) if sanitize and verdict.accepted else verdict
+
+    def _sanitized(self, verdict: Verdict, entrant: Entrant, problem: Problem) -> Verdict:
+        """The verdict after the sanitizers."""
+        kernel = entrant.kernel(problem, self._target)
+        assert not isinstance(kernel, str)
+        findings = sanitizers.run(self._target, self._toolchain, kernel.source, problem)
+        changes: dict[str, Any] = {
+            "sanitized": {each.tool: each.summary for each in findings},
+            "warnings": tuple(f"{each.tool}: {words}" for each in findings for words in each.warnings),
+        }
+        found = next((each for each in findings if not each.clean), None)
+        if found is not None:
+            reason = f"{found.tool} sanitizer: {found.summary}"
+            self._say(f"{verdict.name}: refused: {reason}")
+            check = Checked(case=found.tool, outcome="refused", gate=Gate.SANITIZER, reason=reason)
+            changes |= {"accepted": False, "gate": Gate.SANITIZER, "reason": reason}
+            changes["checks"] = (*verdict.checks, check)
+        return verdict.model_copy(update=changes)
 
     def function(self, name: str, problem: Problem, seed: int, only: Collection[str] = ()) -> Verdict:
         """A Python function with SDPA's signature, by "module:function"."""

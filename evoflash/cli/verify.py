@@ -18,6 +18,7 @@ from evoflash.config import Settings
 from evoflash.entrants import Entrant, FixedEntrant, of_source
 from evoflash.environment import environment
 from evoflash.errors import RefusedError, UsageError
+from evoflash.evaluator import sanitizers
 from evoflash.problems import Problem
 from evoflash.report import verify_sheets as sheets
 from evoflash.report.tables import print_json, print_sheets
@@ -47,6 +48,7 @@ def verify(
         int | None, typer.Option(help="Seed of the cases that nobody knows before.  [default: drawn, and told]")
     ] = None,
     deadline: Annotated[float, typer.Option(min=1.0, help="Seconds that a case may take.")] = 60.0,
+    sanitize: options.Sanitize = False,
     templates: options.Templates = None,
     db: Database = None,
     cache: options.Cache = None,
@@ -70,6 +72,8 @@ def verify(
     device = targets.detect(wanted.pop() if wanted else settings.target, settings.arch, settings.debug)
     toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
     toolchain.require_writable()
+    if sanitize:
+        sanitizers.require(device)
     verdicts: list[Verdict] = []
     with Verification(device, toolchain, _say, deadline) as verification:
         facts = environment(device, verification.start(), ["evoflash", *sys.argv[1:]])
@@ -78,7 +82,7 @@ def verify(
                 verdicts.append(verification.function(each, asked, chosen))
             else:
                 own = each.problem if isinstance(each, FixedEntrant) else asked
-                verdicts.append(verification.kernel(each, own, chosen))
+                verdicts.append(verification.kernel(each, own, chosen, sanitize=sanitize))
             if not as_json:
                 print_sheets(sheets.cases_sheet(verdicts[-1]))
     if as_json:

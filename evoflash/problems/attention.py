@@ -126,9 +126,7 @@ class AttentionProblem(Problem):
         import torch
 
         generator = torch.Generator().manual_seed(seed)
-        q_shape = (self.batch, self.heads, self.seq_q, self.head_dim)
-        kv_shape = (self.batch, self.kv_heads, self.seq_kv, self.head_dim)
-        q, k, v = (torch.randn(shape, generator=generator) for shape in (q_shape, kv_shape, kv_shape))
+        q, k, v = (torch.randn(shape, generator=generator) for shape in self.input_shapes())
         dtype = getattr(torch, self.dtype)
         made = [tensor.to(device=device, dtype=dtype) for tensor in adversaries.inputs(variant, q, k, v)]
         return adversaries.laid_out(variant, *made)
@@ -149,6 +147,11 @@ class AttentionProblem(Problem):
         if not self.causal or not bool(hidden.any().item()):
             return None
         return hidden.repeat_interleave(self.heads // self.kv_heads, dim=1).expand(self.output_shape())
+
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of q, k and v."""
+        keys = (self.batch, self.kv_heads, self.seq_kv, self.head_dim)
+        return (self.output_shape(), keys, keys)
 
     def output_shape(self) -> tuple[int, ...]:
         """Like q."""

@@ -69,6 +69,10 @@ class Problem(Record, abc.ABC):
         """Input tensors for a seed; the same values on every device."""
 
     @abc.abstractmethod
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the inputs, in their order."""
+
+    @abc.abstractmethod
     def output_shape(self) -> tuple[int, ...]:
         """Shape of the output; its dtype is that of the first input."""
 

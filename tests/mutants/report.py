@@ -24,6 +24,7 @@ from typing import Any
 from evoflash import problems, targets
 from evoflash.entrants import Entrant, FixedEntrant
 from evoflash.environment import environment
+from evoflash.evaluation import Gate
 from evoflash.genome import Genome
 from evoflash.problems import Problem
 from evoflash.targets import Target
@@ -44,7 +45,7 @@ class Task:
     base: str
     wrong: str
     gates: tuple[str, ...]
-    verify: Callable[[Verification], Verdict]
+    verify: Callable[[Verification, bool], Verdict]
 
 
 def tasks(target: Target, genomes: int) -> Iterator[Task]:
@@ -80,13 +81,22 @@ def _right(target: Target, genomes: int) -> Iterator[FixedEntrant]:
 
 
 def _kernel(name: str, base: str, wrong: str, gates: tuple[str, ...], entrant: Entrant, problem: Problem) -> Task:
-    return Task(name, base, wrong, gates, lambda each: each.kernel(entrant, problem, corpus.SEED))
+    watched = not gates or Gate.SANITIZER in gates  # what only a sanitizer may see
+    return Task(
+        name,
+        base,
+        wrong,
+        gates,
+        lambda each, sanitize: each.kernel(entrant, problem, corpus.SEED, sanitize=sanitize and watched),
+    )
 
 
 def _function(function: corpus.Function, problem: Problem) -> Task:
     gates = tuple(function.gates)
     path = function.path
-    return Task(function.name, "Python", function.wrong, gates, lambda each: each.function(path, problem, corpus.SEED))
+    return Task(
+        function.name, "Python", function.wrong, gates, lambda each, _: each.function(path, problem, corpus.SEED)
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -103,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
                 row |= {"gate": None, "ok": False, "reason": "not run: no time was left"}
             else:
                 with Verification(target, toolchain, deadline_s=arguments.deadline) as verification:
-                    row |= _told(task, task.verify(verification))
+                    row |= _told(task, task.verify(verification, arguments.sanitize))
             with guard:
                 rows.append(row)
                 _say(row)
@@ -150,9 +160,14 @@ def _say(row: dict[str, Any]) -> None:
 def _save(out: Path | None, target: Target, start: float, rows: list[dict[str, Any]]) -> None:
     if out is None:
         return
-    facts = environment(target, {}, ["python", "-m", "tests.mutants.report", *sys.argv[1:]])
+    facts = environment(target, {}, ["python", "-m", "tests.mutants.report", *map(_short, sys.argv[1:])])
     document = {"environment": facts, "seconds": round(time.monotonic() - start, 1), "rows": rows}
     out.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def _short(argument: str) -> str:
+    """An argument without the folders of this machine."""
+    return Path(argument).name if argument.startswith("/") else argument
 
 
 def table(arguments: argparse.Namespace) -> int:
@@ -194,6 +209,9 @@ def main() -> int:
     verify.add_argument("--genomes", type=int, default=1, help="random right kernels of each family and shape")
     verify.add_argument("--deadline", type=float, default=20.0, help="seconds that a case may take")
     verify.add_argument("--minutes", type=float, default=60.0, help="begin nothing after this long")
+    verify.add_argument(
+        "--sanitize", action="store_true", help="sanitizers on right kernels, and where races need them"
+    )
     verify.add_argument("--only", default="", help="kernels whose name holds this text")
     verify.set_defaults(command=run)
     shown = commands.add_parser("table", help="print results as Markdown")

@@ -24,7 +24,9 @@ from typing import Any
 from evoflash import problems, targets
 from evoflash.entrants import Entrant, FixedEntrant
 from evoflash.environment import environment
+from evoflash.errors import MissingError
 from evoflash.evaluation import Gate
+from evoflash.evaluator import sanitizers
 from evoflash.genome import Genome
 from evoflash.problems import Problem
 from evoflash.targets import Target
@@ -53,14 +55,14 @@ def tasks(target: Target, genomes: int) -> Iterator[Task]:
     name = target.name
     for base in corpus.bases(name).values():
         yield _kernel(base.name, base.family, "", (), base.entrant(target), base.problem)
-    for entrant in _right(target, genomes):
-        yield _kernel(entrant.name, entrant.family, "", (), entrant, entrant.problem)
     for mutant in corpus.mutants(name):
         gates = tuple(mutant.gates)
         yield _kernel(mutant.name, mutant.base.name, mutant.wrong, gates, mutant.entrant(target), mutant.base.problem)
     problem = next(iter(corpus.bases(name).values())).problem
     for function in (corpus.RIGHT_FUNCTION, *corpus.functions()):
         yield _function(function, problem)
+    for entrant in _right(target, genomes):
+        yield _kernel(entrant.name, entrant.family, "", (), entrant, entrant.problem)
 
 
 def _right(target: Target, genomes: int) -> Iterator[FixedEntrant]:
@@ -93,15 +95,22 @@ def _kernel(name: str, base: str, wrong: str, gates: tuple[str, ...], entrant: E
 
 def _function(function: corpus.Function, problem: Problem) -> Task:
     gates = tuple(function.gates)
-    path = function.path
-    return Task(
-        function.name, "Python", function.wrong, gates, lambda each, _: each.function(path, problem, corpus.SEED)
-    )
+
+    def verify(verification: Verification, _: bool) -> Verdict:
+        return verification.function(function.path, problem, corpus.SEED)
+
+    return Task(function.name, "Python", function.wrong, gates, verify)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verifies everything; the number of verdicts that are not as they should be, at most 1."""
     target = targets.detect(arguments.target)
+    if arguments.sanitize:
+        try:
+            sanitizers.require(target)
+        except MissingError as error:
+            print(f"without sanitizers: {error}", flush=True)
+            arguments.sanitize = False
     start, guard = time.monotonic(), threading.Lock()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -209,9 +218,7 @@ def main() -> int:
     verify.add_argument("--genomes", type=int, default=1, help="random right kernels of each family and shape")
     verify.add_argument("--deadline", type=float, default=20.0, help="seconds that a case may take")
     verify.add_argument("--minutes", type=float, default=60.0, help="begin nothing after this long")
-    verify.add_argument(
-        "--sanitize", action="store_true", help="sanitizers on right kernels, and where races need them"
-    )
+    verify.add_argument("--sanitize", action="store_true", help="run sanitizers where they are wanted")
     verify.add_argument("--only", default="", help="kernels whose name holds this text")
     verify.set_defaults(command=run)
     shown = commands.add_parser("table", help="print results as Markdown")

@@ -171,6 +171,15 @@ class Conditions(Record):
     temperature_c: tuple[float, float] | None = None
     thrown_away: int = 0
 
+    def __str__(self) -> str:
+        clock = heat = "unknown"
+        if self.clock_mhz is not None:
+            least, median, most = self.clock_mhz
+            clock = f"{median:.0f} MHz [{least:.0f}, {most:.0f}]"
+        if self.temperature_c is not None:
+            heat = f"{self.temperature_c[0]:.0f} to {self.temperature_c[1]:.0f} C"
+        return f"clock {clock}, temperature {heat}, {self.thrown_away} rounds thrown away"
+
 
 class Ratio(Record):
     """How many times faster than a baseline: the median of paired ratios, with a 95 % bootstrap interval."""
@@ -195,6 +204,7 @@ class Final(Record):
 
     Attributes:
         index: the candidate's number in its run.
+        reason: why it is out; or with whom it is tied.
         cases: how many correctness cases it passed; `refused` are those that its kernel declined by an error code.
         ratios: baseline name -> how many times faster the finalist is.
         vs_best: against the fastest baseline; `best_baseline` names it.
@@ -216,15 +226,16 @@ class Final(Record):
 
 
 class Finals(Record):
-    """The end of a run: finalists best first, and the baselines that they were timed against."""
+    """The end of a run: finalists, the winner first, and the baselines that they were timed against."""
 
     finalists: tuple[Final, ...]
     baselines: tuple[Contestant, ...]
     baseline_failures: dict[str, str] = {}
     rounds: int = 0
+    conditions: Conditions = Conditions()
 
     @property
     def winner(self) -> Final | None:
-        """The fastest finalist that passed everything."""
-        passed = [final for final in self.finalists if final.status is Status.OK and final.time is not None]
-        return min(passed, key=lambda final: final.time.p50_us if final.time else float("inf"), default=None)
+        """The first finalist that passed everything: the fastest, or the simplest of those that are tied with it."""
+        passed = (final for final in self.finalists if final.status is Status.OK and final.time is not None)
+        return next(passed, None)

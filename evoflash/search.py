@@ -268,6 +268,8 @@ class Search:
             fallen = standings.finalists if standings is not None else ()
             standings = last.model_copy(update={"finalists": (*last.finalists, *fallen)})
             self.store.record_finals(self.run_id, standings)
+            conditions = standings.conditions
+            self.store.record_insight(self.run_id, 0, "conditions", str(conditions), conditions.model_dump())
             if standings.winner is not None:
                 return standings
         return None

@@ -23,6 +23,7 @@ from evoflash.errors import NothingCorrectError, StorageError, UsageError
 from evoflash.evaluation import Status
 from evoflash.measurement import CaseTally, ShapeResult
 from evoflash.problems import Problem
+from evoflash.reliability import Reliability
 from evoflash.report import bench_sheets as sheets
 from evoflash.report.tables import print_json, print_sheets
 from evoflash.targets import Target
@@ -45,6 +46,13 @@ def bench(
     check: Annotated[bool, typer.Option("--check/--no-check", help="Time only what is correct on the shape.")] = True,
     fifteen: Annotated[bool, typer.Option("--fifteen", help="Count the fifteen base cases; as --cases base.")] = False,
     cases: Annotated[str | None, typer.Option("--cases", help="Count correctness cases: base or all.")] = None,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test", help="Time one kernel against itself instead: is 2 % told from nothing, at 95 % confidence?"
+        ),
+    ] = False,
+    trials: Annotated[int, typer.Option(min=10, help="Races of the self-test, of --iters rounds each.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of a family's random genome.")] = 0,
     templates: options.Templates = None,
     db: Database = None,
@@ -70,6 +78,9 @@ def bench(
     _say(f"{len(chosen)} shapes, {len(entrants)} kernels and the baselines on {device.device}")
     with Bench(device, toolchain, entrants, effort, _say) as engine:
         document: dict[str, Any] = {"environment": environment(device, engine.start(), ["evoflash", *sys.argv[1:]])}
+        if self_test:
+            _self_test(engine, next(iter(chosen.values())), trials, document, out, as_json)
+            return
         _save(document | {"shapes": [], "cases": []}, out)
         for name, problem in chosen.items():
             results.append(engine.shape(name, problem))
@@ -84,6 +95,26 @@ def bench(
     else:
         print_sheets(*sheets.cases_sheets(tallies), sheets.kernels_sheet(results))
     _require_something_correct(results, tallies)
+
+
+def _self_test(
+    engine: Bench, problem: Problem, trials: int, document: dict[str, Any], out: Path | None, as_json: bool
+) -> None:
+    """Races of a kernel against itself.
+
+    Raises:
+        NothingCorrectError: when the timing does not do what it promises.
+    """
+    found = {name: Reliability.of(name, each) for name, each in engine.self_test(problem, trials).items()}
+    document = document | {"problem": problem.label, "self_test": list(found.values())}
+    _save(document, out)
+    if as_json:
+        print_json(document)
+    else:
+        print_sheets(sheets.self_test_sheet(problem.label, list(found.values())))
+    unsound = [f"{name}: {each.verdict}" for name, each in found.items() if not each.sound]
+    if unsound:
+        raise NothingCorrectError(f"times here cannot be told apart as they should: {'; '.join(unsound)}")
 
 
 def _cases(text: str | None, fifteen: bool) -> Literal["base", "all"] | None:

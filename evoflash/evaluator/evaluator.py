@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from evoflash.errors import WorkerError
-from evoflash.evaluation import Evaluation, Final, Finals, Gate, Record, Stage, Status
+from evoflash.evaluation import Evaluation, Finals, Gate, Record, Stage, Status
 from evoflash.evaluator.floor import believed, floor_us, why_unbelievable
 from evoflash.evaluator.messages import (
     Examine,
@@ -25,8 +25,8 @@ from evoflash.evaluator.messages import (
     case_to_dict,
     problem_to_dict,
 )
+from evoflash.evaluator.podium import Cost, name_of, podium
 from evoflash.evaluator.sandbox import Death, Sandbox
-from evoflash.evaluator.timing import paired_ratio
 from evoflash.problems import Case, Problem
 from evoflash.targets import Target
 from evoflash.toolchain import Build
@@ -44,11 +44,16 @@ class Limits(Record):
 
 @dataclass(frozen=True)
 class Finalist:
-    """A candidate of the finals: its library for the searched problem, and one for each case that it claims."""
+    """A candidate of the finals: its library for the searched problem, and one for each case that it claims.
+
+    Attributes:
+        cost: what it takes, compared from left to right; among equals in time the least wins.
+    """
 
     index: int
     library: Path
     cases: Sequence[tuple[Case, Path]]
+    cost: Cost = ()
 
 
 class Evaluator:
@@ -162,20 +167,23 @@ class Evaluator:
                     del racing[index]
                 raced = self._race(sandbox, racing, rounds)
             floor = floor_us(self._problem, self._target, sandbox.machine)
+        times = {each.name: each.p50_us for each in raced.contestants}
         for index in racing:
-            name = _name(index)
-            time_us = next(each.p50_us for each in raced.contestants if each.name == name)
+            name, passed = name_of(index), verdicts[index]
+            reason = why_unbelievable(times[name], floor)
             if name in raced.wrong:
-                verdicts[index] = Verified(status=Status.WRONG, gate=Gate.TIMED, reason=raced.wrong[name])
-            elif reason := why_unbelievable(time_us, floor):
-                verdicts[index] = Verified(status=Status.MISMEASURED, gate=Gate.FLOOR, reason=reason)
-        return _standings(verdicts, raced, rounds)
+                changes = {"status": Status.WRONG, "gate": Gate.TIMED, "reason": raced.wrong[name]}
+                verdicts[index] = passed.model_copy(update=changes)
+            elif reason is not None:
+                changes = {"status": Status.MISMEASURED, "gate": Gate.FLOOR, "reason": reason}
+                verdicts[index] = passed.model_copy(update=changes)
+        return podium(verdicts, {each.index: each.cost for each in finalists}, raced, rounds)
 
     def _culprits(self, sandbox: Sandbox, racing: Mapping[int, Finalist], death: Death) -> dict[int, Death]:
         """Who brought a race down: the one that was being made ready, else those that fall alone, else all of them."""
         if not racing:
             raise WorkerError(f"the baselines cannot be timed: {death.reason}; run `evoflash doctor`")
-        named = {index: death for index in racing if death.stage == f"racing {_name(index)}"}
+        named = {index: death for index in racing if death.stage == f"racing {name_of(index)}"}
         if named:
             return named
         alone = {index: self._race(sandbox, {index: finalist}, rounds=2) for index, finalist in racing.items()}
@@ -191,7 +199,7 @@ class Evaluator:
     def _race(self, sandbox: Sandbox, racing: Mapping[int, Finalist], rounds: int) -> Raced | Death:
         request = Race(
             problem=problem_to_dict(self._problem),
-            libraries={_name(index): finalist.library.resolve() for index, finalist in racing.items()},
+            libraries={name_of(index): finalist.library.resolve() for index, finalist in racing.items()},
             rounds=rounds,
         )
         answer = sandbox.call(request, FINALS_DEADLINE_S)
@@ -202,41 +210,3 @@ def device_lock(target: Target) -> FileLock:
     """The lock under which a device is timed; all processes of this machine share it."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", f"{target.name}-{target.device}")[:60]
     return FileLock(Path(tempfile.gettempdir()) / f"evoflash-{name}.lock", mode=0o666)
-
-
-def _name(index: int) -> str:
-    return f"candidate {index}"
-
-
-def _standings(verdicts: Mapping[int, Verified], raced: Raced, rounds: int) -> Finals:
-    """Finalists with their ratios against each baseline, the fastest first."""
-    times = {each.name: each for each in raced.contestants}
-    names = {_name(index) for index in verdicts}
-    baselines = sorted((each for each in raced.contestants if each.name not in names), key=lambda each: each.p50_us)
-    best = baselines[0].name if baselines else None
-    finalists = []
-    for index, verdict in verdicts.items():
-        time_ = times.get(_name(index))
-        ratios = {}
-        if time_ is not None:
-            ratios = {each.name: paired_ratio(each.samples, time_.samples) for each in baselines}
-        finalists.append(
-            Final(
-                index=index,
-                status=verdict.status,
-                reason=verdict.reason,
-                cases=len(verdict.accuracy),
-                refused=verdict.refused,
-                accuracy=verdict.accuracy,
-                time=time_,
-                cold=raced.cold.get(_name(index)),
-                ratios=ratios,
-                vs_best=ratios.get(best) if best else None,
-                best_baseline=best,
-                vs_math=ratios.get("sdpa-math"),
-            )
-        )
-    finalists.sort(key=lambda each: each.time.p50_us if each.time else float("inf"))
-    return Finals(
-        finalists=tuple(finalists), baselines=tuple(baselines), baseline_failures=raced.failures, rounds=rounds
-    )

@@ -66,6 +66,22 @@ class Race(Record):
     seed: int = 0
 
 
+class SelfTest(Record):
+    """Time a library, or PyTorch's own answer where there is none, against itself.
+
+    Attributes:
+        trials: at most; rounds: of each; budget_s: seconds after which no further trial begins.
+    """
+
+    op: Literal["self_test"] = "self_test"
+    problem: dict[str, Any]
+    library: Path | None
+    trials: int
+    rounds: int
+    budget_s: float
+    seed: int = 0
+
+
 class Examined(Record):
     """The answer to `Examine`; `gate` is what refused the kernel."""
 

@@ -10,9 +10,11 @@ from evoflash.evaluator import conditions, timing
 from evoflash.evaluator.buffers import Arena
 from evoflash.evaluator.correctness import fresh, judge_timed
 from evoflash.evaluator.kernel import Kernel
-from evoflash.evaluator.messages import Examine, Race, Raced, problem_from_dict
+from evoflash.evaluator.messages import Examine, Race, Raced, SelfTest, problem_from_dict
 from evoflash.evaluator.oracles import Oracles, WrongError
+from evoflash.evaluator.self_test import self_test
 from evoflash.problems import BASE_SEEDS, Case, Inputs, Problem
+from evoflash.reliability import SelfTested
 
 WARM_SETS = 3  # input sets that a warm timing rotates over; one for each base seed, so each output can be judged
 COLD_SETS_LIMIT = 64
@@ -95,6 +97,18 @@ class Timekeeper:
             wrong=wrong,
             conditions=raced.conditions,
         )
+
+    def self_test(self, request: SelfTest) -> SelfTested:
+        """A library, or PyTorch's own answer, against itself."""
+        problem = problem_from_dict(request.problem)
+        sets = self._input_sets(problem, WARM_SETS)
+        self._announce("racing it against itself")
+        calls: list[timing.Call] = [lambda inputs=inputs: problem.plain(inputs) for inputs in sets]
+        if request.library is not None:
+            kernel = Kernel(request.library)
+            outs = [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets]
+            calls = [kernel.bind(problem, each.inputs, each.output.tensor, each.workspace) for each in outs]
+        return self_test(self._clock, calls, request.trials, request.rounds, request.seed, request.budget_s)
 
     def empty_launch_us(self) -> float | None:
         """What a kernel that does nothing takes in a graph of many, the least of several samples; None on a CPU."""

@@ -25,6 +25,7 @@ from evoflash.evaluator.messages import (
     Examined,
     Prepare,
     Race,
+    SelfTest,
     Verified,
     Verify,
     case_from_dict,
@@ -54,6 +55,7 @@ class Worker:
             "examine": lambda body: self._examine(Examine(**body)),
             "verify": lambda body: self._verify(Verify(**body)),
             "race": lambda body: self._timekeeper.race(Race(**body)),
+            "self_test": lambda body: self._timekeeper.self_test(SelfTest(**body)),
             "call": lambda body: self._call(Call(**body)),
         }
 

@@ -233,6 +233,7 @@ class Finals(Record):
     baseline_failures: dict[str, str] = {}
     rounds: int = 0
     conditions: Conditions = Conditions()
+    sanitized: dict[str, str] = {}
 
     @property
     def winner(self) -> Final | None:

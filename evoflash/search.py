@@ -259,7 +259,15 @@ class Search:
         """The best few; if all of them fall, the next few."""
         assert self.run_id is not None
         ranking, count = self.archive.ok(), self.plan.effort.finalists
-        contest = Contest(self.problem, self.target, self.templates, self.toolchain, self.stations, self.evaluator)
+        contest = Contest(
+            self.problem,
+            self.target,
+            self.templates,
+            self.toolchain,
+            self.stations,
+            self.evaluator,
+            sanitize=self.plan.sanitize,
+        )
         standings: Finals | None = None
         for start in range(0, len(ranking), count):
             entrants = ranking[start : start + count]
@@ -270,6 +278,8 @@ class Search:
             self.store.record_finals(self.run_id, standings)
             conditions = standings.conditions
             self.store.record_insight(self.run_id, 0, "conditions", str(conditions), conditions.model_dump())
+            for name, words in standings.sanitized.items():
+                self.store.record_insight(self.run_id, 0, "sanitizers", f"{name}: {words}", {})
             if standings.winner is not None:
                 return standings
         return None

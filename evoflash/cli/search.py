@@ -15,7 +15,7 @@ from evoflash.cli.export import export_run
 from evoflash.cli.runs import AsJson, Database, Run
 from evoflash.config import Settings
 from evoflash.errors import NotFoundError, NothingCorrectError, StorageError, UsageError
-from evoflash.evaluator import Limits
+from evoflash.evaluator import Limits, sanitizers
 from evoflash.plan import Plan, choose_families
 from evoflash.problems import Problem
 from evoflash.report import run_sheets as sheets
@@ -60,6 +60,7 @@ def search(
         float | None, typer.Option(help="Refuse kernels that take more shared memory a block.")
     ] = None,
     no_spills: Annotated[bool, typer.Option("--no-spills", help="Refuse kernels that spill registers.")] = False,
+    sanitize: options.Sanitize = False,
     jobs: options.Jobs = None,
     templates: options.Templates = None,
     db: Database = None,
@@ -76,6 +77,8 @@ def search(
     proposers.require(strategy)
     problem = problems.parse(shape, dtype, settings.templates)
     device = _detect(settings)
+    if sanitize:
+        sanitizers.require(device)
     limits = Limits(
         max_registers=max_registers,
         max_shared_bytes=None if max_shared_kib is None else int(max_shared_kib * 1024),
@@ -94,6 +97,7 @@ def search(
         limits=limits,
         warm=_warm(warm_start, problem, device, settings),
         reuse=warm_start != "none",
+        sanitize=sanitize,
     )
     _run(plan, device, settings, None, out, as_json)
 

@@ -51,6 +51,10 @@ class Finding(Record):
     summary: str
     warnings: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        beside = f" ({len(self.warnings)} warnings: {self.warnings[0]})" if self.warnings else ""
+        return f"{self.tool}: {self.summary}{beside}"
+
 
 def require(target: Target) -> None:
     """Raises MissingError where this machine has no sanitizer for a target."""

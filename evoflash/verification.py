@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from evoflash.entrants import Entrant
+from evoflash.errors import UsageError
 from evoflash.evaluation import Gate, Status
 from evoflash.evaluator import sanitizers
 from evoflash.evaluator.evaluator import device_lock
@@ -105,7 +106,11 @@ class Verification:
         return verdict.model_copy(update=changes)
 
     def function(self, name: str, problem: Problem, seed: int, only: Collection[str] = ()) -> Verdict:
-        """A Python function with SDPA's signature, by "module:function"."""
+        """A Python function with SDPA's signature, by "module:function".
+
+        Raises:
+            UsageError: when there is none.
+        """
         steps = self._cases(problem, seed, only, lambda case: self._check_function(name, case))
         return self._conclude(name, name, problem, seed, steps, None)
 
@@ -135,7 +140,10 @@ class Verification:
         return self._asked(case, request)
 
     def _check_function(self, name: str, case: Case) -> Checked:
-        return self._asked(case, Call(function=name, case=case_to_dict(case)))
+        checked = self._asked(case, Call(function=name, case=case_to_dict(case)))
+        if checked.gate is Gate.LAUNCH and checked.reason.startswith(name):
+            raise UsageError(f"{checked.reason}; name it module:function, importable from the working directory")
+        return checked
 
     def _asked(self, case: Case, request: Verify | Call) -> Checked:
         answer = self._sandbox.call(request, self._deadline_s)

@@ -216,7 +216,7 @@ def main() -> int:
     verify.add_argument("--out", type=Path, help="JSON file, written after each kernel")
     verify.add_argument("--jobs", type=int, default=1, help="kernels at a time")
     verify.add_argument("--genomes", type=int, default=1, help="random right kernels of each family and shape")
-    verify.add_argument("--deadline", type=float, default=20.0, help="seconds that a case may take")
+    verify.add_argument("--deadline", type=float, default=60.0, help="seconds that a case may take")
     verify.add_argument("--minutes", type=float, default=60.0, help="begin nothing after this long")
     verify.add_argument("--sanitize", action="store_true", help="run sanitizers where they are wanted")
     verify.add_argument("--only", default="", help="kernels whose name holds this text")

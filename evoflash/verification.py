@@ -85,10 +85,10 @@ class Verification:
         steps = self._cases(problem, seed, only, lambda case: self._check_kernel(entrant, case))
         timed = build if isinstance(build, Build) and (not only or TIMED in only) else None
         verdict = self._conclude(entrant.name, entrant.origin, problem, seed, steps, timed)
-        return self._sanitized(verdict, entrant, problem) if sanitize and verdict.accepted else verdict
+        return self.watch(verdict, entrant, problem) if sanitize and verdict.accepted else verdict
 
-    def _sanitized(self, verdict: Verdict, entrant: Entrant, problem: Problem) -> Verdict:
-        """The verdict after the sanitizers."""
+    def watch(self, verdict: Verdict, entrant: Entrant, problem: Problem) -> Verdict:
+        """The verdict on an accepted kernel after the sanitizers; these need no worker."""
         kernel = entrant.kernel(problem, self._target)
         assert not isinstance(kernel, str)
         findings = sanitizers.run(self._target, self._toolchain, kernel.source, problem)
@@ -113,6 +113,10 @@ class Verification:
         """
         steps = self._cases(problem, seed, only, lambda case: self._check_function(name, case))
         return self._conclude(name, name, problem, seed, steps, None)
+
+    def forget(self) -> None:
+        """Ends the worker: the next kernel gets one in which no other has run."""
+        self._sandbox.close()
 
     # Steps.
 

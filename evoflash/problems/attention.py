@@ -132,9 +132,17 @@ class AttentionProblem(Problem):
         return adversaries.laid_out(variant, *made)
 
     def mirror(self, inputs: Inputs) -> bool:
-        """All three negated: the scores stay what they are, and the values change their sign."""
+        """All three negated: the scores stay what they are, and the values change their sign.
+
+        By the sign bit, since a GPU's negation of a NaN gives another NaN.
+        """
+        import torch
+
         for tensor in inputs:
-            tensor.neg_()
+            if tensor.element_size() == 2:
+                tensor.view(torch.int16).bitwise_xor_(-(2**15))
+            else:
+                tensor.view(torch.int32).bitwise_xor_(-(2**31))
         return True
 
     def unspecified(self, inputs: Inputs) -> torch.Tensor | None:

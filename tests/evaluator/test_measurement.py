@@ -11,7 +11,7 @@ from evoflash.evaluator.floor import believed, floor_us
 from evoflash.evaluator.messages import Examined, Raced, Verified
 from evoflash.evaluator.podium import podium
 from evoflash.evaluator.self_test import FEWEST_TRIALS, self_test
-from evoflash.evaluator.timing import interleave
+from evoflash.evaluator.timing import interleave, ready
 from evoflash.problems import AttentionProblem
 from evoflash.reliability import Reliability
 from evoflash.targets import cpu, cuda
@@ -108,7 +108,7 @@ def test_a_round_in_which_the_device_was_held_back_is_held_again():
         def look(self):
             return next(looks)
 
-    done = interleave(Clock(), {"a": [lambda: 1.0]}, 4, warmup=0, gauge=Gauge())
+    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 4, warmup=0, gauge=Gauge())
     assert len(done.samples["a"]) == 4
     assert done.conditions.thrown_away == 3
     assert done.conditions.clock_mhz == (1900, 1900, 1900)
@@ -121,7 +121,7 @@ def test_a_device_that_is_always_held_back_does_not_hold_up_the_race():
         def look(self):
             return Look(1200, 80, held_back=True)
 
-    done = interleave(Clock(), {"a": [lambda: 1.0]}, 5, warmup=0, gauge=Gauge())
+    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 5, warmup=0, gauge=Gauge())
     assert (len(done.samples["a"]), done.conditions.thrown_away) == (5, 5)
 
 

@@ -1,4 +1,4 @@
-"""Verifies the whole corpus, each kernel in a process of its own, and tells which gate refused what.
+"""Verifies the whole corpus and tells which gate refused what; after a mutant that may leave traces, in a new process.
 
     python -m tests.mutants.report run --target cpu --out docs/results/verify-cpu.json
     python -m tests.mutants.report table docs/results/verify-cpu.json docs/results/verify-cuda.json
@@ -15,14 +15,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evoflash import problems, targets
-from evoflash.entrants import Entrant, FixedEntrant
+from evoflash.entrants import FixedEntrant
 from evoflash.environment import environment
 from evoflash.errors import MissingError
 from evoflash.evaluation import Gate
@@ -39,30 +39,44 @@ from tests.mutants import corpus
 RIGHT_SHAPES = ("b=1,h=4,kv=2,s=257,d=64", "b=1,h=2,s=300,d=128,dtype=bf16,causal")
 
 
+HARMLESS = {None, Gate.ERROR, Gate.NAN, Gate.UNWRITTEN, Gate.REPEAT, Gate.FRESH, Gate.FORM}  # whose memory stays usable
+
+
 @dataclass(frozen=True)
 class Task:
-    """One thing to verify; right kernels have no gates."""
+    """One thing to verify: a kernel for a problem, or a function; right ones have no gates."""
 
     name: str
     base: str
     wrong: str
-    gates: tuple[str, ...]
-    verify: Callable[[Verification, bool], Verdict]
+    gates: tuple[Gate, ...]
+    problem: Problem
+    entrant: FixedEntrant | None = None
+    function: str = ""
+
+    @property
+    def watched(self) -> bool:
+        """Whether a sanitizer should see it: right kernels, and mistakes that only it may see."""
+        return self.entrant is not None and (not self.gates or Gate.SANITIZER in self.gates)
+
+    def verify(self, verification: Verification) -> Verdict:
+        if self.entrant is None:
+            return verification.function(self.function, self.problem, corpus.SEED)
+        return verification.kernel(self.entrant, self.problem, corpus.SEED)
 
 
 def tasks(target: Target, genomes: int) -> Iterator[Task]:
-    """Right kernels of every family, then the mutants."""
-    name = target.name
-    for base in corpus.bases(name).values():
-        yield _kernel(base.name, base.family, "", (), base.entrant(target), base.problem)
-    for mutant in corpus.mutants(name):
-        gates = tuple(mutant.gates)
-        yield _kernel(mutant.name, mutant.base.name, mutant.wrong, gates, mutant.entrant(target), mutant.base.problem)
-    problem = next(iter(corpus.bases(name).values())).problem
-    for function in (corpus.RIGHT_FUNCTION, *corpus.functions()):
-        yield _function(function, problem)
+    """Right kernels of every family, the functions, the mutants."""
+    bases = corpus.bases(target.name)
+    for base in bases.values():
+        yield Task(base.name, base.family, "", (), base.problem, base.entrant(target))
     for entrant in _right(target, genomes):
-        yield _kernel(entrant.name, entrant.family, "", (), entrant, entrant.problem)
+        yield Task(entrant.name, entrant.family, "", (), entrant.problem, entrant)
+    problem = next(iter(bases.values())).problem
+    for each in (corpus.RIGHT_FUNCTION, *corpus.functions()):
+        yield Task(each.name, "Python", each.wrong, each.gates, problem, function=each.path)
+    for each in corpus.mutants(target.name):
+        yield Task(each.name, each.base.name, each.wrong, each.gates, each.base.problem, each.entrant(target))
 
 
 def _right(target: Target, genomes: int) -> Iterator[FixedEntrant]:
@@ -82,28 +96,67 @@ def _right(target: Target, genomes: int) -> Iterator[FixedEntrant]:
                 )
 
 
-def _kernel(name: str, base: str, wrong: str, gates: tuple[str, ...], entrant: Entrant, problem: Problem) -> Task:
-    watched = not gates or Gate.SANITIZER in gates  # what only a sanitizer may see
-    return Task(
-        name,
-        base,
-        wrong,
-        gates,
-        lambda each, sanitize: each.kernel(entrant, problem, corpus.SEED, sanitize=sanitize and watched),
-    )
+class Run:
+    """Verifies tasks: builds wide, kernels by a few workers that share what they know, sanitizers wide again."""
 
+    def __init__(self, arguments: argparse.Namespace, target: Target, folder: Path):
+        self.arguments = arguments
+        self.target = target
+        self.toolchain = Toolchain(target, folder, deadline_s=120)
+        self.start = time.monotonic()
+        self.rows: list[dict[str, Any]] = []
+        self._guard = threading.Lock()
+        self._own = threading.local()
+        self._made: list[Verification] = []
+        earlier = json.loads(arguments.again.read_text(encoding="utf-8"))["rows"] if arguments.again else []
+        self._earlier = {row["name"]: row for row in earlier}
 
-def _function(function: corpus.Function, problem: Problem) -> Task:
-    gates = tuple(function.gates)
+    def all(self) -> list[dict[str, Any]]:
+        """Every row; with earlier results, what was not as it should be goes first."""
+        wanted = [each for each in tasks(self.target, self.arguments.genomes) if self.arguments.only in each.name]
+        wanted.sort(key=lambda each: self._earlier.get(each.name, {}).get("ok", False))
+        sources = [each.entrant.source for each in wanted if each.entrant is not None]
+        with ThreadPoolExecutor(self.arguments.builders) as builders:
+            list(builders.map(self.toolchain.build, sources))
+        with ThreadPoolExecutor(self.arguments.jobs) as jobs, ThreadPoolExecutor(self.arguments.builders) as watchers:
+            verdicts = [jobs.submit(self._verify, each) for each in wanted]
+            list(watchers.map(self._finish, wanted, verdicts))
+        for each in self._made:
+            each.forget()
+        return self.rows
 
-    def verify(verification: Verification, _: bool) -> Verdict:
-        return verification.function(function.path, problem, corpus.SEED)
+    def _verify(self, task: Task) -> Verdict | None:
+        """None when no time is left."""
+        if time.monotonic() - self.start > 60 * self.arguments.minutes:
+            return None
+        if not hasattr(self._own, "verification"):
+            self._own.verification = Verification(self.target, self.toolchain, deadline_s=self.arguments.deadline)
+            self._made.append(self._own.verification)
+        verdict = task.verify(self._own.verification)
+        if verdict.gate not in HARMLESS:
+            self._own.verification.forget()
+        return verdict
 
-    return Task(function.name, "Python", function.wrong, gates, verify)
+    def _finish(self, task: Task, verified: Future[Verdict | None]) -> None:
+        verdict = verified.result()
+        gates = [str(gate) for gate in task.gates]
+        row: dict[str, Any] = {"name": task.name, "base": task.base, "wrong": task.wrong, "wanted": gates}
+        if verdict is None and task.name in self._earlier:
+            row = self._earlier[task.name] | {"earlier": True, "wanted": gates}
+        elif verdict is None:
+            row |= {"gate": None, "ok": False, "reason": "not run: no time was left"}
+        else:
+            if verdict.accepted and task.watched and self.arguments.sanitize and task.entrant is not None:
+                verdict = Verification(self.target, self.toolchain).watch(verdict, task.entrant, task.problem)
+            row |= _told(task, verdict)
+        with self._guard:
+            self.rows.append(row)
+            _say(row)
+            _save(self.arguments.out, self.target, self.start, self.rows)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verifies everything; the number of verdicts that are not as they should be, at most 1."""
+    """Verifies everything; 1 when a verdict is not as it should be."""
     target = targets.detect(arguments.target)
     if arguments.sanitize:
         try:
@@ -111,31 +164,14 @@ def run(arguments: argparse.Namespace) -> int:
         except MissingError as error:
             print(f"without sanitizers: {error}", flush=True)
             arguments.sanitize = False
-    start, guard = time.monotonic(), threading.Lock()
-    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        toolchain = Toolchain(target, Path(folder), deadline_s=120)
-
-        def work(task: Task) -> None:
-            row = {"name": task.name, "base": task.base, "wrong": task.wrong, "wanted": list(task.gates)}
-            if time.monotonic() - start > 60 * arguments.minutes:
-                row |= {"gate": None, "ok": False, "reason": "not run: no time was left"}
-            else:
-                with Verification(target, toolchain, deadline_s=arguments.deadline) as verification:
-                    row |= _told(task, task.verify(verification, arguments.sanitize))
-            with guard:
-                rows.append(row)
-                _say(row)
-                _save(arguments.out, target, start, rows)
-
-        wanted = [task for task in tasks(target, arguments.genomes) if arguments.only in task.name]
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            list(pool.map(work, wanted))
+        made = Run(arguments, target, Path(folder))
+        rows = made.all()
     failed = [row["name"] for row in rows if not row["ok"]]
     caught = sum(row["ok"] for row in rows if row["wanted"])
     mutants = sum(bool(row["wanted"]) for row in rows)
-    print(f"{caught} of {mutants} mutants refused as they should; {len(rows) - mutants} right kernels; ", end="")
-    print(f"{time.monotonic() - start:.0f} s; not as they should: {', '.join(failed) or 'none'}")
+    print(f"{caught} of {mutants} mutants refused as they should; {len(rows) - mutants} right ones; ", end="")
+    print(f"{time.monotonic() - made.start:.0f} s; not as they should: {', '.join(failed) or 'none'}")
     return int(bool(failed))
 
 
@@ -145,6 +181,8 @@ def _told(task: Task, verdict: Verdict) -> dict[str, Any]:
     return {
         "gate": verdict.gate,
         "ok": verdict.gate in task.gates if task.gates else verdict.accepted,
+        "sanitized": verdict.sanitized,
+        "warnings": list(verdict.warnings),
         "reason": verdict.reason,
         "case": last.case if not verdict.accepted else None,
         "cases": sum(each.outcome == "passed" for each in verdict.checks),
@@ -219,6 +257,8 @@ def main() -> int:
     verify.add_argument("--deadline", type=float, default=60.0, help="seconds that a case may take")
     verify.add_argument("--minutes", type=float, default=60.0, help="begin nothing after this long")
     verify.add_argument("--sanitize", action="store_true", help="run sanitizers where they are wanted")
+    verify.add_argument("--builders", type=int, default=2, help="builds, and sanitizers, at a time")
+    verify.add_argument("--again", type=Path, help="earlier results: what failed there goes first")
     verify.add_argument("--only", default="", help="kernels whose name holds this text")
     verify.set_defaults(command=run)
     shown = commands.add_parser("table", help="print results as Markdown")

@@ -229,7 +229,15 @@ def table(arguments: argparse.Namespace) -> int:
         for row in right:
             share = f"{row['share']:.2f}" if row.get("share") is not None else "-"
             verdict = "accepted" if row["ok"] else f"**{row['gate']}**: {row['reason']}"
-            cells = (row["name"], row["base"], verdict, row.get("cases"), row.get("declined"), share, row["share_case"])
+            cells = (
+                row["name"],
+                row["base"],
+                verdict,
+                row.get("cases"),
+                row.get("declined"),
+                share,
+                row.get("share_case") or "",
+            )
             print(f"| {' | '.join(str(cell) for cell in cells)} |")
         print("\n| mutant | of | what is wrong | refused by | on | error | allowed | times |")
         print("|---|---|---|---|---|---|---|---|")
@@ -239,7 +247,7 @@ def table(arguments: argparse.Namespace) -> int:
                 ratio = max(row["error"] / row["allowed"], row["share"] or 0) if row["allowed"] else float("inf")
                 figures = (f"{row['error']:.2e}", f"{row['allowed']:.2e}", f"{ratio:.3g}")
             gate = row["gate"] if row["ok"] else f"**{row['gate'] or 'nothing'}**, not {'|'.join(row['wanted'])}"
-            cells = (row["name"], row["base"], row["wrong"], gate, row["case"] or "", *figures)
+            cells = (row["name"], row["base"], row["wrong"], gate, row.get("case") or "", *figures)
             print(f"| {' | '.join(str(cell) for cell in cells)} |")
         print()
     return 0

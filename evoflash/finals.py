@@ -104,4 +104,5 @@ def _cost(build: Build) -> tuple[int, ...]:
     assert build.library is not None
     report = build.report
     figures = (report.spill_bytes, report.shared_bytes, report.registers)
-    return (*(figure or 0 for figure in figures), build.library.stat().st_size)
+    size = build.library.stat().st_size if build.library.is_file() else 0  # whoever cleans the cache meanwhile may
+    return (*(figure or 0 for figure in figures), size)

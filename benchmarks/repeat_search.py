@@ -3,8 +3,8 @@
     python benchmarks/repeat_search.py --shape mission --times 5 --effort quick
 
 Each search has a seed of its own and knows nothing of the others; the exported winners then race in one `evoflash
-bench`, interleaved. Prints each winner's median and the spread, (slowest - fastest) / fastest, and ends with 1 when that
-is more than --spread.
+bench`, interleaved. Prints each winner's median and the spread, (slowest - fastest) / fastest, and ends with 1 when
+that is more than --spread.
 """
 
 import argparse

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from evoflash.entrants import Entrant
+from evoflash.errors import UsageError, WorkerError
 from evoflash.evaluation import Accuracy, BuildReport, Record, Status
 from evoflash.evaluator.evaluator import FINALS_DEADLINE_S, device_lock
-from evoflash.evaluator.messages import Prepare, Race, Raced, Verified, Verify, case_to_dict, problem_to_dict
+from evoflash.evaluator.messages import Prepare, Race, Raced, SelfTest, Verified, Verify, case_to_dict, problem_to_dict
 from evoflash.evaluator.sandbox import Death, Sandbox
-from evoflash.evaluator.worker import searched_cases
+from evoflash.evaluator.timekeeper import searched_cases
 from evoflash.measurement import DECLINED, CaseTally, Entry, ShapeResult
 from evoflash.problems import Case, Problem
+from evoflash.reliability import SelfTested
 from evoflash.standings import contestant, standings
 from evoflash.targets import Target
 from evoflash.toolchain import Build, Toolchain
@@ -155,6 +157,37 @@ class Bench:
         raced = Raced.model_validate(answer)
         baselines = {name: death.reason for name, death in fallen.items() if name not in racing}
         return raced.model_copy(update={"failures": {**raced.failures, **baselines}}), entries
+
+    def self_test(self, problem: Problem, trials: int) -> dict[str, SelfTested]:
+        """Each entrant against itself, PyTorch's own answer where there is none; by name.
+
+        Raises:
+            WorkerError: when the worker dies of it.
+            UsageError: for an entrant that cannot be built for the problem.
+        """
+        libraries: dict[str, Path | None] = {}
+        for entrant in self._entrants:
+            entry, library = self._make(entrant, problem)
+            if library is None:
+                raise UsageError(f"{entrant.origin} cannot be timed here: {entry.reason}; name another --kernel")
+            libraries[entrant.name] = library.resolve()
+        results = {}
+        with self._lock:
+            self._call(Prepare(problem=problem_to_dict(problem)), problem)
+            for name, library in (libraries or {"sdpa": None}).items():
+                self._say(f"{name}: at most {trials} trials of {self._effort.samples} rounds")
+                request = SelfTest(
+                    problem=problem_to_dict(problem),
+                    library=library,
+                    trials=trials,
+                    rounds=self._effort.samples,
+                    budget_s=self._effort.budget_s,
+                )
+                answer = self._call(request, problem)
+                if isinstance(answer, Death):
+                    raise WorkerError(f"{name} brought the worker down ({answer.reason}); `evoflash verify` says more")
+                results[name] = SelfTested.model_validate(answer)
+        return results
 
     # Cases.
 

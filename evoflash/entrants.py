@@ -199,6 +199,21 @@ def of_package(path: Path) -> FixedEntrant:
         ) from None
 
 
+def of_source(path: Path, problem: Problem) -> FixedEntrant:
+    """A source file with the launcher of `attention.h` in it: kernel.cu or kernel.cpp, for the problem that it is for.
+
+    Raises:
+        UsageError: when it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path} ({error}); name a source file") from None
+    target: Literal["cuda", "cpu"] = "cuda" if path.suffix == ".cu" else "cpu"
+    source = Source(text, _language(target))
+    return FixedEntrant(path.stem, str(path), path.stem, target, source, {}, problem)
+
+
 def of_family(text: str, seed: int, templates: tuple[Path, ...]) -> FamilyEntrant:
     """FAMILY or FAMILY:{"gene": value, …}.
 

@@ -51,6 +51,12 @@ class NothingCorrectError(EvoflashError):
     exit_code = 1
 
 
+class RefusedError(EvoflashError):
+    """A kernel that was to be verified is not to be believed."""
+
+    exit_code = 1
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> NotFoundError:
     """The error for a name that does not exist, with the nearest names that do."""
     names = sorted(map(str, known))

@@ -17,6 +17,33 @@ class Status(StrEnum):
     WRONG = "wrong"
     CRASHED = "crashed"
     HUNG = "hung"
+    MISMEASURED = "mismeasured"  # right, but with a time that no device like this can reach
+
+
+class Gate(StrEnum):
+    """What refuses a kernel; docs/verify.md says what each looks for, and at which stage."""
+
+    BUILD = "build"
+    LAUNCH = "launch"  # an error code, or a library that does not load
+    CRASHED = "crashed"
+    HUNG = "hung"
+    ERROR = "error"  # errors beyond what SDPA's own allow
+    NAN = "nan"  # a NaN where a number belongs, or an input's NaN that is lost
+    UNWRITTEN = "unwritten"  # outputs that still hold the poison
+    READS = "reads"  # what lies around the inputs comes out
+    WRITES = "writes"  # outside of the output
+    WORKSPACE = "workspace"  # outside of the workspace
+    INPUTS = "inputs"  # overwritten
+    REPEAT = "repeat"  # the same inputs give other bits
+    FRESH = "fresh"  # other values at the same addresses give the old answer
+    KEPT = "kept"  # an earlier answer changes when the kernel runs again
+    ALIAS = "alias"  # the output shares memory with an input
+    FORM = "form"  # the output has another shape, dtype or device
+    STREAM = "stream"  # work on another stream than the current one
+    TIMED = "timed"  # what the timed launches leave is wrong
+    FLOOR = "floor"  # faster than the device can be
+    SANITIZER = "sanitizer"
+    DECLINED = "declined"  # it takes none of what it is meant for
 
 
 class Stage(StrEnum):
@@ -139,6 +166,29 @@ class Evaluation(Record):
         return warm.p50_us if warm is not None and self.status in (Status.OK, Status.DUPLICATE) else None
 
 
+class Conditions(Record):
+    """What the device did during a race; None where it does not tell.
+
+    Attributes:
+        clock_mhz: least, median and largest over the rounds.
+        temperature_c: least and largest.
+        thrown_away: rounds in which the device was held back (heat, power), measured again.
+    """
+
+    clock_mhz: tuple[float, float, float] | None = None
+    temperature_c: tuple[float, float] | None = None
+    thrown_away: int = 0
+
+    def __str__(self) -> str:
+        clock = heat = "unknown"
+        if self.clock_mhz is not None:
+            least, median, most = self.clock_mhz
+            clock = f"{median:.0f} MHz [{least:.0f}, {most:.0f}]"
+        if self.temperature_c is not None:
+            heat = f"{self.temperature_c[0]:.0f} to {self.temperature_c[1]:.0f} C"
+        return f"clock {clock}, temperature {heat}, {self.thrown_away} rounds thrown away"
+
+
 class Ratio(Record):
     """How many times faster than a baseline: the median of paired ratios, with a 95 % bootstrap interval."""
 
@@ -166,6 +216,7 @@ class Final(Record):
 
     Attributes:
         index: the candidate's number in its run.
+        reason: why it is out; or with whom it is tied.
         cases: how many correctness cases it passed; `refused` are those that its kernel declined by an error code.
         ratios: baseline name -> how many times faster the finalist is.
         vs_best: against the fastest baseline; `best_baseline` names it.
@@ -189,7 +240,7 @@ class Final(Record):
 
 
 class Finals(Record):
-    """The end of a run: finalists best first, and the baselines that they were timed against.
+    """The end of a run: finalists, the winner first, and the baselines that they were timed against.
 
     Of a robust run `baselines_by_shape` are the baselines' times on each shape; `baselines` are their geometric means.
     """
@@ -199,9 +250,11 @@ class Finals(Record):
     baselines_by_shape: tuple[Contestant, ...] = ()
     baseline_failures: dict[str, str] = {}
     rounds: int = 0
+    conditions: Conditions = Conditions()
+    sanitized: dict[str, str] = {}
 
     @property
     def winner(self) -> Final | None:
-        """The fastest finalist that passed everything."""
-        passed = [final for final in self.finalists if final.status is Status.OK and final.time is not None]
-        return min(passed, key=lambda final: final.time.p50_us if final.time else float("inf"), default=None)
+        """The first finalist that passed everything: the fastest, or the simplest of those that are tied with it."""
+        passed = (final for final in self.finalists if final.status is Status.OK and final.time is not None)
+        return next(passed, None)

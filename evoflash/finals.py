@@ -7,7 +7,8 @@ from concurrent.futures import Future
 
 from evoflash.archive import Member
 from evoflash.evaluation import Final, Finals, Status
-from evoflash.evaluator import Evaluator, Finalist
+from evoflash.evaluator import Evaluator, Finalist, sanitizers
+from evoflash.evaluator.sanitizers import Finding
 from evoflash.executors import Stations
 from evoflash.problems import Problem
 from evoflash.targets import Target
@@ -16,7 +17,11 @@ from evoflash.toolchain import Build, Toolchain
 
 
 class Contest:
-    """Holds finals of one problem on one target; builds run beside each other, the device one at a time."""
+    """Holds finals of one problem on one target; builds run beside each other, the device one at a time.
+
+    Args:
+        sanitize: whether finalists run under the sanitizers first; whoever has a finding is out.
+    """
 
     def __init__(
         self,
@@ -26,6 +31,8 @@ class Contest:
         toolchain: Toolchain,
         stations: Stations,
         evaluator: Evaluator,
+        *,
+        sanitize: bool = False,
     ):
         self._problem = problem
         self._target = target
@@ -33,12 +40,29 @@ class Contest:
         self._toolchain = toolchain
         self._stations = stations
         self._evaluator = evaluator
+        self._sanitize = sanitize
 
     def hold(self, members: Sequence[Member], rounds: int) -> Finals:
         """The finals of these members; one whose kernel does not build for a case that it claims is out."""
         finalists, out = self._enter(members)
+        sanitized: dict[str, str] = {}
+        if self._sanitize:
+            findings = {member.candidate.index: self._watch(member) for member in members}
+            sanitized = {f"candidate {index}": "; ".join(map(str, each)) for index, each in findings.items()}
+            dirty = {index: found for index, each in findings.items() if (found := each[-1]) and not found.clean}
+            out += [
+                Final(index=each.index, status=Status.WRONG, reason=f"sanitizer: {dirty[each.index]}")
+                for each in finalists
+                if each.index in dirty
+            ]
+            finalists = [each for each in finalists if each.index not in dirty]
         finals = self._evaluator.finals(finalists, rounds)
-        return finals.model_copy(update={"finalists": (*finals.finalists, *out)})
+        return finals.model_copy(update={"finalists": (*finals.finalists, *out), "sanitized": sanitized})
+
+    def _watch(self, member: Member) -> list[Finding]:
+        template = self._templates[member.candidate.family]
+        source = template.render(member.candidate.genome, self._problem, self._target.facts)
+        return sanitizers.run(self._target, self._toolchain, source, self._problem)
 
     def _enter(self, members: Sequence[Member]) -> tuple[list[Finalist], list[Final]]:
         """Builds each member for the searched problem, and anew for the cases of other constants that it admits."""
@@ -71,5 +95,14 @@ class Contest:
                 out.append(Final(index=index, status=failed.status or Status.BUILD_FAILED, reason=failed.reason))
             else:
                 libraries = [(case, library) for case, each in cases if (library := each.result().library) is not None]
-                finalists.append(Finalist(index, built.library, libraries))
+                finalists.append(Finalist(index, built.library, libraries, _cost(built)))
         return finalists, out
+
+
+def _cost(build: Build) -> tuple[int, ...]:
+    """What a kernel takes, the dearest first: spills, shared memory of a block, registers of a thread, machine code."""
+    assert build.library is not None
+    report = build.report
+    figures = (report.spill_bytes, report.shared_bytes, report.registers)
+    size = build.library.stat().st_size if build.library.is_file() else 0  # whoever cleans the cache meanwhile may
+    return (*(figure or 0 for figure in figures), size)

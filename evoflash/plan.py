@@ -44,6 +44,7 @@ class Plan(Record):
             order they finish in: that makes proposals a function of the results.
         warm: genomes of an earlier run that the search begins with; chosen beforehand, as the families are.
         reuse: whether results on record for the same source, problem and machine are taken over.
+        sanitize: whether finalists run under the sanitizers.
     """
 
     problem: dict[str, Any]
@@ -63,6 +64,7 @@ class Plan(Record):
     debug: bool = False
     warm: tuple[Known, ...] = ()
     reuse: bool = False
+    sanitize: bool = False
     build_deadline_s: float
     evaluate_deadline_s: float
 
@@ -89,6 +91,7 @@ class Plan(Record):
         limits: Limits,
         warm: tuple[Known, ...] = (),
         reuse: bool = False,
+        sanitize: bool = False,
     ) -> Self:
         """A plan; builders default to the cores, less one for driver and worker where those run beside them.
 
@@ -116,6 +119,7 @@ class Plan(Record):
             debug=settings.debug,
             warm=tuple(each for each in warm if each.family in families),
             reuse=reuse,
+            sanitize=sanitize,
             build_deadline_s=settings.build_deadline_s,
             evaluate_deadline_s=settings.evaluate_deadline_s,
         )

@@ -13,15 +13,14 @@ import numpy as np
 from evoflash.archive import Member
 from evoflash.evaluation import Accuracy, Contestant, Evaluation, Final, Finals, Stage, Status, Timing
 from evoflash.evaluator import Evaluator, Finalist
+from evoflash.evaluator.podium import PLAIN_BASELINE
+from evoflash.evaluator.timekeeper import searched_cases
 from evoflash.evaluator.timing import contestant, paired_ratio
-from evoflash.evaluator.worker import searched_cases
 from evoflash.finals import Contest
 from evoflash.problems import Problem
 from evoflash.targets import Target
 from evoflash.template import Template
 from evoflash.toolchain import Build, Toolchain
-
-PLAIN_BASELINE = "sdpa-math"
 
 
 class JointEvaluator:
@@ -148,6 +147,8 @@ def pooled(held: Mapping[str, Finals]) -> Finals:
         ),
         baseline_failures=failures,
         rounds=min(finals.rounds for finals in held.values()),
+        conditions=next(iter(held.values())).conditions,
+        sanitized={f"{shape}, {name}": words for shape, each in held.items() for name, words in each.sanitized.items()},
     )
 
 

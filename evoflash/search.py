@@ -222,6 +222,10 @@ class Search:
             fallen = standings.finalists if standings is not None else ()
             standings = last.model_copy(update={"finalists": (*last.finalists, *fallen)})
             self.store.record_finals(run_id, standings)
+            conditions = standings.conditions
+            self.store.record_insight(run_id, 0, "conditions", str(conditions), conditions.model_dump())
+            for name, words in standings.sanitized.items():
+                self.store.record_insight(run_id, 0, "sanitizers", f"{name}: {words}", {})
             if standings.winner is not None:
                 return standings
         return None

@@ -211,7 +211,9 @@ class Task:
     def contest(self, toolchain: Toolchain, stations: Stations) -> Contest | JointContest:
         """The finals that its best are to go through."""
         evaluator = self._evaluators[self.plan.shape]
-        contest = Contest(self.problem, self._target, self.templates, toolchain, stations, evaluator)
+        contest = Contest(
+            self.problem, self._target, self.templates, toolchain, stations, evaluator, sanitize=self.plan.sanitize
+        )
         if len(self.problems) == 1:
             return contest
         return JointContest(self.problems, self._evaluators, contest, self._target, self.templates, toolchain)

@@ -190,6 +190,6 @@ def test_interleaved_rounds_end_with_the_budget():
     watch = CountingClock()
     contestants = {"a": ready(watch, [lambda: 1.0]), "b": ready(watch, [lambda: 2.0])}
     full = interleave(watch, contestants, 7, warmup=4)
-    assert {name: len(samples) for name, samples in full.items()} == {"a": 7, "b": 7}
+    assert {name: len(samples) for name, samples in full.samples.items()} == {"a": 7, "b": 7}
     spent = interleave(watch, contestants, 7, budget_s=0.0, warmup=4)
-    assert {name: len(samples) for name, samples in spent.items()} == {"a": FEWEST_ROUNDS, "b": FEWEST_ROUNDS}
+    assert {name: len(samples) for name, samples in spent.samples.items()} == {"a": FEWEST_ROUNDS, "b": FEWEST_ROUNDS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,25 +14,20 @@ import typer
 from evoflash import config, problems, targets
 from evoflash.bench import Bench, Effort, case_sets
 from evoflash.cli import options
+from evoflash.cli.entrants import KERNEL_HELP, entrant_of
 from evoflash.cli.runs import AsJson, Database
 from evoflash.config import Settings
-from evoflash.entrants import Entrant, of_candidate, of_family, of_package, package_folder
+from evoflash.entrants import Entrant
 from evoflash.environment import environment
-from evoflash.errors import NotFoundError, NothingCorrectError, StorageError, UsageError
+from evoflash.errors import NothingCorrectError, StorageError, UsageError
 from evoflash.evaluation import Status
 from evoflash.measurement import CaseTally, ShapeResult
 from evoflash.problems import Problem
+from evoflash.reliability import Reliability
 from evoflash.report import bench_sheets as sheets
-from evoflash.report import runs as report
 from evoflash.report.tables import print_json, print_sheets
-from evoflash.store import RunStore
 from evoflash.targets import Target
 from evoflash.toolchain import Toolchain
-
-KERNEL_HELP = (
-    "A candidate's id, run or run:N for a run's best, the folder of an exported package, FAMILY, or "
-    'FAMILY:{"gene": value, ...}; repeatable.'
-)
 
 
 def bench(
@@ -49,6 +43,13 @@ def bench(
     check: Annotated[bool, typer.Option("--check/--no-check", help="Time only what is correct on the shape.")] = True,
     fifteen: Annotated[bool, typer.Option("--fifteen", help="Count the fifteen base cases; as --cases base.")] = False,
     cases: Annotated[str | None, typer.Option("--cases", help="Count correctness cases: base or all.")] = None,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test", help="Time one kernel against itself instead: is 2 % told from nothing, at 95 % confidence?"
+        ),
+    ] = False,
+    trials: Annotated[int, typer.Option(min=10, help="Races of the self-test, of --iters rounds each.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of a family's random genome.")] = 0,
     templates: options.Templates = None,
     db: Database = None,
@@ -74,6 +75,9 @@ def bench(
     _say(f"{len(chosen)} shapes, {len(entrants)} kernels and the baselines on {device.device}")
     with Bench(device, toolchain, entrants, effort, _say) as engine:
         document: dict[str, Any] = {"environment": environment(device, engine.start(), ["evoflash", *sys.argv[1:]])}
+        if self_test:
+            _self_test(engine, next(iter(chosen.values())), trials, document, out, as_json)
+            return
         _save(document | {"shapes": [], "cases": []}, out)
         for name, problem in chosen.items():
             results.append(engine.shape(name, problem))
@@ -88,6 +92,26 @@ def bench(
     else:
         print_sheets(*sheets.cases_sheets(tallies), sheets.kernels_sheet(results))
     _require_something_correct(results, tallies)
+
+
+def _self_test(
+    engine: Bench, problem: Problem, trials: int, document: dict[str, Any], out: Path | None, as_json: bool
+) -> None:
+    """Races of a kernel against itself.
+
+    Raises:
+        NothingCorrectError: when the timing does not do what it promises.
+    """
+    found = {name: Reliability.of(name, each) for name, each in engine.self_test(problem, trials).items()}
+    document = document | {"problem": problem.label, "self_test": list(found.values())}
+    _save(document, out)
+    if as_json:
+        print_json(document)
+    else:
+        print_sheets(sheets.self_test_sheet(problem.label, list(found.values())))
+    unsound = [f"{name}: {each.verdict}" for name, each in found.items() if not each.sound]
+    if unsound:
+        raise NothingCorrectError(f"times here cannot be told apart as they should: {'; '.join(unsound)}")
 
 
 def _cases(text: str | None, fifteen: bool) -> Literal["base", "all"] | None:
@@ -111,7 +135,7 @@ def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: in
         NotFoundError: for a candidate, run, folder or family that does not exist.
         UsageError: for a kernel of the other target.
     """
-    entrants = [_entrant(text, settings, seed) for text in dict.fromkeys(texts)]
+    entrants = [entrant_of(text, settings, seed) for text in dict.fromkeys(texts)]
     for entrant in entrants:
         if entrant.target != device.name:
             raise UsageError(
@@ -122,22 +146,6 @@ def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: in
         same = " and ".join(entrant.origin for entrant in entrants if entrant.name == twice[0])
         raise UsageError(f"{same} are both called {twice[0]!r}; name one of them, or export one under another --name")
     return entrants
-
-
-def _entrant(text: str, settings: Settings, seed: int) -> Entrant:
-    word, _, number = text.partition(":")
-    if text.isdecimal() or (word == "run" and (text == "run" or number.isdecimal())):
-        with RunStore.open(settings.db) as store:
-            if text.isdecimal():
-                return of_candidate(store, int(text), text)
-            best = report.best(store, int(number) if number else None)
-            return of_candidate(store, best.candidate, f"run:{best.run}")
-    path = Path(text).expanduser()
-    if package_folder(path) is not None:
-        return of_package(path)
-    if os.sep in word:
-        raise NotFoundError(f"{text} is no folder of an exported package; make one by `evoflash export`")
-    return of_family(text, seed, settings.templates)
 
 
 def _save(document: dict[str, Any], out: Path | None) -> None:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import evoflash
-from evoflash.cli import bench, candidates, doctor, export, kernels, replay, runs, search
+from evoflash.cli import bench, candidates, doctor, export, kernels, replay, runs, search, verify
 from evoflash.errors import EvoflashError
 
 INTERRUPTED = 130
@@ -61,6 +61,7 @@ app.command()(candidates.show)
 app.command()(candidates.diff)
 app.command()(export.export)
 app.command()(bench.bench)
+app.command()(verify.verify)
 app.command()(replay.replay)
 app.command()(kernels.render)
 app.command()(kernels.build)

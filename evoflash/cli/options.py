@@ -26,5 +26,12 @@ Templates = Annotated[
 ]
 Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the build cache.  [default: runs/builds]")]
 Jobs = Annotated[int | None, typer.Option("--jobs", help="Builds at once; default: the cores.")]
+Sanitize = Annotated[
+    bool,
+    typer.Option(
+        "--sanitize",
+        help="Run what is right under compute-sanitizer, or AddressSanitizer and UBSan; a finding refuses it.",
+    ),
+]
 Debug = Annotated[bool | None, typer.Option("--debug", help="Build with debug information.")]
 Verbose = Annotated[bool | None, typer.Option("--verbose", help="Show compiler commands and output.")]

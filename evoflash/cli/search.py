@@ -17,7 +17,7 @@ from evoflash.cli.export import export_run, package_name
 from evoflash.cli.runs import AsJson, Database, Run
 from evoflash.config import Settings
 from evoflash.errors import NotFoundError, NothingCorrectError, SpaceError, StorageError, UsageError
-from evoflash.evaluator import Limits
+from evoflash.evaluator import Limits, sanitizers
 from evoflash.plan import Plan, choose_families
 from evoflash.problems import Problem
 from evoflash.report import events as report_events
@@ -86,6 +86,7 @@ def search(
         float | None, typer.Option(help="Refuse kernels that take more shared memory a block.")
     ] = None,
     no_spills: Annotated[bool, typer.Option("--no-spills", help="Refuse kernels that spill registers.")] = False,
+    sanitize: options.Sanitize = False,
     jobs: options.Jobs = None,
     templates: options.Templates = None,
     db: Database = None,
@@ -103,6 +104,8 @@ def search(
     proposers.require(strategy)
     shapes = problems.parse_all(shape or ["mission"], dtype, settings.templates)
     device = _detect(settings)
+    if sanitize:
+        sanitizers.require(device)
     limits = Limits(
         max_registers=max_registers,
         max_shared_bytes=None if max_shared_kib is None else int(max_shared_kib * 1024),
@@ -124,6 +127,7 @@ def search(
             limits=limits,
             warm=_warm(warm_start, each, device, settings),
             reuse=warm_start != "none",
+            sanitize=sanitize,
         )
         for each, families in zip(tasks, _families(tasks, device, tuple(family or ()), settings), strict=True)
     ]

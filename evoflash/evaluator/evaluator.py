@@ -13,7 +13,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from evoflash.errors import WorkerError
-from evoflash.evaluation import Evaluation, Final, Finals, Record, Stage, Status
+from evoflash.evaluation import Evaluation, Finals, Gate, Record, Stage, Status
+from evoflash.evaluator.floor import believed, floor_us, why_unbelievable
 from evoflash.evaluator.messages import (
     Examine,
     Examined,
@@ -25,8 +26,8 @@ from evoflash.evaluator.messages import (
     case_to_dict,
     problem_to_dict,
 )
+from evoflash.evaluator.podium import Cost, name_of, podium
 from evoflash.evaluator.sandbox import Death, Sandbox
-from evoflash.evaluator.timing import paired_ratio
 from evoflash.problems import BASE_SEEDS, Case, Problem
 from evoflash.targets import Target
 from evoflash.toolchain import Build
@@ -46,11 +47,16 @@ class Limits(Record):
 
 @dataclass(frozen=True)
 class Finalist:
-    """A candidate of the finals: its library for the searched problem, and one for each case that it claims."""
+    """A candidate of the finals: its library for the searched problem, and one for each case that it claims.
+
+    Attributes:
+        cost: what it takes, compared from left to right; among equals in time the least wins.
+    """
 
     index: int
     library: Path
     cases: Sequence[tuple[Case, Path]]
+    cost: Cost = ()
 
 
 class Evaluator:
@@ -152,7 +158,8 @@ class Evaluator:
             return Evaluation(
                 status=answer.status, stage=stage, reason=answer.reason, build=build.report, seconds=seconds
             )
-        examined = Examined.model_validate(answer)
+        floor = floor_us(self._problem, self._target, self._sandbox.machine)
+        examined = believed(Examined.model_validate(answer), floor)
         reached = Stage.CORRECTNESS if not examined.timings else Stage.QUICK if examined.quick else Stage.FULL
         return Evaluation(
             status=examined.status,
@@ -180,7 +187,18 @@ class Evaluator:
             faults = [each.reason for each in verdicts.values() if each.status in FAULTS]
             if faults:
                 self._require_device(sandbox, faults[0])
-        return _standings(verdicts, raced, rounds)
+            floor = floor_us(self._problem, self._target, sandbox.machine)
+        times = {each.name: each.p50_us for each in raced.contestants}
+        for index in racing:
+            name, passed = name_of(index), verdicts[index]
+            reason = why_unbelievable(times[name], floor)
+            if name in raced.wrong:
+                changes = {"status": Status.WRONG, "gate": Gate.TIMED, "reason": raced.wrong[name]}
+                verdicts[index] = passed.model_copy(update=changes)
+            elif reason is not None:
+                changes = {"status": Status.MISMEASURED, "gate": Gate.FLOOR, "reason": reason}
+                verdicts[index] = passed.model_copy(update=changes)
+        return podium(verdicts, {each.index: each.cost for each in finalists}, raced, rounds)
 
     def _require_device(self, sandbox: Sandbox, reason: str) -> None:
         """Tells a kernel that fails from a device that is lost, on which the kernels fail that were right before.
@@ -208,7 +226,7 @@ class Evaluator:
         """Who brought a race down: the one that was being made ready, else those that fall alone, else all of them."""
         if not racing:
             raise WorkerError(f"the baselines cannot be timed: {death.reason}; run `evoflash doctor`")
-        named = {index: death for index in racing if death.stage == f"racing {_name(index)}"}
+        named = {index: death for index in racing if death.stage == f"racing {name_of(index)}"}
         if named:
             return named
         alone = {index: self._race(sandbox, {index: finalist}, rounds=2) for index, finalist in racing.items()}
@@ -224,7 +242,7 @@ class Evaluator:
     def _race(self, sandbox: Sandbox, racing: Mapping[int, Finalist], rounds: int) -> Raced | Death:
         request = Race(
             problem=problem_to_dict(self._problem),
-            libraries={_name(index): finalist.library.resolve() for index, finalist in racing.items()},
+            libraries={name_of(index): finalist.library.resolve() for index, finalist in racing.items()},
             rounds=rounds,
         )
         answer = sandbox.call(request, FINALS_DEADLINE_S)
@@ -235,41 +253,3 @@ def device_lock(target: Target) -> FileLock:
     """The lock under which a device is timed; all processes of this machine share it."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", f"{target.name}-{target.device}")[:60]
     return FileLock(Path(tempfile.gettempdir()) / f"evoflash-{name}.lock", mode=0o666)
-
-
-def _name(index: int) -> str:
-    return f"candidate {index}"
-
-
-def _standings(verdicts: Mapping[int, Verified], raced: Raced, rounds: int) -> Finals:
-    """Finalists with their ratios against each baseline, the fastest first."""
-    times = {each.name: each for each in raced.contestants}
-    names = {_name(index) for index in verdicts}
-    baselines = sorted((each for each in raced.contestants if each.name not in names), key=lambda each: each.p50_us)
-    best = baselines[0].name if baselines else None
-    finalists = []
-    for index, verdict in verdicts.items():
-        time_ = times.get(_name(index))
-        ratios = {}
-        if time_ is not None:
-            ratios = {each.name: paired_ratio(each.samples, time_.samples) for each in baselines}
-        finalists.append(
-            Final(
-                index=index,
-                status=verdict.status,
-                reason=verdict.reason,
-                cases=len(verdict.accuracy),
-                refused=verdict.refused,
-                accuracy=verdict.accuracy,
-                time=time_,
-                cold=raced.cold.get(_name(index)),
-                ratios=ratios,
-                vs_best=ratios.get(best) if best else None,
-                best_baseline=best,
-                vs_math=ratios.get("sdpa-math"),
-            )
-        )
-    finalists.sort(key=lambda each: each.time.p50_us if each.time else float("inf"))
-    return Finals(
-        finalists=tuple(finalists), baselines=tuple(baselines), baseline_failures=raced.failures, rounds=rounds
-    )

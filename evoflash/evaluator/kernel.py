@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _ctypes
 import ctypes
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,10 +56,17 @@ class Kernel:
         if not self._on_device:
             _ctypes.dlclose(self._library._handle)
 
-    def bind(self, problem: Problem, inputs: Inputs, out: torch.Tensor) -> Callable[[], None]:
+    def bind(
+        self,
+        problem: Problem,
+        inputs: Inputs,
+        out: torch.Tensor,
+        allocate: Callable[[int], torch.Tensor] | None = None,
+    ) -> Callable[[], None]:
         """A call without arguments that launches on these tensors, on the stream that is current when it is called.
 
-        The call raises LaunchError when the launcher answers an error code.
+        `allocate` makes the workspace, of so many bytes; PyTorch does by default. The call raises LaunchError when the
+        launcher answers an error code.
         """
         import torch
 
@@ -66,7 +74,8 @@ class Kernel:
         arguments = problem.arguments(inputs, out)
         address = ctypes.addressof(arguments)
         size = self._workspace_bytes(address)
-        workspace = torch.empty(size, dtype=torch.uint8, device=out.device) if size else None
+        allocate = allocate or functools.partial(torch.empty, dtype=torch.uint8, device=out.device)
+        workspace = allocate(size) if size else None
         arguments.workspace = workspace.data_ptr() if workspace is not None else None  # type: ignore[attr-defined]
         # torch.cuda.current_stream() takes longer than most kernels run; this is what it asks underneath.
         device = out.device.index if out.device.type == "cuda" else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from evoflash.evaluation import Accuracy, Contestant, Record, Status, Timing
+from evoflash.evaluation import Accuracy, Conditions, Contestant, Gate, Record, Status, Timing
 from evoflash.plugins import problem_of
 from evoflash.problems import Case
 
@@ -39,6 +39,14 @@ class Verify(Record):
     cases: tuple[tuple[dict[str, Any], Path], ...]
 
 
+class Call(Record):
+    """Check the function that "module:function" names on a case."""
+
+    op: Literal["call"] = "call"
+    function: str
+    case: dict[str, Any]
+
+
 class Race(Record):
     """Time libraries against each other and the baselines, interleaved; on a GPU each library also beyond the cache.
 
@@ -58,31 +66,55 @@ class Race(Record):
     seed: int = 0
 
 
+class SelfTest(Record):
+    """Time a library, or PyTorch's own answer where there is none, against itself.
+
+    Attributes:
+        trials: at most; rounds: of each; budget_s: seconds after which no further trial begins.
+    """
+
+    op: Literal["self_test"] = "self_test"
+    problem: dict[str, Any]
+    library: Path | None
+    trials: int
+    rounds: int
+    budget_s: float
+    seed: int = 0
+
+
 class Examined(Record):
-    """The answer to `Examine`."""
+    """The answer to `Examine`; `gate` is what refused the kernel."""
 
     status: Status
     reason: str = ""
+    gate: Gate | None = None
     accuracy: tuple[Accuracy, ...] = ()
     timings: tuple[Timing, ...] = ()
     quick: bool = False
 
 
 class Verified(Record):
-    """The answer to `Verify`; `refused` are the cases that the kernel declined by an error code."""
+    """The answer to `Verify` and `Call`; `refused` are the cases that the kernel declined by an error code."""
 
     status: Status
     reason: str = ""
+    gate: Gate | None = None
     accuracy: tuple[Accuracy, ...] = ()
     refused: tuple[str, ...] = ()
 
 
 class Raced(Record):
-    """The answer to `Race`: a contestant each, those that could not run by name with the reason, and cold timings."""
+    """The answer to `Race`: a contestant each, those that could not run by name with the reason, and cold timings.
+
+    Attributes:
+        wrong: name -> reason, of libraries whose timed launches did not do their work.
+    """
 
     contestants: tuple[Contestant, ...]
     failures: dict[str, str] = {}
     cold: dict[str, Timing] = {}
+    wrong: dict[str, str] = {}
+    conditions: Conditions = Conditions()
 
 
 def case_to_dict(case: Case) -> dict[str, Any]:

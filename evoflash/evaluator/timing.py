@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from evoflash.evaluation import Contestant, Ratio, Timing
+from evoflash.evaluation import Conditions, Contestant, Ratio, Timing
+from evoflash.evaluator.conditions import Gauge, Look, summary, was_held_back
 
 if TYPE_CHECKING:
     import torch
@@ -120,6 +121,15 @@ def clock(device: str) -> Clock:
     return CudaClock() if device == "cuda" else CpuClock()
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A timing, whether it was given up after the quick samples, and the launches that were timed, to be repeated."""
+
+    timing: Timing
+    quick: bool
+    captured: Any
+
+
 def measure(
     watch: Clock,
     calls: Sequence[Call],
@@ -128,21 +138,21 @@ def measure(
     quick_samples: int,
     best_us: float | None,
     regime: str = "warm",
-) -> tuple[Timing, bool]:
-    """A timing, and whether it was given up after the quick samples because it is far behind the best."""
+) -> Measured:
+    """Times calls; gives up after the quick samples when they are far behind the best."""
     captured = watch.capture(calls, len(calls))
     watch.sample(captured)
     quick: list[float] = []
     for _ in range(quick_samples):
         quick.append(watch.sample(captured))
         if best_us is not None and len(quick) >= 3 and min(quick) > GIVE_UP_RATIO * best_us:
-            return _timing(regime, quick, len(calls)), True
+            return Measured(_timing(regime, quick, len(calls)), True, captured)
     launches = watch.launches(statistics.median(quick), len(calls))
     if launches != len(calls):
         captured = watch.capture(calls, launches)
     for _ in range(-(-WARMUP_LAUNCHES // launches)):
         watch.sample(captured)
-    return _timing(regime, [watch.sample(captured) for _ in range(samples)], launches), False
+    return Measured(_timing(regime, [watch.sample(captured) for _ in range(samples)], launches), False, captured)
 
 
 @dataclass(frozen=True)
@@ -151,6 +161,7 @@ class Ready:
 
     calls: Sequence[Call]
     captured: Any
+    launches: int
 
 
 def ready(watch: Clock, calls: Sequence[Call]) -> Ready:
@@ -164,7 +175,15 @@ def ready(watch: Clock, calls: Sequence[Call]) -> Ready:
     if estimate < SLOW_US:
         estimate = statistics.median(watch.sample(captured) for _ in range(5))
     launches = watch.launches(estimate, len(calls))
-    return Ready(calls, captured if launches == len(calls) else watch.capture(calls, launches))
+    return Ready(calls, captured if launches == len(calls) else watch.capture(calls, launches), launches)
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """Samples of each contestant, one a round, and what the device did meanwhile."""
+
+    samples: dict[str, list[float]]
+    conditions: Conditions
 
 
 def interleave(
@@ -175,31 +194,49 @@ def interleave(
     *,
     warmup: int = 2,
     budget_s: float | None = None,
-) -> dict[str, list[float]]:
+    gauge: Gauge | None = None,
+) -> Interleaved:
     """Samples of each contestant, one a round, in an order drawn anew each round.
+
+    A round in which the device was held back is thrown away and held again, at most as many as were wanted.
 
     Args:
         warmup: rounds that are not recorded; they take at most a tenth of the budget.
         budget_s: seconds after which no further round begins, once `FEWEST_ROUNDS` are recorded.
+        gauge: looks at the device before and after each round.
     """
     order = list(contestants)
     rng = random.Random(seed)
     samples: dict[str, list[float]] = {name: [] for name in order}
     budget = budget_s if budget_s is not None else math.inf
     start = time.monotonic()
-    for number in range(-warmup, rounds):
+    looks: list[Look] = []
+    done = thrown_away = 0
+    number = -warmup
+    while done < rounds:
         spent = time.monotonic() - start
-        if number < 0 and spent > budget / 10:
-            continue
-        if number >= FEWEST_ROUNDS and spent > budget:
+        if done >= FEWEST_ROUNDS and spent > budget:
             break
+        number += 1
+        if number <= 0 and spent > budget / 10:
+            continue
+        before = gauge.look() if gauge is not None else None
         rng.shuffle(order)
+        values = {}
         for name in order:
             contestants[name].calls[0]()
-            value = watch.sample(contestants[name].captured)
-            if number >= 0:
-                samples[name].append(value)
-    return samples
+            values[name] = watch.sample(contestants[name].captured)
+        after = gauge.look() if gauge is not None else None
+        if number <= 0:
+            continue
+        if was_held_back(before, after) and thrown_away < rounds:
+            thrown_away += 1
+            continue
+        done += 1
+        looks += [after] if after is not None else []
+        for name, value in values.items():
+            samples[name].append(value)
+    return Interleaved(samples, summary(looks, thrown_away))
 
 
 def contestant(name: str, samples: Sequence[float]) -> Contestant:

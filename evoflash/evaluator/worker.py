@@ -13,29 +13,28 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
 from evoflash import processes
-from evoflash.evaluation import Accuracy, Record, Status, Timing
-from evoflash.evaluator import correctness, timing
+from evoflash.evaluation import Accuracy, Gate, Record, Status
+from evoflash.evaluator import correctness, functions
 from evoflash.evaluator.kernel import UNSUPPORTED, Kernel, LaunchError
 from evoflash.evaluator.messages import (
+    Call,
     Examine,
     Examined,
     Prepare,
     Race,
-    Raced,
+    SelfTest,
     Verified,
     Verify,
     case_from_dict,
     problem_from_dict,
 )
-from evoflash.problems import BASE_SEEDS, Case, Problem
-
-WARM_SETS = 3  # input sets that a warm timing rotates over; one for each base seed, so each output can be judged
-COLD_SETS_LIMIT = 64
+from evoflash.evaluator.oracles import Oracles, WrongError
+from evoflash.evaluator.timekeeper import Timekeeper, searched_cases
 
 
 class Worker:
@@ -52,19 +51,24 @@ class Worker:
             torch.cuda.init()
         else:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
-        self._clock = timing.clock(device)
-        self._oracles = correctness.Oracles(device)
-        self._cold_sets: list[Any] = []  # of the problem that was prepared
+        self._begin()
         self._handlers: dict[str, Callable[[dict[str, Any]], Record | None]] = {
             "prepare": lambda body: self._prepare(Prepare(**body)),
             "examine": lambda body: self._examine(Examine(**body)),
             "verify": lambda body: self._verify(Verify(**body)),
-            "race": lambda body: self._race(Race(**body)),
+            "race": lambda body: self._timekeeper.race(Race(**body)),
+            "self_test": lambda body: self._timekeeper.self_test(SelfTest(**body)),
+            "call": lambda body: self._call(Call(**body)),
         }
+
+    def _begin(self) -> None:
+        """Forgets what an earlier problem left: it takes memory."""
+        self._oracles = Oracles(self._device)
+        self._timekeeper = Timekeeper(self._device, self._oracles, self._stage)
 
     def serve(self) -> None:
         """Answers requests until the driver closes the socket."""
-        self._send("hello", machine_facts(self._device))
+        self._send("hello", machine_facts(self._device) | {"empty_launch_us": self._timekeeper.empty_launch_us()})
         while not self._poisoned:
             try:
                 request = json.loads(self._connection.recv_bytes())
@@ -87,8 +91,7 @@ class Worker:
 
     def _prepare(self, request: Prepare) -> None:
         problem = problem_from_dict(request.problem)
-        self._cold_sets = []
-        self._oracles = correctness.Oracles(self._device)  # what an earlier problem left takes memory
+        self._begin()
         for case in searched_cases(problem):
             self._oracles.of(case)
 
@@ -102,14 +105,14 @@ class Worker:
                 for case in searched_cases(problem):
                     self._stage(f"checking {case.name}")
                     accuracy.append(correctness.check(kernel, case, self._oracles.of(case), self._synchronize))
-                timings, quick = self._time(kernel, problem, request)
+                timings, quick = self._timekeeper.time(kernel, problem, request)
             return Examined(status=Status.OK, accuracy=tuple(accuracy), timings=timings, quick=quick)
 
         outcome = self._guarded(examine)
         if isinstance(outcome, Examined):
             return outcome
-        status, reason, wrong = outcome
-        return Examined(status=status, reason=reason, accuracy=(*accuracy, *wrong))
+        status, gate, reason, wrong = outcome
+        return Examined(status=status, gate=gate, reason=reason, accuracy=(*accuracy, *wrong))
 
     def _verify(self, request: Verify) -> Verified:
         accuracy: list[Accuracy] = []
@@ -122,109 +125,56 @@ class Worker:
                 self._stage(f"checking {case.name}")
                 if str(library) not in kernels:
                     kernels[str(library)] = Kernel(library)
+                kernel, truth = kernels[str(library)], self._oracles.of(case)
                 try:
-                    accuracy.append(
-                        correctness.check(kernels[str(library)], case, self._oracles.of(case), self._synchronize)
-                    )
+                    accuracy.append(correctness.check(kernel, case, truth, self._synchronize))
+                    if self._device == "cuda":
+                        correctness.check_stream(kernel, case, truth)
                 except LaunchError as error:
                     if error.code != UNSUPPORTED:
                         raise
                     refused.append(case.name)
             return Verified(status=Status.OK, accuracy=tuple(accuracy), refused=tuple(refused))
 
-        outcome = self._guarded(verify)
+        return self._verdict(verify, accuracy, refused)
+
+    def _call(self, request: Call) -> Verified:
+        case = case_from_dict(request.case)
+        accuracy: list[Accuracy] = []
+        refused: list[str] = []
+
+        def call() -> Verified:
+            self._stage(f"importing {request.function}")
+            function = functions.load(request.function)
+            self._stage(f"checking {case.name}")
+            try:
+                accuracy.append(functions.check(function, case, self._oracles.of(case), self._synchronize))
+            except LaunchError as error:
+                if error.code != UNSUPPORTED:
+                    raise
+                return Verified(status=Status.OK, reason=str(error), refused=(case.name,))
+            return Verified(status=Status.OK, accuracy=tuple(accuracy))
+
+        return self._verdict(call, accuracy, refused)
+
+    def _verdict(self, step: Callable[[], Verified], accuracy: list[Accuracy], refused: list[str]) -> Verified:
+        """The step's answer, or how the kernel failed in it, with what had been found until then."""
+        outcome = self._guarded(step)
         if isinstance(outcome, Verified):
             return outcome
-        status, reason, wrong = outcome
-        return Verified(status=status, reason=reason, accuracy=(*accuracy, *wrong), refused=tuple(refused))
+        status, gate, reason, wrong = outcome
+        return Verified(status=status, gate=gate, reason=reason, accuracy=(*accuracy, *wrong), refused=tuple(refused))
 
-    def _race(self, request: Race) -> Raced:
-        problem = problem_from_dict(request.problem)
-        sets = self._input_sets(problem, WARM_SETS)
-        contestants: dict[str, timing.Ready] = {}
-        failures: dict[str, str] = {}
-        for name, baseline in problem.baselines(self._device).items():
-            if name in request.without:
-                continue
-            self._stage(f"racing {name}")
-            calls = [lambda inputs=inputs, run=baseline: run(*inputs) for inputs in sets]
-            try:
-                contestants[name] = timing.ready(self._clock, calls)
-            except RuntimeError as error:  # a backend that does not take this dtype or shape, or too little memory
-                failures[name] = str(error).splitlines()[0]
-        kernels = {name: Kernel(library) for name, library in request.libraries.items()}
-        for name, kernel in kernels.items():
-            self._stage(f"racing {name}")
-            contestants[name] = timing.ready(self._clock, self._calls(kernel, problem, sets))
-        self._stage("racing all")
-        samples = timing.interleave(
-            self._clock,
-            contestants,
-            request.rounds,
-            request.seed,
-            warmup=request.warmup,
-            budget_s=request.budget_s,
-        )
-        cold = {}
-        for name, kernel in kernels.items() if self._device == "cuda" else ():
-            self._stage(f"racing {name}")
-            cold[name] = self._cold(kernel, problem, 20)
-        entries = tuple(timing.contestant(name, values) for name, values in samples.items())
-        return Raced(contestants=entries, failures=failures, cold=cold)
-
-    # Steps.
-
-    def _time(self, kernel: Kernel, problem: Problem, request: Examine) -> tuple[tuple[Timing, ...], bool]:
-        self._stage("timing")
-        sets = self._input_sets(problem, WARM_SETS)
-        outputs = [correctness.Output(problem.output_shape(), inputs[0]) for inputs in sets]
-        calls = [kernel.bind(problem, inputs, out.tensor) for inputs, out in zip(sets, outputs, strict=True)]
-        warm, quick = timing.measure(
-            self._clock,
-            calls,
-            samples=request.samples,
-            quick_samples=request.quick_samples,
-            best_us=request.best_us,
-        )
-        self._synchronize()
-        for case, inputs, out in zip(searched_cases(problem), sets, outputs, strict=True):
-            name = f"{case.name}, after timing"
-            if out.written_outside():
-                raise correctness.WrongError(f"{name}: it wrote outside its output")
-            correctness.require_untouched(self._oracles.of(case).inputs, inputs, name)
-            correctness.judge(out.tensor, self._oracles.of(case), name)
-        if quick or self._device != "cuda":
-            return (warm,), quick
-        return (warm, self._cold(kernel, problem, max(5, request.samples // 10))), quick
-
-    def _calls(self, kernel: Kernel, problem: Problem, sets: Sequence[Any]) -> list[timing.Call]:
-        out = [self._torch.empty(problem.output_shape(), dtype=each[0].dtype, device=each[0].device) for each in sets]
-        return [kernel.bind(problem, inputs, each) for inputs, each in zip(sets, out, strict=True)]
-
-    def _cold(self, kernel: Kernel, problem: Problem, samples: int) -> Timing:
-        """Input sets rotated over twice the last-level cache, so that each launch finds its inputs in device memory."""
-        cache = self._torch.cuda.get_device_properties(0).L2_cache_size
-        count = min(COLD_SETS_LIMIT, max(2, -(-2 * cache // problem.min_bytes)))
-        if not self._cold_sets:  # kept for the next kernel: making them takes longer than timing it
-            self._cold_sets = self._input_sets(problem, count)
-        calls = self._calls(kernel, problem, self._cold_sets)
-        cold, _ = timing.measure(self._clock, calls, samples=samples, quick_samples=3, best_us=None, regime="cold")
-        return cold
-
-    def _input_sets(self, problem: Problem, count: int) -> list[Any]:
-        """Input tensors at addresses of their own; the first ones are those of the searched cases."""
-        own = [self._oracles.of(case).inputs for case in searched_cases(problem)]
-        # Copies: a kernel that writes its inputs must not spoil the oracle for the candidates after it.
-        return [tuple(correctness.fresh(tensor) for tensor in own[number % len(own)]) for number in range(count)]
+    # Failures.
 
     def _guarded(self, step: Callable[[], Any]) -> Any:
-        """The step's answer, or (status, reason, evidence) when the kernel failed."""
+        """The step's answer, or (status, gate, reason, evidence) when the kernel failed."""
         try:
             answer = step()
             self._synchronize()
             return answer
-        except correctness.WrongError as error:
-            return Status.WRONG, str(error), () if error.accuracy is None else (error.accuracy,)
+        except WrongError as error:
+            return Status.WRONG, error.gate, str(error), () if error.accuracy is None else (error.accuracy,)
         except LaunchError as error:
             return self._check_context(Status.LAUNCH_FAILED, str(error))
         except self._torch.OutOfMemoryError as error:
@@ -234,19 +184,15 @@ class Worker:
                 raise
             return self._check_context(Status.LAUNCH_FAILED, str(error).splitlines()[0])
 
-    def _check_context(self, status: Status, reason: str) -> tuple[Status, str, tuple[Accuracy, ...]]:
+    def _check_context(self, status: Status, reason: str) -> tuple[Status, Gate, str, tuple[Accuracy, ...]]:
         """A CUDA fault is sticky: the context is lost, and with it this process."""
         try:
             self._synchronize()
         except RuntimeError as error:
             self._poisoned = True
-            return Status.CRASHED, f"{reason}; the CUDA context is lost: {str(error).splitlines()[0]}", ()
-        return status, reason, ()
-
-
-def searched_cases(problem: Problem) -> list[Case]:
-    """The checks of the searched shape itself."""
-    return [Case(name=f"seed {seed}", problem=problem, seed=seed) for seed in BASE_SEEDS]
+            reason = f"{reason}; the CUDA context is lost: {str(error).splitlines()[0]}"
+            return Status.CRASHED, Gate.CRASHED, reason, ()
+        return status, Gate.LAUNCH, reason, ()
 
 
 def machine_facts(device: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evoflash.problems import adversaries
-from evoflash.problems.base import BASE_SEEDS, Baseline, Bounds, Case, Inputs, Problem
+from evoflash.problems import adversaries, attention_cases
+from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Problem
 
 if TYPE_CHECKING:
     import torch
@@ -25,16 +25,7 @@ MAX_ERROR_CAP = 0.06
 MEAN_ERROR_CAP = 0.02
 
 # The reference is computed in slices of at most this many scores, so that long sequences fit in memory.
-REFERENCE_SCORES = 2**26
-
-BASE_SHAPES = {
-    "tiny": (1, 1, 32, 64),
-    "small": (1, 2, 64, 64),
-    "medium": (1, 4, 128, 64),
-    "mission": (1, 8, 512, 64),
-    "multi_batch": (4, 8, 256, 64),
-}
-ODD_LENGTHS = ((1, 1), (31, 33), (65, 63), (127, 129), (113, 203), (799, 3), (3, 799), (1023, 1024))
+REFERENCE_SCORES = 2**24
 
 
 class AttentionArguments(ctypes.Structure):
@@ -124,70 +115,85 @@ class AttentionProblem(Problem):
 
     def cases(self) -> tuple[Case, ...]:
         """The fifteen base cases, then odd lengths, causal, grouped heads and adversaries at this head size."""
-        same = {"dtype": self.dtype, "causal": self.causal}
-        own = {**same, "scale": self.scale}
-        cases = [
-            Case(name=f"{name} seed {seed}", problem=AttentionProblem.of(*shape, **same), seed=seed)
-            for name, shape in BASE_SHAPES.items()
-            for seed in BASE_SEEDS
-        ]
-        for causal in (False, True):
-            word = " causal" if causal else ""
-            for rows, keys in ODD_LENGTHS:
-                odd = AttentionProblem.of(1, 2, rows, self.head_dim, **{**own, "seq_kv": keys, "causal": causal})
-                cases.append(Case(name=f"{rows}x{keys}{word}", problem=odd))
-            grouped = AttentionProblem.of(
-                2, 8, 65, self.head_dim, **{**own, "kv_heads": 2, "seq_kv": 129, "causal": causal}
-            )
-            cases.append(Case(name=f"grouped heads 8(2) 65x129{word}", problem=grouped))
-        small = AttentionProblem.of(1, 2, 203, self.head_dim, **own)
-        cases += [Case(name=f"203 {variant}", problem=small, variant=variant) for variant in adversaries.VARIANTS]
-        for dtype in DTYPES.values():
-            if dtype != self.dtype:
-                other = AttentionProblem.of(1, 2, 113, self.head_dim, **{**own, "dtype": dtype})
-                cases.append(Case(name=f"113 {dtype}", problem=other))
-        return tuple(cases)
+        return attention_cases.known(self, tuple(DTYPES.values()))
+
+    def fresh_cases(self, seed: int) -> tuple[Case, ...]:
+        """The problem itself, shapes drawn by the seed, and more heads than a grid is high."""
+        return attention_cases.fresh(self, seed)
 
     def inputs(self, seed: int, variant: str, device: str) -> Inputs:
-        """q, k, v from a seeded normal distribution; see `adversaries` for the variants; "packed" gives views."""
+        """q, k, v from a seeded normal distribution; see `adversaries` for the variants: some change strides only."""
         import torch
 
         generator = torch.Generator().manual_seed(seed)
-        q_shape = (self.batch, self.heads, self.seq_q, self.head_dim)
-        kv_shape = (self.batch, self.kv_heads, self.seq_kv, self.head_dim)
-        q, k, v = (torch.randn(shape, generator=generator) for shape in (q_shape, kv_shape, kv_shape))
-        q, k, v = adversaries.inputs(variant, q, k, v)
+        q, k, v = (torch.randn(shape, generator=generator) for shape in self.input_shapes())
         dtype = getattr(torch, self.dtype)
-        q, k, v = (tensor.to(device=device, dtype=dtype) for tensor in (q, k, v))
-        if variant == "packed":
-            # Heads beside each other in a row, as a projection leaves them: only the last stride is 1.
-            q = q.transpose(1, 2).contiguous().transpose(1, 2)
-            k, v = torch.cat([k.transpose(1, 2), v.transpose(1, 2)], dim=2).transpose(1, 2).split(self.kv_heads, dim=1)
-        return q, k, v
+        made = [tensor.to(device=device, dtype=dtype) for tensor in adversaries.inputs(variant, q, k, v)]
+        return adversaries.laid_out(variant, *made)
+
+    def mirror(self, inputs: Inputs) -> bool:
+        """All three negated: the scores stay what they are, and the values change their sign.
+
+        By the sign bit, since a GPU's negation of a NaN gives another NaN.
+        """
+        import torch
+
+        for tensor in inputs:
+            if tensor.element_size() == 2:
+                tensor.view(torch.int16).bitwise_xor_(-(2**15))
+            else:
+                tensor.view(torch.int32).bitwise_xor_(-(2**31))
+        return True
+
+    def unspecified(self, inputs: Inputs) -> torch.Tensor | None:
+        """Where a causal mask hides a NaN: 0 * NaN is NaN in SDPA's math backend, and a fused kernel skips what it can.
+
+        So rows that see a NaN key or value must hold a NaN, and rows that do not may.
+        """
+        _, k, v = inputs
+        hidden = (k.isnan().flatten(2).any(dim=2)[..., None] | v.isnan().any(dim=2))[:, :, None]
+        if not self.causal or not bool(hidden.any().item()):
+            return None
+        return hidden.repeat_interleave(self.heads // self.kv_heads, dim=1).expand(self.output_shape())
+
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of q, k and v."""
+        keys = (self.batch, self.kv_heads, self.seq_kv, self.head_dim)
+        return (self.output_shape(), keys, keys)
 
     def output_shape(self) -> tuple[int, ...]:
         """Like q."""
         return (self.batch, self.heads, self.seq_q, self.head_dim)
 
     def reference(self, inputs: Inputs) -> torch.Tensor:
-        """float64 throughout, one head and a slice of rows at a time."""
+        """float64 throughout, a slice of heads and rows at a time; a NaN is in the rows that see it, no other."""
         import torch
 
         q, k, v = inputs
         out = torch.empty(self.output_shape(), dtype=torch.float64, device=q.device)
-        group = self.heads // self.kv_heads
-        step = max(1, REFERENCE_SCORES // self.seq_kv)
+        flat, group = out.flatten(0, 1), self.heads // self.kv_heads
+        rows = min(self.seq_q, max(1, REFERENCE_SCORES // self.seq_kv))
+        heads = max(1, REFERENCE_SCORES // (rows * self.seq_kv))
         columns = torch.arange(self.seq_kv, device=q.device)
-        for batch in range(self.batch):
-            for head in range(self.heads):
-                keys, values = k[batch, head // group].double(), v[batch, head // group].double()
-                for start in range(0, self.seq_q, step):
-                    rows = q[batch, head, start : start + step].double()
-                    scores = rows @ keys.T * self.softmax_scale
-                    if self.causal:
-                        row_numbers = torch.arange(start, start + len(rows), device=q.device)
-                        scores.masked_fill_(columns[None, :] > row_numbers[:, None], -math.inf)
-                    out[batch, head, start : start + step] = torch.softmax(scores, dim=-1) @ values
+        for first in range(0, len(flat), heads):
+            place = torch.arange(first, min(first + heads, len(flat)), device=q.device)
+            batch, head = place // self.heads, place % self.heads
+            queries, keys, values = (
+                tensor[batch, which].double() for tensor, which in ((q, head), (k, head // group), (v, head // group))
+            )
+            lost = values.isnan()
+            has_nan = bool(lost.any().item())
+            values = values.masked_fill(lost, 0.0) if has_nan else values
+            for start in range(0, self.seq_q, rows):
+                scores = queries[:, start : start + rows] @ keys.mT * self.softmax_scale
+                numbers = torch.arange(start, start + scores.shape[1], device=q.device)
+                visible = columns[None, :] <= numbers[:, None] if self.causal else torch.ones_like(scores[0]).bool()
+                if self.causal:
+                    scores.masked_fill_(~visible, -math.inf)
+                answer = torch.softmax(scores, dim=-1) @ values
+                if has_nan:
+                    answer.masked_fill_((visible.double() @ lost.double()) > 0, math.nan)
+                flat[first : first + heads, start : start + rows] = answer
         return out
 
     def plain(self, inputs: Inputs) -> torch.Tensor:

@@ -69,6 +69,10 @@ class Problem(Record, abc.ABC):
         """Input tensors for a seed; the same values on every device."""
 
     @abc.abstractmethod
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the inputs, in their order."""
+
+    @abc.abstractmethod
     def output_shape(self) -> tuple[int, ...]:
         """Shape of the output; its dtype is that of the first input."""
 
@@ -83,6 +87,22 @@ class Problem(Record, abc.ABC):
     @abc.abstractmethod
     def bounds(self, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
         """What errors are allowed, given the error of PyTorch's own answer on the same inputs."""
+
+    def fresh_cases(self, seed: int) -> tuple[Case, ...]:
+        """Cases that nobody could know before, for a kernel that is right on the known ones only."""
+        return (Case(name=f"fresh seed {seed}", problem=self, seed=seed),)
+
+    def mirror(self, inputs: Inputs) -> bool:
+        """Changes every input in place so that the right answer is the old one negated, to the bit.
+
+        Twice is as if it had not been. A kernel that keeps results by address shows here, at the price of a launch.
+        False where the problem knows no such change; the inputs are as they were then.
+        """
+        return False
+
+    def unspecified(self, inputs: Inputs) -> torch.Tensor | None:
+        """Places of the output, as booleans, where a NaN is as right as the reference's number; None for nowhere."""
+        return None
 
     @abc.abstractmethod
     def baselines(self, target: str) -> Mapping[str, Baseline]:

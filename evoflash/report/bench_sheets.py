@@ -1,9 +1,11 @@
 """A bench as tables."""
 
+import statistics
 from collections.abc import Sequence
 
 from evoflash.evaluation import Ratio
 from evoflash.measurement import CaseTally, Entry, ShapeResult
+from evoflash.reliability import Reliability
 from evoflash.report.tables import Sheet, digits, times, us
 
 COLUMNS = "|>p50, us|>p90|>p99|>TFLOP/s|>GB/s|>vs best|>vs math|>cold p50, us|>registers|>shared|>spills|"
@@ -23,6 +25,23 @@ def shape_sheet(result: ShapeResult) -> Sheet:
         f"{result.rounds} rounds"
     )
     return Sheet.of(title, COLUMNS, rows)
+
+
+def self_test_sheet(label: str, found: Sequence[Reliability]) -> Sheet:
+    """How often a kernel was told from itself, and from itself with 2 % more work."""
+    columns = (
+        "|>p50, us|>trials|>rounds|>launches a sample|>false alarms|>95 % interval|>2 % told|>95 % interval"
+        "|>median ratio, same|>2 % more|>seconds|verdict"
+    )
+    rows = []
+    for each in found:
+        same, more = (statistics.median(ratio.value for ratio in ratios) for ratios in (each.same, each.more))
+        spans = [f"[{low:.1%}, {high:.1%}]" for low, high in (each.false_alarm_interval, each.told_interval)]
+        shares = [f"{count / each.trials:.1%}" for count in (each.false_alarms, each.told)]
+        head = (each.name, us(each.p50_us), each.trials, each.rounds, each.launches)
+        tail = (f"{same:.4f}", f"{more:.4f}", f"{each.seconds:.0f}", each.verdict)
+        rows.append((*head, shares[0], spans[0], shares[1], spans[1], *tail))
+    return Sheet.of(f"self-test: {label}", columns, rows)
 
 
 def kernels_sheet(results: Sequence[ShapeResult]) -> Sheet:

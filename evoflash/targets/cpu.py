@@ -12,11 +12,19 @@ from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, 
 # No -ffast-math: a NaN in the inputs must come out. errno is nobody's business in a kernel, and libm may stay inlined
 # without it.
 CPU_FLAGS = "-std=c++17 -O3 -march=native -fno-math-errno -fopenmp -fPIC -shared -Wl,--build-id=none"
+# Later flags win; -O1 leaves the loads that a sanitizer is to see. Sanitized code stops at the first bad access.
+SANITIZE_FLAGS = "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined"
 
 
 @dataclass(frozen=True)
 class CpuTarget(Target):
-    """Builds with the host compiler; kernels run on the cores that builds run on, so the two take turns."""
+    """Builds with the host compiler; kernels run on the cores that builds run on, so the two take turns.
+
+    Attributes:
+        sanitize: build with AddressSanitizer and UndefinedBehaviorSanitizer.
+    """
+
+    sanitize: bool = False
 
     name: ClassVar[Literal["cuda", "cpu"]] = "cpu"
 
@@ -32,8 +40,8 @@ class CpuTarget(Target):
 
     def steps(self) -> tuple[Step, ...]:
         """One call of the compiler."""
-        debug = " -g" if self.debug else ""
-        command = f"{cxx()} {CPU_FLAGS}{debug} -o kernel.so {self.source_name}"
+        more = (" -g" if self.debug else "") + (f" {SANITIZE_FLAGS}" if self.sanitize else "")
+        command = f"{cxx()} {CPU_FLAGS}{more} -o kernel.so {self.source_name}"
         return (Step(command, "kernel.so", (self.source_name,)),)
 
     def figures(self, log: str) -> Figures:
@@ -62,6 +70,7 @@ def detect(debug: bool = False) -> CpuTarget:
         "l1d_bytes": _cache("1", "Data", 32 * 1024),
         "l2_bytes": _cache("2", "Unified", 512 * 1024),
         "bf16_dot": "avx512_bf16" in flags,
+        "amx": "amx_bf16" in flags,
     }
     digest = hashlib.sha256(f"{model} {sorted(flags)}".encode()).hexdigest()[:16]
     details = {"processor_digest": digest, "compiler": compiler_version(cxx())}

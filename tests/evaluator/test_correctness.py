@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from evoflash.evaluator import correctness
-from evoflash.evaluator.correctness import WrongError, judge
+from evoflash.evaluator.buffers import Arena, Guarded
+from evoflash.evaluator.oracles import Oracles, WrongError
 from evoflash.problems import AttentionProblem, Case
 
 torch = pytest.importorskip("torch")
@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 def oracle(variant="normal", **changes):
     problem = AttentionProblem.of(1, 2, 40, 16, **{"dtype": "float16", **changes})
-    return correctness.Oracles("cpu").of(Case(name="by hand", problem=problem, seed=0, variant=variant))
+    return Oracles("cpu").of(Case(name="by hand", problem=problem, seed=0, variant=variant))
 
 
 def right(truth):
@@ -22,7 +22,7 @@ def right(truth):
 
 def test_the_rounded_reference_is_right():
     truth = oracle()
-    accuracy = judge(right(truth), truth, "by hand")
+    accuracy = truth.judge(right(truth), "by hand")
     assert accuracy.max_error <= accuracy.max_bound
     assert accuracy.rms_error <= accuracy.rms_bound
 
@@ -34,7 +34,7 @@ def test_a_two_percent_error_of_the_scale_is_wrong(dtype):
     q, k, v = (tensor.double() for tensor in truth.inputs)
     out = (torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(16) * 1.02, dim=-1) @ v).to(truth.inputs[0].dtype)
     with pytest.raises(WrongError, match=r"error .* > .*worst at"):
-        judge(out, truth, "by hand")
+        truth.judge(out, "by hand")
 
 
 def test_the_place_of_the_worst_error_is_told():
@@ -42,7 +42,7 @@ def test_the_place_of_the_worst_error_is_told():
     out = right(truth)
     out[0, 1, 17, 5] += 0.05
     with pytest.raises(WrongError, match=r"worst at \(0, 1, 17, 5\)") as raised:
-        judge(out, truth, "by hand")
+        truth.judge(out, "by hand")
     assert raised.value.accuracy is not None
     assert raised.value.accuracy.worst_index == (0, 1, 17, 5)
 
@@ -53,27 +53,84 @@ def test_what_is_not_finite_is_wrong(value, words):
     out = right(truth)
     out[0, 0, 3, 2] = value
     with pytest.raises(WrongError, match=rf"{words}.*\(0, 0, 3, 2\)"):
-        judge(out, truth, "by hand")
+        truth.judge(out, "by hand")
 
 
 def test_a_nan_of_the_inputs_must_come_out_of_its_row_and_of_no_other():
     truth = oracle("nan_row")
     assert truth.reference.isnan().any(dim=-1).sum() == 1
-    judge(right(truth), truth, "by hand")
+    truth.judge(right(truth), "by hand")
     with pytest.raises(WrongError, match="the NaN of an input was lost"):
-        judge(right(truth).nan_to_num(), truth, "by hand")
+        truth.judge(right(truth).nan_to_num(), "by hand")
     spread = right(truth)
     spread[0, 1, 0, 0] = math.nan
     with pytest.raises(WrongError, match="left NaN or nothing"):
-        judge(spread, truth, "by hand")
+        truth.judge(spread, "by hand")
 
 
-def test_guard_bands_notice_a_row_too_many():
-    output = correctness.Output((1, 2, 40, 16), torch.zeros(1))
-    output.tensor.fill_(1.0)
-    assert not output.written_outside()
-    for edge in (output.tensor.storage_offset() - 1, output.tensor.storage_offset() + output.tensor.numel()):
-        output.poison()
-        output._buffer[edge] = 1.0
-        assert output.written_outside()
-    assert output.tensor.isnan().all()
+STRIDES = {"dense": (5120, 2560, 64, 1), "transposed": (5120, 64, 128, 1), "gapped": (9000, 4000, 72, 1)}
+
+
+@pytest.mark.parametrize("stride", STRIDES.values(), ids=STRIDES)
+def test_guards_notice_what_is_written_around_a_tensor_and_only_that(stride):
+    guarded = Guarded((1, 2, 40, 64), stride, torch.zeros(1, dtype=torch.float16))
+    assert guarded.unwritten().all()
+    guarded.tensor.fill_(math.nan)  # a NaN that a kernel computes is not the poison
+    assert not guarded.unwritten().any()
+    assert guarded.untouched()
+    own = torch.zeros_like(guarded._buffer, dtype=torch.bool)
+    torch.as_strided(own, (1, 2, 40, 64), stride, guarded.tensor.storage_offset()).fill_(True)
+    around = [0, own.nonzero().min().item() - 1, own.nonzero().max().item() + 1, len(own) - 1]
+    gaps = (~own[around[1] + 1 : around[2]]).nonzero()
+    for place in [*around, *(around[1] + 1 + gaps[:: max(1, len(gaps) // 3)]).flatten().tolist()]:
+        guarded.poison()
+        guarded._buffer[place] = math.nan
+        assert not guarded.untouched()
+
+
+def test_an_arena_tells_where_a_kernel_trespassed():
+    truth = oracle("gapped")
+    arena = Arena(truth.inputs, (1, 2, 40, 16))
+    assert arena.output.tensor.stride() == truth.inputs[0].stride()
+    arena.workspace(100).fill_(0)
+    assert arena.trespass() is None
+    for name, guarded in (("output", arena.output), ("inputs", arena._guarded[2]), ("workspace", arena._workspace)):
+        assert guarded is not None
+        guarded._buffer[-1] = 1
+        assert arena.trespass() == name
+        guarded._buffer[-1] = guarded._buffer[0]
+    assert arena.trespass() is None
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_nan_value_is_wanted_where_it_is_seen_and_allowed_where_the_mask_hides_it(causal):
+    truth = oracle("nan_value", causal=causal)
+    lost = truth.reference.isnan()
+    assert lost[0, 0, 20:, 1].all()
+    assert lost.sum() == (20 if causal else 40)
+    truth.judge(right(truth), "by hand")
+    leaked = right(truth)
+    leaked[0, 0, :, 1] = math.nan  # 0 * NaN, as SDPA's math backend has it
+    truth.judge(leaked, "by hand")
+    leaked[0, 0, 0, 2] = math.nan
+    with pytest.raises(WrongError, match=r"left NaN or nothing at \(0, 0, 0, 2\)"):
+        truth.judge(leaked, "by hand")
+
+
+def test_sdpa_itself_meets_the_contract_on_every_case():
+    for causal in (False, True):
+        problem = AttentionProblem.of(1, 2, 40, 16, dtype="float32", causal=causal)
+        oracles = Oracles("cpu")
+        for case in problem.cases():
+            truth = oracles.of(case)
+            truth.judge(case.problem.plain(truth.inputs), case.name)
+
+
+def test_the_reference_is_that_of_torch_in_float64():
+    from torch.nn.functional import scaled_dot_product_attention
+
+    for shape in ({"seq_kv": 70, "kv_heads": 2, "causal": True}, {"scale": -0.3}):
+        problem = AttentionProblem.of(3, 4, 50, 16, **shape)
+        q, k, v = (tensor.double() for tensor in problem.inputs(5, "gapped", "cpu"))
+        group = {"is_causal": problem.causal, "scale": problem.scale, "enable_gqa": True}
+        torch.testing.assert_close(problem.reference((q, k, v)), scaled_dot_product_attention(q, k, v, **group))

@@ -1,0 +1,108 @@
+"""`evoflash verify`: may a kernel be believed?"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evoflash import config, problems, targets
+from evoflash.cli import options
+from evoflash.cli.entrants import entrant_of
+from evoflash.cli.runs import AsJson, Database
+from evoflash.config import Settings
+from evoflash.entrants import Entrant, FixedEntrant, of_source
+from evoflash.environment import environment
+from evoflash.errors import RefusedError, UsageError
+from evoflash.evaluator import sanitizers
+from evoflash.problems import Problem
+from evoflash.report import verify_sheets as sheets
+from evoflash.report.tables import print_json, print_sheets
+from evoflash.toolchain import Toolchain
+from evoflash.verdict import Verdict
+from evoflash.verification import Verification
+
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+SOURCES = (".cu", ".cpp")
+Named = Entrant | str  # a function stays its name
+
+
+def verify(
+    kernel: Annotated[
+        list[str],
+        typer.Argument(
+            help="What to verify: a candidate's id, run or run:N for a run's best, the folder of an exported package, "
+            'a source file (.cu, .cpp), FAMILY, FAMILY:{"gene": value, ...}, or module:function with the signature '
+            "of scaled_dot_product_attention."
+        ),
+    ],
+    shape: options.Shape = "mission",
+    dtype: options.Dtype = None,
+    target: options.TargetName = None,
+    arch: options.Arch = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the cases that nobody knows before.  [default: drawn, and told]")
+    ] = None,
+    deadline: Annotated[float, typer.Option(min=1.0, help="Seconds that a case may take.")] = 60.0,
+    sanitize: options.Sanitize = False,
+    templates: options.Templates = None,
+    db: Database = None,
+    cache: options.Cache = None,
+    debug: options.Debug = None,
+    verbose: options.Verbose = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put kernels or functions through every gate; exit code 1 when one is refused.
+
+    --shape and --dtype say what a family, source file or function is for; an export or candidate knows.
+    """
+    settings = config.load(
+        target=target, arch=arch, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
+    )
+    asked = problems.parse(shape, dtype, settings.templates)
+    chosen = secrets.randbelow(2**31) if seed is None else seed
+    named = [_named(text, asked, settings) for text in kernel]
+    wanted = {each.target for each in named if not isinstance(each, str)}
+    if len(wanted) > 1:
+        raise UsageError("some of these kernels are for cuda and some for cpu; verify them apart")
+    device = targets.detect(wanted.pop() if wanted else settings.target, settings.arch, settings.debug)
+    toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
+    toolchain.require_writable()
+    if sanitize:
+        sanitizers.require(device)
+    verdicts: list[Verdict] = []
+    with Verification(device, toolchain, _say, deadline) as verification:
+        facts = environment(device, verification.start(), ["evoflash", *sys.argv[1:]])
+        for each in named:
+            if isinstance(each, str):
+                verdicts.append(verification.function(each, asked, chosen))
+            else:
+                own = each.problem if isinstance(each, FixedEntrant) else asked
+                verdicts.append(verification.kernel(each, own, chosen, sanitize=sanitize))
+            if not as_json:
+                print_sheets(sheets.cases_sheet(verdicts[-1]))
+    if as_json:
+        print_json({"environment": facts, "verdicts": [each.document for each in verdicts]})
+    else:
+        print_sheets(sheets.verdicts_sheet(verdicts))
+    refused = [each for each in verdicts if not each.accepted]
+    if refused:
+        words = "; ".join(f"{each.name} by {each.gate} ({each.reason})" for each in refused)
+        again = f"`--seed {chosen}` gives the same cases"
+        raise RefusedError(f"refused: {words}; do not use it, {again}")
+
+
+def _named(text: str, problem: Problem, settings: Settings) -> Named:
+    if Path(text).suffix in SOURCES:
+        return of_source(Path(text).expanduser(), problem)
+    if FUNCTION.fullmatch(text):
+        return text
+    return entrant_of(text, settings, seed=0)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

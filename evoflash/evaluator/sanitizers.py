@@ -1,0 +1,209 @@
+"""Sanitizers: what a kernel does that no output shows.
+
+AddressSanitizer and UndefinedBehaviorSanitizer for CPU kernels, built anew with them; compute-sanitizer's memcheck,
+racecheck, initcheck and synccheck for CUDA ones. Each watches `sanitized_launch` in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evoflash.errors import MissingError
+from evoflash.evaluation import Record
+from evoflash.evaluator.messages import problem_to_dict
+from evoflash.problems import Problem
+from evoflash.targets import Target, cuda
+from evoflash.targets.base import cxx
+from evoflash.targets.cpu import CpuTarget
+from evoflash.template import Source
+from evoflash.toolchain import Build, Toolchain
+
+CUDA_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
+DEADLINE_S = 300.0
+LARGEST_FLOPS = 5e7  # of a problem: a sanitizer makes a kernel up to a hundred times slower
+MOST_PROBLEMS = 8
+ASAN_OPTIONS = "detect_leaks=0:exitcode=86:abort_on_error=0"
+UBSAN_OPTIONS = "print_stacktrace=0:halt_on_error=0"
+
+
+class Finding(Record):
+    """What a sanitizer said.
+
+    Attributes:
+        clean: nothing that refuses the kernel.
+        summary: its own words, the first complaint of one that is not clean.
+        warnings: what it said beside; recorded, no refusal.
+    """
+
+    tool: str
+    clean: bool
+    summary: str
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        beside = f" ({len(self.warnings)} warnings: {self.warnings[0]})" if self.warnings else ""
+        return f"{self.tool}: {self.summary}{beside}"
+
+
+def require(target: Target) -> None:
+    """Raises MissingError where this machine has no sanitizer for a target."""
+    if target.name == "cuda":
+        _compute_sanitizer()
+    else:
+        _libasan()
+
+
+def run(target: Target, toolchain: Toolchain, source: Source, problem: Problem) -> list[Finding]:
+    """Every sanitizer of a target on a source; the first that is not clean ends it.
+
+    Args:
+        toolchain: its cache and deadline serve builds with a sanitizer in them, too.
+        problem: what the kernel is for; small cases of the same constants are launched.
+    """
+    if isinstance(target, CpuTarget):
+        watched = Toolchain(replace(target, sanitize=True), toolchain.cache, toolchain.deadline_s, toolchain.verbose)
+        build, tools = watched.build(source), ("address and undefined",)
+    else:
+        build, tools = toolchain.build(source), CUDA_TOOLS
+    if build.library is None:
+        return [Finding(tool=tools[0], clean=False, summary=f"it does not build for the sanitizer: {build.reason}")]
+    findings: list[Finding] = []
+    for tool in tools:
+        findings.append(_watch(target, tool, build, problems_of(problem)))
+        if not findings[-1].clean:
+            break
+    return findings
+
+
+def problems_of(problem: Problem) -> list[Problem]:
+    """Small problems among the known cases of the same dtype and mask, the larger ones first, and itself if small."""
+    small = [problem] if problem.flops <= LARGEST_FLOPS else []
+    dtype = problem.facts().get("dtype")
+    for case in problem.cases():
+        plain = case.variant == "normal" and case.problem.flops <= LARGEST_FLOPS
+        if plain and case.problem.facts().get("dtype") == dtype and case.problem not in small:
+            small.append(case.problem)
+    same = [each for each in small if each.facts().get("causal") == problem.facts().get("causal")]
+    return sorted(same, key=lambda each: -each.flops)[:MOST_PROBLEMS]
+
+
+def _watch(target: Target, tool: str, build: Build, problems: Sequence[Problem]) -> Finding:
+    assert build.library is not None
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder) / "problems.json"
+        listed.write_text(json.dumps([problem_to_dict(each) for each in problems]), encoding="utf-8")
+        launched = [sys.executable, "-m", "evoflash.evaluator.sanitized_launch", str(build.library.resolve())]
+        command = [*launched, target.name, str(listed)]
+        environment = dict(os.environ)
+        if target.name == "cuda":
+            checker = [_compute_sanitizer(), "--tool", tool, "--error-exitcode", "86", "--print-limit", "5"]
+            command = [*checker, *command]
+        else:
+            environment |= {"LD_PRELOAD": _libasan(), "ASAN_OPTIONS": ASAN_OPTIONS, "UBSAN_OPTIONS": UBSAN_OPTIONS}
+        output, code = _run(command, environment)
+    if code is None:
+        return Finding(tool=tool, clean=False, summary=f"no end within {DEADLINE_S:g} s")
+    return (read_cuda if target.name == "cuda" else read_cpu)(tool, output, code)
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[str, int | None]:
+    """Output and exit code of a program that may hang; the code is None when it was killed with all its children."""
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=DEADLINE_S)
+        return output, process.returncode
+    except BaseException as error:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            return output, None
+        raise
+
+
+def read_cpu(tool: str, output: str, code: int) -> Finding:
+    """A finding from the words of AddressSanitizer and UndefinedBehaviorSanitizer."""
+    found = re.search(r"ERROR: (AddressSanitizer: .+?)(?: on address.*)?$", output, re.MULTILINE)
+    undefined = re.search(r"kernel\.cpp:\d+:\d+: (runtime error: .+)$", output, re.MULTILINE)
+    access = re.search(r"^(READ|WRITE) of size \d+", output, re.MULTILINE)
+    if found:
+        return Finding(tool=tool, clean=False, summary=found[1] + (f", {access[0]}" if access else ""))
+    if undefined:
+        return Finding(tool=tool, clean=False, summary=undefined[1])
+    return _launched(tool, output, code, ())
+
+
+def read_cuda(tool: str, output: str, code: int) -> Finding:
+    """A finding from the words of compute-sanitizer."""
+    lines = [line.removeprefix("=========").strip() for line in output.splitlines() if line.startswith("=========")]
+    complaints = [line for line in lines if line and not re.match(r"COMPUTE-SANITIZER|.*SUMMARY|Warning", line)]
+    hazards = re.search(r"RACECHECK SUMMARY: \d+ hazards? displayed \((\d+) errors?, (\d+) warnings?\)", output)
+    errors = re.search(r"ERROR SUMMARY: (\d+) errors?", output)
+    count = int(hazards[1]) if hazards else int(errors[1]) if errors else 0
+    warnings = tuple(line for line in lines if line.startswith("Warning"))[:5]
+    if count or (code == 86 and not hazards):
+        return Finding(tool=tool, clean=False, summary=complaints[0] if complaints else f"{count} errors")
+    if hazards is None and errors is None:
+        last = output.strip().splitlines()[-1:] or ["it said nothing"]
+        return Finding(tool=tool, clean=False, summary=f"the tool failed (exit code {code}): {last[0]}")
+    return _launched(tool, output, 0 if code == 86 else code, warnings)
+
+
+def _launched(tool: str, output: str, code: int, warnings: tuple[str, ...]) -> Finding:
+    """Clean only if the kernel has been launched at all, and did not fail."""
+    launched = re.search(r"launched (\d+) of (\d+)", output)
+    if code or launched is None:
+        last = output.strip().splitlines()[-1:] or ["no output"]
+        return Finding(tool=tool, clean=False, summary=f"exit code {code}: {last[0]}", warnings=warnings)
+    if launched[1] == "0":
+        return Finding(tool=tool, clean=True, summary="not watched: it takes no small case", warnings=warnings)
+    return Finding(tool=tool, clean=True, summary=f"nothing on {launched[1]} problems", warnings=warnings)
+
+
+def _compute_sanitizer() -> str:
+    """The program of the CUDA toolkit.
+
+    Raises:
+        MissingError: where there is none.
+    """
+    for candidate in (f"{cuda.toolkit()}/bin/compute-sanitizer", "compute-sanitizer"):
+        found = shutil.which(candidate)
+        if found:
+            return found
+    raise MissingError(
+        "there is no compute-sanitizer; install the CUDA toolkit's (Debian: apt-get install cuda-sanitizer-13-0), "
+        "or leave out --sanitize"
+    )
+
+
+def _libasan() -> str:
+    """The compiler's own AddressSanitizer, which has to be loaded before everything else.
+
+    Raises:
+        MissingError: where it has none.
+    """
+    command = f"{cxx()} -print-file-name=libasan.so"
+    found = subprocess.run(command.split(), capture_output=True, text=True, check=False).stdout.strip()
+    if not Path(found).is_file():
+        raise MissingError(f"{cxx()} has no libasan.so; install g++ with its libasan, or leave out --sanitize")
+    return str(Path(found).resolve())

@@ -1,0 +1,158 @@
+"""Measurement that can be believed: floors, ties, held-back devices, and the timing's test of itself."""
+
+import itertools
+import random
+
+import pytest
+
+from evoflash.evaluation import Contestant, Gate, Status, Timing
+from evoflash.evaluator.conditions import Look, summary, was_held_back
+from evoflash.evaluator.floor import believed, floor_us
+from evoflash.evaluator.messages import Examined, Raced, Verified
+from evoflash.evaluator.podium import podium
+from evoflash.evaluator.self_test import FEWEST_TRIALS, self_test
+from evoflash.evaluator.timing import interleave, ready
+from evoflash.problems import AttentionProblem
+from evoflash.reliability import Reliability
+from evoflash.targets import cpu, cuda
+from evoflash.targets.cuda import CudaTarget
+
+MISSION = AttentionProblem.of(1, 8, 512, 64)
+H200 = CudaTarget("H200", cuda.of_arch("sm_90a").facts, {"max_sm_clock_mhz": 1980})
+
+
+def test_no_time_on_record_is_below_the_floor():
+    """Best times of docs/results: mission 3.83 us, bert 25.65, d128_1k 16.6 on H200s; an empty launch takes 0.85."""
+    bert = AttentionProblem.of(8, 16, 512, 64)
+    d128 = AttentionProblem.of(1, 16, 1024, 128, dtype="bfloat16", causal=True)
+    for problem, best in ((MISSION, 3.73), (bert, 25.65), (d128, 16.17)):
+        assert 0.5 < floor_us(problem, H200, {"empty_launch_us": 0.85}) < best
+    assert floor_us(bert, H200, {}) == pytest.approx(8.03, abs=0.01)  # 8.6 GFLOP at 1,070 TFLOP/s, at the largest clock
+    assert floor_us(MISSION, H200, {"empty_launch_us": 2.0}) == pytest.approx(1.6)
+    assert floor_us(MISSION, cpu.detect(), {}) > 1
+
+
+def test_a_time_below_the_floor_is_no_success():
+    def examined(p50):
+        timing = Timing(regime="warm", p50_us=p50, p90_us=p50, p99_us=p50, launches=1)
+        return Examined(status=Status.OK, timings=(timing,))
+
+    assert believed(examined(3.0), 1.0).status is Status.OK
+    refused = believed(examined(0.5), 1.0)
+    assert (refused.status, refused.gate) == (Status.MISMEASURED, Gate.FLOOR)
+    assert "0.5 us is less than the 1 us" in refused.reason
+
+
+def raced(**medians):
+    """Contestants with a common noise, as interleaved rounds have it, and some of their own."""
+    rng = random.Random(0)
+    common = [1 + 0.1 * rng.random() for _ in range(40)]
+    contestants = []
+    for name, median in medians.items():
+        samples = tuple(median * noise * (1 + 0.01 * (rng.random() - 0.5)) for noise in common)
+        middle = sorted(samples)[20]
+        title = name.replace("_", " ")
+        contestants.append(Contestant(name=title, p50_us=middle, p90_us=middle, p99_us=middle, samples=samples))
+    return Raced(contestants=tuple(contestants))
+
+
+def test_what_is_clearly_faster_wins():
+    passed = {1: Verified(status=Status.OK), 2: Verified(status=Status.OK)}
+    finals = podium(passed, {1: (9,), 2: (1,)}, raced(candidate_1=4.0, candidate_2=4.1, eager=8.0), 40)
+    assert finals.winner is not None
+    assert (finals.winner.index, finals.winner.reason) == (1, "")
+    assert finals.finalists[1].reason == ""
+
+
+def test_of_those_that_are_tied_the_simplest_wins():
+    passed = {index: Verified(status=Status.OK) for index in (1, 2, 3)}
+    times = raced(candidate_1=4.0, candidate_2=4.001, candidate_3=5.0, eager=8.0)
+    finals = podium(passed, {1: (0, 9), 2: (0, 1), 3: (0, 0)}, times, 40)
+    assert [each.index for each in finals.finalists] == [2, 1, 3]
+    assert finals.winner is not None
+    assert finals.winner.index == 2
+    assert "tied with candidate 1: 1.00" in finals.winner.reason
+    assert "simplest" in finals.winner.reason
+    equal = podium(passed, dict.fromkeys((1, 2, 3), (0,)), times, 40)
+    assert equal.winner is not None
+    assert equal.winner.index == 1
+
+
+def test_whoever_failed_does_not_win_by_being_fast():
+    verdicts = {1: Verified(status=Status.WRONG, reason="wrong"), 2: Verified(status=Status.OK)}
+    finals = podium(verdicts, {1: (), 2: ()}, raced(candidate_1=1.0, candidate_2=4.0), 40)
+    assert finals.winner is not None
+    assert finals.winner.index == 2
+
+
+class Clock:
+    """Samples from a list of calls that answer their time; a launch takes what its call says."""
+
+    def __init__(self, noise=0.0):
+        self.rng, self.noise = random.Random(1), noise
+
+    def capture(self, calls, launches):
+        return calls, launches
+
+    def sample(self, captured):
+        return float(captured[0][0]() or 10.0) * (1 + self.noise * self.rng.gauss(0, 1))
+
+    def launches(self, estimate_us, calls):
+        return calls
+
+
+def test_a_round_in_which_the_device_was_held_back_is_held_again():
+    looks = itertools.cycle([Look(1900, 40), Look(1900, 41), Look(1200, 80, held_back=True), Look(1200, 80)])
+
+    class Gauge:
+        def look(self):
+            return next(looks)
+
+    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 4, warmup=0, gauge=Gauge())
+    assert len(done.samples["a"]) == 4
+    assert done.conditions.thrown_away == 3
+    assert done.conditions.clock_mhz == (1900, 1900, 1900)
+    assert done.conditions.temperature_c == (41, 41)
+    assert "3 rounds thrown away" in str(done.conditions)
+
+
+def test_a_device_that_is_always_held_back_does_not_hold_up_the_race():
+    class Gauge:
+        def look(self):
+            return Look(1200, 80, held_back=True)
+
+    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 5, warmup=0, gauge=Gauge())
+    assert (len(done.samples["a"]), done.conditions.thrown_away) == (5, 5)
+
+
+def test_counters_of_throttling_count_by_their_growth():
+    assert not was_held_back(Look(throttles=7), Look(throttles=7))
+    assert was_held_back(Look(throttles=7), Look(throttles=8))
+    assert not was_held_back(None, Look(held_back=True))
+    assert summary([Look()], 0).clock_mhz is None
+
+
+@pytest.mark.parametrize(("noise", "told"), [(0.002, True), (0.2, False)])
+def test_the_self_test_tells_two_percent_from_nothing_where_the_noise_allows(noise, told):
+    found = self_test(Clock(noise), [lambda: 10.0], trials=40, rounds=40, seed=0, budget_s=60)
+    judged = Reliability.of("it", found)
+    assert (judged.trials, judged.rounds, judged.launches) == (40, 40, 50)
+    assert judged.false_alarms <= 6
+    assert (judged.told >= 38) == told
+    assert judged.sound == told
+    assert judged.told_interval[0] <= judged.told / 40 <= judged.told_interval[1]
+
+
+def test_the_self_test_says_when_it_sees_what_is_not_there():
+    class Drifting(Clock):
+        """The second capture is always slower, as if it lay badly in memory."""
+
+        def capture(self, calls, launches):
+            self.count = getattr(self, "count", 0) + 1
+            return [lambda factor=1.01 if self.count == 3 else 1.0: 10.0 * factor], launches
+
+    found = self_test(Drifting(0.001), [lambda: 10.0], trials=20, rounds=20, seed=0, budget_s=0)
+    assert len(found.same) == FEWEST_TRIALS
+    judged = Reliability.of("it", found)
+    assert not judged.sound
+    assert "false alarms" in judged.verdict

@@ -1,0 +1,136 @@
+"""The adversarial corpus: right kernels with one mistake each, and the gate that must refuse it.
+
+A mutant is a few lines of cpu.yaml or cuda.yaml: what is wrong, and which text of a rendered kernel becomes what.
+Some are Python functions (functions.py). `python -m tests.mutants.report run` verifies all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from evoflash import problems
+from evoflash.entrants import FixedEntrant
+from evoflash.evaluation import Gate
+from evoflash.genome import Genome
+from evoflash.problems import Problem
+from evoflash.targets import Target
+from evoflash.template import Source, load
+
+FOLDER = Path(__file__).parent
+FUNCTIONS = "tests.mutants.functions"
+FIRST_CASE = "tiny seed 0"
+SEED = 7  # of the cases that a kernel cannot know
+
+TargetName = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A right kernel: a genome of a family, rendered for a shape."""
+
+    name: str
+    family: str
+    shape: str
+    genome: dict[str, Any]
+    dtype: str | None = None
+
+    @property
+    def problem(self) -> Problem:
+        return problems.parse(self.shape, self.dtype)
+
+    def source(self, target: Target) -> Source:
+        template, genome = load(self.family), Genome(self.genome)
+        broken = template.space(self.problem, target.facts).violations(genome)
+        assert not broken, f"base {self.name}: {broken}"
+        return template.render(genome, self.problem, target.facts)
+
+    def entrant(self, target: Target) -> FixedEntrant:
+        return _entrant(self.name, self, target, self.source(target))
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A base with one mistake.
+
+    Attributes:
+        gates: what must refuse it; one of several where that is a matter of chance.
+        case: on which it shows first, `verification.TIMED` for the timing.
+        patches: (old text, new text); each old text stands once in what the earlier ones have left.
+    """
+
+    name: str
+    wrong: str
+    gates: tuple[Gate, ...]
+    case: str
+    base: Base
+    patches: tuple[tuple[str, str], ...]
+
+    def entrant(self, target: Target) -> FixedEntrant:
+        source = self.base.source(target)
+        text = source.text
+        for old, new in self.patches:
+            assert text.count(old) == 1, f"{self.name}: {old!r} stands {text.count(old)} times in {self.base.name}"
+            text = text.replace(old, new)
+        return _entrant(self.name, self.base, target, Source(text, source.language, source.shared_bytes))
+
+
+@dataclass(frozen=True)
+class Function:
+    """A wrong Python function, by "module:function"."""
+
+    name: str
+    wrong: str
+    gates: tuple[Gate, ...]
+    case: str
+
+    @property
+    def path(self) -> str:
+        return f"{FUNCTIONS}:{self.name}"
+
+
+RIGHT_FUNCTION = Function("right", "", (), FIRST_CASE)
+
+
+def bases(target: TargetName) -> dict[str, Base]:
+    return {name: Base(name=name, **fields) for name, fields in _read(target)["bases"].items()}
+
+
+def mutants(target: TargetName) -> list[Mutant]:
+    """Without a base of their own they are of the file's first one."""
+    known = bases(target)
+    first = next(iter(known))
+    return [
+        Mutant(
+            name=name,
+            wrong=fields["wrong"],
+            gates=_gates(fields),
+            case=fields.get("case", FIRST_CASE),
+            base=known[fields.get("base", first)],
+            patches=tuple((old, new) for old, new in fields["patches"]),
+        )
+        for name, fields in _read(target)["mutants"].items()
+    ]
+
+
+def functions() -> list[Function]:
+    found = _read("cpu")["functions"]
+    return [
+        Function(name, fields["wrong"], _gates(fields), fields.get("case", FIRST_CASE))
+        for name, fields in found.items()
+    ]
+
+
+def _gates(fields: dict[str, Any]) -> tuple[Gate, ...]:
+    return tuple(Gate(gate) for gate in fields["gate"].split("|"))
+
+
+def _entrant(name: str, base: Base, target: Target, source: Source) -> FixedEntrant:
+    return FixedEntrant(name, f"mutant {name}", base.family, target.name, source, base.genome, base.problem)
+
+
+def _read(target: TargetName) -> dict[str, Any]:
+    return yaml.safe_load((FOLDER / f"{target}.yaml").read_text(encoding="utf-8"))

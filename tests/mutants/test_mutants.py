@@ -1,0 +1,92 @@
+"""Every mutant is refused by its gate, on the case where it shows first; `report.py` runs them through all cases."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from evoflash import targets
+from evoflash.evaluation import Gate
+from evoflash.targets import cuda
+from evoflash.targets.base import usable_cores
+from evoflash.toolchain import Toolchain
+from evoflash.verification import Verification
+from tests.mutants import corpus
+
+CPU, CUDA, FUNCTIONS = corpus.mutants("cpu"), corpus.mutants("cuda"), corpus.functions()
+PLAIN = corpus.bases("cpu")["plain"]
+DEADLINE_S = 10  # of a case; a right kernel takes a tenth of a second
+
+
+def build_all(target, toolchain, mutants):
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return list(pool.map(lambda each: toolchain.build(each.entrant(target).source), mutants))
+
+
+@pytest.fixture(scope="module")
+def cpu():
+    return targets.detect("cpu")
+
+
+@pytest.fixture(scope="module")
+def verification(cpu, tmp_path_factory):
+    toolchain = Toolchain(cpu, tmp_path_factory.mktemp("cache"))
+    build_all(cpu, toolchain, CPU)
+    with Verification(cpu, toolchain, deadline_s=DEADLINE_S) as made:
+        yield made
+
+
+@pytest.mark.parametrize("mutant", CPU, ids=lambda each: each.name)
+def test_a_wrong_kernel_is_refused_by_its_gate(cpu, verification, mutant):
+    sanitize = mutant.gates == (Gate.SANITIZER,)
+    verdict = verification.kernel(
+        mutant.entrant(cpu), mutant.base.problem, corpus.SEED, only={mutant.case}, sanitize=sanitize
+    )
+    assert not verdict.accepted
+    assert verdict.gate in mutant.gates, verdict.reason
+    assert verdict.reason
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda each: each.name)
+def test_a_wrong_function_is_refused_by_its_gate(verification, function):
+    verdict = verification.function(function.path, PLAIN.problem, corpus.SEED, only={function.case})
+    assert verdict.gate in function.gates, verdict.reason
+
+
+def test_the_right_kernel_and_function_pass_with_room(cpu, verification):
+    """On every case where a mutant shows; the report has the rest."""
+    cases = {each.case for each in (*CPU, *FUNCTIONS)}
+    for verdict in (
+        verification.kernel(PLAIN.entrant(cpu), PLAIN.problem, corpus.SEED, only=cases),
+        verification.function(corpus.RIGHT_FUNCTION.path, PLAIN.problem, corpus.SEED, only=cases),
+    ):
+        assert verdict.accepted, verdict.reason
+        assert verdict.worst is not None
+        assert verdict.worst.share is not None
+        assert verdict.worst.share < 0.8, verdict.worst
+
+
+def test_there_are_enough_of_them_and_every_gate_has_one():
+    assert len(CPU) + len(FUNCTIONS) >= 40
+    assert len(CUDA) >= 40
+    caught = {gate for each in (*CPU, *CUDA, *FUNCTIONS) for gate in each.gates}
+    never = set(Gate) - caught
+    # Without a mutant: what does not build or load, a launcher that answers an error or declines everything, and a time
+    # below the floor (a kernel cannot be that fast, a clock can be that wrong); these have tests of their own.
+    assert never == {Gate.BUILD, Gate.LAUNCH, Gate.DECLINED}
+
+
+@pytest.mark.nvcc
+def test_every_cuda_mutant_compiles(tmp_path):
+    target = cuda.of_arch("sm_90a")
+    for mutant, build in zip(CUDA, build_all(target, Toolchain(target, tmp_path), CUDA), strict=True):
+        assert build.library is not None, f"{mutant.name}: {build.reason}"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mutant", CUDA, ids=lambda each: each.name)
+def test_a_wrong_cuda_kernel_is_refused_by_its_gate(mutant, tmp_path):
+    target = targets.detect("cuda")
+    with Verification(target, Toolchain(target, tmp_path), deadline_s=DEADLINE_S) as made:
+        sanitize = Gate.SANITIZER in mutant.gates
+        verdict = made.kernel(mutant.entrant(target), mutant.base.problem, corpus.SEED, sanitize=sanitize)
+    assert verdict.gate in mutant.gates, verdict.reason

@@ -96,6 +96,7 @@ def search(
     limited = {"budget": budget, "minutes": minutes, "patience_percent": patience}
     spend = config.effort(effort, device.name, settings.templates, **limited)
     tasks = [shapes] if score is Score.ROBUST else [{name: problem} for name, problem in shapes.items()]
+    chosen = _families(tasks, device, tuple(family or ()), settings)
     plans = [
         Plan.make(
             each,
@@ -105,12 +106,12 @@ def search(
             effort_name=effort,
             families=families,
             strategy=strategy,
-            seed=seed,
+            seed=seed + number,  # else all shapes would begin with the same genomes, and had nothing to tell each other
             limits=limits,
             warm=_warm(warm_start, each, device, settings),
             reuse=warm_start != "none",
         )
-        for each, families in zip(tasks, _families(tasks, device, tuple(family or ()), settings), strict=True)
+        for number, (each, families) in enumerate(zip(tasks, chosen, strict=True))
     ]
     run_search(plans, device, settings, (), out, as_json)
 

@@ -41,13 +41,9 @@ def begin(target, tmp_path, monkeypatch):
             store.close()
         stores[:] = [RunStore.open(str(tmp_path / name), write=True)]
         MadeUpEvaluator.toolchain = MadeUpToolchain(jitter=jitter)
-        changes = {"budget": 60, "strategy": "evolution", **changes}
-        plans = [
-            plan(target, "tiny", TINY, **changes).model_copy(
-                update=Shape.of(f"length {length}", of(length)).model_dump()
-            )
-            for length in lengths
-        ]
+        changes = {"budget": 60, "strategy": "random", **changes}
+        shapes = [Shape.of(f"length {length}", of(length)).model_dump() for length in lengths]
+        plans = [plan(target, "tiny", TINY, seed=n, **changes, **each) for n, each in enumerate(shapes)]
         return Search(plans, target, MadeUpEvaluator.toolchain, stores[0], progress or Quiet(), run_ids)  # type: ignore[arg-type]
 
     yield make
@@ -115,7 +111,7 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(begin, strateg
 def test_what_is_proposed_does_not_depend_on_who_finishes_first(begin):
     found = []
     for builders in (1, 4):
-        search = begin(32, 64, name=f"{builders}.db", jitter=True, builders=builders, window=6)
+        search = begin(32, 64, name=f"{builders}.db", jitter=True, builders=builders, window=6, strategy="evolution")
         search.run()
         found.append(stories(search))
     assert found[0] == found[1]
@@ -167,7 +163,7 @@ def test_a_shape_for_which_nothing_is_right_ends_without_a_winner(begin):
 
 
 def test_what_one_shape_leaves_of_the_budget_goes_to_the_others(begin):
-    search = begin(32, 64, budget=150, patience_percent=80)
+    search = begin(32, 64, budget=150, patience_percent=80, strategy="evolution")
     search.tasks[1]._patience._percent = None
     search.run()
     first, second = (len(each) for each in stories(search))
@@ -183,7 +179,7 @@ def test_what_one_shape_leaves_of_the_budget_goes_to_the_others(begin):
 @pytest.fixture
 def joint(target):
     beside = (Shape.of("long", of(128)), Shape.of("short", of(16)))
-    return plan(target, "tiny", TINY, budget=30, strategy="evolution", beside=beside)
+    return plan(target, "tiny", TINY, budget=30, beside=beside)
 
 
 def test_a_robust_run_scores_by_the_geometric_mean_and_keeps_each_shapes_times(joint, target, tmp_path, monkeypatch):

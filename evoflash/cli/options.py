@@ -12,8 +12,8 @@ Shapes = Annotated[
     list[str] | None,
     typer.Option(
         "--shape",
-        help="Names of configs/shapes.yaml by commas, or one b=1,h=8,s=512,d=64[,kv=,t=,causal]; repeatable.  "
-        "[default: mission]",
+        help="Names of configs/shapes.yaml by commas, or one b=1,h=8,s=512,d=64[,kv=,t=,causal]; repeatable; "
+        "default: mission.",
         show_default=False,
     ),
 ]
@@ -24,7 +24,7 @@ Templates = Annotated[
     list[Path] | None,
     typer.Option("--templates", help="Folder with your own templates/ and search_spaces/; repeatable."),
 ]
-Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the build cache.  [default: runs/builds]")]
+Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the build cache; default: runs/builds.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", help="Builds at once; default: the cores.")]
 Sanitize = Annotated[
     bool,

@@ -18,7 +18,7 @@ from evoflash.store import RunStore
 
 Database = Annotated[
     str | None,
-    typer.Option("--db", help="SQLite file or SQLAlchemy URL.  [default: runs/evoflash.db]", show_default=False),
+    typer.Option("--db", help="SQLite file or SQLAlchemy URL; default: runs/evoflash.db.", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Run = Annotated[int | None, typer.Argument(help="Number of the run; default: the latest.", show_default=False)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,23 +11,15 @@ import typer
 
 from evoflash import config, memory, problems, proposers, targets
 from evoflash.cli import options
-from evoflash.cli.export import export_run, package_name
+from evoflash.cli.running import run_search, say
 from evoflash.cli.runs import AsJson, Database, Run
 from evoflash.config import Settings
-from evoflash.errors import NotFoundError, NothingCorrectError, SpaceError, StorageError, UsageError
+from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits, sanitizers
 from evoflash.plan import Plan, choose_families
 from evoflash.problems import Problem
-from evoflash.report import events as report_events
-from evoflash.report import run_sheets as sheets
-from evoflash.report import runs as report
-from evoflash.report.live import LiveProgress
-from evoflash.report.tables import print_json, print_sheets
-from evoflash.search import Outcome, Search
-from evoflash.store import RunStore, StudyMirror
+from evoflash.store import RunStore
 from evoflash.targets import Target
-from evoflash.task import Task
-from evoflash.toolchain import Toolchain
 
 Events = Annotated[
     bool, typer.Option("--events", help="Progress as JSON, one object a line on standard error, for programs.")
@@ -114,6 +104,7 @@ def search(
     limited = {"budget": budget, "minutes": minutes, "patience_percent": patience}
     spend = config.effort(effort, device.name, settings.templates, **limited)
     tasks = [shapes] if score is Score.ROBUST else [{name: problem} for name, problem in shapes.items()]
+    chosen = _families(tasks, device, tuple(family or ()), settings)
     plans = [
         Plan.make(
             each,
@@ -123,15 +114,15 @@ def search(
             effort_name=effort,
             families=families,
             strategy=strategy,
-            seed=seed,
+            seed=seed + number,  # else all shapes would begin with the same genomes, and had nothing to tell each other
             limits=limits,
             warm=_warm(warm_start, each, device, settings),
             reuse=warm_start != "none",
             sanitize=sanitize,
         )
-        for each, families in zip(tasks, _families(tasks, device, tuple(family or ()), settings), strict=True)
+        for number, (each, families) in enumerate(zip(tasks, chosen, strict=True))
     ]
-    _run(plans, device, settings, (), out, events, as_json)
+    run_search(plans, device, settings, (), out, events, as_json)
 
 
 def resume(
@@ -151,10 +142,10 @@ def resume(
     begun = [each for each in group if each.candidates or each.status != "failed"] or group
     for each in group:
         if each not in begun:
-            _say(f"run {each.id} failed before its first candidate and is left out: {each.stop_reason}")
+            say(f"run {each.id} failed before its first candidate and is left out: {each.stop_reason}")
     plans = [Plan.model_validate(each.plan) for each in begun]
     device = targets.detect(plans[0].target, plans[0].arch, plans[0].debug)
-    _run(plans, device, settings, [each.id for each in begun], out, events, as_json)
+    run_search(plans, device, settings, [each.id for each in begun], out, events, as_json)
 
 
 def _families(
@@ -195,7 +186,7 @@ def _warm(wanted: str, shapes: Mapping[str, Problem], device: Target, settings: 
         run = memory.nearest(store, problem, device.device, device.name) if wanted == "auto" else store.run(int(wanted))
         found = memory.best_of(store, run) if run is not None else ()
     if run is not None and found:
-        _say(f"{name}: begins with the best {len(found)} of run {run.id} ({run.problem_label})")
+        say(f"{name}: begins with the best {len(found)} of run {run.id} ({run.problem_label})")
     return found
 
 
@@ -203,100 +194,5 @@ def _detect(settings: Settings) -> Target:
     if settings.target == "auto":
         missing = targets.why_not_cuda()
         if missing:
-            _say(f"searching CPU kernels: {missing.split(';')[0]}")
+            say(f"searching CPU kernels: {missing.split(';')[0]}")
     return targets.detect(settings.target, settings.arch, settings.debug)
-
-
-def _run(
-    plans: Sequence[Plan],
-    device: Target,
-    settings: Settings,
-    run_ids: Sequence[int],
-    out: Path | None,
-    events: bool,
-    as_json: bool,
-) -> None:
-    toolchain = Toolchain(device, settings.cache, plans[0].build_deadline_s, settings.verbose)
-    toolchain.require_writable()
-    with RunStore.open(settings.db, write=True) as store:
-        for plan in plans:
-            label = " and ".join(each.label for each in plan.make_problems().values())
-            _say(f"{plan.title}: {label} on {device.device}; families: {', '.join(plan.families)}")
-        with report_events.Events() if events else LiveProgress(plans[0].effort.budget) as progress:
-            engine = Search(plans, device, toolchain, store, progress, run_ids)
-            try:
-                outcomes = engine.run()
-            except KeyboardInterrupt:
-                _interrupted(engine)
-                raise
-        _say(f"{'; '.join(dict.fromkeys(each.reason for each in outcomes))}; {outcomes[0].throughput}")
-        _finish(engine, outcomes, store, settings, out, as_json)
-
-
-def _interrupted(engine: Search) -> None:
-    for task in engine.tasks:
-        best = task.best
-        found = (
-            f"best so far {best.fitness_us:.2f} us (#{best.candidate.index} {best.candidate.family})"
-            if best
-            else "nothing yet"
-        )
-        _say(f"{task.plan.title}: interrupted after {len(task.archive)} candidates; {found}")
-    run_id = engine.tasks[0].run_id
-    if run_id is not None:  # else it had not begun
-        _say(f"`evoflash resume {run_id}` goes on")
-
-
-def _finish(
-    engine: Search,
-    outcomes: Sequence[Outcome],
-    store: RunStore,
-    settings: Settings,
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """Exports and shows what was found for each task.
-
-    Raises:
-        NothingCorrectError: when there is a task for which nothing was found, after the others have been exported.
-    """
-    documents, failures = [], []
-    for task, outcome in zip(engine.tasks, outcomes, strict=True):
-        if outcome.finals is None:
-            failures.append(f"run {outcome.run_id} ({task.plan.title}, {outcome.reason})")
-        else:
-            own = out / package_name(task.plan) if out is not None and len(outcomes) > 1 else out
-            folder = export_run(store, outcome.run_id, own, settings)
-            best = report.best(store, outcome.run_id)
-            documents.append({**asdict(best), "shape": task.plan.title, "export": str(folder)})
-            if not as_json:
-                if len(outcomes) > 1:
-                    print(f"{task.plan.title}\n")
-                ids = report.report(store, outcome.run_id).finalist_ids
-                print_sheets(*sheets.finals_sheets(outcome.finals, ids), sheets.best_sheet(best))
-                print(f"exported to {folder}\n" if len(outcomes) > 1 else f"exported to {folder}")
-        _mirror(task, outcome, settings)
-    if as_json and (documents or len(outcomes) > 1):
-        print_json(documents if len(outcomes) > 1 else documents[0])
-    if failures:
-        raise NothingCorrectError(
-            f"nothing correct was found in {' and '.join(failures)}; "
-            f"`evoflash runs show {failures[0].split()[1]}` says how its candidates failed"
-        )
-
-
-def _mirror(task: Task, outcome: Outcome, settings: Settings) -> None:
-    """A copy of the run for optuna-dashboard."""
-    try:
-        spaces = {
-            family: {name: parameter.values for name, parameter in space.parameters.items()}
-            for family, space in task.spaces.items()
-        }
-        mirror = StudyMirror(settings.db, outcome.run_id, task.plan.strategy, spaces)
-        mirror.sync((member.candidate, member.evaluation) for member in task.archive)
-    except StorageError as error:
-        _say(f"optuna-dashboard will not show run {outcome.run_id}: {error}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

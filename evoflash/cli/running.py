@@ -1,0 +1,130 @@
+"""A search under a person's eyes: how it goes, how it goes on after an interruption, and what it found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from evoflash.cli.export import export_run, package_name
+from evoflash.config import Settings
+from evoflash.errors import NothingCorrectError, StorageError
+from evoflash.plan import Plan
+from evoflash.report import run_sheets as sheets
+from evoflash.report import runs as report
+from evoflash.report.events import Events
+from evoflash.report.live import LiveProgress
+from evoflash.report.tables import print_json, print_sheets
+from evoflash.search import Outcome, Search
+from evoflash.store import RunStore, StudyMirror
+from evoflash.targets import Target
+from evoflash.task import Task
+from evoflash.toolchain import Toolchain
+
+
+def run_search(
+    plans: Sequence[Plan],
+    device: Target,
+    settings: Settings,
+    run_ids: Sequence[int],
+    out: Path | None,
+    events: bool,
+    as_json: bool,
+) -> None:
+    """Runs a search, shows how it goes, exports and shows what it finds.
+
+    Args:
+        run_ids: the runs to go on with; none begins new ones.
+        out: folder of the package, of several shapes that of the packages' folders.
+        events: how it goes is told to a program, not to a person.
+
+    Raises:
+        KeyboardInterrupt: after it has been said how to go on.
+        NothingCorrectError: when nothing was found for one of the tasks.
+    """
+    toolchain = Toolchain(device, settings.cache, plans[0].build_deadline_s, settings.verbose)
+    toolchain.require_writable()
+    with RunStore.open(settings.db, write=True) as store:
+        for plan in plans:
+            label = " and ".join(each.label for each in plan.make_problems().values())
+            say(f"{plan.title}: {label} on {device.device}; families: {', '.join(plan.families)}")
+        with Events() if events else LiveProgress(plans[0].effort.budget) as progress:
+            engine = Search(plans, device, toolchain, store, progress, run_ids)
+            try:
+                outcomes = engine.run()
+            except KeyboardInterrupt:
+                _interrupted(engine)
+                raise
+        say(f"{'; '.join(dict.fromkeys(each.reason for each in outcomes))}; {outcomes[0].throughput}")
+        _finish(engine, outcomes, store, settings, out, as_json)
+
+
+def _interrupted(engine: Search) -> None:
+    for task in engine.tasks:
+        best = task.best
+        found = (
+            f"best so far {best.fitness_us:.2f} us (#{best.candidate.index} {best.candidate.family})"
+            if best
+            else "nothing yet"
+        )
+        say(f"{task.plan.title}: interrupted after {len(task.archive)} candidates; {found}")
+    run_id = engine.tasks[0].run_id
+    if run_id is not None:  # else it had not begun
+        say(f"`evoflash resume {run_id}` goes on")
+
+
+def _finish(
+    engine: Search,
+    outcomes: Sequence[Outcome],
+    store: RunStore,
+    settings: Settings,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Exports and shows what was found for each task.
+
+    Raises:
+        NothingCorrectError: when there is a task for which nothing was found, after the others have been exported.
+    """
+    documents, failures = [], []
+    for task, outcome in zip(engine.tasks, outcomes, strict=True):
+        if outcome.finals is None:
+            failures.append(f"run {outcome.run_id} ({task.plan.title}, {outcome.reason})")
+        else:
+            own = out / package_name(task.plan) if out is not None and len(outcomes) > 1 else out
+            folder = export_run(store, outcome.run_id, own, settings)
+            best = report.best(store, outcome.run_id)
+            documents.append({**asdict(best), "shape": task.plan.title, "export": str(folder)})
+            if not as_json:
+                if len(outcomes) > 1:
+                    print(f"{task.plan.title}\n")
+                ids = report.report(store, outcome.run_id).finalist_ids
+                print_sheets(*sheets.finals_sheets(outcome.finals, ids), sheets.best_sheet(best))
+                print(f"exported to {folder}\n" if len(outcomes) > 1 else f"exported to {folder}")
+        _mirror(task, outcome, settings)
+    if as_json and (documents or len(outcomes) > 1):
+        print_json(documents if len(outcomes) > 1 else documents[0])
+    if failures:
+        raise NothingCorrectError(
+            f"nothing correct was found in {' and '.join(failures)}; "
+            f"`evoflash runs show {failures[0].split()[1]}` says how its candidates failed"
+        )
+
+
+def _mirror(task: Task, outcome: Outcome, settings: Settings) -> None:
+    """A copy of the run for optuna-dashboard."""
+    try:
+        spaces = {
+            family: {name: parameter.values for name, parameter in space.parameters.items()}
+            for family, space in task.spaces.items()
+        }
+        mirror = StudyMirror(settings.db, outcome.run_id, task.plan.strategy, spaces)
+        mirror.sync((member.candidate, member.evaluation) for member in task.archive)
+    except StorageError as error:
+        say(f"optuna-dashboard will not show run {outcome.run_id}: {error}")
+
+
+def say(text: str) -> None:
+    """A line on standard error, at once."""
+    print(text, file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evoflash.errors import SpaceError
-from evoflash.evaluation import Evaluation, Record, Status
+from evoflash.evaluation import Record, Status
 from evoflash.genome import Gene, Genome
 from evoflash.problems import Problem
 from evoflash.space import SearchSpace
@@ -55,13 +55,8 @@ def distance(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 
 def best_of(store: RunStore, run: RunSummary) -> tuple[Known, ...]:
     """The fastest right genomes of a run, as many as a search should begin with."""
-    right = [
-        (evaluation.fitness_us, candidate)
-        for candidate, evaluation in store.recorded(run.id)
-        if evaluation.status is Status.OK and evaluation.fitness_us is not None
-    ]
-    right.sort(key=lambda pair: (pair[0], pair[1].index))
-    return tuple(Known(run=run.id, family=each.family, genome=dict(each.genome)) for _, each in right[:BEST])
+    found = (store.candidate(each).candidate for each in store.fastest(run.id, BEST))
+    return tuple(Known(run=run.id, family=each.family, genome=dict(each.genome)) for each in found)
 
 
 def seeded(spaces: Mapping[str, SearchSpace], known: tuple[Known, ...]) -> dict[str, SearchSpace]:
@@ -72,24 +67,22 @@ def seeded(spaces: Mapping[str, SearchSpace], known: tuple[Known, ...]) -> dict[
     }
 
 
-def results(store: RunStore, run_id: int, plan: Mapping[str, Any], machine: Mapping[str, Any]) -> dict[str, Evaluation]:
-    """What runs before this one found on this problem, these limits and this machine: digest of a source -> result.
+def results(store: RunStore, run_id: int, plan: Mapping[str, Any], machine: Mapping[str, Any]) -> dict[str, int]:
+    """What runs before this one found on this problem, these limits and this machine: digest of a source -> candidate.
+
+    The results themselves stay in the database until they are wanted: there may be hundreds of thousands.
 
     Args:
         run_id: the new run's; what came after it is left out, so that it goes on as it began when it is resumed.
         plan: the new run's, as stored.
         machine: the new run's, as stored.
     """
-    found: dict[str, Evaluation] = {}
+    found: dict[str, int] = {}
     for run in store.runs():
         same_machine = all(run.machine.get(name) == machine.get(name) for name in IDENTITY)
         same_work = all((run.plan.get(name) or None) == (plan.get(name) or None) for name in WORK)
         if run.id < run_id and same_machine and same_work:
-            found |= {
-                digest: evaluation
-                for digest, evaluation in store.results_by_source(run.id)
-                if evaluation.status in FINAL and not evaluation.quick
-            }
+            found |= store.finished_by_source(run.id, FINAL)
     return found
 
 

@@ -66,7 +66,7 @@ class Task:
         self.is_closed = run_id is not None and store.run(run_id).status == "done"
         self._target = target
         self._store = store
-        self._known: dict[str, Evaluation] = {}  # results of earlier runs, by their source
+        self._known: dict[str, int] = {}  # candidates of earlier runs, by their source
         self._sources: dict[int, Source] = {}  # of the candidates that are not recorded yet
         self._best_us: float | None = None
         self._patience = Patience(plan.effort.patience_percent)
@@ -161,7 +161,7 @@ class Task:
         """
         known = self._known.pop(source.digest, None)
         if candidate.index not in self.recorded:
-            return known
+            return self._store.candidate(known).evaluation if known is not None else None
         recorded, evaluation = self.recorded[candidate.index]
         if candidate != recorded:
             raise StorageError(

@@ -89,7 +89,7 @@ def test_results_are_those_of_the_same_work_on_the_same_machine_before(store):
         other = runs.begin(store, **{"machine": machine, "plan": plan, **changes})
         store.record(other, candidate(0), ok(1.0), source(99), "cpp")
     found = memory.results(store, 100, plan, {**machine, "git": "def"})
-    assert {digest: each.status for digest, each in found.items()} == {
+    assert {digest: store.candidate(each).evaluation.status for digest, each in found.items()} == {
         digests[0]: Status.OK,
         digests[1]: Status.BUILD_FAILED,
     }

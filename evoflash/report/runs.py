@@ -168,14 +168,14 @@ def best(store: RunStore, run_id: int | None) -> Best:
 
 
 def _fastest(store: RunStore, run: RunSummary, refuted: set[int]) -> int:
-    found = store.fastest(run.id, sorted(refuted))
-    if found is None:
+    found = store.fastest(run.id, but=sorted(refuted))
+    if not found:
         counts = ", ".join(f"{count} {status}" for status, count in _statuses(store.tally(run.id)).items())
         raise NothingCorrectError(
             f"run {run.id} has no correct candidate ({counts or 'it has none at all'}); "
             f"see why: `evoflash runs show {run.id}`, then `evoflash show CANDIDATE --log`"
         )
-    return found
+    return found[0]
 
 
 def _interval(ratio: Ratio | None) -> tuple[float, float] | None:

@@ -118,11 +118,11 @@ def _places(connection: Connection, run_id: int, ids: Sequence[int]) -> list[int
     return list(found.scalars())
 
 
-def read_fastest(connection: Connection, run_id: int, but: Sequence[int]) -> int | None:
-    """The id of a run's fastest right candidate, leaving these indices out; of equals the one with the least index."""
+def read_fastest(connection: Connection, run_id: int, count: int, but: Sequence[int]) -> list[int]:
+    """The ids of a run's fastest right candidates, leaving these indices out; of equals the least index first."""
     right = (CandidateRow.run_id == run_id, CandidateRow.status == Status.OK, CandidateRow.fitness_us.is_not(None))
     ranking = select(CandidateRow.id).where(*right, CandidateRow.index.not_in(but))
-    return connection.scalar(ranking.order_by(CandidateRow.fitness_us, CandidateRow.index).limit(1))
+    return list(connection.scalars(ranking.order_by(CandidateRow.fitness_us, CandidateRow.index).limit(count)))
 
 
 def read_runs(connection: Connection, run_id: int | None = None) -> list[RunSummary]:

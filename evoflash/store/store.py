@@ -183,12 +183,12 @@ class RunStore:
             found = reading.read_candidates(connection, chosen, sources=False)
         return [(stored.candidate, stored.evaluation) for stored in found]
 
-    def results_by_source(self, run_id: int) -> list[tuple[str, Evaluation]]:
-        """Of every candidate of a run that has a source: its digest, and the result, by index."""
-        chosen = select(CandidateRow.id).where(CandidateRow.run_id == run_id)
+    def finished_by_source(self, run_id: int, statuses: Sequence[str]) -> dict[str, int]:
+        """Digests of the sources of a run's candidates that were judged in full and ended so -> the candidates' ids."""
+        chosen = (CandidateRow.run_id == run_id, CandidateRow.status.in_(statuses), CandidateRow.quick.is_(False))
+        wanted = select(CandidateRow.source_digest, CandidateRow.id).where(*chosen).order_by(CandidateRow.index)
         with self._reading(f"read the candidates of run {run_id}") as connection:
-            found = reading.read_candidates(connection, chosen, sources=False)
-        return [(each.source_digest, each.evaluation) for each in found if each.source_digest is not None]
+            return {digest: key for digest, key in connection.execute(wanted) if digest is not None}
 
     def outcomes(self, run_id: int) -> list[Outcome]:
         """Every candidate of a run in one line, in the order in which they finished."""
@@ -207,10 +207,10 @@ class RunStore:
         with self._reading(f"read the improvements of run {run_id}") as connection:
             return reading.read_improvements(connection, run_id)
 
-    def fastest(self, run_id: int, but: Sequence[int] = ()) -> int | None:
-        """The id of a run's fastest right candidate, leaving these indices out; None: there is none."""
+    def fastest(self, run_id: int, count: int = 1, but: Sequence[int] = ()) -> list[int]:
+        """The ids of a run's fastest right candidates, leaving these indices out."""
         with self._reading(f"read the fastest of run {run_id}") as connection:
-            return reading.read_fastest(connection, run_id, but)
+            return reading.read_fastest(connection, run_id, count, but)
 
     def finals(self, run_id: int) -> Finals | None:
         """The finals of a run as recorded; None before they ran."""

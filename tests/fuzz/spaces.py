@@ -1,5 +1,6 @@
 """Random search spaces as a person, or a machine, might write them: mostly sensible, sometimes nonsense."""
 
+import re
 from typing import Any
 
 from hypothesis import strategies as st
@@ -39,22 +40,36 @@ grammatical = st.recursive(atoms, combined, max_leaves=6)
 comparisons = st.tuples(
     st.sampled_from(NAMES), st.sampled_from(["<", "<=", "==", "!=", ">", ">="]), st.sampled_from([*NAMES, "2", "64"])
 ).map(" ".join)
-expressions = st.one_of(comparisons, comparisons, grammatical, st.text(max_size=20))
+nonsense = st.integers(0, 9).flatmap(lambda draw: st.text(max_size=20) if draw == 7 else comparisons)
+expressions = st.one_of(comparisons, grammatical, nonsense)
+
+
+def _with_names(expression: str, names: list[str]) -> str:
+    """The expression with every name that is not one of these replaced by one that is."""
+    unknown = [name for name in [*NAMES, "total"] if name not in names]
+    for number, name in enumerate(unknown):
+        expression = re.sub(rf"\b{name}\b", names[number % max(1, len(names) - 2)], expression)
+    return expression
 
 
 @st.composite
 def documents(draw: Any) -> dict[str, Any]:
     """The content of a search_spaces/*.yaml."""
     names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=5, unique=True))
+    derived = draw(grammatical) if draw(st.booleans()) else None
     constraints = draw(st.lists(expressions, max_size=4))
+    if draw(st.integers(0, 9)) != 7:  # else they may read what is not declared, which is refused
+        known = [*names, "problem", "device"]
+        constraints = [_with_names(each, [*known, *(["total"] if derived else [])]) for each in constraints]
+        derived = _with_names(derived, known) if derived else None
     document: dict[str, Any] = {
         "family": "random",
         "parameters": {name: draw(parameters()) for name in names},
         "constraints": [{"expr": each, "why": "so it is"} for each in constraints],
     }
-    if draw(st.booleans()):
-        document["derived"] = {"total": draw(grammatical)}
-    if draw(st.integers(0, 9)) == 0:
+    if derived is not None:
+        document["derived"] = {"total": derived}
+    if draw(st.integers(0, 19)) == 17:
         document[draw(st.sampled_from(["family", "parameters", "seeds", "derived", "stray"]))] = draw(
             st.none() | st.text(max_size=5) | st.integers() | st.lists(st.integers(), max_size=2) | st.just({})
         )

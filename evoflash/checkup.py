@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from evoflash import problems, targets
+from evoflash import problems, processes, targets
 from evoflash.config import Settings
 from evoflash.errors import EvoflashError, MissingError, NotFoundError
 from evoflash.evaluator.sandbox import Sandbox
@@ -192,8 +192,8 @@ def _cuda_of_torch() -> str | None:
 
 
 def _openmp(program: str) -> Check:
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "parallel.cpp"
+    with processes.temporary_folder("evoflash-doctor-", Path(tempfile.gettempdir())) as folder:
+        source = folder / "parallel.cpp"
         source.write_text(OPENMP_PROGRAM)
         code, words = _run([program, "-O1", "-fopenmp", "-o", f"{folder}/parallel", str(source)])
         if code == 0:
@@ -226,8 +226,8 @@ def _devices() -> list[Check]:
 
 def _nvcc_builds(program: str, flag: str) -> Check:
     """nvcc needs a host compiler that it knows, and the architecture; building a kernel shows both."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "twice.cu"
+    with processes.temporary_folder("evoflash-doctor-", Path(tempfile.gettempdir())) as folder:
+        source = folder / "twice.cu"
         source.write_text(CUDA_PROGRAM)
         code, words = _run([program, "-cubin", f"-arch={flag}", "-o", f"{folder}/twice.cubin", str(source)])
     told = f"a kernel built for {flag}" if code == 0 else words

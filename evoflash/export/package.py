@@ -5,12 +5,12 @@ import keyword
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from evoflash import processes
 from evoflash.errors import StorageError, UsageError
 from evoflash.export import rendering
 from evoflash.problems import Problem
@@ -90,13 +90,13 @@ def write(winner: Winner, out: Path) -> Path:
     try:
         _refuse_foreign(out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
-            fresh = Path(beside) / "fresh"
+        with processes.temporary_folder(f".{out.name[:100]}.", out.parent) as beside:
+            fresh = beside / "fresh"
             for path, text in rendering.files(winner).items():
                 file = fresh / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(text.encode())
-            _swap(fresh, out, Path(beside) / "replaced")
+            _swap(fresh, out, beside / "replaced")
     except OSError as error:
         raise StorageError(f"cannot write {out}: {error.strerror or error}; choose another folder") from None
     return out

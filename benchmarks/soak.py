@@ -155,6 +155,9 @@ def fill(path: Path, count: int) -> int:
     text = (Path(__file__).parents[1] / "templates" / "cpu_flash" / "kernel.cpp.j2").read_text(encoding="utf-8")
     best: list[tuple[float, int]] = []
     with RunStore.open(str(path), write=True) as store:
+        connection = store._engine.raw_connection()  # the pool's only one
+        connection.cursor().execute("PRAGMA synchronous = OFF")  # what is made up need not wait for the disk
+        connection.close()
         problem = problems.parse("mission")
         store.begin_run(
             strategy="evolution",
@@ -201,9 +204,7 @@ def made_up(time_us: float, right: bool) -> Evaluation:
 def large(folder: Path, count: int) -> dict[str, Any]:
     """The large database: what is asked, and the commands."""
     path = folder / "large.db"
-    start = time.monotonic()
     chosen = fill(path, count)
-    filled = time.monotonic() - start
     asked: dict[str, list[float]] = {"runs show": [], "lineage": [], "runs list": [], "runs best": []}
     for _ in range(7):
         with RunStore.open(str(path)) as store:
@@ -223,7 +224,6 @@ def large(folder: Path, count: int) -> dict[str, Any]:
     return {
         "candidates": count,
         "gib": path.stat().st_size / 1024**3,
-        "record_ms": 1e3 * filled / count,
         "ancestors": ancestors,
         "query_ms": {name: statistics.median(values) for name, values in asked.items()},
         "query_ms_first": {name: values[0] for name, values in asked.items()},

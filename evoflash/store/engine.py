@@ -90,6 +90,8 @@ def explained(url: URL, doing: str) -> Iterator[None]:
     """
     try:
         yield
+    except OverflowError:
+        raise UsageError(f"cannot {doing} in {shown(url)}: a number is beyond 64 bits; give a smaller one") from None
     except (SQLAlchemyError, OSError) as error:
         words = str(error.orig) if isinstance(error, DBAPIError) else str(error)
         advice = next((advice for signs, advice in _ADVICE if any(sign in words.lower() for sign in signs)), _CHECK)

@@ -24,7 +24,7 @@ MANY_HEADS = 65_600  # more than a grid's second and third dimension hold
 
 
 def known(problem: AttentionProblem, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
-    """The fifteen base cases, then odd lengths, causal, grouped heads and adversaries at this head size."""
+    """The fifteen base cases, then odd lengths, causal, grouped heads (in groups of its own size) and adversaries."""
     of = type(problem).of
     same = {"dtype": problem.dtype, "causal": problem.causal}
     own: dict[str, Any] = {**same, "scale": problem.scale}
@@ -41,6 +41,11 @@ def known(problem: AttentionProblem, dtypes: tuple[str, ...]) -> tuple[Case, ...
             cases.append(Case(name=f"{rows}x{keys}{word}", problem=odd))
         grouped = of(2, 8, 65, size, **{**own, "kv_heads": 2, "seq_kv": 129, "causal": causal})
         cases.append(Case(name=f"grouped heads 8(2) 65x129{word}", problem=grouped))
+    group = problem.heads // problem.kv_heads
+    if group > 1:  # kernels that share keys among a group's heads decline the cases above
+        for rows, keys in (*ODD_LENGTHS, LONG):
+            odd = of(1, 2 * group, rows, size, **{**own, "kv_heads": 2, "seq_kv": keys})
+            cases.append(Case(name=f"grouped heads {2 * group}(2) {rows}x{keys}", problem=odd))
     small = of(1, 2, 203, size, **own)
     cases += [Case(name=f"203 {variant}", problem=small, variant=variant) for variant in adversaries.VARIANTS]
     batches = of(3, 4, 70, size, **{**own, "kv_heads": 2, "seq_kv": 90})

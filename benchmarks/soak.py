@@ -50,7 +50,7 @@ class Watch:
     driver: list[int] = field(default_factory=list)
     worker: list[int] = field(default_factory=list)
 
-    def baselines(self, times_us: dict[str, float]) -> None:
+    def baselines(self, shape: str, times_us: dict[str, float]) -> None:
         """Nothing."""
 
     def update(self, building: int, examining: int) -> None:
@@ -60,11 +60,11 @@ class Watch:
         """Passes it on."""
         print(text, file=sys.stderr)
 
-    def finished(self, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
+    def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
         """Looks at both processes."""
         assert self.search is not None
         self.driver.append(psutil.Process().memory_info().rss)
-        worker = self.search.evaluator._sandbox._process
+        worker = self.search.tasks[0].evaluator._sandbox._process  # type: ignore[attr-defined]
         if worker is not None:
             self.worker.append(psutil.Process(worker.pid).memory_info().rss)
         if len(self.driver) % 100 == 0:
@@ -97,11 +97,10 @@ def soak(folder: Path, budget: int) -> dict[str, Any]:
     effort = config.effort("quick", "cpu", budget=budget, minutes=600.0)
     effort = effort.model_copy(update={"samples": 10, "quick_samples": 3, "finalists": 2, "rounds": 5})
     plan = Plan.make(
-        problem,
+        {SHAPE: problem},
         target,
         effort,
         settings,
-        shape=SHAPE,
         effort_name="soak",
         families=("soak",),
         strategy="evolution",
@@ -110,11 +109,12 @@ def soak(folder: Path, budget: int) -> dict[str, Any]:
     )
     watch, asks, records = Watch(), [], []
     with RunStore.open(settings.db, write=True) as store:
-        search = watch.search = Search(plan, target, Toolchain(target, settings.cache), store, watch)
-        search.proposer.ask = timed(search.proposer.ask, asks)  # type: ignore[method-assign]
+        search = watch.search = Search([plan], target, Toolchain(target, settings.cache), store, watch)
+        (task,) = search.tasks
+        task.proposer.ask = timed(task.proposer.ask, asks)  # type: ignore[method-assign]
         store.record = timed(store.record, records)  # type: ignore[method-assign]
         start = time.monotonic()
-        outcome = search.run()
+        (outcome,) = search.run()
         seconds = time.monotonic() - start
         statuses = report.report(store, outcome.run_id).statuses
         asked = {"runs show": [], "lineage": []}
@@ -129,7 +129,7 @@ def soak(folder: Path, budget: int) -> dict[str, Any]:
         "seconds": seconds,
         "statuses": statuses,
         "throughput": str(outcome.throughput),
-        "worker_starts": search.evaluator._sandbox.starts,
+        "worker_starts": task.evaluator._sandbox.starts,  # type: ignore[attr-defined]
         "driver_mib": [round(each / mib, 1) for each in quarters(watch.driver, statistics.median)],
         "worker_mib": [round(each / mib, 1) for each in quarters(watch.worker, statistics.median)],
         "driver_kib_a_candidate": slope(watch.driver) / 1024,

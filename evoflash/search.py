@@ -133,7 +133,8 @@ class Search:
         if self._is_new and len(self.tasks) > 1:
             self.store.form_group([task.run_id for task in self.tasks if task.run_id is not None])
         if all(task.over for task in self.tasks):
-            raise WorkerError("; ".join(f"{task.plan.title}: {task.over}" for task in self.tasks))
+            failures = ", ".join(f"{task.plan.title}: {task.over}" for task in self.tasks)
+            raise WorkerError(f"none of the shapes can be measured ({failures}); run `evoflash doctor`")
         self._start, self._worked_s = time.monotonic(), time.thread_time()
 
     def _propose(self) -> None:

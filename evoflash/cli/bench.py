@@ -111,7 +111,10 @@ def _self_test(
         print_sheets(sheets.self_test_sheet(problem.label, list(found.values())))
     unsound = [f"{name}: {each.verdict}" for name, each in found.items() if not each.sound]
     if unsound:
-        raise NothingCorrectError(f"times here cannot be told apart as they should: {'; '.join(unsound)}")
+        raise NothingCorrectError(
+            f"times here cannot be told apart as they should ({', '.join(unsound)}); stop what else runs on the "
+            "machine, or take more samples by --iters"
+        )
 
 
 def _cases(text: str | None, fifteen: bool) -> Literal["base", "all"] | None:

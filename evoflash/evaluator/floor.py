@@ -16,7 +16,8 @@ from evoflash.problems import Problem
 from evoflash.targets import Target
 
 # Dense half-precision operations of a multiprocessor in a clock: 989 TFLOP/s over 132 multiprocessors at 1.83 GHz is
-# 4096 (NVIDIA H100 white paper); 2048 on sm_80 (A100's 312 TFLOP/s), 1024 on the others before; 8192 on sm_100.
+# 4096 (NVIDIA H100 white paper); 2048 on sm_80 (A100's 312 TFLOP/s), 1024 on the others before; 8192 on sm_100, and on
+# what is not known yet.
 TENSOR_FLOPS = {60: 256, 70: 1024, 75: 1024, 80: 2048, 86: 1024, 89: 1024, 90: 4096, 100: 8192, 120: 2048}
 MULTIPROCESSOR_BYTES = 128  # a clock from L2; 64 is what is seen
 LAUNCH_SHARE = 0.8  # of an empty launch: two graphs do not run at the very same clock
@@ -38,7 +39,7 @@ def floor_us(problem: Problem, target: Target, machine: Mapping[str, Any]) -> fl
     if target.name == "cuda":
         clock_ghz = float(details.get("max_sm_clock_mhz") or 2500) / 1e3
         units = facts["multiprocessors"]
-        flops = TENSOR_FLOPS[facts["arch"]] / (1 if half else 2)  # TF32 at most
+        flops = TENSOR_FLOPS.get(facts["arch"], max(TENSOR_FLOPS.values())) / (1 if half else 2)  # TF32 at most
         moved = MULTIPROCESSOR_BYTES
         launch_us = LAUNCH_SHARE * float(machine.get("empty_launch_us") or 0.0)
     else:

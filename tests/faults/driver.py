@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import evoflash.search
+import evoflash.task
 from evoflash import targets
 from evoflash.errors import EvoflashError
 from evoflash.report.events import Events
@@ -30,14 +30,14 @@ def drive(folder: Path, said: str, changes: dict[str, Any], busy_s: float | None
         os.dup2(file.fileno(), sys.stderr.fileno())
     if busy_s is not None:
         engine.BUSY_SECONDS = busy_s
-    evoflash.search.Evaluator = MadeUpEvaluator  # type: ignore[misc, assignment]
+    evoflash.task.Evaluator = MadeUpEvaluator  # type: ignore[misc, assignment]
     MadeUpEvaluator.toolchain = MadeUpToolchain(jitter=True)
     target = targets.detect("cpu")
     try:
         with RunStore.open(str(folder / "runs.db"), write=True) as store:
-            run_id = 1 if store.runs() else None
+            run_ids = [1] if store.runs() else []
             wanted = plan(target, "tiny", TINY, **changes)
-            Search(wanted, target, MadeUpEvaluator.toolchain, store, Events(), run_id).run()  # type: ignore[arg-type]
+            Search([wanted], target, MadeUpEvaluator.toolchain, store, Events(), run_ids).run()  # type: ignore[arg-type]
     except EvoflashError as error:
         print(f"evoflash: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

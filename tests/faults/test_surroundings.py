@@ -42,6 +42,8 @@ def spoil(folder, rng: random.Random) -> None:
     victim = rng.choice(files)
     with contextlib.suppress(OSError):
         content = bytearray(victim.read_bytes())
+        if not content:  # cut to nothing before, or only just begun
+            return
         match rng.choice(["cut", "flip", "gone"]):
             case "cut":
                 victim.write_bytes(content[: rng.randrange(len(content))])

@@ -76,7 +76,7 @@ def _settled(finalists: list[Final], costs: Mapping[int, Cost]) -> list[Final]:
     for each in passed[1:]:
         ratio = tied(fastest, each.time) if each.time is not None else None
         if ratio is not None:
-            words = f"tied with {fastest.name}: {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
+            words = f"tied with the fastest: {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
             group[each.index] = each.model_copy(update={"reason": words})
     winner = min(group, key=lambda index: costs[index])
     if winner != passed[0].index:

@@ -71,7 +71,7 @@ def test_of_those_that_are_tied_the_simplest_wins():
     assert [each.index for each in finals.finalists] == [2, 1, 3]
     assert finals.winner is not None
     assert finals.winner.index == 2
-    assert "tied with candidate 1: 1.00" in finals.winner.reason
+    assert "tied with the fastest: 1.00" in finals.winner.reason
     assert "simplest" in finals.winner.reason
     equal = podium(passed, dict.fromkeys((1, 2, 3), (0,)), times, 40)
     assert equal.winner is not None

@@ -97,6 +97,8 @@ class Ranking:
                 count = max(self._size // LEAST_SHARE, int(self._size / slower**2))
                 self._draw(family, count // len(self._moves), is_new)
                 pool = self._pool(archive, family, parents(archive, family), count)
+                if not pool:  # all of it has been tried
+                    continue
                 gains = self._surrogates[family].expected_improvement([child.point for child in pool], best.fitness_us)
                 scored += zip(gains.tolist(), pool, strict=True)
         scored.sort(key=lambda pair: -pair[0])  # stable: ties stay in the order of the pool

@@ -121,13 +121,13 @@ def kill_often(folder: Path, kills: int, budget: int, **variables: str) -> list[
     rng = random.Random(kills)
     runs = [search(folder, "--budget", str(budget), "--strategy", "evolution", "--seed", "3", **variables)]
     runs[0].until(lambda: runs[0].events())
+    share = budget // (kills + 2)  # results that one of them may add: none gets to the end, however fast the machine is
     for _ in range(kills):
+        wanted = rng.randint(0, share)
+        if wanted:
+            runs[-1].until(lambda wanted=wanted: len(runs[-1].events()) >= wanted)
         # Of a start the first seconds are imports. A kill within them is as good as any other, but gets nowhere.
-        until = time.monotonic() + (rng.uniform(0.0, 2.0) if rng.random() < 0.3 else rng.uniform(3.0, 7.0))
-        while time.monotonic() < until and runs[-1].process.poll() is None:
-            time.sleep(0.01)
-        if runs[-1].process.poll() is not None:
-            break
+        time.sleep(rng.uniform(0.0, 0.3 if wanted else 2.0))
         runs[-1].kill()
         require_nothing_left(folder)
         runs.append(resume(folder, **variables))
@@ -138,7 +138,6 @@ def kill_often(folder: Path, kills: int, budget: int, **variables: str) -> list[
 def check_killed(folder: Path, kills: int, budget: int, **variables: str) -> None:
     start = time.monotonic()
     runs = kill_often(folder, kills, budget, **variables)
-    assert len(runs) == kills + 1, "it was over before it was killed often enough"
     require_nothing_left(folder)
     require_all_reported(folder, *runs)
     found = recorded(folder)
@@ -170,4 +169,4 @@ def test_the_whole_command_is_killed_while_its_clock_jumps_back(tmp_path):
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_whole_command_is_killed_fifty_times(tmp_path):
-    check_killed(tmp_path, kills=50, budget=150)
+    check_killed(tmp_path, kills=50, budget=180)

@@ -170,3 +170,19 @@ def test_it_leaves_the_global_generator_alone():
     state = random.getstate()
     search(EvolutionProposer({"rugged": rugged()}, 0), 40)
     assert random.getstate() == state
+
+
+@pytest.mark.parametrize(("window", "seed"), [(1, 2), (4, 0), (8, 1)])
+def test_a_space_is_tried_to_its_last_point(window, seed):
+    parameters = {"rows": TILES, "keys": TILES, "async": FLAG, "padding": FLAG}
+    proposer = EvolutionProposer({"small": space(parameters, [], "small")}, seed)
+    archive, queue = Archive(), []
+    while True:
+        while len(queue) < window and (proposal := proposer.ask(archive)) is not None:
+            archive.propose(proposal.family, proposal.genome)
+            queue.append(proposal)
+        if not queue:
+            break
+        genome = queue[0].genome
+        tell(proposer, archive, queue.pop(0), right(20 + genome["rows"] % 7 + genome["keys"] % 5 + genome["async"]))
+    assert len({archive.member(index).candidate.genome for index in range(len(archive))}) == len(archive) == 144

@@ -127,7 +127,7 @@ def kill_often(folder: Path, kills: int, budget: int, **variables: str) -> list[
         if wanted:
             runs[-1].until(lambda wanted=wanted: len(runs[-1].events()) >= wanted)
         # Of a start the first seconds are imports. A kill within them is as good as any other, but gets nowhere.
-        time.sleep(rng.uniform(0.0, 0.3 if wanted else 2.0))
+        time.sleep(rng.uniform(0.0, 0.05 if wanted else 2.0))
         runs[-1].kill()
         require_nothing_left(folder)
         runs.append(resume(folder, **variables))

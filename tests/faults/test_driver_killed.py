@@ -169,4 +169,4 @@ def test_the_whole_command_is_killed_while_its_clock_jumps_back(tmp_path):
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_whole_command_is_killed_fifty_times(tmp_path):
-    check_killed(tmp_path, kills=50, budget=180)
+    check_killed(tmp_path, kills=50, budget=160)

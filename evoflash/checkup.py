@@ -253,7 +253,7 @@ def _writable(name: str, folder: Path) -> Check:
 def _run(command: list[str]) -> tuple[int, str]:
     """Exit code and the first words of a program; 127 where it does not run at all."""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=60)
+        answer = processes.run(command, 60)
     except (OSError, subprocess.TimeoutExpired) as error:
         return 127, str(error)
     lines = (answer.stdout + answer.stderr).strip().splitlines()

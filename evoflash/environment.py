@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evoflash import __version__
+from evoflash import __version__, processes
 from evoflash.errors import MissingError
 from evoflash.targets import Target, cuda
 from evoflash.targets.base import compiler_version, cxx
@@ -56,9 +56,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False, timeout=30
-        )
+        answer = processes.run(["git", "-C", str(folder), *arguments], 30)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None

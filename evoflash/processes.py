@@ -67,6 +67,27 @@ def start(
     )
 
 
+def run(
+    arguments: Sequence[str], seconds: float, *, variables: dict[str, str] | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """A program from its start, as by `start`, to its end; output and errors are kept apart unless an option says else.
+
+    Raises:
+        OSError: when there is no such program.
+        subprocess.TimeoutExpired: when it has not ended in time; it is killed, with all that it began, as it is
+            whenever something interrupts the wait.
+    """
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = start(arguments, variables=variables, text=True, errors="replace", **{**streams, **options})
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    except BaseException:
+        kill(process)
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
 def kill(process: subprocess.Popen[Any]) -> None:
     """Kills a process that `start` began and everything in its session, whatever process groups that made."""
     for _ in range(ROUNDS):

@@ -14,6 +14,7 @@ import struct
 import sys
 from typing import Any
 
+from evoflash import processes
 from evoflash.evaluator.messages import problem_from_dict
 
 UNSUPPORTED = -1
@@ -130,6 +131,7 @@ def launch(library: ctypes.CDLL, problem: Any, memory: HostMemory | DeviceMemory
 
 def main() -> int:
     """0 when every problem was computed or declined."""
+    processes.restrain()
     path, device, problems = sys.argv[1:]
     memory = DeviceMemory() if device == "cuda" else HostMemory()
     library = ctypes.CDLL(path)

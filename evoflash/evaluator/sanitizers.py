@@ -6,12 +6,9 @@ racecheck, initcheck and synccheck for CUDA ones. Each watches `sanitized_launch
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from evoflash import processes
 from evoflash.errors import MissingError
 from evoflash.evaluation import Record
 from evoflash.evaluator.messages import problem_to_dict
@@ -100,45 +98,22 @@ def problems_of(problem: Problem) -> list[Problem]:
 
 def _watch(target: Target, tool: str, build: Build, problems: Sequence[Problem]) -> Finding:
     assert build.library is not None
-    with tempfile.TemporaryDirectory() as folder:
-        listed = Path(folder) / "problems.json"
+    with processes.temporary_folder("evoflash-sanitizer-", Path(tempfile.gettempdir())) as folder:
+        listed = folder / "problems.json"
         listed.write_text(json.dumps([problem_to_dict(each) for each in problems]), encoding="utf-8")
-        launched = [sys.executable, "-m", "evoflash.evaluator.sanitized_launch", str(build.library.resolve())]
+        launched = [sys.executable, "-P", "-m", "evoflash.evaluator.sanitized_launch", str(build.library.resolve())]
         command = [*launched, target.name, str(listed)]
-        environment = dict(os.environ)
+        variables = {}
         if target.name == "cuda":
             checker = [_compute_sanitizer(), "--tool", tool, "--error-exitcode", "86", "--print-limit", "5"]
             command = [*checker, *command]
         else:
-            environment |= {"LD_PRELOAD": _libasan(), "ASAN_OPTIONS": ASAN_OPTIONS, "UBSAN_OPTIONS": UBSAN_OPTIONS}
-        output, code = _run(command, environment)
-    if code is None:
-        return Finding(tool=tool, clean=False, summary=f"no end within {DEADLINE_S:g} s")
-    return (read_cuda if target.name == "cuda" else read_cpu)(tool, output, code)
-
-
-def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[str, int | None]:
-    """Output and exit code of a program that may hang; the code is None when it was killed with all its children."""
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=DEADLINE_S)
-        return output, process.returncode
-    except BaseException as error:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            return output, None
-        raise
+            variables = {"LD_PRELOAD": _libasan(), "ASAN_OPTIONS": ASAN_OPTIONS, "UBSAN_OPTIONS": UBSAN_OPTIONS}
+        try:
+            ended = processes.run(command, DEADLINE_S, variables=variables, stderr=subprocess.STDOUT)
+        except subprocess.TimeoutExpired:
+            return Finding(tool=tool, clean=False, summary=f"no end within {DEADLINE_S:g} s")
+    return (read_cuda if target.name == "cuda" else read_cpu)(tool, ended.stdout, ended.returncode)
 
 
 def read_cpu(tool: str, output: str, code: int) -> Finding:
@@ -203,7 +178,7 @@ def _libasan() -> str:
         MissingError: where it has none.
     """
     command = f"{cxx()} -print-file-name=libasan.so"
-    found = subprocess.run(command.split(), capture_output=True, text=True, check=False).stdout.strip()
+    found = processes.run(command.split(), 60).stdout.strip()
     if not Path(found).is_file():
         raise MissingError(f"{cxx()} has no libasan.so; install g++ with its libasan, or leave out --sanitize")
     return str(Path(found).resolve())

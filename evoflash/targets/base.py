@@ -12,12 +12,12 @@ import hashlib
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from evoflash import processes
 from evoflash.errors import MissingError
 
 
@@ -106,9 +106,7 @@ def find_compiler(name: str, candidates: tuple[str | None, ...], install: str) -
 @functools.cache
 def compiler_version(program: str) -> str:
     """The last line of the first paragraph of `PROGRAM --version`; nvcc and g++ both tell themselves apart there."""
-    answer = subprocess.run(
-        [*shlex.split(program), "--version"], capture_output=True, text=True, check=False, timeout=60
-    )
+    answer = processes.run([*shlex.split(program), "--version"], 60)
     lines = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
     if answer.returncode or not lines:
         raise MissingError(f"{program} --version fails: {answer.stderr.strip() or 'no output'}; mend the compiler")

@@ -1,11 +1,16 @@
 """A search that runs: what its processes see, what they may take, and that none of them listens."""
 
+import os
+import re
 import resource
 import signal
+import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
 
+import evoflash
 from evoflash import processes, targets
 from evoflash.evaluation import Status
 from evoflash.evaluator.messages import Examine, Prepare, problem_to_dict
@@ -28,6 +33,7 @@ SECRETS = {
 def test_children_see_named_variables_only_are_limited_and_nothing_listens(tmp_path):
     run = search(tmp_path, "--budget", "100", **SECRETS)
     listening, sockets, children = [], 0, {}
+    own = " ".join(psutil.Process(run.process.pid).cmdline())
     while len(run.events()) < 6:
         assert run.process.poll() is None, run.said
         for process in processes_of(tmp_path):
@@ -38,8 +44,9 @@ def test_children_see_named_variables_only_are_limited_and_nothing_listens(tmp_p
                 listening += [
                     each for each in inet if each.status == psutil.CONN_LISTEN or each.type.name == "SOCK_DGRAM"
                 ]
-                if process.pid != run.process.pid:
-                    children[process.pid] = (" ".join(process.cmdline()), process.environ(), process.pid)
+                line = " ".join(process.cmdline())
+                if line != own:  # a child that has not become its program yet is still a copy of the driver
+                    children[process.pid] = (line, process.environ(), process.pid)
                 if "evoflash.evaluator.worker" in " ".join(process.cmdline()):
                     worker = process
             except psutil.Error:
@@ -76,6 +83,22 @@ def hungry(tmp_path):
     build = Toolchain(targets.detect("cpu"), tmp_path / "cache").build(Source(KERNEL, "c++"))
     assert build.library is not None, build.reason
     return build.library
+
+
+def test_every_program_is_started_in_one_place():
+    package = Path(evoflash.__file__).parent
+    starting = re.compile(r"subprocess\.(run|Popen\(|call|check|getoutput)|os\.(system|popen|exec|spawn|posix_spawn)")
+    found = {path.name for path in package.rglob("*.py") if starting.search(path.read_text(encoding="utf-8"))}
+    assert found == {"processes.py"}
+
+
+def test_a_program_that_runs_too_long_is_killed_with_what_it_began(tmp_path):
+    begun = tmp_path / "begun"
+    with pytest.raises(subprocess.TimeoutExpired):
+        processes.run(["sh", "-c", f"sleep 71 & echo $$ > {begun}; sleep 71"], 1.0)
+    leader = int(begun.read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(leader, 0)
 
 
 def test_a_kernel_that_takes_all_memory_is_stopped(hungry):

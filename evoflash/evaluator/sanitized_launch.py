@@ -19,6 +19,7 @@ from evoflash.evaluator.messages import problem_from_dict
 
 UNSUPPORTED = -1
 SCALE = 1 / math.sqrt(3)  # of a uniform distribution, so that logits stay small
+PERIOD = 65521  # elements that repeat, a prime: no two rows are alike, and a large tensor is made at once
 
 
 class HostMemory:
@@ -95,7 +96,10 @@ class Block:
 
 
 def elements(count: int, dtype: str, rng: random.Random) -> bytes:
-    """Random elements as they lie in memory."""
+    """Random elements as they lie in memory, the same again after `PERIOD`."""
+    if count > PERIOD:
+        once = elements(PERIOD, dtype, rng)
+        return (once * (count // PERIOD + 1))[: len(once) // PERIOD * count]
     values = [SCALE * (2 * rng.random() - 1) for _ in range(count)]
     if dtype == "float16":
         return struct.pack(f"<{count}e", *values)

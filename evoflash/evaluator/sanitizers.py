@@ -29,7 +29,8 @@ from evoflash.toolchain import Build, Toolchain
 
 CUDA_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 DEADLINE_S = 300.0
-LARGEST_FLOPS = 5e7  # of a problem: a sanitizer makes a kernel up to a hundred times slower
+SMALL_FLOPS = 5e7  # of a case beside the problem itself: a sanitizer makes a kernel up to a hundred times slower
+OWN_FLOPS = {"cpu": 5e9, "cuda": 3e12}  # of the problem itself: a second or two, where nothing else is slow
 MOST_PROBLEMS = 8
 ASAN_OPTIONS = "detect_leaks=0:exitcode=86:abort_on_error=0"
 UBSAN_OPTIONS = "print_stacktrace=0:halt_on_error=0"
@@ -67,7 +68,7 @@ def run(target: Target, toolchain: Toolchain, source: Source, problem: Problem) 
 
     Args:
         toolchain: its cache and deadline serve builds with a sanitizer in them, too.
-        problem: what the kernel is for; small cases of the same constants are launched.
+        problem: what the kernel is for; it is launched, where `OWN_FLOPS` allows, and small cases of its kind.
     """
     if isinstance(target, CpuTarget):
         watched = Toolchain(replace(target, sanitize=True), toolchain.cache, toolchain.deadline_s, toolchain.verbose)
@@ -78,22 +79,22 @@ def run(target: Target, toolchain: Toolchain, source: Source, problem: Problem) 
         return [Finding(tool=tools[0], clean=False, summary=f"it does not build for the sanitizer: {build.reason}")]
     findings: list[Finding] = []
     for tool in tools:
-        findings.append(_watch(target, tool, build, problems_of(problem)))
+        findings.append(_watch(target, tool, build, problems_of(problem, target.name)))
         if not findings[-1].clean:
             break
     return findings
 
 
-def problems_of(problem: Problem) -> list[Problem]:
-    """Small problems among the known cases of the same dtype and mask, the larger ones first, and itself if small."""
-    small = [problem] if problem.flops <= LARGEST_FLOPS else []
-    dtype = problem.facts().get("dtype")
-    for case in problem.cases():
-        plain = case.variant == "normal" and case.problem.flops <= LARGEST_FLOPS
-        if plain and case.problem.facts().get("dtype") == dtype and case.problem not in small:
-            small.append(case.problem)
-    same = [each for each in small if each.facts().get("causal") == problem.facts().get("causal")]
-    return sorted(same, key=lambda each: -each.flops)[:MOST_PROBLEMS]
+def problems_of(problem: Problem, target: str) -> list[Problem]:
+    """A problem itself, since a kernel may take no other lengths, then small known cases of its dtype and mask."""
+    own = [problem] if problem.flops <= OWN_FLOPS[target] else []
+
+    def kind(each: Problem) -> tuple[object, ...]:
+        return each.facts().get("dtype"), each.facts().get("causal")
+
+    cases = dict.fromkeys(case.problem for case in problem.cases() if case.variant == "normal")
+    small = [each for each in cases if each.flops <= SMALL_FLOPS and kind(each) == kind(problem) and each != problem]
+    return [*own, *sorted(small, key=lambda each: -each.flops)[: MOST_PROBLEMS - len(own)]]
 
 
 def _watch(target: Target, tool: str, build: Build, problems: Sequence[Problem]) -> Finding:
@@ -151,7 +152,7 @@ def _launched(tool: str, output: str, code: int, warnings: tuple[str, ...]) -> F
         last = output.strip().splitlines()[-1:] or ["no output"]
         return Finding(tool=tool, clean=False, summary=f"exit code {code}: {last[0]}", warnings=warnings)
     if launched[1] == "0":
-        return Finding(tool=tool, clean=True, summary="not watched: it takes no small case", warnings=warnings)
+        return Finding(tool=tool, clean=True, summary="not watched: it takes no small enough case", warnings=warnings)
     return Finding(tool=tool, clean=True, summary=f"nothing on {launched[1]} problems", warnings=warnings)
 
 

@@ -1,16 +1,19 @@
 """What the sanitizers say, read; and what is launched under them."""
 
+import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from evoflash import targets
 from evoflash.errors import MissingError
 from evoflash.evaluator import sanitizers
+from evoflash.evaluator.sanitized_launch import PERIOD, elements
 from evoflash.evaluator.sanitizers import read_cpu, read_cuda
 from evoflash.problems import AttentionProblem
 from evoflash.targets.cuda import CudaTarget
-from evoflash.template import load
+from evoflash.template import Source, load
 from evoflash.toolchain import Toolchain
 from tests.helpers import PROBLEM, TINY
 
@@ -26,6 +29,15 @@ RACES = """\
 launched 4 of 6
 ========= Warning: Race reported between Write access at attention_kernel+0x50
 ========= RACECHECK SUMMARY: 1 hazard displayed (0 errors, 1 warning)
+"""
+HEADER = Path(__file__).parents[2] / "templates" / "include" / "attention.h"
+ONLY_512 = """
+extern "C" size_t evoflash_workspace_bytes(const EvoflashAttention *) { return 0; }
+extern "C" int evoflash_launch(const EvoflashAttention *p, void *) {
+  if (p->seq_q != 512) return EVOFLASH_UNSUPPORTED;
+  static_cast<volatile short *>(p->out)[p->batch * p->heads * p->seq_q * p->head_dim] = 0;
+  return 0;
+}
 """
 
 
@@ -67,13 +79,29 @@ def test_a_right_kernel_is_clean(tmp_path):
     assert "nothing on" in found.summary
 
 
-def test_only_small_problems_of_the_kernels_own_kind_are_launched():
+def test_the_problem_itself_and_small_ones_of_its_kind_are_launched():
     large = AttentionProblem.of(1, 8, 4096, 64, dtype="bfloat16", causal=True)
-    chosen = sanitizers.problems_of(large)
+    chosen = sanitizers.problems_of(large, "cpu")
     assert chosen
-    assert large not in chosen
-    assert all(each.flops <= sanitizers.LARGEST_FLOPS and each.causal and each.dtype == "bfloat16" for each in chosen)
+    assert large not in chosen  # on a CPU; a GPU has done it before one sees that it began
+    assert all(each.flops <= sanitizers.SMALL_FLOPS and each.causal and each.dtype == "bfloat16" for each in chosen)
     assert any(each.kv_heads < each.heads for each in chosen)
+    assert sanitizers.problems_of(large, "cuda") == [large, *chosen][: sanitizers.MOST_PROBLEMS]
+
+
+def test_a_kernel_that_takes_its_own_lengths_only_is_watched_too(tmp_path):
+    mission, target = AttentionProblem.of(1, 8, 512, 64), targets.detect("cpu")
+    source = Source(HEADER.read_text(encoding="utf-8") + ONLY_512, "c++")
+    (found,) = sanitizers.run(target, Toolchain(target, tmp_path), source, mission)
+    assert not found.clean
+    assert "heap-buffer-overflow, WRITE" in found.summary
+
+
+@pytest.mark.parametrize(("dtype", "width"), [("float16", 2), ("bfloat16", 2), ("float32", 4)])
+def test_elements_of_a_large_tensor_repeat(dtype, width):
+    some = elements(PERIOD + 5, dtype, random.Random(0))
+    assert len(some) == width * (PERIOD + 5)
+    assert some[: 5 * width] == some[PERIOD * width :] != some[5 * width : 10 * width]
 
 
 def test_a_missing_sanitizer_says_what_to_install(monkeypatch, tmp_path):

@@ -221,12 +221,9 @@ class Search:
             self.progress.note(f"finals of {task.plan.title}: {told}")
             last = contest.hold(entrants, self.plan.effort.rounds)
             fallen = standings.finalists if standings is not None else ()
-            standings = last.model_copy(update={"finalists": (*last.finalists, *fallen)})
+            watched = {**(standings.sanitized if standings is not None else {}), **last.sanitized}
+            standings = last.model_copy(update={"finalists": (*last.finalists, *fallen), "sanitized": watched})
             self.store.record_finals(run_id, standings)
-            conditions = standings.conditions
-            self.store.record_insight(run_id, 0, "conditions", str(conditions), conditions.model_dump())
-            for name, words in standings.sanitized.items():
-                self.store.record_insight(run_id, 0, "sanitizers", f"{name}: {words}", {})
             if standings.winner is not None:
                 return standings
         return None

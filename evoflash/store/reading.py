@@ -8,14 +8,28 @@ from sqlalchemy import Connection, Select, case, func, select
 from sqlalchemy.orm import aliased
 
 from evoflash.candidate import Candidate
-from evoflash.evaluation import Accuracy, BuildReport, Contestant, Evaluation, Final, Finals, Record, Status, Timing
+from evoflash.evaluation import (
+    Accuracy,
+    BuildReport,
+    Conditions,
+    Contestant,
+    Evaluation,
+    Final,
+    Finals,
+    Record,
+    Status,
+    Timing,
+)
 from evoflash.genome import Genome
 from evoflash.store.models import (
+    CONDITIONS,
+    SANITIZERS,
     AccuracyRow,
     BuildRow,
     CandidateRow,
     ContestantRow,
     FinalRow,
+    InsightRow,
     LineageRow,
     RunRow,
     SourceRow,
@@ -187,7 +201,11 @@ def read_finals(connection: Connection, run_id: int) -> Finals | None:
         )
         for row in rows
     ]
+    told = select(InsightRow.kind, InsightRow.data).where(InsightRow.run_id == run_id).order_by(InsightRow.id)
+    insights = connection.execute(told.where(InsightRow.kind.in_((CONDITIONS, SANITIZERS)))).all()
     return Finals(
+        conditions=next((Conditions(**data) for kind, data in insights if kind == CONDITIONS), Conditions()),
+        sanitized={data["name"]: data["words"] for kind, data in insights if kind == SANITIZERS and data},
         finalists=tuple(finalists),
         baselines=tuple(each for each in times[None] if not each.shape),
         baselines_by_shape=tuple(each for each in times[None] if each.shape),

@@ -124,9 +124,8 @@ class RunStore:
 
     def record_insight(self, run_id: int, generation: int, kind: str, text: str, data: Mapping[str, Any]) -> None:
         """Something that was learnt during a run."""
-        row = {"run_id": run_id, "generation": generation, "kind": kind, "text": text, "data": dict(data)}
         with self._writing(f"record an insight of run {run_id}") as connection:
-            connection.execute(insert(InsightRow).values(row))
+            writing.write_insight(connection, run_id, generation, kind, text, data)
 
     def finish_run(self, run_id: int, *, status: str, reason: str, elapsed_s: float) -> None:
         """Ends a run: "done", "interrupted" or "failed", why, and how many seconds it searched in all."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -14,12 +14,15 @@ from evoflash.candidate import Candidate
 from evoflash.errors import NotFoundError, StorageError
 from evoflash.evaluation import Accuracy, Contestant, Evaluation, Finals, Timing
 from evoflash.store.models import (
+    CONDITIONS,
+    SANITIZERS,
     AccuracyRow,
     Base,
     BuildRow,
     CandidateRow,
     ContestantRow,
     FinalRow,
+    InsightRow,
     LineageRow,
     RunRow,
     SourceRow,
@@ -103,8 +106,21 @@ def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
         for n, (finalist, contestant) in enumerate(contestants)
     ]
     _insert_all(connection, ContestantRow, rows)
+    of_finals = (InsightRow.run_id == run_id, InsightRow.kind.in_((CONDITIONS, SANITIZERS)))
+    connection.execute(delete(InsightRow).where(*of_finals))
+    write_insight(connection, run_id, 0, CONDITIONS, str(finals.conditions), finals.conditions.model_dump())
+    for name, words in finals.sanitized.items():
+        write_insight(connection, run_id, 0, SANITIZERS, f"{name}: {words}", {"name": name, "words": words})
     totals = {"final_rounds": finals.rounds, "baseline_failures": finals.baseline_failures}
     update_run(connection, run_id, totals)
+
+
+def write_insight(
+    connection: Connection, run_id: int, generation: int, kind: str, text: str, data: Mapping[str, Any]
+) -> None:
+    """Something that was learnt during a run; generation 0 is the run as a whole."""
+    row = {"run_id": run_id, "generation": generation, "kind": kind, "text": text, "data": dict(data)}
+    connection.execute(insert(InsightRow).values(row))
 
 
 def update_run(connection: Connection, run_id: int, values: dict[str, Any]) -> None:

@@ -7,7 +7,9 @@
 3. A model can be stuck, so at least a quarter is filtered by nothing: a bandit chooses among the moves by what they
    brought. "step", "jump" and "crossover" move parents, "family-switch" carries them to another family, "density" draws
    where good points lie, "random" anywhere. Every neighbour of the best is tried by and by.
-4. Parents come from a population (`populations`).
+4. When nothing has improved for long, every other proposal is the best with one gene at another value, however far
+   ("sweep"): a good value beyond bad ones is what a model expects least.
+5. Parents come from a population (`populations`).
 
 A proposal is a function of the seed and of the results told, whatever is in flight: nothing waits for stragglers.
 """
@@ -50,6 +52,7 @@ class Settings(BaseModel):
         pool: children of which the model chooses.
         trees: of a forest; process: the weight of the Gaussian process beside it.
         growth: a forest is grown anew when this share of results has been added.
+        sweep: results without an improvement, after which every other proposal sweeps the best; 0 is never.
         surrogate, bandit, crossover, density: parts that can be left out, to see what they are worth.
     """
 
@@ -62,6 +65,7 @@ class Settings(BaseModel):
     trees: Annotated[int, Field(ge=2)] = 30
     process: Annotated[float, Field(ge=0, le=1)] = 0.8
     growth: Annotated[float, Field(gt=0)] = 0.06
+    sweep: Annotated[int, Field(ge=0)] = 60
     surrogate: bool = True
     bandit: bool = True
     crossover: bool = True
@@ -101,6 +105,8 @@ class EvolutionProposer:
         self._fastest: list[float] = []  # times of the elites, over all families
         self._in_flight: dict[tuple[str, str], str] = {}  # candidates that a move made -> which
         self._bred_by_model = self._bred_by_moves = 0
+        self._since_best = 0  # results
+        self._stale = 0  # proposals that were made when nothing had improved for long
         self._queue = deque(seed_proposals(spaces))
         self._starters = deque(self._starting_families())
 
@@ -121,10 +127,13 @@ class EvolutionProposer:
         self._ranking.tell(candidate.family, point, fitness)
         self._population.tell(member)
         reward = 0.0
+        self._since_best += 1
         if member.evaluation.status is Status.OK and fitness is not None:
             place = bisect.bisect_right(self._fastest, fitness)
             self._fastest = [*self._fastest[:place], fitness, *self._fastest[place:]][:ELITES]
             reward = max(0.0, 1 - place / ELITES)
+            if place == 0:
+                self._since_best = 0
         move = self._in_flight.pop(candidate.key, None)
         if move is not None:
             self._bandit.pay(move, reward)
@@ -167,6 +176,9 @@ class EvolutionProposer:
         """A child: of the model while its share is not spent, else by the move that the bandit chooses."""
         if archive.best is None:
             return None
+        child = self._sweep(archive.best)
+        if child is not None:
+            return Proposal(child.family, self._genome(child), child.operator, child.parents)
         bred = self._bred_by_model + self._bred_by_moves
         if self._settings.surrogate and self._bred_by_moves >= self._settings.unfiltered * (bred + 1):
             child = self._ranking.next(archive, self._population.parents, self._is_new, archive.in_flight)
@@ -184,6 +196,13 @@ class EvolutionProposer:
                 return proposal
             moves.remove(move)
         return None
+
+    def _sweep(self, best: Member) -> Child | None:
+        """The best with one gene changed, every other time when nothing has improved for long."""
+        if not self._settings.sweep or self._since_best < self._settings.sweep:
+            return None
+        self._stale += 1
+        return self._operators.make("sweep", best.candidate.family, [best]) if self._stale % 2 else None
 
     def _genome(self, child: Child) -> Genome:
         return self._lattices[child.family].genome(child.point)

@@ -76,6 +76,14 @@ class Lattice:
                     if self.is_valid(moved):
                         yield moved
 
+    def variations(self, point: Point) -> Iterator[Point]:
+        """The valid points that differ in one coordinate, however far."""
+        for number in self.movable:
+            for other in range(len(self._values[number])):
+                moved = (*point[:number], other, *point[number + 1 :])
+                if moved != point and self.is_valid(moved):
+                    yield moved
+
     def jump(self, point: Point, rng: random.Random, genes: int = 2, reach: int = 2) -> Point:
         """A valid point with this many coordinates moved: an ordinal one up to `reach` steps, another one anywhere."""
         moved = point

@@ -29,7 +29,7 @@ class Child:
 
 
 class Operators:
-    """Step, jump, crossover, family switch, density (TPE) and random immigrant.
+    """Step, sweep, jump, crossover, family switch, density (TPE) and random immigrant.
 
     Args:
         lattices: by family.
@@ -42,6 +42,7 @@ class Operators:
         self._rng = rng
         self._all: dict[str, Callable[[str, list[Member]], Child | None]] = {
             "step": self._step,
+            "sweep": self._sweep,
             "jump": self._jump,
             "crossover": self._crossover,
             "family-switch": self._switch,
@@ -79,6 +80,13 @@ class Operators:
             if children:
                 return self._rng.choice(children)
         return None
+
+    def _sweep(self, family: str, parents: list[Member]) -> Child | None:
+        """The fastest with one gene at a value that it has not had, however far."""
+        lattice, best = self._lattices[family], parents[0]
+        points = lattice.variations(lattice.point(best.candidate.genome))
+        new = [point for point in points if self._is_new(family, point)]
+        return Child(family, self._rng.choice(new), "sweep", (best.candidate.index,)) if new else None
 
     def _jump(self, family: str, parents: list[Member]) -> Child | None:
         if not parents:

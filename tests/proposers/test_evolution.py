@@ -1,3 +1,4 @@
+import itertools
 import random
 import statistics
 
@@ -7,6 +8,7 @@ from evoflash.archive import Archive
 from evoflash.evaluation import Status
 from evoflash.genome import Genome
 from evoflash.proposers.evolution import SURROGATE, EvolutionProposer, Settings
+from evoflash.proposers.lattice import Lattice
 from evoflash.proposers.random import RandomProposer
 from tests.helpers import FLAG, categorical, failed, ordinal, right, space, tell
 
@@ -88,7 +90,7 @@ def test_children_come_from_the_best_and_say_how():
     members = list(archive)
     operators = {member.candidate.operator for member in members}
     assert {SURROGATE, "step", "jump", "crossover", "family-switch", "density", "random"} <= operators
-    count = {"step": (1,), "jump": (1,), "crossover": (2,), "family-switch": (1,), SURROGATE: (0, 1, 2)}
+    count = {"step": (1,), "sweep": (1,), "jump": (1,), "crossover": (2,), "family-switch": (1,), SURROGATE: (0, 1, 2)}
     for member in members:
         candidate = member.candidate
         parents = [members[parent] for parent in candidate.parents]
@@ -128,6 +130,27 @@ def test_every_neighbour_of_the_best_is_tried():
     neighbours = spaces["rugged"].neighbours(archive.best.candidate.genome)
     assert len(neighbours) > 8
     assert all(archive.has("rugged", neighbour) for neighbour in neighbours)
+
+
+def test_when_nothing_improves_the_best_is_tried_with_every_value_of_each_gene():
+    spaces, patience = {"rugged": rugged()}, 20
+    members = list(search(EvolutionProposer(spaces, 3, Settings(sweep=patience)), 200, window=1))
+    best, improved = float("inf"), 0
+    swept = []
+    for number, member in enumerate(members):
+        if member.candidate.operator == "sweep":
+            assert number - improved > patience
+            swept.append(number)
+        if member.fitness_us < best:
+            best, improved, last = member.fitness_us, number, member
+    assert len(swept) > 1
+    assert all(second - first > 1 for first, second in itertools.pairwise(swept))
+    lattice = Lattice(spaces["rugged"])
+    tried = {lattice.point(member.candidate.genome) for member in members}
+    assert set(lattice.variations(lattice.point(last.candidate.genome))) <= tried
+    assert "sweep" not in {
+        each.candidate.operator for each in search(EvolutionProposer(spaces, 3, Settings(sweep=0)), 200)
+    }
 
 
 def test_the_budget_moves_to_the_family_whose_best_is_fastest():

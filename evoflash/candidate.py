@@ -1,8 +1,16 @@
 """A candidate: a genome of a family, with where it came from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evoflash.genome import Genome
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A candidate of another run, by its number there."""
+
+    run_id: int
+    index: int
 
 
 @dataclass(frozen=True)
@@ -15,6 +23,7 @@ class Candidate:
         genome: the values that it is rendered with.
         operator: what made it: "seed", "random", "mutation", "crossover", "family-switch", "tpe" …
         parents: the indices of the candidates that it was made from; always smaller than its own.
+        origin: whose genome this is, where it was taken over from another run.
     """
 
     index: int
@@ -22,6 +31,7 @@ class Candidate:
     genome: Genome
     operator: str
     parents: tuple[int, ...] = ()
+    origin: Origin | None = field(default=None, compare=False)  # it explains a candidate, it makes no other one
 
     def __post_init__(self) -> None:
         if any(parent >= self.index for parent in self.parents):
@@ -41,7 +51,8 @@ class Proposal:
     genome: Genome
     operator: str
     parents: tuple[int, ...] = ()
+    origin: Origin | None = None
 
     def numbered(self, index: int) -> Candidate:
         """The candidate with this number in the run."""
-        return Candidate(index, self.family, self.genome, self.operator, self.parents)
+        return Candidate(index, self.family, self.genome, self.operator, self.parents, self.origin)

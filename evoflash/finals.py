@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 
+from evoflash import processes
 from evoflash.archive import Member
 from evoflash.evaluation import Final, Finals, Status
 from evoflash.evaluator import Evaluator, Finalist, sanitizers
@@ -47,7 +49,7 @@ class Contest:
         finalists, out = self._enter(members)
         sanitized: dict[str, str] = {}
         if self._sanitize:
-            findings = {member.candidate.index: self._watch(member) for member in members}
+            findings = self._watch_all(members)
             sanitized = {f"candidate {index}": "; ".join(map(str, each)) for index, each in findings.items()}
             dirty = {index: found for index, each in findings.items() if (found := each[-1]) and not found.clean}
             out += [
@@ -58,6 +60,15 @@ class Contest:
             finalists = [each for each in finalists if each.index not in dirty]
         finals = self._evaluator.finals(finalists, rounds)
         return finals.model_copy(update={"finalists": (*finals.finalists, *out), "sanitized": sanitized})
+
+    def _watch_all(self, members: Sequence[Member]) -> dict[int, list[Finding]]:
+        """What the sanitizers say of each, by its number; beside each other, since nothing is timed meanwhile."""
+        watched = {each.candidate.index: self._stations.build(partial(self._watch, each)) for each in members}
+        try:
+            return {index: future.result() for index, future in watched.items()}
+        except BaseException:
+            processes.end_programs()
+            raise
 
     def _watch(self, member: Member) -> list[Finding]:
         template = self._templates[member.candidate.family]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from evoflash.candidate import Origin
 from evoflash.errors import SpaceError
 from evoflash.evaluation import Record, Status
 from evoflash.genome import Gene, Genome
@@ -21,9 +22,10 @@ FINAL = (Status.OK, Status.WRONG, Status.BUILD_FAILED, Status.LAUNCH_FAILED)  # 
 
 
 class Known(Record):
-    """A good genome of an earlier run."""
+    """A good genome of an earlier run; `index` is its candidate there, None in plans of an older evoflash."""
 
     run: int
+    index: int | None = None
     family: str
     genome: dict[str, bool | int | float | str]
 
@@ -56,7 +58,7 @@ def distance(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 def best_of(store: RunStore, run: RunSummary) -> tuple[Known, ...]:
     """The fastest right genomes of a run, as many as a search should begin with."""
     found = (store.candidate(each).candidate for each in store.fastest(run.id, BEST))
-    return tuple(Known(run=run.id, family=each.family, genome=dict(each.genome)) for each in found)
+    return tuple(Known(run=run.id, index=each.index, family=each.family, genome=dict(each.genome)) for each in found)
 
 
 def seeded(spaces: Mapping[str, SearchSpace], known: tuple[Known, ...]) -> dict[str, SearchSpace]:
@@ -64,6 +66,15 @@ def seeded(spaces: Mapping[str, SearchSpace], known: tuple[Known, ...]) -> dict[
     return {
         family: space.seeded([each.genome for each in known if each.family == family and fits(space, each.genome)])
         for family, space in spaces.items()
+    }
+
+
+def origins(known: tuple[Known, ...]) -> dict[tuple[str, str], Origin]:
+    """Family and digest of a known genome -> whose it is."""
+    return {
+        (each.family, Genome(each.genome).digest): Origin(each.run, each.index)
+        for each in reversed(known)  # of equals the fastest counts
+        if each.index is not None
     }
 
 

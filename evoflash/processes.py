@@ -41,6 +41,8 @@ FILE_BYTES = 2 * GIB  # that a child may write into one file: a kernel that prin
 ROUNDS = 400  # of killing, 5 ms each: what forks as fast as it is killed, or hangs in the system, is given up
 PROCESSES = 1024  # that a user may have more than now; root is not held to it, by the system's rule
 
+_programs: set[subprocess.Popen[str]] = set()  # that `run` waits for
+
 
 def environment(**more: str) -> dict[str, str]:
     """What a child process sees: the variables of `PASSED`, and these."""
@@ -79,13 +81,22 @@ def run(
     """
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = start(arguments, variables=variables, text=True, errors="replace", **{**streams, **options})
+    _programs.add(process)
     try:
         output, errors = process.communicate(timeout=seconds)
     except BaseException:
         kill(process)
         process.communicate()
         raise
+    finally:
+        _programs.discard(process)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def end_programs() -> None:
+    """Kills whatever `run` waits for, in any thread; it comes back there as killed."""
+    for process in tuple(_programs):
+        kill(process)
 
 
 def kill(process: subprocess.Popen[Any]) -> None:

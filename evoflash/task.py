@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from evoflash import memory, proposers
 from evoflash.archive import Archive, Member
-from evoflash.candidate import Candidate, Proposal
+from evoflash.candidate import Candidate, Origin, Proposal
 from evoflash.errors import StorageError
 from evoflash.evaluation import Evaluation, Finals, Status
 from evoflash.evaluator import Evaluator
@@ -28,7 +29,7 @@ from evoflash.targets import Target
 from evoflash.template import Source, load
 from evoflash.toolchain import Toolchain
 
-TRANSFER = "transfer"
+SEED, TRANSFER = "seed", "transfer"
 EVERY = 4  # one in so many proposals of a task may be a genome of another task
 FOREMOST = 3  # genomes of another task that are worth a try
 REPEATS = 20  # of what is known already, until a proposer that does not know of transfers is given up
@@ -55,6 +56,7 @@ class Task:
         self.templates = {family: load(family, plan.templates) for family in plan.families}
         spaces = {name: each.space(self.problem, target.facts, beside) for name, each in self.templates.items()}
         self.spaces = memory.seeded(spaces, plan.warm)
+        self._warm = memory.origins(plan.warm)
         self.proposer = proposers.create(plan.strategy, self.spaces, plan.seed)
         self.archive = Archive()
         self.proposed: list[Candidate] = []
@@ -122,7 +124,7 @@ class Task:
         if proposal is None:
             self.over = "every genome has been tried"
             return None
-        candidate = proposal.numbered(len(self.proposed))
+        candidate = replace(proposal, origin=self._origin(proposal)).numbered(len(self.proposed))
         self.archive.propose(candidate.family, candidate.genome)
         self.proposed.append(candidate)
         return candidate
@@ -136,8 +138,15 @@ class Task:
                 family, genome = member.candidate.family, member.candidate.genome
                 is_new = family in self.spaces and not self.archive.has(family, genome)
                 if is_new and memory.fits(self.spaces[family], genome):
-                    return Proposal(family, genome, TRANSFER)
+                    origin = Origin(other.run_id, member.candidate.index) if other.run_id is not None else None
+                    return Proposal(family, genome, TRANSFER, origin=origin)
         return None
+
+    def _origin(self, proposal: Proposal) -> Origin | None:
+        """Whose genome a proposal is: that of another task, or of the run that this one began with."""
+        if proposal.operator != SEED:
+            return proposal.origin
+        return self._warm.get((proposal.family, proposal.genome.digest))
 
     def _ask(self) -> Proposal | None:
         for _ in range(REPEATS):

@@ -4,9 +4,11 @@ import pytest
 
 import evoflash.task
 from evoflash import memory, targets
+from evoflash.candidate import Origin
 from evoflash.errors import SpaceError, StorageError
 from evoflash.evaluation import Stage, Status
 from evoflash.genome import Genome
+from evoflash.report import lineage
 from evoflash.search import Search
 from evoflash.space import SearchSpace
 from evoflash.store import RunStore
@@ -246,6 +248,12 @@ def test_a_second_search_begins_where_the_first_ended(begin):
     found = [candidate for candidate, *_ in story(second)]
     assert [candidate.genome for candidate in found[: len(warm)]] == [Genome(each.genome) for each in warm]
     assert story(second)[0][2] == first.best.fitness_us
+    assert [candidate.origin for candidate in found[: len(warm)]] == [Origin(1, each.index) for each in warm]
+    ancestry = second.store.ancestry(second.store.candidate_id(2, 0))
+    assert [each.stored.run_id for each in ancestry][:2] == [2, 1]
+    own, taken, *_ = lineage.walk(ancestry)
+    assert taken.line.startswith(f"{ancestry[1].stored.id} of run 1 tiny by ")
+    assert " of run " not in own.line
     assert built[0] <= 12 - len(warm)  # what the first had found was not built again
 
 

@@ -87,6 +87,8 @@ def test_a_genome_that_is_good_for_one_shape_is_tried_on_the_others(begin):
             known = [each for each in others[: number + 1] if each[1] is Status.OK]
             ranking = sorted(known, key=lambda each: (each[2], each[0].index))
             assert candidate.key in [each[0].key for each in ranking[:FOREMOST]]
+            assert candidate.origin.run_id == search.tasks[other].run_id
+            assert others[candidate.origin.index][0].key == candidate.key
         keys = [candidate.key for candidate, *_ in story]
         assert len(keys) == len(set(keys))
 

@@ -32,12 +32,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Step:
-    """A node of the tree; `repeated` when the tree has shown this ancestor, and its ancestors, already."""
+    """A node of the tree.
+
+    Attributes:
+        repeated: the tree has shown this ancestor, and its ancestors, already.
+        elsewhere: it belongs to another run than the tree's first candidate.
+    """
 
     stored: Relative
     level: int
     changes: tuple[Change, ...]
     repeated: bool
+    elsewhere: bool
 
     @property
     def line(self) -> str:
@@ -45,7 +51,8 @@ class Step:
         candidate = self.stored.candidate
         time = self.stored.fitness_us
         result = f"{us(time)} us" if time is not None else self.stored.status
-        head = f"{self.stored.id} {candidate.family} by {candidate.operator}: {result}"
+        run = f" of run {self.stored.run_id}" if self.elsewhere else ""
+        head = f"{self.stored.id}{run} {candidate.family} by {candidate.operator}: {result}"
         if self.repeated:
             return f"{head} (see above)"
         return "; ".join([head, *(_told(change) for change in self.changes)])
@@ -72,7 +79,8 @@ def walk(ancestry: Sequence[Ancestor]) -> Iterator[Step]:
     while waiting:  # a stack of our own: a lineage may be deeper than Python's
         key, level = waiting.pop()
         stored = known[key]
-        yield Step(stored, level, _changes(stored, known), key in entered)
+        elsewhere = stored.run_id != ancestry[0].stored.run_id
+        yield Step(stored, level, _changes(stored, known), key in entered, elsewhere)
         if key not in entered:
             entered.add(key)
             waiting += [(parent, level + 1) for parent in reversed(stored.parent_ids)]

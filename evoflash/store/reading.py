@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, case, func, select
 from sqlalchemy.orm import aliased
 
-from evoflash.candidate import Candidate
+from evoflash.candidate import Candidate, Origin
 from evoflash.evaluation import (
     Accuracy,
     BuildReport,
@@ -79,10 +80,10 @@ def read_ancestry(connection: Connection, candidate_id: int) -> list[Ancestor]:
     depths = {candidate_id: 0} if candidate_id in rows else {}
     queue = list(depths)
     for each in queue:  # grows while it is walked: breadth first gives the least depth
-        for _, parent in parents.get(each, ()):
-            if parent not in depths:
-                depths[parent] = depths[each] + 1
-                queue.append(parent)
+        for parent in parents.get(each, ()):
+            if parent.id not in depths:
+                depths[parent.id] = depths[each] + 1
+                queue.append(parent.id)
     return [Ancestor(_relative(rows[each], parents.get(each, [])), depth) for each, depth in depths.items()]
 
 
@@ -242,35 +243,45 @@ class _Evidence:
         return connection.execute(found.order_by(table.candidate_id, table.ordinal)).mappings()
 
 
-def _parents(connection: Connection, chosen: CandidateIds) -> dict[int, list[tuple[int, int]]]:
-    """Id -> (index, id) of its parents, in order."""
+@dataclass(frozen=True, slots=True)
+class _Parent:
+    """An end of an edge of the lineage."""
+
+    run_id: int
+    index: int
+    id: int
+
+
+def _parents(connection: Connection, chosen: CandidateIds) -> dict[int, list[_Parent]]:
+    """Id -> its parents, in order, those of other runs last."""
     parent = aliased(CandidateRow)
     edges = (
-        select(LineageRow.candidate_id, parent.index, parent.id)
+        select(LineageRow.candidate_id, parent.run_id, parent.index, parent.id)
         .join(parent, parent.id == LineageRow.parent_id)
         .where(LineageRow.candidate_id.in_(chosen))
         .order_by(LineageRow.candidate_id, LineageRow.ordinal)
     )
-    parents: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for child, index, parent_id in connection.execute(edges):
-        parents[child].append((index, parent_id))
+    parents: dict[int, list[_Parent]] = defaultdict(list)
+    for child, *parent_row in connection.execute(edges):
+        parents[child].append(_Parent(*parent_row))
     return parents
 
 
-def _candidate(row: Row, parents: list[tuple[int, int]]) -> Candidate:
-    indices = tuple(index for index, _ in parents)
-    return Candidate(row["index"], row["family"], Genome(row["genome"]), row["operator"], indices)
+def _candidate(row: Row, parents: list[_Parent]) -> Candidate:
+    own = tuple(each.index for each in parents if each.run_id == row["run_id"])
+    others = (Origin(each.run_id, each.index) for each in parents if each.run_id != row["run_id"])
+    return Candidate(row["index"], row["family"], Genome(row["genome"]), row["operator"], own, next(others, None))
 
 
-def _relative(row: Row, parents: list[tuple[int, int]]) -> Relative:
+def _relative(row: Row, parents: list[_Parent]) -> Relative:
     return Relative(
         candidate=_candidate(row, parents),
-        parent_ids=tuple(parent_id for _, parent_id in parents),
+        parent_ids=tuple(each.id for each in parents),
         **{name: row[name] for name in ("id", "run_id", "status", "fitness_us")},
     )
 
 
-def _stored(row: Row, parents: list[tuple[int, int]], evidence: _Evidence, sources: bool) -> StoredCandidate:
+def _stored(row: Row, parents: list[_Parent], evidence: _Evidence, sources: bool) -> StoredCandidate:
     key = row["id"]
     evaluation = Evaluation(
         build=evidence.builds.get(key),
@@ -281,7 +292,7 @@ def _stored(row: Row, parents: list[tuple[int, int]], evidence: _Evidence, sourc
     return StoredCandidate(
         candidate=_candidate(row, parents),
         evaluation=evaluation,
-        parent_ids=tuple(parent_id for _, parent_id in parents),
+        parent_ids=tuple(each.id for each in parents),
         source=row["text"] if sources else None,
         **{name: row[name] for name in ("id", "run_id", "source_digest", "language", "finished_at")},
     )

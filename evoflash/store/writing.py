@@ -43,7 +43,11 @@ def write_candidate(
     source: tuple[str, str | None] | None,
 ) -> int:
     """A candidate with all its evidence; `source` is text and language. Answers its id."""
-    parents = ids_of(connection, run_id, candidate.parents)
+    found = ids_of(connection, run_id, candidate.parents)
+    parents = [found[index] for index in candidate.parents]
+    if candidate.origin is not None:
+        other = candidate.origin
+        parents += ids_of(connection, other.run_id, [other.index]).values()
     digest = _write_source(connection, *source) if source is not None else None
     fitness = evaluation.fitness_us
     row = {
@@ -73,8 +77,8 @@ def write_candidate(
         raise StorageError(f"the database gave candidate {candidate.index} no id; check the database")
     candidate_id: int = key[0]
     edges = [
-        {"candidate_id": candidate_id, "ordinal": ordinal, "parent_id": parents[index]}
-        for ordinal, index in enumerate(candidate.parents)
+        {"candidate_id": candidate_id, "ordinal": ordinal, "parent_id": parent}
+        for ordinal, parent in enumerate(parents)
     ]
     _insert_all(connection, LineageRow, edges)
     if evaluation.build is not None:

@@ -106,11 +106,11 @@ class Contest:
                 out.append(Final(index=index, status=failed.status or Status.BUILD_FAILED, reason=failed.reason))
             else:
                 libraries = [(case, library) for case, each in cases if (library := each.result().library) is not None]
-                finalists.append(Finalist(index, built.library, libraries, _cost(built)))
+                finalists.append(Finalist(index, built.library, libraries, cost_of(built)))
         return finalists, out
 
 
-def _cost(build: Build) -> tuple[int, ...]:
+def cost_of(build: Build) -> tuple[int, ...]:
     """What a kernel takes, the dearest first: spills, shared memory of a block, registers of a thread, machine code."""
     assert build.library is not None
     report = build.report

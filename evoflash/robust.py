@@ -13,10 +13,10 @@ import numpy as np
 from evoflash.archive import Member
 from evoflash.evaluation import Accuracy, Contestant, Evaluation, Final, Finals, Stage, Status, Timing
 from evoflash.evaluator import Evaluator, Finalist
-from evoflash.evaluator.podium import PLAIN_BASELINE
+from evoflash.evaluator.podium import PLAIN_BASELINE, Cost, settled
 from evoflash.evaluator.timekeeper import searched_cases
 from evoflash.evaluator.timing import contestant, paired_ratio
-from evoflash.finals import Contest
+from evoflash.finals import Contest, cost_of
 from evoflash.problems import Problem
 from evoflash.targets import Target
 from evoflash.template import Template
@@ -88,12 +88,14 @@ class JointContest:
         """The finals of these members; who falls on one shape is out."""
         shapes = list(self._problems)
         held = {shapes[0]: self._first.hold(members, rounds)}
+        costs: dict[int, Cost] = {}
         for shape in shapes[1:]:
             passed = {final.index for each in held.values() for final in each.finalists if final.status is Status.OK}
             passed -= {final.index for each in held.values() for final in each.finalists if final.status != Status.OK}
             entrants = [self._finalist(each, shape) for each in members if each.candidate.index in passed]
+            costs |= {each.index: each.cost for each in entrants}
             held[shape] = self._evaluators[shape].finals(entrants, rounds)
-        return pooled(held)
+        return pooled(held, costs)
 
     def _finalist(self, member: Member, shape: str) -> Finalist:
         """The kernel that was searched, whatever the shape: rendered for the first, and in the cache by now."""
@@ -101,7 +103,7 @@ class JointContest:
         build = self._toolchain.build(template.render(member.candidate.genome, first, self._target.facts))
         assert build.library is not None, "it passed the finals of the first shape"
         cases = [(case, build.library) for case in searched_cases(self._problems[shape])]
-        return Finalist(member.candidate.index, build.library, cases)
+        return Finalist(member.candidate.index, build.library, cases, cost_of(build))
 
 
 def joined(parts: Mapping[str, Evaluation]) -> Evaluation:
@@ -125,8 +127,12 @@ def joined(parts: Mapping[str, Evaluation]) -> Evaluation:
     )
 
 
-def pooled(held: Mapping[str, Finals]) -> Finals:
-    """The finals on all shapes as one: a sample is the geometric mean of those of its round on each shape."""
+def pooled(held: Mapping[str, Finals], costs: Mapping[int, Cost]) -> Finals:
+    """The finals on all shapes as one: a sample is the geometric mean of those of its round on each shape.
+
+    Args:
+        costs: what a finalist takes, as for `podium`; of those that no mean tells apart the simplest wins here, too.
+    """
     indices = [final.index for final in next(iter(held.values())).finalists]
     by_index = {index: [_final(each, index) for each in held.values()] for index in indices}
     names = [baseline.name for baseline in next(iter(held.values())).baselines]
@@ -140,7 +146,7 @@ def pooled(held: Mapping[str, Finals]) -> Finals:
     finalists = [_pooled_final(dict(zip(held, finals, strict=True)), baselines) for finals in by_index.values()]
     finalists.sort(key=lambda each: each.time.p50_us if each.time else float("inf"))
     return Finals(
-        finalists=tuple(finalists),
+        finalists=tuple(settled(finalists, costs)),
         baselines=tuple(baselines),
         baselines_by_shape=tuple(
             each.model_copy(update={"shape": shape}) for shape, finals in held.items() for each in finals.baselines

@@ -255,7 +255,7 @@ def test_the_finals_of_all_shapes_are_pooled_by_hand_worked_means(tmp_path):
     ]
     absent = Final(index=7, status=Status.WRONG, reason="odd lengths")
     short = finals(1.0, winner[0], fallen[0], absent)
-    found = pooled({"short": short, "long": finals(4.0, winner[1], fallen[1], missing=True)})
+    found = pooled({"short": short, "long": finals(4.0, winner[1], fallen[1], missing=True)}, {4: ()})
     assert [each.name for each in found.baselines] == ["sdpa"]  # eager does not run on both
     assert found.baselines[0].samples == pytest.approx((40.0, 48.0, 56.0))
     assert found.baseline_failures == {"eager": "long: no memory"}
@@ -277,6 +277,19 @@ def test_the_finals_of_all_shapes_are_pooled_by_hand_worked_means(tmp_path):
             store.record(run, runs.candidate(index), runs.ok(9.0), None)
         store.record_finals(run, found)
         assert store.finals(run) == found
+
+
+def test_of_kernels_that_no_mean_tells_apart_the_simplest_is_taken():
+    def one(index, *samples):
+        return Final(index=index, status=Status.OK, time=contestant(f"candidate {index}", *samples))
+
+    short = finals(1.0, one(1, 10.0, 12.0, 11.0), one(2, 20.0, 24.0, 22.0), one(3, 30.0, 36.0, 33.0))
+    long = finals(4.0, one(1, 40.0, 41.0, 42.0), one(2, 20.0, 20.6, 21.1), one(3, 40.0, 41.0, 42.0))
+    found = pooled({"short": short, "long": long}, {1: (9,), 2: (1,), 3: (0,)})
+    assert found.winner is not None
+    assert found.winner.index == 2  # half as fast on the one, twice on the other; 3 is slower on the whole
+    assert "tied with the fastest" in found.winner.reason
+    assert [each.index for each in found.finalists] == [2, 1, 3]
 
 
 def test_a_family_that_has_a_difference_built_in_serves_no_two_shapes(target):

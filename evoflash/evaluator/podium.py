@@ -34,7 +34,7 @@ def podium(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: R
     ]
     finalists.sort(key=lambda each: (each.status is not Status.OK, each.time.p50_us if each.time else float("inf")))
     return Finals(
-        finalists=tuple(_settled(finalists, costs)),
+        finalists=tuple(settled(finalists, costs)),
         baselines=tuple(baselines),
         baseline_failures=raced.failures,
         rounds=rounds,
@@ -67,8 +67,8 @@ def _final(index: int, verdict: Verified, time: Contestant | None, baselines: li
     )
 
 
-def _settled(finalists: list[Final], costs: Mapping[int, Cost]) -> list[Final]:
-    """With the simplest of those that are tied with the fastest in front, each with the word of it."""
+def settled(finalists: list[Final], costs: Mapping[int, Cost]) -> list[Final]:
+    """Finalists, the fastest first, with the simplest of those that are tied with it in front, and the word of it."""
     passed = [each for each in finalists if each.status is Status.OK and each.time is not None]
     if not passed or passed[0].time is None:
         return finalists

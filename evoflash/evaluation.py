@@ -173,11 +173,13 @@ class Conditions(Record):
         clock_mhz: least, median and largest over the rounds.
         temperature_c: least and largest.
         thrown_away: rounds in which the device was held back (heat, power), measured again.
+        held_back: rounds in which it was, too, and that count: it runs these kernels no other way.
     """
 
     clock_mhz: tuple[float, float, float] | None = None
     temperature_c: tuple[float, float] | None = None
     thrown_away: int = 0
+    held_back: int = 0
 
     def __str__(self) -> str:
         clock = heat = "unknown"
@@ -186,7 +188,8 @@ class Conditions(Record):
             clock = f"{median:.0f} MHz [{least:.0f}, {most:.0f}]"
         if self.temperature_c is not None:
             heat = f"{self.temperature_c[0]:.0f} to {self.temperature_c[1]:.0f} C"
-        return f"clock {clock}, temperature {heat}, {self.thrown_away} rounds thrown away"
+        kept = f", {self.held_back} kept though the device was held back" if self.held_back else ""
+        return f"clock {clock}, temperature {heat}, {self.thrown_away} rounds thrown away{kept}"
 
 
 class Ratio(Record):

@@ -95,14 +95,15 @@ def was_held_back(before: Look | None, after: Look | None) -> bool:
     return before.held_back or after.held_back or after.throttles > before.throttles
 
 
-def summary(looks: Sequence[Look], thrown_away: int) -> Conditions:
-    """Clocks and temperatures over all rounds, and how many were thrown away."""
+def summary(looks: Sequence[Look], thrown_away: int, held_back: int) -> Conditions:
+    """Clocks and temperatures over all rounds; how many were thrown away, and how many count though held back."""
     clocks = sorted(look.clock_mhz for look in looks if look.clock_mhz is not None)
     temperatures = [look.temperature_c for look in looks if look.temperature_c is not None]
     return Conditions(
         clock_mhz=(clocks[0], statistics.median(clocks), clocks[-1]) if clocks else None,
         temperature_c=(min(temperatures), max(temperatures)) if temperatures else None,
         thrown_away=thrown_away,
+        held_back=held_back,
     )
 
 

@@ -27,6 +27,7 @@ WARMUP_LAUNCHES = 20
 GIVE_UP_RATIO = 3.0  # a candidate this far behind the best is not timed in full
 BOOTSTRAPS = 2000
 FEWEST_ROUNDS = 3  # of a race that runs out of time
+ALWAYS = 5  # rounds from the first on in which a device was held back, and then is so always
 SLOW_US = 1e5  # a launch this long is measured well enough by one look
 KEPT_BYTES = 4 << 30  # free memory that PyTorch may keep while a graph is captured
 
@@ -198,7 +199,9 @@ def interleave(
 ) -> Interleaved:
     """Samples of each contestant, one a round, in an order drawn anew each round.
 
-    A round in which the device was held back is thrown away and held again, at most as many as were wanted.
+    A round in which the device was held back is thrown away and held again, at most as many as were wanted. Where the
+    first `ALWAYS` are all such, no other are to be had (a large kernel takes a GPU to its limit of power and keeps it
+    there): from then on they count.
 
     Args:
         warmup: rounds that are not recorded; they take at most a tenth of the budget.
@@ -211,7 +214,7 @@ def interleave(
     budget = budget_s if budget_s is not None else math.inf
     start = time.monotonic()
     looks: list[Look] = []
-    done = thrown_away = 0
+    done = thrown_away = held_back = 0
     number = -warmup
     while done < rounds:
         spent = time.monotonic() - start
@@ -229,14 +232,17 @@ def interleave(
         after = gauge.look() if gauge is not None else None
         if number <= 0:
             continue
-        if was_held_back(before, after) and thrown_away < rounds:
-            thrown_away += 1
-            continue
+        is_always = thrown_away >= ALWAYS and done == held_back
+        if was_held_back(before, after):
+            if thrown_away < rounds and not is_always:
+                thrown_away += 1
+                continue
+            held_back += 1
         done += 1
         looks += [after] if after is not None else []
         for name, value in values.items():
             samples[name].append(value)
-    return Interleaved(samples, summary(looks, thrown_away))
+    return Interleaved(samples, summary(looks, thrown_away, held_back))
 
 
 def contestant(name: str, samples: Sequence[float]) -> Contestant:

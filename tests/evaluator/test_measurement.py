@@ -11,7 +11,7 @@ from evoflash.evaluator.floor import believed, floor_us
 from evoflash.evaluator.messages import Examined, Raced, Verified
 from evoflash.evaluator.podium import podium
 from evoflash.evaluator.self_test import FEWEST_TRIALS, self_test
-from evoflash.evaluator.timing import interleave, ready
+from evoflash.evaluator.timing import ALWAYS, interleave, ready
 from evoflash.problems import AttentionProblem
 from evoflash.reliability import Reliability
 from evoflash.targets import cpu, cuda
@@ -121,15 +121,16 @@ def test_a_device_that_is_always_held_back_does_not_hold_up_the_race():
         def look(self):
             return Look(1200, 80, held_back=True)
 
-    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 5, warmup=0, gauge=Gauge())
-    assert (len(done.samples["a"]), done.conditions.thrown_away) == (5, 5)
+    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 9, warmup=0, gauge=Gauge())
+    assert (len(done.samples["a"]), done.conditions.thrown_away, done.conditions.held_back) == (9, ALWAYS, 9)
+    assert "9 kept though the device was held back" in str(done.conditions)
 
 
 def test_counters_of_throttling_count_by_their_growth():
     assert not was_held_back(Look(throttles=7), Look(throttles=7))
     assert was_held_back(Look(throttles=7), Look(throttles=8))
     assert not was_held_back(None, Look(held_back=True))
-    assert summary([Look()], 0).clock_mhz is None
+    assert summary([Look()], 0, 0).clock_mhz is None
 
 
 @pytest.mark.parametrize(("noise", "told"), [(0.002, True), (0.2, False)])

@@ -33,6 +33,7 @@ from evoflash.targets import Target
 from evoflash.toolchain import Build
 
 FINALS_DEADLINE_S = 600.0
+FINALS_SPARE_S = 5.0  # of a race of finalists, for more rounds than were wanted
 FAULTS = (Status.LAUNCH_FAILED, Status.CRASHED, Status.HUNG)  # a kernel's own, or those of a device that is lost
 WITNESSES = 3  # kernels that were right, of which one at least must still be
 
@@ -178,12 +179,12 @@ class Evaluator:
         with self._lock, Sandbox(self._target.name, Prepare(problem=problem_to_dict(self._problem))) as sandbox:
             verdicts = {each.index: self._verify(sandbox, each) for each in finalists}
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
-            raced = self._race(sandbox, racing, rounds)
+            raced = self._race(sandbox, racing, rounds, FINALS_SPARE_S)
             while isinstance(raced, Death):
                 for index, death in self._culprits(sandbox, racing, raced).items():
                     verdicts[index] = Verified(status=death.status, reason=f"in the finals: {death.reason}")
                     del racing[index]
-                raced = self._race(sandbox, racing, rounds)
+                raced = self._race(sandbox, racing, rounds, FINALS_SPARE_S)
             faults = [each.reason for each in verdicts.values() if each.status in FAULTS]
             if faults:
                 self._require_device(sandbox, faults[0])
@@ -198,7 +199,7 @@ class Evaluator:
             elif reason is not None:
                 changes = {"status": Status.MISMEASURED, "gate": Gate.FLOOR, "reason": reason}
                 verdicts[index] = passed.model_copy(update=changes)
-        return podium(verdicts, {each.index: each.cost for each in finalists}, raced, rounds)
+        return podium(verdicts, {each.index: each.cost for each in finalists}, raced)
 
     def _require_device(self, sandbox: Sandbox, reason: str) -> None:
         """Tells a kernel that fails from a device that is lost, on which the kernels fail that were right before.
@@ -239,11 +240,14 @@ class Evaluator:
             return Verified(status=answer.status, reason=answer.reason)
         return Verified.model_validate(answer)
 
-    def _race(self, sandbox: Sandbox, racing: Mapping[int, Finalist], rounds: int) -> Raced | Death:
+    def _race(
+        self, sandbox: Sandbox, racing: Mapping[int, Finalist], rounds: int, spare_s: float = 0.0
+    ) -> Raced | Death:
         request = Race(
             problem=problem_to_dict(self._problem),
             libraries={name_of(index): finalist.library.resolve() for index, finalist in racing.items()},
             rounds=rounds,
+            spare_s=spare_s,
         )
         answer = sandbox.call(request, FINALS_DEADLINE_S)
         return answer if isinstance(answer, Death) else Raced.model_validate(answer)

@@ -53,6 +53,7 @@ class Race(Record):
     Attributes:
         rounds: one sample of each contestant a round; `warmup` rounds before them are not recorded.
         budget_s: no further round begins after this many seconds, if at least `timing.FEWEST_ROUNDS` are done.
+        spare_s: rounds beyond those wanted may begin until then.
         without: baselines to leave out.
     """
 
@@ -62,6 +63,7 @@ class Race(Record):
     rounds: int
     warmup: int = 2
     budget_s: float | None = None
+    spare_s: float = 0.0
     without: tuple[str, ...] = ()
     seed: int = 0
 

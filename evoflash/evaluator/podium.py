@@ -17,7 +17,7 @@ def name_of(index: int) -> str:
     return f"candidate {index}"
 
 
-def podium(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: Raced, rounds: int) -> Finals:
+def podium(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: Raced) -> Finals:
     """The finalists, the winner first, with their ratios against each baseline.
 
     The fastest and all whose paired ratio to it has an interval that holds 1 are tied: of these the simplest wins, the
@@ -37,7 +37,7 @@ def podium(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: R
         finalists=tuple(settled(finalists, costs)),
         baselines=tuple(baselines),
         baseline_failures=raced.failures,
-        rounds=rounds,
+        rounds=max((len(each.samples) for each in raced.contestants), default=0),
         conditions=raced.conditions,
     )
 

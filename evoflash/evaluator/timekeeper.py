@@ -79,6 +79,7 @@ class Timekeeper:
             request.seed,
             warmup=request.warmup,
             budget_s=request.budget_s,
+            spare_s=request.spare_s,
             gauge=self._gauge,
         )
         cold, wrong = {}, {}

@@ -27,6 +27,7 @@ WARMUP_LAUNCHES = 20
 GIVE_UP_RATIO = 3.0  # a candidate this far behind the best is not timed in full
 BOOTSTRAPS = 2000
 FEWEST_ROUNDS = 3  # of a race that runs out of time
+MOST_ROUNDS = 5  # times the rounds that were wanted, while there is time to spare
 ALWAYS = 5  # rounds from the first on in which a device was held back, and then is so always
 SLOW_US = 1e5  # a launch this long is measured well enough by one look
 KEPT_BYTES = 4 << 30  # free memory that PyTorch may keep while a graph is captured
@@ -195,6 +196,7 @@ def interleave(
     *,
     warmup: int = 2,
     budget_s: float | None = None,
+    spare_s: float = 0.0,
     gauge: Gauge | None = None,
 ) -> Interleaved:
     """Samples of each contestant, one a round, in an order drawn anew each round.
@@ -206,6 +208,8 @@ def interleave(
     Args:
         warmup: rounds that are not recorded; they take at most a tenth of the budget.
         budget_s: seconds after which no further round begins, once `FEWEST_ROUNDS` are recorded.
+        spare_s: seconds in which further rounds may begin, up to `MOST_ROUNDS` times as many: of fast kernels a few
+            dozen rounds are over before they can tell two of them apart.
         gauge: looks at the device before and after each round.
     """
     order = list(contestants)
@@ -216,7 +220,7 @@ def interleave(
     looks: list[Look] = []
     done = thrown_away = held_back = 0
     number = -warmup
-    while done < rounds:
+    while done < rounds or (done < MOST_ROUNDS * rounds and time.monotonic() - start < spare_s):
         spent = time.monotonic() - start
         if done >= FEWEST_ROUNDS and spent > budget:
             break

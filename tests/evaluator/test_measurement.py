@@ -6,12 +6,13 @@ import random
 import pytest
 
 from evoflash.evaluation import Contestant, Gate, Status, Timing
+from evoflash.evaluator import timing
 from evoflash.evaluator.conditions import Look, summary, was_held_back
 from evoflash.evaluator.floor import believed, floor_us
 from evoflash.evaluator.messages import Examined, Raced, Verified
 from evoflash.evaluator.podium import podium
 from evoflash.evaluator.self_test import FEWEST_TRIALS, self_test
-from evoflash.evaluator.timing import ALWAYS, interleave, ready
+from evoflash.evaluator.timing import ALWAYS, MOST_ROUNDS, interleave, ready
 from evoflash.problems import AttentionProblem
 from evoflash.reliability import Reliability
 from evoflash.targets import cpu, cuda
@@ -58,7 +59,7 @@ def raced(**medians):
 
 def test_what_is_clearly_faster_wins():
     passed = {1: Verified(status=Status.OK), 2: Verified(status=Status.OK)}
-    finals = podium(passed, {1: (9,), 2: (1,)}, raced(candidate_1=4.0, candidate_2=4.1, eager=8.0), 40)
+    finals = podium(passed, {1: (9,), 2: (1,)}, raced(candidate_1=4.0, candidate_2=4.1, eager=8.0))
     assert finals.winner is not None
     assert (finals.winner.index, finals.winner.reason) == (1, "")
     assert finals.finalists[1].reason == ""
@@ -67,20 +68,20 @@ def test_what_is_clearly_faster_wins():
 def test_of_those_that_are_tied_the_simplest_wins():
     passed = {index: Verified(status=Status.OK) for index in (1, 2, 3)}
     times = raced(candidate_1=4.0, candidate_2=4.001, candidate_3=5.0, eager=8.0)
-    finals = podium(passed, {1: (0, 9), 2: (0, 1), 3: (0, 0)}, times, 40)
+    finals = podium(passed, {1: (0, 9), 2: (0, 1), 3: (0, 0)}, times)
     assert [each.index for each in finals.finalists] == [2, 1, 3]
     assert finals.winner is not None
     assert finals.winner.index == 2
     assert "tied with the fastest: 1.00" in finals.winner.reason
     assert "simplest" in finals.winner.reason
-    equal = podium(passed, dict.fromkeys((1, 2, 3), (0,)), times, 40)
+    equal = podium(passed, dict.fromkeys((1, 2, 3), (0,)), times)
     assert equal.winner is not None
     assert equal.winner.index == 1
 
 
 def test_whoever_failed_does_not_win_by_being_fast():
     verdicts = {1: Verified(status=Status.WRONG, reason="wrong"), 2: Verified(status=Status.OK)}
-    finals = podium(verdicts, {1: (), 2: ()}, raced(candidate_1=1.0, candidate_2=4.0), 40)
+    finals = podium(verdicts, {1: (), 2: ()}, raced(candidate_1=1.0, candidate_2=4.0))
     assert finals.winner is not None
     assert finals.winner.index == 2
 
@@ -124,6 +125,16 @@ def test_a_device_that_is_always_held_back_does_not_hold_up_the_race():
     done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 9, warmup=0, gauge=Gauge())
     assert (len(done.samples["a"]), done.conditions.thrown_away, done.conditions.held_back) == (9, ALWAYS, 9)
     assert "9 kept though the device was held back" in str(done.conditions)
+
+
+def test_fast_kernels_get_more_rounds_than_were_wanted_and_slow_ones_do_not(monkeypatch):
+    contestants = {"a": ready(Clock(), [lambda: 1.0])}
+    assert len(interleave(Clock(), contestants, 4, spare_s=60).samples["a"]) == 4 * MOST_ROUNDS
+    assert len(interleave(Clock(), contestants, 4).samples["a"]) == 4
+    clock = itertools.count()  # each look at it is a second later
+    monkeypatch.setattr(timing.time, "monotonic", lambda: float(next(clock)))
+    assert 4 < len(interleave(Clock(), contestants, 4, spare_s=12).samples["a"]) < 4 * MOST_ROUNDS
+    assert len(interleave(Clock(), contestants, 4, spare_s=2).samples["a"]) == 4
 
 
 def test_counters_of_throttling_count_by_their_growth():

@@ -1,4 +1,5 @@
-/* The smallest kernel that keeps the contract: float32, head size 16, no mask. For the tests of the export. */
+/* The smallest kernel that keeps the contract: float32, head size 16, no mask. For the tests of the export. Sums are double, since
+   its errors are held to SDPA's, which differ with the processor. */
 #include "attention.h"
 #include <cmath>
 
@@ -20,18 +21,19 @@ extern "C" int evoflash_launch(const EvoflashAttention *p, void *) {
       for (int i = 0; i < p->seq_q; i++) {
         const float *q = static_cast<const float *>(p->q) + b * p->q_stride[0] + h * p->q_stride[1] + i * p->q_stride[2];
         float *out = static_cast<float *>(p->out) + b * p->out_stride[0] + h * p->out_stride[1] + i * p->out_stride[2];
-        float largest = -INFINITY, sum = 0;
+        float largest = -INFINITY;
+        double sum = 0;
         for (int j = 0; j < p->seq_kv; j++) {
-          float score = 0;
-          for (int d = 0; d < kHeadSize; d++) score += q[d] * k[j * p->k_stride[2] + d];
-          weights[j] = score * p->scale;
+          double score = 0;
+          for (int d = 0; d < kHeadSize; d++) score += double(q[d]) * k[j * p->k_stride[2] + d];
+          weights[j] = float(score * p->scale);
           largest = std::fmax(largest, weights[j]);
         }
         for (int j = 0; j < p->seq_kv; j++) sum += weights[j] = std::exp(weights[j] - largest);
         for (int d = 0; d < kHeadSize; d++) {
-          float total = 0;
-          for (int j = 0; j < p->seq_kv; j++) total += weights[j] * v[j * p->v_stride[2] + d];
-          out[d] = total / sum;
+          double total = 0;
+          for (int j = 0; j < p->seq_kv; j++) total += double(weights[j]) * v[j * p->v_stride[2] + d];
+          out[d] = float(total / sum);
         }
       }
     }

@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--effort", default="standard")
     parser.add_argument("--minutes", type=float, help="of each search")
     parser.add_argument("--target", default="auto")
-    parser.add_argument("--rounds", type=int, default=100, help="of the race")
+    parser.add_argument("--rounds", type=int, default=300, help="of the race")
     parser.add_argument("--spread", type=float, default=0.03)
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
     arguments = parser.parse_args()

@@ -191,9 +191,6 @@ class ContestantRow(Base):
     samples: Mapped[tuple[float, ...]]
 
 
-CONDITIONS, SANITIZERS = "conditions", "sanitizers"  # kinds of insights that belong to a run's finals
-
-
 class InsightRow(Base):
     """Something that was learnt during a run."""
 

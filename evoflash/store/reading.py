@@ -12,25 +12,16 @@ from evoflash.candidate import Candidate, Origin
 from evoflash.evaluation import (
     Accuracy,
     BuildReport,
-    Conditions,
-    Contestant,
     Evaluation,
-    Final,
-    Finals,
     Record,
     Status,
     Timing,
 )
 from evoflash.genome import Genome
 from evoflash.store.models import (
-    CONDITIONS,
-    SANITIZERS,
     AccuracyRow,
     BuildRow,
     CandidateRow,
-    ContestantRow,
-    FinalRow,
-    InsightRow,
     LineageRow,
     RunRow,
     SourceRow,
@@ -45,11 +36,8 @@ SomeRecord = TypeVar("SomeRecord", bound=Record)
 _BUILD = [getattr(BuildRow, name) for name in BuildReport.model_fields]
 _ACCURACY = [getattr(AccuracyRow, name) for name in Accuracy.model_fields]
 _TIMING = [getattr(TimingRow, name) for name in Timing.model_fields]
-_CONTESTANT = [getattr(ContestantRow, name) for name in Contestant.model_fields]
 _HEAD = [CandidateRow.id, CandidateRow.run_id, CandidateRow.index, CandidateRow.family, CandidateRow.genome]
 _HEAD += [CandidateRow.operator, CandidateRow.status, CandidateRow.fitness_us]
-_FINAL = [FinalRow.status, FinalRow.reason, FinalRow.cases, FinalRow.refused, FinalRow.ratios]
-_FINAL += [FinalRow.vs_best, FinalRow.best_baseline, FinalRow.vs_math]
 
 
 def read_candidates(connection: Connection, chosen: CandidateIds, *, sources: bool = True) -> list[StoredCandidate]:
@@ -63,7 +51,7 @@ def read_candidates(connection: Connection, chosen: CandidateIds, *, sources: bo
     ).mappings()
     rows = heads.all()
     parents = _parents(connection, chosen)
-    evidence = _Evidence(connection, chosen, final=False)
+    evidence = Evidence(connection, chosen, final=False)
     return [_stored(row, parents.get(row["id"], []), evidence, sources) for row in rows]
 
 
@@ -174,48 +162,7 @@ def read_runs(connection: Connection, run_id: int | None = None) -> list[RunSumm
     return [_summary(row) for row in connection.execute(found.order_by(RunRow.id)).mappings()]
 
 
-def read_finals(connection: Connection, run_id: int) -> Finals | None:
-    """The finals of a run exactly as recorded, or None before they ran."""
-    run = connection.execute(select(RunRow.final_rounds, RunRow.baseline_failures).where(RunRow.id == run_id)).first()
-    if run is None or run.final_rounds is None:
-        return None
-    verdicts = (
-        select(FinalRow.ordinal, FinalRow.candidate_id, CandidateRow.index, *_FINAL)
-        .join(CandidateRow, CandidateRow.id == FinalRow.candidate_id)
-        .where(FinalRow.run_id == run_id)
-        .order_by(FinalRow.ordinal)
-    )
-    rows = connection.execute(verdicts).mappings().all()
-    evidence = _Evidence(connection, select(FinalRow.candidate_id).where(FinalRow.run_id == run_id), final=True)
-    times: dict[int | None, list[Contestant]] = defaultdict(list)
-    entered = select(ContestantRow.finalist, *_CONTESTANT).where(ContestantRow.run_id == run_id)
-    for row in connection.execute(entered.order_by(ContestantRow.ordinal)).mappings():
-        times[row["finalist"]].append(_record(Contestant, row))
-    finalists = [
-        Final(
-            index=row["index"],
-            accuracy=tuple(evidence.accuracy[row["candidate_id"]]),
-            time=next((each for each in times[row["ordinal"]] if not each.shape), None),
-            by_shape=tuple(each for each in times[row["ordinal"]] if each.shape),
-            cold=next(iter(evidence.timings[row["candidate_id"]]), None),
-            **{column.key: row[column.key] for column in _FINAL},
-        )
-        for row in rows
-    ]
-    told = select(InsightRow.kind, InsightRow.data).where(InsightRow.run_id == run_id).order_by(InsightRow.id)
-    insights = connection.execute(told.where(InsightRow.kind.in_((CONDITIONS, SANITIZERS)))).all()
-    return Finals(
-        conditions=next((Conditions(**data) for kind, data in insights if kind == CONDITIONS), Conditions()),
-        sanitized={data["name"]: data["words"] for kind, data in insights if kind == SANITIZERS and data},
-        finalists=tuple(finalists),
-        baselines=tuple(each for each in times[None] if not each.shape),
-        baselines_by_shape=tuple(each for each in times[None] if each.shape),
-        baseline_failures=run.baseline_failures or {},
-        rounds=run.final_rounds,
-    )
-
-
-class _Evidence:
+class Evidence:
     """Builds, accuracies and timings of many candidates, by id."""
 
     def __init__(self, connection: Connection, chosen: CandidateIds, *, final: bool):
@@ -225,11 +172,11 @@ class _Evidence:
         if not final:
             builds = select(BuildRow.candidate_id, *_BUILD).where(BuildRow.candidate_id.in_(chosen))
             for row in connection.execute(builds).mappings():
-                self.builds[row["candidate_id"]] = _record(BuildReport, row)
+                self.builds[row["candidate_id"]] = record(BuildReport, row)
         for row in self._rows(connection, AccuracyRow, _ACCURACY, chosen, final):
-            self.accuracy[row["candidate_id"]].append(_record(Accuracy, row))
+            self.accuracy[row["candidate_id"]].append(record(Accuracy, row))
         for row in self._rows(connection, TimingRow, _TIMING, chosen, final):
-            self.timings[row["candidate_id"]].append(_record(Timing, row))
+            self.timings[row["candidate_id"]].append(record(Timing, row))
 
     @staticmethod
     def _rows(
@@ -281,7 +228,7 @@ def _relative(row: Row, parents: list[_Parent]) -> Relative:
     )
 
 
-def _stored(row: Row, parents: list[_Parent], evidence: _Evidence, sources: bool) -> StoredCandidate:
+def _stored(row: Row, parents: list[_Parent], evidence: Evidence, sources: bool) -> StoredCandidate:
     key = row["id"]
     evaluation = Evaluation(
         build=evidence.builds.get(key),
@@ -312,5 +259,6 @@ def _summary(row: Row) -> RunSummary:
     return RunSummary(**plain, **computed)
 
 
-def _record(kind: type[SomeRecord], row: Row) -> SomeRecord:
+def record(kind: type[SomeRecord], row: Row) -> SomeRecord:
+    """A record from the columns of its fields."""
     return kind(**{name: row[name] for name in kind.model_fields})

@@ -16,6 +16,7 @@ from evoflash.evaluation import Evaluation, Finals
 from evoflash.problems.base import Problem
 from evoflash.store import location, opening, reading, writing
 from evoflash.store.engine import explained
+from evoflash.store.finals import read_finals, write_finals
 from evoflash.store.models import CandidateRow, InsightRow, RunRow
 from evoflash.store.records import Ancestor, Insight, Outcome, RunSummary, StoredCandidate, Tally
 
@@ -120,7 +121,7 @@ class RunStore:
     def record_finals(self, run_id: int, finals: Finals) -> None:
         """The finals of a run, in place of earlier ones."""
         with self._writing(f"record the finals of run {run_id}") as connection:
-            writing.write_finals(connection, run_id, finals)
+            write_finals(connection, run_id, finals)
 
     def record_insight(self, run_id: int, generation: int, kind: str, text: str, data: Mapping[str, Any]) -> None:
         """Something that was learnt during a run."""
@@ -214,7 +215,7 @@ class RunStore:
     def finals(self, run_id: int) -> Finals | None:
         """The finals of a run as recorded; None before they ran."""
         with self._reading(f"read the finals of run {run_id}") as connection:
-            return reading.read_finals(connection, run_id)
+            return read_finals(connection, run_id)
 
     def candidate(self, candidate_id: int) -> StoredCandidate:
         """One candidate with its evidence and source.

@@ -6,22 +6,18 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Table, insert, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from evoflash.candidate import Candidate
 from evoflash.errors import NotFoundError, StorageError
-from evoflash.evaluation import Accuracy, Contestant, Evaluation, Finals, Timing
+from evoflash.evaluation import Accuracy, Evaluation, Timing
 from evoflash.store.models import (
-    CONDITIONS,
-    SANITIZERS,
     AccuracyRow,
     Base,
     BuildRow,
     CandidateRow,
-    ContestantRow,
-    FinalRow,
     InsightRow,
     LineageRow,
     RunRow,
@@ -80,43 +76,11 @@ def write_candidate(
         {"candidate_id": candidate_id, "ordinal": ordinal, "parent_id": parent}
         for ordinal, parent in enumerate(parents)
     ]
-    _insert_all(connection, LineageRow, edges)
+    insert_all(connection, LineageRow, edges)
     if evaluation.build is not None:
         connection.execute(insert(_table(BuildRow)), {"candidate_id": candidate_id, **evaluation.build.model_dump()})
-    _write_evidence(connection, candidate_id, evaluation.accuracy, evaluation.timings, final=False)
+    write_evidence(connection, candidate_id, evaluation.accuracy, evaluation.timings, final=False)
     return candidate_id
-
-
-def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
-    """The finals of a run, in place of any that it had."""
-    ids = ids_of(connection, run_id, [final.index for final in finals.finalists])
-    former = select(CandidateRow.id).where(CandidateRow.run_id == run_id)
-    for table in (AccuracyRow, TimingRow):
-        connection.execute(delete(table).where(table.candidate_id.in_(former), table.final.is_(True)))
-    for table in (FinalRow, ContestantRow):
-        connection.execute(delete(table).where(table.run_id == run_id))
-    baselines = (*finals.baselines, *finals.baselines_by_shape)
-    contestants: list[tuple[int | None, Contestant]] = [(None, baseline) for baseline in baselines]
-    for ordinal, final in enumerate(finals.finalists):
-        candidate_id = ids[final.index]
-        head = final.model_dump(exclude={"index", "status", "accuracy", "time", "cold", "by_shape"})
-        keys = {"run_id": run_id, "ordinal": ordinal, "candidate_id": candidate_id, "status": final.status.value}
-        connection.execute(insert(FinalRow).values(**keys, **head))
-        cold = (final.cold,) if final.cold is not None else ()
-        _write_evidence(connection, candidate_id, final.accuracy, cold, final=True)
-        contestants += [(ordinal, each) for each in (final.time, *final.by_shape) if each is not None]
-    rows = [
-        {"run_id": run_id, "ordinal": n, "finalist": finalist, **contestant.model_dump()}
-        for n, (finalist, contestant) in enumerate(contestants)
-    ]
-    _insert_all(connection, ContestantRow, rows)
-    of_finals = (InsightRow.run_id == run_id, InsightRow.kind.in_((CONDITIONS, SANITIZERS)))
-    connection.execute(delete(InsightRow).where(*of_finals))
-    write_insight(connection, run_id, 0, CONDITIONS, str(finals.conditions), finals.conditions.model_dump())
-    for name, words in finals.sanitized.items():
-        write_insight(connection, run_id, 0, SANITIZERS, f"{name}: {words}", {"name": name, "words": words})
-    totals = {"final_rounds": finals.rounds, "baseline_failures": finals.baseline_failures}
-    update_run(connection, run_id, totals)
 
 
 def write_insight(
@@ -186,15 +150,16 @@ def _write_source(connection: Connection, text: str, language: str | None) -> st
     return digest
 
 
-def _write_evidence(
+def write_evidence(
     connection: Connection, candidate_id: int, accuracy: Sequence[Accuracy], timings: Sequence[Timing], *, final: bool
 ) -> None:
+    """What the search, or the finals, saw of a candidate."""
     for table, records in ((AccuracyRow, accuracy), (TimingRow, timings)):
         rows = [
             {"candidate_id": candidate_id, "final": final, "ordinal": ordinal, **record.model_dump()}
             for ordinal, record in enumerate(records)
         ]
-        _insert_all(connection, table, rows)
+        insert_all(connection, table, rows)
 
 
 def _table(row: type[Base]) -> Table:
@@ -202,6 +167,7 @@ def _table(row: type[Base]) -> Table:
     return cast(Table, row.__table__)
 
 
-def _insert_all(connection: Connection, table: type[Base], rows: list[dict[str, Any]]) -> None:
+def insert_all(connection: Connection, table: type[Base], rows: list[dict[str, Any]]) -> None:
+    """Rows of one table, all alike."""
     if rows:
         connection.execute(insert(_table(table)), rows)

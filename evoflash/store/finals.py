@@ -1,0 +1,97 @@
+"""The finals of a run, into rows and back: verdicts, times, conditions and what the sanitizers said."""
+
+from collections import defaultdict
+
+from sqlalchemy import Connection, delete, insert, select
+
+from evoflash.evaluation import Conditions, Contestant, Final, Finals
+from evoflash.store.models import (
+    AccuracyRow,
+    CandidateRow,
+    ContestantRow,
+    FinalRow,
+    InsightRow,
+    RunRow,
+    TimingRow,
+)
+from evoflash.store.reading import Evidence, record
+from evoflash.store.writing import ids_of, insert_all, update_run, write_evidence, write_insight
+
+CONDITIONS, SANITIZERS = "conditions", "sanitizers"  # kinds of insights that belong to the finals
+
+_CONTESTANT = [getattr(ContestantRow, name) for name in Contestant.model_fields]
+_FINAL = [FinalRow.status, FinalRow.reason, FinalRow.cases, FinalRow.refused, FinalRow.ratios]
+_FINAL += [FinalRow.vs_best, FinalRow.best_baseline, FinalRow.vs_math]
+
+
+def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
+    """The finals of a run, in place of any that it had."""
+    ids = ids_of(connection, run_id, [final.index for final in finals.finalists])
+    former = select(CandidateRow.id).where(CandidateRow.run_id == run_id)
+    for table in (AccuracyRow, TimingRow):
+        connection.execute(delete(table).where(table.candidate_id.in_(former), table.final.is_(True)))
+    for table in (FinalRow, ContestantRow):
+        connection.execute(delete(table).where(table.run_id == run_id))
+    baselines = (*finals.baselines, *finals.baselines_by_shape)
+    contestants: list[tuple[int | None, Contestant]] = [(None, baseline) for baseline in baselines]
+    for ordinal, final in enumerate(finals.finalists):
+        candidate_id = ids[final.index]
+        head = final.model_dump(exclude={"index", "status", "accuracy", "time", "cold", "by_shape"})
+        keys = {"run_id": run_id, "ordinal": ordinal, "candidate_id": candidate_id, "status": final.status.value}
+        connection.execute(insert(FinalRow).values(**keys, **head))
+        cold = (final.cold,) if final.cold is not None else ()
+        write_evidence(connection, candidate_id, final.accuracy, cold, final=True)
+        contestants += [(ordinal, each) for each in (final.time, *final.by_shape) if each is not None]
+    rows = [
+        {"run_id": run_id, "ordinal": n, "finalist": finalist, **contestant.model_dump()}
+        for n, (finalist, contestant) in enumerate(contestants)
+    ]
+    insert_all(connection, ContestantRow, rows)
+    of_finals = (InsightRow.run_id == run_id, InsightRow.kind.in_((CONDITIONS, SANITIZERS)))
+    connection.execute(delete(InsightRow).where(*of_finals))
+    write_insight(connection, run_id, 0, CONDITIONS, str(finals.conditions), finals.conditions.model_dump())
+    for name, words in finals.sanitized.items():
+        write_insight(connection, run_id, 0, SANITIZERS, f"{name}: {words}", {"name": name, "words": words})
+    totals = {"final_rounds": finals.rounds, "baseline_failures": finals.baseline_failures}
+    update_run(connection, run_id, totals)
+
+
+def read_finals(connection: Connection, run_id: int) -> Finals | None:
+    """The finals of a run exactly as recorded, or None before they ran."""
+    run = connection.execute(select(RunRow.final_rounds, RunRow.baseline_failures).where(RunRow.id == run_id)).first()
+    if run is None or run.final_rounds is None:
+        return None
+    verdicts = (
+        select(FinalRow.ordinal, FinalRow.candidate_id, CandidateRow.index, *_FINAL)
+        .join(CandidateRow, CandidateRow.id == FinalRow.candidate_id)
+        .where(FinalRow.run_id == run_id)
+        .order_by(FinalRow.ordinal)
+    )
+    rows = connection.execute(verdicts).mappings().all()
+    evidence = Evidence(connection, select(FinalRow.candidate_id).where(FinalRow.run_id == run_id), final=True)
+    times: dict[int | None, list[Contestant]] = defaultdict(list)
+    entered = select(ContestantRow.finalist, *_CONTESTANT).where(ContestantRow.run_id == run_id)
+    for row in connection.execute(entered.order_by(ContestantRow.ordinal)).mappings():
+        times[row["finalist"]].append(record(Contestant, row))
+    finalists = [
+        Final(
+            index=row["index"],
+            accuracy=tuple(evidence.accuracy[row["candidate_id"]]),
+            time=next((each for each in times[row["ordinal"]] if not each.shape), None),
+            by_shape=tuple(each for each in times[row["ordinal"]] if each.shape),
+            cold=next(iter(evidence.timings[row["candidate_id"]]), None),
+            **{column.key: row[column.key] for column in _FINAL},
+        )
+        for row in rows
+    ]
+    told = select(InsightRow.kind, InsightRow.data).where(InsightRow.run_id == run_id).order_by(InsightRow.id)
+    insights = connection.execute(told.where(InsightRow.kind.in_((CONDITIONS, SANITIZERS)))).all()
+    return Finals(
+        conditions=next((Conditions(**data) for kind, data in insights if kind == CONDITIONS), Conditions()),
+        sanitized={data["name"]: data["words"] for kind, data in insights if kind == SANITIZERS and data},
+        finalists=tuple(finalists),
+        baselines=tuple(each for each in times[None] if not each.shape),
+        baselines_by_shape=tuple(each for each in times[None] if each.shape),
+        baseline_failures=run.baseline_failures or {},
+        rounds=run.final_rounds,
+    )

@@ -6,7 +6,6 @@ valid; or to several problems, and then valid is what is valid for all of them. 
 """
 
 import copy
-import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -14,7 +13,7 @@ from typing import Any, Self
 from evoflash.declaration import Constraint, Declaration, Seed
 from evoflash.errors import SpaceError, unknown
 from evoflash.genome import Gene, Genome
-from evoflash.validity import Check, Validity
+from evoflash.validity import Group, Validity
 
 
 class SearchSpace:
@@ -79,8 +78,8 @@ class SearchSpace:
         """
         self._validity.require_possible(rng)
         genome: dict[str, Gene] = {}
-        for names, checks in self._validity.groups:
-            genome |= self._validity.draw(names, checks, rng)
+        for group in self._validity.groups:
+            genome |= self._validity.draw(group, rng)
         return Genome(genome)
 
     def require_valid_genomes(self, rng: random.Random) -> None:
@@ -130,30 +129,21 @@ class SearchSpace:
         """The values themselves if they are valid, else a valid genome that keeps as many of them as it can.
 
         Genes that are missing or unknown here (from another family) are drawn or dropped, so this also moves a genome
-        between families. Each group of tied parameters is repaired by itself: first one gene is freed, then two,
-        those that broken constraints read first; a group that cannot be saved is drawn anew.
+        between families: they are drawn to fit those that are kept, where that can be. Each group of tied parameters is
+        repaired by itself: first one gene is freed, then two, of those that broken constraints read; a group that
+        cannot be saved is drawn anew.
         """
         self._validity.require_possible(rng)
         genome: dict[str, Gene] = {}
-        for names, checks in self._validity.groups:
-            part: dict[str, Gene] = {
-                name: values[name]
-                if parameter.admits(values.get(name))
-                else rng.choice(self._validity.domains[name] or parameter.values)
-                for name, parameter in ((name, self.parameters[name]) for name in names)
-            }
-            genome |= part if self._validity.holds(checks, part) else self._repair_group(part, checks, rng)
+        for group in self._validity.groups:
+            kept = {name: values[name] for name in group.names if self.parameters[name].admits(values.get(name))}
+            genome |= self._validity.fill(group, kept, rng) or self._repair_group(group, kept, rng)
         return Genome(genome)
 
-    def _repair_group(self, part: Mapping[str, Gene], checks: Sequence[Check], rng: random.Random) -> dict[str, Gene]:
-        broken = [check.reads for check in checks if not self._validity.may_hold([check], part)]
-        suspects = sorted(set().union(*broken))
-        rng.shuffle(suspects)
-        pairs = list(itertools.combinations(suspects, 2))
-        rng.shuffle(pairs)
-        for freed in [*((name,) for name in suspects), *pairs]:
-            kept = {name: value for name, value in part.items() if name not in freed}
-            found = next(self._validity.complete(rng, kept, list(part), checks), None)
-            if found is not None:
-                return found
-        return self._validity.draw(list(part), checks, rng)
+    def _repair_group(self, group: Group, kept: Mapping[str, Gene], rng: random.Random) -> dict[str, Gene]:
+        domains = self._validity.domains
+        drawn = {
+            name: kept[name] if name in kept else rng.choice(domains[name] or self.parameters[name].values)
+            for name in group.names
+        }
+        return self._validity.repair(group, drawn, rng)

@@ -169,14 +169,16 @@ def test_the_budget_moves_to_the_family_whose_best_is_fastest():
 
 def test_a_family_that_starts_badly_still_gets_proposals():
     spaces = {"good": rugged("good"), "late": rugged("late")}
-    proposer, archive = EvolutionProposer(spaces, 4), Archive()
-    for _ in range(120):
-        proposal = proposer.ask(archive)
-        archive.propose(proposal.family, proposal.genome)
-        tell(proposer, archive, proposal, right(10.0 if proposal.family == "good" else 40.0))
-    counts = [member.candidate.family for member in archive]
-    assert counts.count("late") > Settings().starters + 3
-    assert counts.count("good") > 2 * counts.count("late")
+    late = []
+    for seed in range(4):  # one of them alone may choose it a few times more or less
+        proposer, archive = EvolutionProposer(spaces, seed), Archive()
+        for _ in range(120):
+            proposal = proposer.ask(archive)
+            archive.propose(proposal.family, proposal.genome)
+            tell(proposer, archive, proposal, right(10.0 if proposal.family == "good" else 40.0))
+        late.append([member.candidate.family for member in archive].count("late"))
+    assert sum(late) / len(late) > Settings().starters + 3
+    assert 120 - max(late) > 2 * max(late)
 
 
 def test_nothing_right_yet_means_random():

@@ -1,0 +1,79 @@
+"""Decision diagrams: the genomes that they hold, how they are drawn, and what is left outside."""
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from evoflash import diagram
+
+DOMAINS = {"a": [1, 2, 3, 4], "b": [1, 2, 4], "on": [False, True], "c": ["x", "y", "z"]}
+
+
+@dataclass(frozen=True)
+class Rule:
+    reads: tuple[str, ...]
+    holds: Callable[..., bool]
+
+
+RULES = (
+    Rule(("a", "b"), lambda a, b: a * b <= 8),
+    Rule(("a", "on"), lambda a, on: on or a != 3),
+    Rule(("b", "c", "on"), lambda b, c, on: c == "x" or (on and b > 1)),
+)
+
+
+def may_hold(rules, genes):
+    return all(rule.holds(*(genes[name] for name in rule.reads)) for rule in rules)
+
+
+def valid(rules=RULES, **kept):
+    every = (dict(zip(DOMAINS, values, strict=True)) for values in itertools.product(*DOMAINS.values()))
+    return [each for each in every if may_hold(rules, each) and kept.items() <= each.items()]
+
+
+def drawn(made, count=4000):
+    rng = random.Random(1)
+    return Counter(tuple(sorted(made.draw(rng).items())) for _ in range(count))
+
+
+def test_it_holds_what_is_valid_each_as_likely_as_any_other():
+    made, wanted = diagram.build(DOMAINS, RULES, may_hold), valid()
+    assert len(made) == len(wanted)
+    counts = drawn(made)
+    assert set(counts) == {tuple(sorted(each.items())) for each in wanted}
+    share = 4000 / len(wanted)
+    assert all(abs(count - share) < 5 * share**0.5 for count in counts.values())
+
+
+@pytest.mark.parametrize("kept", [{"a": 4}, {"c": "y", "on": True}, {"a": 3, "b": 2, "on": True, "c": "z"}])
+def test_some_genes_are_kept(kept):
+    made = diagram.build(DOMAINS, RULES, may_hold).given(kept)
+    assert len(made) == len(valid(**kept))
+    assert set(drawn(made)) == {tuple(sorted(each.items())) for each in valid(**kept)}
+
+
+def test_kept_genes_beside_which_nothing_is_valid():
+    made = diagram.build(DOMAINS, RULES, may_hold)
+    assert len(made.given({"a": 4, "b": 4})) == 0
+    assert len(made.given({"on": 1})) == 0  # True is another gene
+
+
+def test_what_reads_much_is_left_to_the_caller(monkeypatch):
+    monkeypatch.setattr(diagram, "WIDEST", 2)
+    assert len(diagram.build(DOMAINS, RULES, may_hold)) == len(valid(RULES[:2]))
+
+
+def test_a_diagram_that_would_be_too_large_has_fewer_constraints(monkeypatch):
+    monkeypatch.setattr(diagram, "MOST_EDGES", 30)
+    made = diagram.build(DOMAINS, RULES, may_hold)
+    assert len(made) in (len(valid(RULES[:2])), len(valid(())))
+    monkeypatch.setattr(diagram, "MOST_EDGES", 1)
+    assert len(diagram.build(DOMAINS, RULES, may_hold)) == len(valid(())) == 72
+
+
+def test_nothing_is_valid():
+    assert len(diagram.build(DOMAINS, [Rule(("a",), lambda a: a > 9)], may_hold)) == 0

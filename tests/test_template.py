@@ -230,6 +230,7 @@ H200 = {
     "max_threads_per_multiprocessor": 2048,
     "l2_bytes": 50 << 20,
 }
+H100 = {**H200, "l2_bytes": 52428800}
 XEON = {"cores": 2, "vector_bytes": 64, "l1d_bytes": 48 << 10, "l2_bytes": 2 << 20, "bf16_dot": True, "amx": True}
 
 
@@ -237,6 +238,6 @@ XEON = {"cores": 2, "vector_bytes": 64, "l1d_bytes": 48 << 10, "l2_bytes": 2 << 
 def test_known_good_genomes_are_valid_for_the_shape_they_were_measured_on(family):
     template = load(family)
     for seed in template.declaration.seeds:
-        device = {"NVIDIA H200": H200}.get(seed.device, XEON)
+        device = {"NVIDIA H200": H200, "NVIDIA H100 80GB HBM3": H100}.get(seed.device, XEON)
         space = template.space(shapes.parse(seed.note.partition(":")[0]), device)
         assert not space.violations(Genome(seed.genome)), seed

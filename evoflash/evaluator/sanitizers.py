@@ -132,10 +132,12 @@ def read_cpu(tool: str, output: str, code: int) -> Finding:
 def read_cuda(tool: str, output: str, code: int) -> Finding:
     """A finding from the words of compute-sanitizer."""
     lines = [line.removeprefix("=========").strip() for line in output.splitlines() if line.startswith("=========")]
-    complaints = [line for line in lines if line and not re.match(r"COMPUTE-SANITIZER|.*SUMMARY|Warning", line)]
+    headlines = "COMPUTE-SANITIZER|.*SUMMARY" + ("" if tool == "racecheck" else "|Warning")
+    complaints = [line for line in lines if line and not re.match(headlines, line)]
     hazards = re.search(r"RACECHECK SUMMARY: \d+ hazards? displayed \((\d+) errors?, (\d+) warnings?\)", output)
     errors = re.search(r"ERROR SUMMARY: (\d+) errors?", output)
-    count = int(hazards[1]) if hazards else int(errors[1]) if errors else 0
+    # A warning of racecheck is a hazard, too: so it calls a tile that is read before its background copy has landed.
+    count = int(hazards[1]) + int(hazards[2]) if hazards else int(errors[1]) if errors else 0
     warnings = tuple(line for line in lines if line.startswith("Warning"))[:5]
     if count or (code == 86 and not hazards):
         return Finding(tool=tool, clean=False, summary=complaints[0] if complaints else f"{count} errors")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from evoflash.evaluation import Timing
+from evoflash.evaluation import Gate, Timing
 from evoflash.evaluator import conditions, timing
 from evoflash.evaluator.buffers import Arena
 from evoflash.evaluator.correctness import fresh, judge_timed
@@ -123,6 +123,8 @@ class Timekeeper:
     def _judge(self, problem: Problem, arenas: Sequence[Arena], captured: Any, launches: int) -> None:
         """The answers of the launches that were timed, one more time; on a CPU these may be fewer than the arenas."""
         cases = searched_cases(problem)
+        if not self._clock.is_whole(captured):
+            raise WrongError(f"{cases[0].name}: some of the launches that were timed did nothing", Gate.TIMED)
         for arena, case in list(zip(arenas, cases, strict=True))[:launches]:
             name = f"{case.name}, after timing"
             judge_timed(problem, arena, self._oracles.of(case), name, lambda: self._clock.sample(captured))

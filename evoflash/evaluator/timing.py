@@ -17,6 +17,7 @@ import numpy as np
 
 from evoflash.evaluation import Conditions, Contestant, Ratio, Timing
 from evoflash.evaluator.conditions import Gauge, Look, summary, was_held_back
+from evoflash.evaluator.graphs import nodes_captured
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +45,10 @@ class Clock(Protocol):
         """Microseconds a launch over one replay."""
         ...
 
+    def is_whole(self, captured: Any) -> bool:
+        """Whether every launch has been captured, and has left as much as the first."""
+        ...
+
     def launches(self, estimate_us: float, calls: int) -> int:
         """How many launches make a sample long enough to be measured."""
         ...
@@ -65,9 +70,23 @@ class CpuClock:
             call()
         return (time.perf_counter_ns() - start) / 1e3 / len(captured)
 
+    def is_whole(self, captured: list[Call]) -> bool:
+        """Always: the calls themselves are made when a sample is taken."""
+        return True
+
     def launches(self, estimate_us: float, calls: int) -> int:
         """At least one, and `TARGET_US` of them."""
         return max(1, round(self.TARGET_US / max(estimate_us, 0.1)))
+
+
+@dataclass(frozen=True)
+class CapturedGraph:
+    """A graph of so many launches, and how many nodes the first and all of them have left in it."""
+
+    graph: torch.cuda.CUDAGraph
+    launches: int
+    first_nodes: int
+    nodes: int
 
 
 class CudaClock:
@@ -82,7 +101,7 @@ class CudaClock:
         self._end = torch.cuda.Event(enable_timing=True)
         self._stream = torch.cuda.Stream()
 
-    def capture(self, calls: Sequence[Call], launches: int) -> tuple[torch.cuda.CUDAGraph, int]:
+    def capture(self, calls: Sequence[Call], launches: int) -> CapturedGraph:
         """A graph of the calls in turn."""
         import torch
 
@@ -92,25 +111,32 @@ class CudaClock:
         # A capture cannot take over memory that is free but kept for calls outside of graphs.
         if torch.cuda.memory_reserved() - torch.cuda.memory_allocated() > KEPT_BYTES:
             torch.cuda.empty_cache()
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), self._stream.cuda_stream
+        first_nodes = nodes = 0
         # Not torch.cuda.graph(): that always empties the allocator's cache first, which takes milliseconds.
         with torch.cuda.stream(self._stream):
             graph.capture_begin(capture_error_mode="thread_local")
             try:
                 for number in range(launches):
                     calls[number % len(calls)]()
+                    if number == 0:
+                        first_nodes = nodes_captured(stream)
+                nodes = nodes_captured(stream)
             finally:
                 graph.capture_end()
-        return graph, launches
+        return CapturedGraph(graph, launches, first_nodes, nodes)
 
-    def sample(self, captured: tuple[torch.cuda.CUDAGraph, int]) -> float:
+    def sample(self, captured: CapturedGraph) -> float:
         """Microseconds a launch."""
-        graph, launches = captured
         self._start.record()
-        graph.replay()
+        captured.graph.replay()
         self._end.record()
         self._end.synchronize()
-        return self._start.elapsed_time(self._end) * 1e3 / launches
+        return self._start.elapsed_time(self._end) * 1e3 / captured.launches
+
+    def is_whole(self, captured: CapturedGraph) -> bool:
+        """Whether the graph holds every launch: all write the same output, so what is left out would not show in it."""
+        return captured.first_nodes > 0 and captured.nodes == captured.launches * captured.first_nodes
 
     def launches(self, estimate_us: float, calls: int) -> int:
         """Whole turns of the calls, `TARGET_US` of them, so that each input set counts alike."""

@@ -44,6 +44,14 @@ def test_a_time_below_the_floor_is_no_success():
     assert "0.5 us is less than the 1 us" in refused.reason
 
 
+@pytest.mark.parametrize(
+    ("first", "nodes", "is_whole"), [(1, 40, True), (2, 80, True), (0, 0, False), (1, 27, False), (2, 79, False)]
+)
+def test_a_graph_in_which_launches_are_missing_is_told(first, nodes, is_whole):
+    clock = object.__new__(timing.CudaClock)  # which needs a GPU for nothing but its events
+    assert clock.is_whole(timing.CapturedGraph(None, 40, first, nodes)) is is_whole
+
+
 def raced(**medians):
     """Contestants with a common noise, as interleaved rounds have it, and some of their own."""
     rng = random.Random(0)

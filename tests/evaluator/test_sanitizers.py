@@ -41,15 +41,22 @@ extern "C" int evoflash_launch(const EvoflashAttention *p, void *) {
 """
 
 
-def test_a_complaint_of_compute_sanitizer_refuses_and_a_warning_is_kept():
+def test_a_complaint_of_compute_sanitizer_refuses_and_so_does_a_hazard_that_it_warns_of():
     found = read_cuda("memcheck", MEMCHECK, 86)
     assert (found.clean, found.summary) == (False, "Invalid __global__ read of size 2 bytes")
     found = read_cuda("racecheck", RACES, 0)
-    assert (found.clean, found.summary) == (True, "nothing on 4 problems")
-    assert found.warnings == ("Warning: Race reported between Write access at attention_kernel+0x50",)
-    assert "1 warnings" in str(found)
+    assert not found.clean
+    assert found.summary == "Warning: Race reported between Write access at attention_kernel+0x50"
     hazard = read_cuda("racecheck", RACES.replace("0 errors, 1 warning", "2 errors, 0 warnings"), 86)
     assert not hazard.clean
+
+
+def test_any_other_warning_is_kept():
+    output = MEMCHECK.replace("Invalid", "Warning: unaligned").replace("3 errors", "0 errors")
+    found = read_cuda("memcheck", output.replace("=========     ", "") + "launched 4 of 6\n", 0)
+    assert (found.clean, found.summary) == (True, "nothing on 4 problems")
+    assert found.warnings == ("Warning: unaligned __global__ read of size 2 bytes",)
+    assert "1 warnings" in str(found)
 
 
 @pytest.mark.parametrize("output", ["", "no such tool", "========= COMPUTE-SANITIZER\n"])

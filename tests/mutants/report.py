@@ -113,8 +113,14 @@ class Run:
 
     def all(self) -> list[dict[str, Any]]:
         """Every row; with earlier results, what was not as it should be goes first."""
-        wanted = [each for each in tasks(self.target, self.arguments.genomes) if self.arguments.only in each.name]
-        wanted.sort(key=lambda each: self._earlier.get(each.name, {}).get("ok", False))
+        every = list(tasks(self.target, self.arguments.genomes))
+        wanted = [each for each in every if any(text in each.name for text in self.arguments.only)]
+        wanted.sort(
+            key=lambda each: self._is_known(each) and _is_as_it_should_be(each, self._earlier[each.name]["gate"])
+        )
+        for each in every:
+            if self._is_known(each) and each not in wanted:
+                self._keep(each)
         sources = [each.entrant.source for each in wanted if each.entrant is not None]
         with ThreadPoolExecutor(self.arguments.builders) as builders:
             list(builders.map(self.toolchain.build, sources))
@@ -137,13 +143,29 @@ class Run:
             self._own.verification.forget()
         return verdict
 
+    def _is_known(self, task: Task) -> bool:
+        """Whether earlier results have its verdict."""
+        return self._earlier.get(task.name, {}).get("seconds") is not None
+
+    def _was_as_it_should_be(self, task: Task) -> bool:
+        return self._is_known(task) and _is_as_it_should_be(task, self._earlier[task.name]["gate"])
+
+    def _keep(self, task: Task) -> None:
+        """Takes an earlier verdict over."""
+        row = self._earlier[task.name]
+        gates = [str(gate) for gate in task.gates]
+        row |= {"earlier": True, "wanted": gates, "ok": _is_as_it_should_be(task, row["gate"])}
+        with self._guard:
+            self.rows.append(row)
+
     def _finish(self, task: Task, verified: Future[Verdict | None]) -> None:
         verdict = verified.result()
         gates = [str(gate) for gate in task.gates]
         row: dict[str, Any] = {"name": task.name, "base": task.base, "wrong": task.wrong, "wanted": gates}
-        if verdict is None and task.name in self._earlier:
-            row = self._earlier[task.name] | {"earlier": True, "wanted": gates}
-        elif verdict is None:
+        if verdict is None and self._is_known(task):
+            self._keep(task)
+            return
+        if verdict is None:
             row |= {"gate": None, "ok": False, "reason": "not run: no time was left"}
         else:
             if verdict.accepted and task.watched and self.arguments.sanitize and task.entrant is not None:
@@ -175,12 +197,17 @@ def run(arguments: argparse.Namespace) -> int:
     return int(bool(failed))
 
 
+def _is_as_it_should_be(task: Task, gate: str | None) -> bool:
+    """Whether a mutant was refused by one of its gates, and a right kernel by none."""
+    return gate in task.gates if task.gates else gate is None
+
+
 def _told(task: Task, verdict: Verdict) -> dict[str, Any]:
     last, worst = verdict.checks[-1], verdict.worst
     accuracy = last.accuracy
     return {
         "gate": verdict.gate,
-        "ok": verdict.gate in task.gates if task.gates else verdict.accepted,
+        "ok": _is_as_it_should_be(task, verdict.gate),
         "sanitized": verdict.sanitized,
         "warnings": list(verdict.warnings),
         "reason": verdict.reason,
@@ -214,7 +241,7 @@ def _save(out: Path | None, target: Target, start: float, rows: list[dict[str, A
 
 def _short(argument: str) -> str:
     """An argument without the folders of this machine."""
-    return Path(argument).name if argument.startswith("/") else argument
+    return Path(argument).name
 
 
 def table(arguments: argparse.Namespace) -> int:
@@ -266,8 +293,12 @@ def main() -> int:
     verify.add_argument("--minutes", type=float, default=60.0, help="begin nothing after this long")
     verify.add_argument("--sanitize", action="store_true", help="run sanitizers where they are wanted")
     verify.add_argument("--builders", type=int, default=2, help="builds, and sanitizers, at a time")
-    verify.add_argument("--again", type=Path, help="earlier results: what failed there goes first")
-    verify.add_argument("--only", default="", help="kernels whose name holds this text")
+    verify.add_argument(
+        "--again",
+        type=Path,
+        help="earlier results: what failed there goes first, what is not verified now is taken over",
+    )
+    verify.add_argument("--only", nargs="+", default=[""], help="kernels whose name holds one of these texts")
     verify.set_defaults(command=run)
     shown = commands.add_parser("table", help="print results as Markdown")
     shown.add_argument("results", type=Path, nargs="+")

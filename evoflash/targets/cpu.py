@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import re
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, 
 # No -ffast-math: a NaN in the inputs must come out. errno is nobody's business in a kernel, and libm may stay inlined
 # without it.
 CPU_FLAGS = "-std=c++17 -O3 -march=native -fno-math-errno -fopenmp -fPIC -shared -Wl,--build-id=none"
+ARCH_PRCTL = 158  # the system call on x86-64, which alone has AMX
 # Later flags win; -O1 leaves the loads that a sanitizer is to see. Sanitized code stops at the first bad access.
 SANITIZE_FLAGS = "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined"
 
@@ -70,13 +72,19 @@ def detect(debug: bool = False) -> CpuTarget:
         "l1d_bytes": _cache("1", "Data", 32 * 1024),
         "l2_bytes": _cache("2", "Unified", 512 * 1024),
         "bf16_dot": "avx512_bf16" in flags,
-        "amx": "amx_bf16" in flags,
+        "amx": "amx_bf16" in flags and vector == 64 and _tiles_are_permitted(),
     }
     digest = hashlib.sha256(f"{model} {sorted(flags)}".encode()).hexdigest()[:16]
     details = {"processor_digest": digest, "compiler": compiler_version(cxx())}
     extension = {64: "AVX-512", 32: "AVX2"}.get(vector, "128-bit vectors")
     device = f"{model}, {extension}{' with bf16 dot products' if facts['bf16_dot'] else ''}, {facts['cores']} cores"
     return CpuTarget(device=device, facts=facts, details=details, debug=debug)
+
+
+def _tiles_are_permitted() -> bool:
+    """Whether Linux gives this process AMX's tile registers when it asks: not before 5.16, nor in every container."""
+    request, tile_data = 0x1023, 18  # ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return ctypes.CDLL(None).syscall(ARCH_PRCTL, request, tile_data) == 0
 
 
 def _field(information: str, name: str) -> str:

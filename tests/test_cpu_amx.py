@@ -1,0 +1,65 @@
+"""The family on AMX tiles: what it renders, where it is left out, and that random genomes of it are right."""
+
+import random
+import re
+
+import pytest
+
+from evoflash import problems, targets
+from evoflash.entrants import FixedEntrant
+from evoflash.template import load
+from evoflash.toolchain import Toolchain
+from evoflash.verification import Verification
+
+FAMILY = load("cpu_amx")
+XEON = {"cores": 2, "vector_bytes": 64, "l1d_bytes": 48 << 10, "l2_bytes": 2 << 20, "bf16_dot": True, "amx": True}
+RIGHT = {
+    "fp16": "b=1,h=4,kv=2,s=257,d=64",
+    "bf16 causal": "b=1,h=2,s=300,d=128,dtype=bf16,causal",
+    "bf16, a head size between": "b=1,h=2,s=130,d=72,dtype=bf16",
+    "fp32 causal": "b=1,h=2,s=257,d=64,dtype=fp32,causal",
+}
+
+
+def render(shape: str, seed: int = 0) -> str:
+    problem = problems.parse(shape)
+    genome = FAMILY.space(problem, XEON).sample(random.Random(seed))
+    return FAMILY.render(genome, problem, XEON).text
+
+
+@pytest.mark.parametrize(("dtype", "products"), [("bf16", 1), ("fp16", 3), ("fp32", 6)])
+def test_a_number_is_as_many_parts_as_it_takes(dtype, products):
+    problem = problems.parse(f"b=1,h=2,s=64,d=64,dtype={dtype}")
+    space = FAMILY.space(problem, XEON)
+    ones = {"qk_rows": 1, "qk_columns": 1, "pv_rows": 1, "pv_columns": 1}
+    text = FAMILY.render(space.repair(ones, random.Random(0)), problem, XEON).text
+    assert text.count("tile_multiply<0, 1, 2>();") == 2 * products
+    assert ("split(" in text) is (products > 1)
+
+
+def test_no_tile_register_is_used_that_there_is_not():
+    for seed in range(20):
+        used = {int(number) for number in re.findall(r"tile_(?:zero|load|store)<(\d)>", render("mission", seed))}
+        assert 3 <= len(used) <= 8
+        assert used == set(range(len(used)))
+
+
+def test_a_processor_without_tiles_is_left_out():
+    (reason,) = FAMILY.refusals(problems.parse("mission"), {**XEON, "amx": False})
+    assert "AMX" in str(reason)
+
+
+@pytest.mark.parametrize("shape", RIGHT.values(), ids=RIGHT.keys())
+def test_random_genomes_are_right_on_every_case(shape, tmp_path):
+    target = targets.detect("cpu")
+    if not target.facts["amx"]:
+        pytest.skip("this processor has no AMX tiles for bfloat16")
+    problem = problems.parse(shape)
+    genome = FAMILY.space(problem, target.facts).sample(random.Random(shape))
+    source = FAMILY.render(genome, problem, target.facts)
+    entrant = FixedEntrant("random", "cpu_amx", "cpu_amx", "cpu", source, dict(genome), problem)
+    with Verification(target, Toolchain(target, tmp_path)) as verification:
+        verdict = verification.kernel(entrant, problem, 5)
+    assert verdict.accepted, verdict.reason
+    assert verdict.worst is not None
+    assert verdict.worst.share < 0.8

@@ -59,13 +59,14 @@ class Diagram:
         self._nodes = nodes
         self._root = root
 
-    def __len__(self) -> int:
-        """How many genomes there are."""
+    @property
+    def count(self) -> int:
+        """How many genomes there are: no `len`, which ends at 2^63."""
         return below(self._nodes, self._root)
 
     def draw(self, rng: random.Random) -> dict[str, Gene]:
         """One of them, each as likely as any other; there must be one."""
-        place, node = rng.randrange(len(self)), self._root
+        place, node = rng.randrange(self.count), self._root
         genes: dict[str, Gene] = {}
         for name in self._order:
             before = 0

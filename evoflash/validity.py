@@ -153,7 +153,7 @@ class Validity:
         return self._drawn(group, self._fillings[key], rng, FILLS)
 
     def _drawn(self, group: Group, diagram: Diagram, rng: random.Random, tries: int) -> dict[str, Gene] | None:
-        for _ in range(tries if len(diagram) else 0):
+        for _ in range(tries if diagram.count else 0):
             genes = diagram.draw(rng)
             if self.holds(group.checks, genes):
                 return {name: genes[name] for name in group.names}

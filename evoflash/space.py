@@ -13,7 +13,8 @@ from typing import Any, Self
 from evoflash.declaration import Constraint, Declaration, Seed
 from evoflash.errors import SpaceError, unknown
 from evoflash.genome import Gene, Genome
-from evoflash.validity import Group, Validity
+from evoflash.group import Group
+from evoflash.validity import Validity
 
 
 class SearchSpace:
@@ -30,6 +31,7 @@ class SearchSpace:
         self.parameters = declaration.parameters
         self.seeds = declaration.seeds
         self._validity = Validity(declaration, [problem, *beside], device)
+        self._groups = [Group(names, checks, self._validity) for names, checks in self._validity.groups]
 
     def seeded(self, genomes: Sequence[Mapping[str, Gene]]) -> Self:
         """This space with known-good genomes before its own."""
@@ -78,8 +80,8 @@ class SearchSpace:
         """
         self._validity.require_possible(rng)
         genome: dict[str, Gene] = {}
-        for group in self._validity.groups:
-            genome |= self._validity.draw(group, rng)
+        for group in self._groups:
+            genome |= group.draw(rng)
         return Genome(genome)
 
     def require_valid_genomes(self, rng: random.Random) -> None:
@@ -135,9 +137,9 @@ class SearchSpace:
         """
         self._validity.require_possible(rng)
         genome: dict[str, Gene] = {}
-        for group in self._validity.groups:
+        for group in self._groups:
             kept = {name: values[name] for name in group.names if self.parameters[name].admits(values.get(name))}
-            genome |= self._validity.fill(group, kept, rng) or self._repair_group(group, kept, rng)
+            genome |= group.fill(kept, rng) or self._repair_group(group, kept, rng)
         return Genome(genome)
 
     def _repair_group(self, group: Group, kept: Mapping[str, Gene], rng: random.Random) -> dict[str, Gene]:
@@ -146,4 +148,4 @@ class SearchSpace:
             name: kept[name] if name in kept else rng.choice(domains[name] or self.parameters[name].values)
             for name in group.names
         }
-        return self._validity.repair(group, drawn, rng)
+        return group.repair(drawn, rng)

@@ -2,11 +2,9 @@
 
 Constraints are few and slow to evaluate, genomes many and alike. So each constraint remembers its truth by the values
 that it reads, those that read few values go first, values that a constraint on one parameter alone excludes are dropped
-beforehand, and parameters that no constraint ties together are drawn and searched apart, each group by a decision
-diagram (`diagram.py`).
+beforehand, and parameters that no constraint ties together are drawn and searched apart (`group.py`).
 """
 
-import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +12,10 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from evoflash.declaration import Constraint, Declaration
-from evoflash.diagram import Diagram, build, due
 from evoflash.errors import SpaceError
 from evoflash.expression import Expression, compile_expression
 from evoflash.genome import Gene
 
-DRAWS = 2000  # of which one should satisfy the widest constraints, too, before the complete search for a valid genome
-FILLS = 100  # the same beside genes that are kept
-FILLINGS = 64  # diagrams of what fits kept genes that are remembered: a few parents are moved many times
 EXPLAIN_DRAWS = 2000
 
 
@@ -46,14 +40,6 @@ class Check:
     known: dict[tuple[Gene, ...], bool] = field(default_factory=dict, compare=False, repr=False)
 
 
-@dataclass(frozen=True)
-class Group:
-    """Parameters that no constraint ties to others, with the constraints on them, those that read least first."""
-
-    names: tuple[str, ...]
-    checks: tuple[Check, ...]
-
-
 class Validity:
     """The constraints of a declaration for the facts of a device and of problems, for all of which each must hold.
 
@@ -61,7 +47,7 @@ class Validity:
         checks: in the order of the declaration, problem by problem; `cheapest` are the same, those that read least
             first.
         domains: each parameter's values, less those that a constraint on it alone excludes.
-        groups: the finest partition of the parameters that no constraint crosses.
+        groups: the finest partition of the parameters that no constraint crosses, each part with its checks.
     """
 
     def __init__(self, declaration: Declaration, problems: Sequence[Mapping[str, Any]], device: Mapping[str, Any]):
@@ -78,8 +64,6 @@ class Validity:
         self.cheapest = sorted(self.checks, key=lambda check: len(check.reads))
         self.domains = self._filtered_domains()
         self.groups = self._independent_groups()
-        self._diagrams: dict[tuple[str, ...], Diagram] = {}  # by a group's names, when it is first drawn from
-        self._fillings: dict[Any, Diagram] = {}  # the same beside genes that were kept
 
     def derived(self, genome: Mapping[str, Gene]) -> dict[str, Any]:
         """The space's named expressions for a genome and the first problem, e.g. the shared memory that it takes.
@@ -135,63 +119,6 @@ class Validity:
         """The constraints that no gene can mend, on the problem or the device alone."""
         if not self.holds([check for check in self.checks if not check.reads], {}):
             self.raise_empty(rng)
-
-    def draw(self, group: Group, rng: random.Random) -> dict[str, Gene]:
-        """Valid values for a group, uniformly; where many draws find nothing, by a complete search."""
-        drawn = self._drawn(group, self._diagram(group), rng, DRAWS)
-        return drawn or next(self.complete(rng, {}, group.names, group.checks), None) or self.raise_empty(rng)
-
-    def fill(self, group: Group, kept: Mapping[str, Gene], rng: random.Random) -> dict[str, Gene] | None:
-        """Valid values for a group with those that are kept, uniformly; None where some draws find none."""
-        if len(kept) == len(group.names):
-            return dict(kept) if self.holds(group.checks, kept) else None
-        key = (group.names, tuple((name, type(value), value) for name, value in kept.items()))
-        if key not in self._fillings:
-            if len(self._fillings) >= FILLINGS:
-                self._fillings.clear()
-            self._fillings[key] = self._diagram(group).given(kept)
-        return self._drawn(group, self._fillings[key], rng, FILLS)
-
-    def _drawn(self, group: Group, diagram: Diagram, rng: random.Random, tries: int) -> dict[str, Gene] | None:
-        for _ in range(tries if diagram.count else 0):
-            genes = diagram.draw(rng)
-            if self.holds(group.checks, genes):
-                return {name: genes[name] for name in group.names}
-        return None
-
-    def repair(self, group: Group, genes: Mapping[str, Gene], rng: random.Random) -> dict[str, Gene]:
-        """Valid values for a group that differ from these in one gene, else in two; where there are none, any."""
-        broken = [set(check.reads) for check in group.checks if not self.may_hold([check], genes)]
-        suspects = sorted(set().union(*broken))
-        rng.shuffle(suspects)
-        pairs = list(itertools.combinations(suspects, 2))
-        rng.shuffle(pairs)
-        for freed in [*((name,) for name in suspects), *pairs]:
-            if all(reads.intersection(freed) for reads in broken):  # else one of them stays broken
-                checks = due(freed, group.checks)
-                for changed in self._changed(list(zip(freed, checks, strict=True)), dict(genes), rng):
-                    if self.holds(group.checks, changed):
-                        return changed
-        return self.draw(group, rng)
-
-    def _changed(
-        self, names: Sequence[tuple[str, Sequence[Check]]], genes: dict[str, Gene], rng: random.Random
-    ) -> Iterator[dict[str, Gene]]:
-        """The genes with any values of some names, each with checks that must hold from there on; in random order."""
-        if not names:
-            yield genes
-            return
-        (name, checks), *others = names
-        for value in rng.sample(self.domains[name], len(self.domains[name])):
-            changed = {**genes, name: value}
-            if self.may_hold(checks, changed):
-                yield from self._changed(others, changed, rng)
-
-    def _diagram(self, group: Group) -> Diagram:
-        if group.names not in self._diagrams:
-            domains = {name: self.domains[name] for name in group.names}
-            self._diagrams[group.names] = build(domains, group.checks, self.may_hold)
-        return self._diagrams[group.names]
 
     def complete(
         self, rng: random.Random | None, kept: Mapping[str, Gene], names: Sequence[str], checks: Sequence[Check]
@@ -297,16 +224,15 @@ class Validity:
             domains[name] = [value for value in parameter.values if self.may_hold(checks, {name: value})]
         return domains
 
-    def _independent_groups(self) -> list[Group]:
-        """The finest partition of the parameters that no constraint crosses."""
+    def _independent_groups(self) -> list[tuple[list[str], list[Check]]]:
+        """The finest partition of the parameters that no constraint crosses, each part with its checks."""
         group_of = {name: {name} for name in self.parameters}
         for check in self.checks:
             merged = set().union(*(group_of[name] for name in check.reads))
             group_of |= dict.fromkeys(merged, merged)
-        groups: list[Group] = []
+        groups: list[tuple[list[str], list[Check]]] = []
         for name in self.parameters:
-            if all(name not in group.names for group in groups):
+            if all(name not in names for names, _ in groups):
                 names = [each for each in self.parameters if each in group_of[name]]
-                checks = [each for each in self.cheapest if set(names).intersection(each.reads)]
-                groups.append(Group(tuple(names), tuple(checks)))
+                groups.append((names, [each for each in self.cheapest if set(names).intersection(each.reads)]))
         return groups

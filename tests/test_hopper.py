@@ -33,10 +33,15 @@ def problem(head_dim: int = 128, causal: bool = True, dtype: str = "bfloat16") -
     return AttentionProblem.of(2, 8, 1024, head_dim, kv_heads=2, dtype=dtype, causal=causal)
 
 
+def few_tiles(head_dim: int = 128, causal: bool = True) -> AttentionProblem:
+    return AttentionProblem.of(1, 8, 512, head_dim, kv_heads=2, seq_kv=2000, causal=causal)
+
+
 @pytest.mark.nvcc
 @pytest.mark.timeout(600)
 def test_a_spread_of_genomes_compiles_without_spills_or_warnings(tmp_path):
     shapes = [problem(*each) for each in product(HEAD_DIMS, (True, False), ("bfloat16", "float16"))]
+    shapes += [few_tiles(*each) for each in product(HEAD_DIMS, (True, False))]
     target = cuda.of_arch("sm_90a")
     for where, build in build_all(spread("hopper", shapes, DEVICE), target, tmp_path).items():
         assert build.report.spill_bytes == 0, where
@@ -48,7 +53,8 @@ def genome(**genes) -> Genome:
     usual = {
         "warpgroups": 2, "step_keys": 128, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
         "bridge": False, "ping_pong": False, "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles",
-        "order": "heads", "section_mib": 32, "cluster": 1, "share": "rows", "store": "direct", "weights": "registers",
+        "order": "heads", "section_mib": 32, "cluster": 1, "share": "rows", "split": 1, "merge": "float", "store": "direct",
+        "weights": "registers",
     }  # fmt: skip
     return Genome({**usual, **genes})
 
@@ -81,6 +87,13 @@ def test_the_instructions_that_the_family_is_for(tmp_path):
 def test_other_architectures_are_refused_with_the_reason(arch):
     refusals = load("hopper").refusals(problem(), {**DEVICE, "arch": arch})
     assert refusals == ["wgmma and setmaxnreg are Hopper's alone (sm_90a)"]
+
+
+@pytest.mark.parametrize("split", [1, 2, 4])
+def test_keys_are_split_only_where_tiles_do_not_fill_the_device(split):
+    assert load("hopper").space(few_tiles(), DEVICE).is_valid(genome(split=split))
+    many = problem().model_copy(update={"batch": 4})
+    assert load("hopper").space(many, DEVICE).is_valid(genome(split=split)) == (split == 1)
 
 
 # Addresses. The copy engine writes panels of 128-byte rows with address bits 4 to 6 permuted by bits 7 to 9; the tensor

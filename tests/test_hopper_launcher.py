@@ -138,6 +138,14 @@ def test_a_dynamic_schedule_first_puts_the_counter_behind_the_units_that_blocks_
     assert [note["grid"] for note in notes if "grid" in note] == [1, 8 * 8 * 2]
 
 
+def test_parts_of_the_keys_have_blocks_of_their_own_and_a_second_kernel_merges_them(launch):
+    answer, notes = launch(genome(split=4), workspace=1 << 20)
+    assert answer == 0
+    attention, merge = (note for note in notes if "grid" in note)
+    assert attention["grid"] == 8 * 8 * 2 * 4
+    assert merge["grid"] * merge["block"] >= 1000 * 128 // 8 > (merge["grid"] - 1) * merge["block"]
+
+
 def test_a_stride_that_leads_nowhere_may_be_anything(launch):
     answer, notes = launch(genome(), batch=1, k_stride=[0, 900 * 128, 128])
     assert answer == 0

@@ -97,8 +97,9 @@ class Effort(BaseModel):
     Attributes:
         budget: candidates at most; minutes: wall time at most.
         finalists: how many of the best enter the finals; rounds: interleaved rounds there.
-        samples: timing samples of a full timing; quick_samples: of the quick one before it.
-        window: proposals in flight, as a multiple of the builds at once.
+        samples: timing samples of a full timing, fewer of a kernel of milliseconds; quick_samples: of the quick one
+            before it.
+        window: proposals in flight at most, as a multiple of the builds at once.
         patience_percent: a search ends when its next candidates are expected to gain less (`patience`); None spends the
             budget.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,12 +13,19 @@ from evoflash.config import Effort, Settings
 from evoflash.errors import SpaceError
 from evoflash.evaluation import Record
 from evoflash.evaluator import Limits
+from evoflash.evaluator.floor import floor_us
 from evoflash.memory import Known
 from evoflash.plugins import problem_of
 from evoflash.problems import Problem
 from evoflash.targets import Target
 from evoflash.targets.base import usable_cores
 from evoflash.template import Template, load, load_all
+
+# What a candidate takes, roughly: its build, and its examination with so many launches at the fastest conceivable pace.
+BUILD_S = 2.0
+EXAMINATION_S = 0.03
+LAUNCHES = 600
+QUEUE = 2  # candidates that wait for the device, so that it does not wait for them
 
 
 class Shape(Record):
@@ -113,7 +121,7 @@ class Plan(Record):
             target=target.name,
             arch=settings.arch,
             builders=builders,
-            window=effort.window * builders,
+            window=min(effort.window * builders, window_of(tuple(shapes.values()), target)),
             limits=limits,
             templates=settings.templates,
             debug=settings.debug,
@@ -140,6 +148,16 @@ class Plan(Record):
     def title(self) -> str:
         """What is searched, as the person called it."""
         return "+".join((self.shape, *(each.shape for each in self.beside)))
+
+
+def window_of(problems: Sequence[Problem], target: Target) -> int:
+    """Proposals in flight that keep a device busy; more would be made without the results of those before.
+
+    Of short kernels a device examines dozens while one is built; of long ones the examinations take longer than the
+    builds. It follows from the sizes alone, not from what was measured: proposals stay a function of the results.
+    """
+    examination_s = EXAMINATION_S + LAUNCHES * sum(floor_us(each, target, {}) for each in problems) / 1e6
+    return QUEUE + math.ceil(2 * BUILD_S / examination_s)
 
 
 def choose_families(

@@ -54,7 +54,7 @@ class Search:
     """One search: a task for each plan.
 
     Args:
-        plans: alike but for shape, families and what they begin with; effort, builders and window are those of all.
+        plans: alike but for shape, window, families and what they begin with; effort and builders are those of all.
         store: open for writing.
         run_ids: the runs to go on with, in the order of the plans; none begins new ones.
     """
@@ -78,6 +78,7 @@ class Search:
         self.tasks = [Task(plan, target, store, run_id) for plan, run_id in zip(plans, ids, strict=True)]
         self.stations = Stations(self.plan.builders, take_turns=target.builds_disturb_timing)
         self.pipeline: Pipeline[Task] = Pipeline(toolchain, self.stations)
+        self._window = max(plan.window for plan in plans)
         self._in_flight: deque[tuple[Task, Candidate]] = deque()  # in the order of proposal
         self._stop_reason = ""
         self._spent_s = max((store.run(run_id).elapsed_s or 0.0 for run_id in run_ids), default=0.0)
@@ -139,7 +140,7 @@ class Search:
 
     def _propose(self) -> None:
         """Fills the window with new candidates, of the task that has proposed least."""
-        while len(self._in_flight) < self.plan.window and not self._is_spent():
+        while len(self._in_flight) < self._window and not self._is_spent():
             turn = min((task for task in self.tasks if not task.over), key=lambda task: len(task.proposed))
             candidate = turn.propose(self._relatives(turn))
             if candidate is not None:

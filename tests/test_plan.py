@@ -3,7 +3,7 @@ import pytest
 from evoflash import config, targets
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits
-from evoflash.plan import Plan, choose_families
+from evoflash.plan import QUEUE, Plan, choose_families, window_of
 from evoflash.problems import AttentionProblem
 from tests.helpers import PROBLEM, SHAPE, TINY, plan
 
@@ -19,7 +19,7 @@ def test_a_plan_survives_the_database(target):
     assert made.make_problem() == PROBLEM
 
 
-def test_the_window_is_a_multiple_of_the_builders(target):
+def test_the_window_is_a_multiple_of_the_builders_at_most(target):
     effort = config.effort("quick", "cpu", budget=5)
     made = Plan.make(
         {SHAPE: PROBLEM},
@@ -33,6 +33,14 @@ def test_the_window_is_a_multiple_of_the_builders(target):
         limits=Limits(),
     )
     assert (made.builders, made.window) == (3, 3 * effort.window)
+
+
+def test_no_more_proposals_are_in_flight_than_keep_a_device_busy():
+    device = targets.cuda.of_arch("sm_90a")
+    windows = [window_of([AttentionProblem.of(1, 16, length, 128)], device) for length in (512, 4096, 16384, 65536)]
+    assert windows == sorted(windows, reverse=True)
+    assert windows[0] > 100  # an examination takes hundredths of a second, a build a second or two
+    assert windows[-1] == QUEUE + 1
 
 
 def test_all_families_that_fit_compete(target):

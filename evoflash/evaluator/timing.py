@@ -27,6 +27,7 @@ Call = Callable[[], Any]
 WARMUP_LAUNCHES = 20
 GIVE_UP_RATIO = 3.0  # a candidate this far behind the best is not timed in full
 BOOTSTRAPS = 2000
+FEWEST_SAMPLES = 20  # of a timing in which each takes long
 FEWEST_ROUNDS = 3  # of a race that runs out of time
 MOST_ROUNDS = 5  # times the rounds that were wanted, while there is time to spare
 ALWAYS = 5  # rounds from the first on in which a device was held back, and then is so always
@@ -35,7 +36,14 @@ KEPT_BYTES = 4 << 30  # free memory that PyTorch may keep while a graph is captu
 
 
 class Clock(Protocol):
-    """Turns calls into something repeatable and measures it."""
+    """Turns calls into something repeatable and measures it.
+
+    Attributes:
+        enough_s: seconds of samples after which no more are needed than `FEWEST_SAMPLES`: launches of milliseconds
+            differ by little, and a search has other candidates to time.
+    """
+
+    enough_s: float
 
     def capture(self, calls: Sequence[Call], launches: int) -> Any:
         """This many launches, taking the calls in turn, ready to be replayed."""
@@ -58,6 +66,7 @@ class CpuClock:
     """perf_counter around an inner loop of at least `TARGET_US`."""
 
     TARGET_US = 2000.0
+    enough_s = 1.0
 
     def capture(self, calls: Sequence[Call], launches: int) -> list[Call]:
         """The calls in turn."""
@@ -93,6 +102,7 @@ class CudaClock:
     """Replays of a CUDA graph between two events: a launch from Python costs more than a kernel."""
 
     TARGET_US = 200.0
+    enough_s = 0.2
 
     def __init__(self) -> None:
         import torch
@@ -167,7 +177,11 @@ def measure(
     best_us: float | None,
     regime: str = "warm",
 ) -> Measured:
-    """Times calls; gives up after the quick samples when they are far behind the best."""
+    """Times calls; gives up after the quick samples when they are far behind the best.
+
+    Args:
+        samples: at most; see `Clock.enough_s`.
+    """
     captured = watch.capture(calls, len(calls))
     watch.sample(captured)
     quick: list[float] = []
@@ -180,7 +194,11 @@ def measure(
         captured = watch.capture(calls, launches)
     for _ in range(-(-WARMUP_LAUNCHES // launches)):
         watch.sample(captured)
-    return Measured(_timing(regime, [watch.sample(captured) for _ in range(samples)], launches), False, captured)
+    full: list[float] = []
+    start = time.monotonic()
+    while len(full) < samples and (len(full) < FEWEST_SAMPLES or time.monotonic() - start < watch.enough_s):
+        full.append(watch.sample(captured))
+    return Measured(_timing(regime, full, launches), False, captured)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from evoflash.evaluator.floor import believed, floor_us
 from evoflash.evaluator.messages import Examined, Raced, Verified
 from evoflash.evaluator.podium import podium
 from evoflash.evaluator.self_test import FEWEST_TRIALS, self_test
-from evoflash.evaluator.timing import ALWAYS, MOST_ROUNDS, interleave, ready
+from evoflash.evaluator.timing import ALWAYS, FEWEST_SAMPLES, MOST_ROUNDS, interleave, measure, ready
 from evoflash.problems import AttentionProblem
 from evoflash.reliability import Reliability
 from evoflash.targets import cpu, cuda
@@ -97,6 +97,8 @@ def test_whoever_failed_does_not_win_by_being_fast():
 class Clock:
     """Samples from a list of calls that answer their time; a launch takes what its call says."""
 
+    enough_s = 10.0
+
     def __init__(self, noise=0.0):
         self.rng, self.noise = random.Random(1), noise
 
@@ -143,6 +145,16 @@ def test_fast_kernels_get_more_rounds_than_were_wanted_and_slow_ones_do_not(monk
     monkeypatch.setattr(timing.time, "monotonic", lambda: float(next(clock)))
     assert 4 < len(interleave(Clock(), contestants, 4, spare_s=12).samples["a"]) < 4 * MOST_ROUNDS
     assert len(interleave(Clock(), contestants, 4, spare_s=2).samples["a"]) == 4
+
+
+def test_slow_kernels_are_sampled_less_often_but_often_enough(monkeypatch):
+    def count(seconds_a_look):
+        now = itertools.count(step=seconds_a_look)
+        monkeypatch.setattr(timing.time, "monotonic", lambda: next(now))
+        done = measure(Clock(), [lambda: 1.0], samples=100, quick_samples=3, best_us=None)
+        return len(done.timing.samples)
+
+    assert [count(each) for each in (0.01, 0.25, 5.0)] == [100, 40, FEWEST_SAMPLES]
 
 
 def test_counters_of_throttling_count_by_their_growth():

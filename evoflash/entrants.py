@@ -163,9 +163,12 @@ def of_candidate(store: RunStore, candidate: int, origin: str) -> FixedEntrant:
 
 def package_folder(path: Path) -> Path | None:
     """The folder of an export's kernel: `path` itself or the one package in it; None when it is no export."""
-    if (path / PROVENANCE).is_file():
-        return path
-    inside = sorted(path.glob(f"*/{PROVENANCE}")) if path.is_dir() else []
+    try:
+        if (path / PROVENANCE).is_file():
+            return path
+        inside = sorted(path.glob(f"*/{PROVENANCE}")) if path.is_dir() else []
+    except OSError:  # no name of a file: a family with a genome is longer than that
+        return None
     return inside[0].parent if len(inside) == 1 else None
 
 

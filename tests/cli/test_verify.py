@@ -114,6 +114,7 @@ def test_a_function_of_others_is_accepted_or_refused(place, cache):
     [
         (["99"], NotFoundError, "99"),
         (["cpu_flush"], NotFoundError, "cpu_flash"),
+        (['cpu_flash:{"no_such_gene": "%s"}' % ("longer than a file's name, " * 20)], UsageError, "no_such_gene"),
         (["nowhere.cpp"], UsageError, "cannot read"),
         (["no_such_module:attention"], UsageError, "no_such_module"),
         ([f"{FUNCTIONS}:absent"], UsageError, "absent"),

@@ -8,12 +8,15 @@ reported and left out, and the race begins anew without it.
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evoflash import processes
 from evoflash.entrants import Entrant
 from evoflash.errors import UsageError, WorkerError
 from evoflash.evaluation import Accuracy, BuildReport, Record, Status
@@ -172,13 +175,14 @@ class Bench:
                 raise UsageError(f"{entrant.origin} cannot be timed here: {entry.reason}; name another --kernel")
             libraries[entrant.name] = library.resolve()
         results = {}
-        with self._lock:
+        with self._lock, processes.temporary_folder("evoflash-twins-", Path(tempfile.gettempdir())) as folder:
             self._call(Prepare(problem=problem_to_dict(problem)), problem)
             for name, library in (libraries or {"sdpa": None}).items():
                 self._say(f"{name}: at most {trials} trials of {self._effort.samples} rounds")
                 request = SelfTest(
                     problem=problem_to_dict(problem),
                     library=library,
+                    twin=Path(shutil.copy(library, folder / f"{len(results)}.so")) if library is not None else None,
                     trials=trials,
                     rounds=self._effort.samples,
                     budget_s=self._effort.budget_s,

@@ -192,12 +192,27 @@ class Conditions(Record):
         return f"clock {clock}, temperature {heat}, {self.thrown_away} rounds thrown away{kept}"
 
 
+# How far two copies of a kernel may differ for as long as they lie where they lie in memory: no difference of kernels.
+# On an H200 it was 0.12 % for one that takes 3.7 us.
+RESOLUTION = 0.003
+
+
 class Ratio(Record):
     """How many times faster than a baseline: the median of paired ratios, with a 95 % bootstrap interval."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the interval excludes 1, by more than `RESOLUTION`."""
+        return self.low > 1 + RESOLUTION or self.high < 1 - RESOLUTION
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether more samples would change nothing: it is told, or the interval is within `RESOLUTION` of 1."""
+        return self.is_told or (self.low > 1 - RESOLUTION and self.high < 1 + RESOLUTION)
 
 
 class Contestant(Record):

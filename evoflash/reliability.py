@@ -28,21 +28,21 @@ class SelfTested(Record):
 
     @property
     def false_alarms(self) -> int:
-        """Trials whose interval excludes 1 although nothing differs."""
-        return sum(not each.low <= 1 <= each.high for each in self.same)
+        """Trials that tell a difference although there is none."""
+        return sum(each.is_told for each in self.same)
 
     @property
     def told(self) -> int:
         """Trials that tell the 2 % from none, and know the direction."""
-        return sum(each.low > 1 for each in self.more)
+        return sum(each.is_told and each.value > 1 for each in self.more)
 
 
 class Reliability(Record):
     """A self-test's outcome.
 
     Attributes:
-        false_alarms: trials of a kernel against itself whose interval excludes 1.
-        told: trials against the same kernel with 2 % more launches whose interval lies above 1.
+        false_alarms: trials of a kernel against itself whose interval excludes 1 (by more than `RESOLUTION`).
+        told: trials against the same kernel with 2 % more launches whose interval lies so far above 1.
         false_alarm_interval, told_interval: 95 % intervals of the two shares (Clopper and Pearson).
         sound: whether so few false alarms are what 95 % intervals give, and 2 % is told in 95 % of the trials.
     """

@@ -33,7 +33,7 @@ from evoflash.targets import Target
 from evoflash.toolchain import Build
 
 FINALS_DEADLINE_S = 600.0
-FINALS_SPARE_S = 5.0  # of a race of finalists, for more rounds than were wanted
+FINALS_SPARE_S = 20.0  # of a race of finalists that the wanted rounds do not tell apart
 FAULTS = (Status.LAUNCH_FAILED, Status.CRASHED, Status.HUNG)  # a kernel's own, or those of a device that is lost
 WITNESSES = 3  # kernels that were right, of which one at least must still be
 

@@ -72,12 +72,14 @@ class SelfTest(Record):
     """Time a library, or PyTorch's own answer where there is none, against itself.
 
     Attributes:
+        twin: a copy of the library, since a file that is loaded already is not loaded again.
         trials: at most; rounds: of each; budget_s: seconds after which no further trial begins.
     """
 
     op: Literal["self_test"] = "self_test"
     problem: dict[str, Any]
     library: Path | None
+    twin: Path | None = None
     trials: int
     rounds: int
     budget_s: float

@@ -20,8 +20,8 @@ def name_of(index: int) -> str:
 def podium(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: Raced) -> Finals:
     """The finalists, the winner first, with their ratios against each baseline.
 
-    The fastest and all whose paired ratio to it has an interval that holds 1 are tied: of these the simplest wins, the
-    one with the least cost.
+    The fastest and all that cannot be told from it (`Ratio.is_told`) are tied: of these the simplest wins, the one with
+    the least cost.
 
     Args:
         costs: what a finalist takes, compared from left to right.
@@ -45,7 +45,7 @@ def podium(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: R
 def tied(fastest: Contestant, other: Contestant) -> Ratio | None:
     """How many times slower the other is, if that cannot be told from 1; else None."""
     ratio = paired_ratio(other.samples, fastest.samples)
-    return ratio if ratio.low <= 1 <= ratio.high or ratio.value <= 1 else None
+    return ratio if not ratio.is_told or ratio.value <= 1 else None
 
 
 def _final(index: int, verdict: Verified, time: Contestant | None, baselines: list[Contestant], raced: Raced) -> Final:

@@ -80,6 +80,7 @@ class Timekeeper:
             warmup=request.warmup,
             budget_s=request.budget_s,
             spare_s=request.spare_s,
+            close=list(kernels),
             gauge=self._gauge,
         )
         cold, wrong = {}, {}
@@ -105,11 +106,11 @@ class Timekeeper:
         sets = self._input_sets(problem, WARM_SETS)
         self._announce("racing it against itself")
         calls: list[timing.Call] = [lambda inputs=inputs: problem.plain(inputs) for inputs in sets]
+        again = calls
         if request.library is not None:
-            kernel = Kernel(request.library)
-            outs = [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets]
-            calls = [kernel.bind(problem, each.inputs, each.output.tensor, each.workspace) for each in outs]
-        return self_test(self._clock, calls, request.trials, request.rounds, request.seed, request.budget_s)
+            calls = self._calls(Kernel(request.library), problem, sets)
+            again = self._calls(Kernel(request.twin or request.library), problem, sets)
+        return self_test(self._clock, calls, again, request.trials, request.rounds, request.seed, request.budget_s)
 
     def empty_launch_us(self) -> float | None:
         """What a kernel that does nothing takes in a graph of many, the least of several samples; None on a CPU."""
@@ -128,6 +129,11 @@ class Timekeeper:
         for arena, case in list(zip(arenas, cases, strict=True))[:launches]:
             name = f"{case.name}, after timing"
             judge_timed(problem, arena, self._oracles.of(case), name, lambda: self._clock.sample(captured))
+
+    def _calls(self, kernel: Kernel, problem: Problem, sets: Sequence[Inputs]) -> list[timing.Call]:
+        """A call for each input set, with an output of its own."""
+        arenas = [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets]
+        return [kernel.bind(problem, each.inputs, each.output.tensor, each.workspace) for each in arenas]
 
     def _baselines(
         self, problem: Problem, sets: Sequence[Inputs], without: Sequence[str]

@@ -29,7 +29,7 @@ GIVE_UP_RATIO = 3.0  # a candidate this far behind the best is not timed in full
 BOOTSTRAPS = 2000
 FEWEST_SAMPLES = 20  # of a timing in which each takes long
 FEWEST_ROUNDS = 3  # of a race that runs out of time
-MOST_ROUNDS = 5  # times the rounds that were wanted, while there is time to spare
+MOST_ROUNDS = 15  # times the rounds that were wanted, while there is time to spare
 ALWAYS = 5  # rounds from the first on in which a device was held back, and then is so always
 SLOW_US = 1e5  # a launch this long is measured well enough by one look
 KEPT_BYTES = 4 << 30  # free memory that PyTorch may keep while a graph is captured
@@ -241,6 +241,7 @@ def interleave(
     warmup: int = 2,
     budget_s: float | None = None,
     spare_s: float = 0.0,
+    close: Sequence[str] = (),
     gauge: Gauge | None = None,
 ) -> Interleaved:
     """Samples of each contestant, one a round, in an order drawn anew each round.
@@ -252,8 +253,9 @@ def interleave(
     Args:
         warmup: rounds that are not recorded; they take at most a tenth of the budget.
         budget_s: seconds after which no further round begins, once `FEWEST_ROUNDS` are recorded.
-        spare_s: seconds in which further rounds may begin, up to `MOST_ROUNDS` times as many: of fast kernels a few
-            dozen rounds are over before they can tell two of them apart.
+        spare_s: seconds in which further rounds may begin, up to `MOST_ROUNDS` times as many, while there is something
+            to be told.
+        close: those that are to be told apart; see `are_settled`.
         gauge: looks at the device before and after each round.
     """
     order = list(contestants)
@@ -265,6 +267,8 @@ def interleave(
     done = thrown_away = held_back = 0
     number = -warmup
     while done < rounds or (done < MOST_ROUNDS * rounds and time.monotonic() - start < spare_s):
+        if done >= rounds and done % rounds == 0 and are_settled({name: samples[name] for name in close}):
+            break
         spent = time.monotonic() - start
         if done >= FEWEST_ROUNDS and spent > budget:
             break
@@ -305,6 +309,14 @@ def paired_ratio(slower: Sequence[float], faster: Sequence[float]) -> Ratio:
     draws = np.random.default_rng(0).choice(ratios, size=(BOOTSTRAPS, len(ratios)))
     low, high = np.percentile(np.median(draws, axis=1), (2.5, 97.5))
     return Ratio(value=float(np.median(ratios)), low=float(low), high=float(high))
+
+
+def are_settled(samples: Mapping[str, Sequence[float]]) -> bool:
+    """Whether each is told from the fastest, or known not to differ from it."""
+    if len(samples) < 2:
+        return True
+    fastest = min(samples, key=lambda name: statistics.median(samples[name]))
+    return all(paired_ratio(values, samples[fastest]).is_settled for name, values in samples.items() if name != fastest)
 
 
 def _timing(regime: str, samples: Sequence[float], launches: int) -> Timing:

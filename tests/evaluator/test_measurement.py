@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from evoflash.evaluation import Contestant, Gate, Status, Timing
+from evoflash.evaluation import Contestant, Gate, Ratio, Status, Timing
 from evoflash.evaluator import timing
 from evoflash.evaluator.conditions import Look, summary, was_held_back
 from evoflash.evaluator.floor import believed, floor_us
@@ -137,24 +137,47 @@ def test_a_device_that_is_always_held_back_does_not_hold_up_the_race():
     assert "9 kept though the device was held back" in str(done.conditions)
 
 
-def test_fast_kernels_get_more_rounds_than_were_wanted_and_slow_ones_do_not(monkeypatch):
-    contestants = {"a": ready(Clock(), [lambda: 1.0])}
-    assert len(interleave(Clock(), contestants, 4, spare_s=60).samples["a"]) == 4 * MOST_ROUNDS
-    assert len(interleave(Clock(), contestants, 4).samples["a"]) == 4
-    clock = itertools.count()  # each look at it is a second later
-    monkeypatch.setattr(timing.time, "monotonic", lambda: float(next(clock)))
-    assert 4 < len(interleave(Clock(), contestants, 4, spare_s=12).samples["a"]) < 4 * MOST_ROUNDS
-    assert len(interleave(Clock(), contestants, 4, spare_s=2).samples["a"]) == 4
+def race(seconds_a_round, difference=0.0, noise=0.02, spare_s=60.0):
+    """Rounds of two contestants of whom four rounds are wanted, and what is known of them then."""
+    clock = Clock(noise)
+    racing = {"a": ready(clock, [lambda: 10.0]), "b": ready(clock, [lambda: 10.0 * (1 + difference)])}
+    now = itertools.count(step=seconds_a_round)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing.time, "monotonic", lambda: next(now))
+        return len(interleave(clock, racing, 4, spare_s=spare_s, close=["a", "b"]).samples["a"])
+
+
+def test_kernels_that_cannot_be_told_apart_get_more_rounds_while_there_is_time():
+    assert race(0.01) == 4 * MOST_ROUNDS
+    assert race(0.01, difference=0.5) == 4
+    assert race(0.01, noise=0.0001) == 4
+    assert 4 < race(1.0, spare_s=24) < 4 * MOST_ROUNDS
+    assert race(0.01, spare_s=0) == 4
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told", "settled"),
+    [
+        (1.01, 1.02, True, True),
+        (0.98, 0.99, True, True),
+        (1.001, 1.002, False, True),  # two copies of one kernel may lie so
+        (1.001, 1.02, False, False),
+        (0.99, 1.01, False, False),
+    ],
+)
+def test_what_a_ratio_tells(low, high, told, settled):
+    ratio = Ratio(value=(low + high) / 2, low=low, high=high)
+    assert (ratio.is_told, ratio.is_settled) == (told, settled)
 
 
 def test_slow_kernels_are_sampled_less_often_but_often_enough(monkeypatch):
-    def count(seconds_a_look):
+    def count(seconds_a_look):  # at the clock, which nobody looks at before the fewest have been taken
         now = itertools.count(step=seconds_a_look)
         monkeypatch.setattr(timing.time, "monotonic", lambda: next(now))
         done = measure(Clock(), [lambda: 1.0], samples=100, quick_samples=3, best_us=None)
         return len(done.timing.samples)
 
-    assert [count(each) for each in (0.01, 0.25, 5.0)] == [100, 40, FEWEST_SAMPLES]
+    assert [count(each) for each in (0.01, 0.25, 20.0)] == [100, FEWEST_SAMPLES + 39, FEWEST_SAMPLES]
 
 
 def test_counters_of_throttling_count_by_their_growth():
@@ -166,7 +189,7 @@ def test_counters_of_throttling_count_by_their_growth():
 
 @pytest.mark.parametrize(("noise", "told"), [(0.002, True), (0.2, False)])
 def test_the_self_test_tells_two_percent_from_nothing_where_the_noise_allows(noise, told):
-    found = self_test(Clock(noise), [lambda: 10.0], trials=40, rounds=40, seed=0, budget_s=60)
+    found = self_test(Clock(noise), [lambda: 10.0], [lambda: 10.0], trials=40, rounds=40, seed=0, budget_s=60)
     judged = Reliability.of("it", found)
     assert (judged.trials, judged.rounds, judged.launches) == (40, 40, 50)
     assert judged.false_alarms <= 6
@@ -176,14 +199,8 @@ def test_the_self_test_tells_two_percent_from_nothing_where_the_noise_allows(noi
 
 
 def test_the_self_test_says_when_it_sees_what_is_not_there():
-    class Drifting(Clock):
-        """The second capture is always slower, as if it lay badly in memory."""
-
-        def capture(self, calls, launches):
-            self.count = getattr(self, "count", 0) + 1
-            return [lambda factor=1.01 if self.count == 3 else 1.0: 10.0 * factor], launches
-
-    found = self_test(Drifting(0.001), [lambda: 10.0], trials=20, rounds=20, seed=0, budget_s=0)
+    """The second copy is always slower, as if it lay badly in memory."""
+    found = self_test(Clock(0.001), [lambda: 10.0], [lambda: 10.1], trials=20, rounds=20, seed=0, budget_s=0)
     assert len(found.same) == FEWEST_TRIALS
     judged = Reliability.of("it", found)
     assert not judged.sound

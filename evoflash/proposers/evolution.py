@@ -3,7 +3,8 @@
 1. Begin with the spaces' known-good genomes, then a few genomes of each family that cover its values.
 2. Three quarters of the proposals that follow are children that a model prefers (`ranking`): of many that the moves
    below make of the parents, in all families, the one that is expected to improve most on the best of all. So the
-   budget goes to the family where that is to be expected, however the search began.
+   budget goes to the family where that is to be expected, however the search began; a third of it in turn to the
+   others that are not far behind, since a model expects little of what it has seen little of.
 3. A model can be stuck, so at least a quarter is filtered by nothing: a bandit chooses among the moves by what they
    brought. "step", "jump" and "crossover" move parents, "family-switch" carries them to another family, "density" draws
    where good points lie, "random" anywhere. Every neighbour of the best is tried by and by.
@@ -52,6 +53,7 @@ class Settings(BaseModel):
         pool: children of which the model chooses.
         trees: of a forest; process: the weight of the Gaussian process beside it.
         growth: a forest is grown anew when this share of results has been added.
+        turns: of so many children that the model chooses, one is of another family than the fastest; 0 is none.
         sweep: results without an improvement, after which every other proposal sweeps the best; 0 is never.
         surrogate, bandit, crossover, density: parts that can be left out, to see what they are worth.
     """
@@ -65,6 +67,7 @@ class Settings(BaseModel):
     trees: Annotated[int, Field(ge=2)] = 30
     process: Annotated[float, Field(ge=0, le=1)] = 0.8
     growth: Annotated[float, Field(gt=0)] = 0.06
+    turns: Annotated[int, Field(ge=0)] = 3
     sweep: Annotated[int, Field(ge=0)] = 60
     surrogate: bool = True
     bandit: bool = True
@@ -96,6 +99,7 @@ class EvolutionProposer:
             growth=self._settings.growth,
             trees=self._settings.trees,
             process=self._settings.process,
+            turns=self._settings.turns,
             rng=self._rng,
         )
         if self._settings.surrogate:

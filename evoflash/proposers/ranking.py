@@ -16,6 +16,7 @@ LEAST_NEWS = 2  # results until models are fitted anew, however few there are
 HASTE = 6  # models are not fitted anew before this fraction (one over it) of what was in flight is known
 FRESH = 6  # this fraction (one over it) of the random points in a pool is drawn anew each time
 LEAST_SHARE = 8  # a slow family gets at least this fraction (one over it) of a full pool
+NEAR = 1.5  # how many times slower than the fastest a family may be to have a turn
 
 Parents = Callable[[Archive, str], list[Member]]
 
@@ -27,6 +28,8 @@ class Ranking:
         moves: the operators that fill the pool.
         size: children of the fastest family; a family that is r times slower gets r**-2 as many.
         growth: models are fitted anew when this share of results has been added.
+        turns: every so many children, one is of another family than the fastest, in turn of those that are near it;
+            0 is never. A model knows a family the better the more it has seen of it, and expects most of what it knows.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Ranking:
         growth: float,
         trees: int,
         process: float,
+        turns: int,
         rng: random.Random,
     ):
         self._lattices = lattices
@@ -46,10 +50,13 @@ class Ranking:
         self._moves = moves
         self._size = size
         self._growth = growth
+        self._turns = turns
         self._rng = rng
         self._surrogates = {family: Surrogate(lattice, trees, process) for family, lattice in lattices.items()}
         self._strangers: dict[str, list[Child]] = {family: [] for family in lattices}
         self._ranked: deque[Child] = deque()
+        self._others: list[deque[Child]] = []  # the ranked children of each family that has turns
+        self._asked = 0
         self._gains: list[float] | None = None  # what the ranked children were expected to gain, the largest first
         self._told = self._fitted = 0
 
@@ -69,10 +76,15 @@ class Ranking:
         news = max(LEAST_NEWS, self._growth * self._told, in_flight / HASTE)
         if self._told - self._fitted >= news or not self._ranked:
             self._rank(archive, parents, is_new)
-        while self._ranked:
-            child = self._ranked.popleft()
-            if is_new(child.family, child.point):
-                return child
+        self._asked += 1
+        sources = [self._ranked]
+        if self._others and self._turns and self._asked % self._turns == 0:
+            sources.insert(0, self._others[self._asked // self._turns % len(self._others)])
+        for ranked in sources:
+            while ranked:
+                child = ranked.popleft()
+                if is_new(child.family, child.point):
+                    return child
         return None
 
     def expected_gain(self, builds: int) -> float | None:
@@ -88,6 +100,7 @@ class Ranking:
         best = archive.best
         assert best is not None
         scored: list[tuple[float, Child]] = []
+        near: list[str] = []
         for family in archive.families():
             if "density" in self._moves:
                 points = [self._lattices[family].point(member.candidate.genome) for member in archive.ok(family)]
@@ -101,9 +114,12 @@ class Ranking:
                     continue
                 gains = self._surrogates[family].expected_improvement([child.point for child in pool], best.fitness_us)
                 scored += zip(gains.tolist(), pool, strict=True)
+                if family != best.candidate.family and slower <= NEAR:
+                    near.append(family)
         scored.sort(key=lambda pair: -pair[0])  # stable: ties stay in the order of the pool
         self._gains = [gain for gain, _ in scored] if scored else None
         self._ranked = deque(child for _, child in scored[: self._size // 2])
+        self._others = [deque(child for _, child in scored if child.family == family) for family in near]
 
     def _draw(self, family: str, count: int, is_new: Callable[[str, Point], bool]) -> None:
         """Keeps random points at hand: where few are valid a draw takes milliseconds, so most of them serve again."""

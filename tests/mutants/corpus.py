@@ -42,6 +42,10 @@ class Base:
     def problem(self) -> Problem:
         return problems.parse(self.shape, self.dtype)
 
+    def refusals(self, target: Target) -> list[str]:
+        """Why a target does not run this family, as `cpu_amx` without its tiles; none where it does."""
+        return load(self.family).refusals(self.problem, target.facts)
+
     def source(self, target: Target) -> Source:
         template, genome = load(self.family), Genome(self.genome)
         broken = template.space(self.problem, target.facts).violations(genome)

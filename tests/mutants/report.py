@@ -66,8 +66,8 @@ class Task:
 
 
 def tasks(target: Target, genomes: int) -> Iterator[Task]:
-    """Right kernels of every family, the functions, the mutants."""
-    bases = corpus.bases(target.name)
+    """Right kernels of every family that runs on this target, the functions, the mutants."""
+    bases = {name: base for name, base in corpus.bases(target.name).items() if not base.refusals(target)}
     for base in bases.values():
         yield Task(base.name, base.family, "", (), base.problem, base.entrant(target))
     for entrant in _right(target, genomes):
@@ -75,7 +75,7 @@ def tasks(target: Target, genomes: int) -> Iterator[Task]:
     problem = next(iter(bases.values())).problem
     for each in (corpus.RIGHT_FUNCTION, *corpus.functions()):
         yield Task(each.name, "Python", each.wrong, each.gates, problem, function=each.path)
-    for each in corpus.mutants(target.name):
+    for each in (mutant for mutant in corpus.mutants(target.name) if mutant.base.name in bases):
         yield Task(each.name, each.base.name, each.wrong, each.gates, each.base.problem, each.entrant(target))
 
 

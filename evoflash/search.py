@@ -219,6 +219,8 @@ class Search:
         for start in range(0, len(ranking), count):
             entrants = ranking[start : start + count]
             told = f"{len(entrants)} candidates on every case, then against the baselines"
+            if standings is not None:  # under sanitizers this takes long, so it wants a word
+                told = f"none has passed ({standings.finalists[0].reason}); the next {told}"
             self.progress.note(f"finals of {task.plan.title}: {told}")
             last = contest.hold(entrants, self.plan.effort.rounds)
             fallen = standings.finalists if standings is not None else ()

@@ -169,7 +169,8 @@ def test_minutes_are_spent_too(begin):
 
 
 def test_if_all_finalists_fall_the_next_ones_enter(begin):
-    search = begin(budget=12, finalists=2)
+    progress = Quiet()
+    search = begin(progress=progress, budget=12, finalists=2)
     outcome = search.run()
     ranking = [member.candidate.index for member in search.archive.ok()]
     assert MadeUpEvaluator.latest.entered == ranking
@@ -177,6 +178,10 @@ def test_if_all_finalists_fall_the_next_ones_enter(begin):
     finals = search.store.finals(outcome.run_id)
     assert finals is not None
     assert sorted(final.index for final in finals.finalists) == sorted(ranking)
+    said = [note for note in progress.notes if "finals of" in note]
+    assert "none has passed" not in said[0]
+    assert all("none has passed (made to fall)" in note for note in said[1:])
+    assert len(said) == -(-len(ranking) // 2) > 1
 
 
 def test_an_error_of_the_database_ends_the_run_and_is_said(begin, monkeypatch):

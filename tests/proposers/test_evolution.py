@@ -181,6 +181,26 @@ def test_a_family_that_starts_badly_still_gets_proposals():
     assert 120 - max(late) > 2 * max(late)
 
 
+def test_a_family_near_the_fastest_has_turns_whatever_the_model_expects_of_it():
+    def share(turns, other_us, seed):
+        """Of what the model chose, how much was of the slower family, whose times hardly differ."""
+        spaces = {"good": rugged("good"), "near": rugged("near")}
+        proposer, archive, chosen = EvolutionProposer(spaces, seed, Settings(turns=turns)), Archive(), []
+        for _ in range(120):
+            proposal = proposer.ask(archive)
+            archive.propose(proposal.family, proposal.genome)
+            good_us = landscape(proposal.family, proposal.genome).fitness_us or 60.0
+            time_us = good_us if proposal.family == "good" else other_us + good_us / 1000
+            tell(proposer, archive, proposal, right(time_us))
+            chosen += [proposal.family] if proposal.operator == SURROGATE else []
+        return chosen.count("near") / len(chosen)
+
+    seeds = range(5)
+    taken, left = (statistics.mean(share(turns, 18.5, seed) for seed in seeds) for turns in (3, 0))
+    assert taken > left + 0.1
+    assert share(3, 300.0, 0) == 0
+
+
 def test_nothing_right_yet_means_random():
     proposer, archive = EvolutionProposer({"rugged": rugged()}, 0), Archive()
     for _ in range(40):

@@ -33,7 +33,7 @@ from evoflash.targets import Target
 from evoflash.toolchain import Build
 
 FINALS_DEADLINE_S = 600.0
-FINALS_SPARE_S = 20.0  # of a race of finalists that the wanted rounds do not tell apart
+SPARE_S = 0.5  # for each round of a race of finalists: for more of them where those wanted do not tell them apart
 FAULTS = (Status.LAUNCH_FAILED, Status.CRASHED, Status.HUNG)  # a kernel's own, or those of a device that is lost
 WITNESSES = 3  # kernels that were right, of which one at least must still be
 
@@ -179,12 +179,12 @@ class Evaluator:
         with self._lock, Sandbox(self._target.name, Prepare(problem=problem_to_dict(self._problem))) as sandbox:
             verdicts = {each.index: self._verify(sandbox, each) for each in finalists}
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
-            raced = self._race(sandbox, racing, rounds, FINALS_SPARE_S)
+            raced = self._race(sandbox, racing, rounds, SPARE_S * rounds)
             while isinstance(raced, Death):
                 for index, death in self._culprits(sandbox, racing, raced).items():
                     verdicts[index] = Verified(status=death.status, reason=f"in the finals: {death.reason}")
                     del racing[index]
-                raced = self._race(sandbox, racing, rounds, FINALS_SPARE_S)
+                raced = self._race(sandbox, racing, rounds, SPARE_S * rounds)
             faults = [each.reason for each in verdicts.values() if each.status in FAULTS]
             if faults:
                 self._require_device(sandbox, faults[0])

@@ -168,7 +168,7 @@ class Bench:
             WorkerError: when the worker dies of it.
             UsageError: for an entrant that cannot be built for the problem.
         """
-        libraries: dict[str, Path | None] = {}
+        libraries: dict[str, Path] = {}
         for entrant in self._entrants:
             entry, library = self._make(entrant, problem)
             if library is None:
@@ -177,12 +177,15 @@ class Bench:
         results = {}
         with self._lock, processes.temporary_folder("evoflash-twins-", Path(tempfile.gettempdir())) as folder:
             self._call(Prepare(problem=problem_to_dict(problem)), problem)
-            for name, library in (libraries or {"sdpa": None}).items():
+            copies: dict[str, tuple[Path, Path] | None] = {
+                name: (library, Path(shutil.copy(library, folder / f"{number}.so")))
+                for number, (name, library) in enumerate(libraries.items())
+            }
+            for name, pair in (copies or {"sdpa": None}).items():
                 self._say(f"{name}: at most {trials} trials of {self._effort.samples} rounds")
                 request = SelfTest(
                     problem=problem_to_dict(problem),
-                    library=library,
-                    twin=Path(shutil.copy(library, folder / f"{len(results)}.so")) if library is not None else None,
+                    copies=pair,
                     trials=trials,
                     rounds=self._effort.samples,
                     budget_s=self._effort.budget_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import random
@@ -167,8 +168,10 @@ def package_folder(path: Path) -> Path | None:
         if (path / PROVENANCE).is_file():
             return path
         inside = sorted(path.glob(f"*/{PROVENANCE}")) if path.is_dir() else []
-    except OSError:  # no name of a file: a family with a genome is longer than that
-        return None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return None  # a family with a genome is longer than a file's name may be
     return inside[0].parent if len(inside) == 1 else None
 
 

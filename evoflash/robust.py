@@ -14,8 +14,8 @@ from evoflash.archive import Member
 from evoflash.evaluation import Accuracy, Contestant, Evaluation, Final, Finals, Stage, Status, Timing
 from evoflash.evaluator import Evaluator, Finalist
 from evoflash.evaluator.podium import PLAIN_BASELINE, Cost, settled
+from evoflash.evaluator.race import contestant, paired_ratio
 from evoflash.evaluator.timekeeper import searched_cases
-from evoflash.evaluator.timing import contestant, paired_ratio
 from evoflash.finals import Contest, cost_of
 from evoflash.problems import Problem
 from evoflash.targets import Target

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from evoflash.evaluation import Contestant, Status, Timing
 from evoflash.evaluator.messages import Raced, problem_to_dict
+from evoflash.evaluator.race import paired_ratio
 from evoflash.evaluator.sandbox import Death
-from evoflash.evaluator.timing import paired_ratio
 from evoflash.measurement import Entry, ShapeResult
 from evoflash.problems import Problem
 

@@ -10,8 +10,8 @@ from evoflash.entrants import FixedEntrant, of_family
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluation import Contestant, Status
 from evoflash.evaluator.messages import Raced
+from evoflash.evaluator.race import FEWEST_ROUNDS, interleave, ready
 from evoflash.evaluator.sandbox import Death
-from evoflash.evaluator.timing import FEWEST_ROUNDS, interleave, ready
 from evoflash.measurement import Entry
 from evoflash.problems import AttentionProblem, parse
 from evoflash.standings import standings

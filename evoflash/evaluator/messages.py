@@ -52,7 +52,7 @@ class Race(Record):
 
     Attributes:
         rounds: one sample of each contestant a round; `warmup` rounds before them are not recorded.
-        budget_s: no further round begins after this many seconds, if at least `timing.FEWEST_ROUNDS` are done.
+        budget_s: no further round begins after this many seconds, if at least `race.FEWEST_ROUNDS` are done.
         spare_s: rounds beyond those wanted may begin until then.
         without: baselines to leave out.
     """
@@ -72,14 +72,13 @@ class SelfTest(Record):
     """Time a library, or PyTorch's own answer where there is none, against itself.
 
     Attributes:
-        twin: a copy of the library, since a file that is loaded already is not loaded again.
+        copies: a library and a copy of it, since a file that is loaded already is not loaded again; None for PyTorch.
         trials: at most; rounds: of each; budget_s: seconds after which no further trial begins.
     """
 
     op: Literal["self_test"] = "self_test"
     problem: dict[str, Any]
-    library: Path | None
-    twin: Path | None = None
+    copies: tuple[Path, Path] | None
     trials: int
     rounds: int
     budget_s: float

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from evoflash.evaluation import Contestant, Final, Finals, Ratio, Status
 from evoflash.evaluator.messages import Raced, Verified
-from evoflash.evaluator.timing import paired_ratio
+from evoflash.evaluator.race import paired_ratio
 
 PLAIN_BASELINE = "sdpa-math"
 Cost = tuple[int, ...]

@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 
 from evoflash.evaluation import Ratio
-from evoflash.evaluator.timing import Call, Clock, paired_ratio
+from evoflash.evaluator.clock import Call, Clock
+from evoflash.evaluator.race import paired_ratio
 from evoflash.reliability import SelfTested
 
 MORE_LAUNCHES = 50  # one more for so many: 2 %

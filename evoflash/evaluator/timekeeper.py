@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evoflash.evaluation import Gate, Timing
-from evoflash.evaluator import conditions, timing
+from evoflash.evaluator import conditions, race, timing
 from evoflash.evaluator.buffers import Arena
+from evoflash.evaluator.clock import Call, clock
 from evoflash.evaluator.correctness import fresh, judge_timed
 from evoflash.evaluator.kernel import Kernel
 from evoflash.evaluator.messages import Examine, Race, Raced, SelfTest, problem_from_dict
@@ -33,7 +34,7 @@ class Timekeeper:
         self._device = device
         self._oracles = oracles
         self._announce = announce
-        self._clock = timing.clock(device)
+        self._clock = clock(device)
         self._gauge = conditions.gauge(device)
         self._cold_sets: list[Inputs] = []
 
@@ -46,7 +47,7 @@ class Timekeeper:
         self._announce("timing")
         cases = searched_cases(problem)
         arenas = [Arena(self._oracles.of(case).inputs, problem.output_shape()) for case in cases]
-        calls = [kernel.bind(problem, arena.inputs, arena.output.tensor, arena.workspace) for arena in arenas]
+        calls = _calls(kernel, problem, arenas)
         measured = timing.measure(
             self._clock,
             calls,
@@ -69,10 +70,9 @@ class Timekeeper:
         for name, kernel in kernels.items():
             self._announce(f"racing {name}")
             arenas[name] = [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets]
-            calls = [kernel.bind(problem, each.inputs, each.output.tensor, each.workspace) for each in arenas[name]]
-            contestants[name] = timing.ready(self._clock, calls)
+            contestants[name] = race.ready(self._clock, _calls(kernel, problem, arenas[name]))
         self._announce("racing all")
-        raced = timing.interleave(
+        raced = race.interleave(
             self._clock,
             contestants,
             request.rounds,
@@ -93,7 +93,7 @@ class Timekeeper:
             if self._device == "cuda":
                 cold[name] = self._cold(kernel, problem, COLD_SAMPLES)
         return Raced(
-            contestants=tuple(timing.contestant(name, values) for name, values in raced.samples.items()),
+            contestants=tuple(race.contestant(name, values) for name, values in raced.samples.items()),
             failures=failures,
             cold=cold,
             wrong=wrong,
@@ -105,11 +105,13 @@ class Timekeeper:
         problem = problem_from_dict(request.problem)
         sets = self._input_sets(problem, WARM_SETS)
         self._announce("racing it against itself")
-        calls: list[timing.Call] = [lambda inputs=inputs: problem.plain(inputs) for inputs in sets]
+        calls: list[Call] = [lambda inputs=inputs: problem.plain(inputs) for inputs in sets]
         again = calls
-        if request.library is not None:
-            calls = self._calls(Kernel(request.library), problem, sets)
-            again = self._calls(Kernel(request.twin or request.library), problem, sets)
+        if request.copies is not None:
+            calls, again = (
+                _calls(Kernel(each), problem, [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets])
+                for each in request.copies
+            )
         return self_test(self._clock, calls, again, request.trials, request.rounds, request.seed, request.budget_s)
 
     def empty_launch_us(self) -> float | None:
@@ -130,16 +132,11 @@ class Timekeeper:
             name = f"{case.name}, after timing"
             judge_timed(problem, arena, self._oracles.of(case), name, lambda: self._clock.sample(captured))
 
-    def _calls(self, kernel: Kernel, problem: Problem, sets: Sequence[Inputs]) -> list[timing.Call]:
-        """A call for each input set, with an output of its own."""
-        arenas = [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets]
-        return [kernel.bind(problem, each.inputs, each.output.tensor, each.workspace) for each in arenas]
-
     def _baselines(
         self, problem: Problem, sets: Sequence[Inputs], without: Sequence[str]
-    ) -> tuple[dict[str, timing.Ready], dict[str, str]]:
+    ) -> tuple[dict[str, race.Ready], dict[str, str]]:
         """The calls of each baseline; for those that cannot run, the reason."""
-        contestants: dict[str, timing.Ready] = {}
+        contestants: dict[str, race.Ready] = {}
         failures: dict[str, str] = {}
         baselines: Mapping[str, Any] = problem.baselines(self._device)
         for name, baseline in baselines.items():
@@ -148,7 +145,7 @@ class Timekeeper:
             self._announce(f"racing {name}")
             calls = [lambda inputs=inputs, run=baseline: run(*inputs) for inputs in sets]
             try:
-                contestants[name] = timing.ready(self._clock, calls)
+                contestants[name] = race.ready(self._clock, calls)
             except RuntimeError as error:  # a backend that does not take this dtype or shape, or too little memory
                 failures[name] = str(error).splitlines()[0]
         return contestants, failures
@@ -172,6 +169,10 @@ class Timekeeper:
         own = [self._oracles.of(case).inputs for case in searched_cases(problem)]
         # Copies: a kernel that writes its inputs must not spoil the oracle for the candidates after it.
         return [tuple(fresh(tensor) for tensor in own[number % len(own)]) for number in range(count)]
+
+
+def _calls(kernel: Kernel, problem: Problem, arenas: Sequence[Arena]) -> list[Call]:
+    return [kernel.bind(problem, each.inputs, each.output.tensor, each.workspace) for each in arenas]
 
 
 def searched_cases(problem: Problem) -> list[Case]:

@@ -2,15 +2,13 @@
 namespace evoflash {
 namespace {
 
-constexpr int kMergeBlock = 128;
-
 inline bool mergeable(const EvoflashAttention &problem) {
-  return fits_grid(problem.heads, problem.batch) && int64_t(problem.seq_q) * (kHeadDim / 8) <= INT32_MAX - kMergeBlock;
+  return fits_grid(problem.heads, problem.batch) && int64_t(problem.seq_q) * kRowUnits <= INT32_MAX - kMergeThreads;
 }
 
 inline int launch_merge(const EvoflashAttention &problem, const Arguments &arguments, void *stream) {
-  const unsigned blocks = unsigned(problem.seq_q * (kHeadDim / 8) + kMergeBlock - 1) / kMergeBlock;
-  return launch(EVOFLASH_KERNEL(merge_kernel), {Dim(blocks, problem.heads, problem.batch), kMergeBlock}, stream, arguments);
+  const unsigned blocks = unsigned(problem.seq_q * kRowUnits + kMergeThreads - 1) / kMergeThreads;
+  return launch(EVOFLASH_KERNEL(merge_kernel), {Dim(blocks, problem.heads, problem.batch), kMergeThreads}, stream, arguments);
 }
 
 }  // namespace

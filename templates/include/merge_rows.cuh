@@ -1,8 +1,5 @@
 {% set seq_q = seq_q | default("problem.seq_q") %}
-/* Merges the rows of partials.cuh: a thread for each eight columns of a row of the output. */
-constexpr int kMergeThreads = 128;
-constexpr int kRowUnits = kHeadDim / 8;
-
+/* Merges the rows of partials.cuh. */
 extern "C" __global__ void __launch_bounds__(kMergeThreads) merge_kernel(const __grid_constant__ Arguments problem) {
   const int item = blockIdx.x * kMergeThreads + threadIdx.x, row = item / kRowUnits, unit = item % kRowUnits;
   if (row >= {{ seq_q }}) return;

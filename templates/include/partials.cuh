@@ -10,6 +10,7 @@ struct Partials {
 };
 
 constexpr int kPartialRowBytes = kHeadDim * {{ 2 if half_merge else 4 }};
+constexpr int kMergeThreads = 128, kRowUnits = kHeadDim / 8; /* of the second kernel: a thread for each eight columns of a row */
 
 #ifndef EVOFLASH_DEVICE_ONLY
 constexpr int kPartialStatsBytes = 8;

@@ -6,13 +6,14 @@ import random
 import pytest
 
 from evoflash.evaluation import Contestant, Gate, Ratio, Status, Timing
-from evoflash.evaluator import timing
+from evoflash.evaluator import clock, race, timing
 from evoflash.evaluator.conditions import Look, summary, was_held_back
 from evoflash.evaluator.floor import believed, floor_us
 from evoflash.evaluator.messages import Examined, Raced, Verified
 from evoflash.evaluator.podium import podium
+from evoflash.evaluator.race import ALWAYS, MOST_ROUNDS, interleave, ready
 from evoflash.evaluator.self_test import FEWEST_TRIALS, self_test
-from evoflash.evaluator.timing import ALWAYS, FEWEST_SAMPLES, MOST_ROUNDS, interleave, measure, ready
+from evoflash.evaluator.timing import FEWEST_SAMPLES, measure
 from evoflash.problems import AttentionProblem
 from evoflash.reliability import Reliability
 from evoflash.targets import cpu, cuda
@@ -48,8 +49,8 @@ def test_a_time_below_the_floor_is_no_success():
     ("first", "nodes", "is_whole"), [(1, 40, True), (2, 80, True), (0, 0, False), (1, 27, False), (2, 79, False)]
 )
 def test_a_graph_in_which_launches_are_missing_is_told(first, nodes, is_whole):
-    clock = object.__new__(timing.CudaClock)  # which needs a GPU for nothing but its events
-    assert clock.is_whole(timing.CapturedGraph(None, 40, first, nodes)) is is_whole
+    watch = object.__new__(clock.CudaClock)  # which needs a GPU for nothing but its events
+    assert watch.is_whole(clock.CapturedGraph(None, 40, first, nodes)) is is_whole
 
 
 def raced(**medians):
@@ -137,22 +138,22 @@ def test_a_device_that_is_always_held_back_does_not_hold_up_the_race():
     assert "9 kept though the device was held back" in str(done.conditions)
 
 
-def race(seconds_a_round, difference=0.0, noise=0.02, spare_s=60.0):
+def rounds_of(seconds_a_round, difference=0.0, noise=0.02, spare_s=60.0):
     """Rounds of two contestants of whom four rounds are wanted, and what is known of them then."""
-    clock = Clock(noise)
-    racing = {"a": ready(clock, [lambda: 10.0]), "b": ready(clock, [lambda: 10.0 * (1 + difference)])}
+    watch = Clock(noise)
+    racing = {"a": ready(watch, [lambda: 10.0]), "b": ready(watch, [lambda: 10.0 * (1 + difference)])}
     now = itertools.count(step=seconds_a_round)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing.time, "monotonic", lambda: next(now))
-        return len(interleave(clock, racing, 4, spare_s=spare_s, close=["a", "b"]).samples["a"])
+        patch.setattr(race.time, "monotonic", lambda: next(now))
+        return len(interleave(watch, racing, 4, spare_s=spare_s, close=["a", "b"]).samples["a"])
 
 
 def test_kernels_that_cannot_be_told_apart_get_more_rounds_while_there_is_time():
-    assert race(0.01) == 4 * MOST_ROUNDS
-    assert race(0.01, difference=0.5) == 4
-    assert race(0.01, noise=0.0001) == 4
-    assert 4 < race(1.0, spare_s=24) < 4 * MOST_ROUNDS
-    assert race(0.01, spare_s=0) == 4
+    assert rounds_of(0.01) == 4 * MOST_ROUNDS
+    assert rounds_of(0.01, difference=0.5) == 4
+    assert rounds_of(0.01, noise=0.0001) == 4
+    assert 4 < rounds_of(1.0, spare_s=24) < 4 * MOST_ROUNDS
+    assert rounds_of(0.01, spare_s=0) == 4
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import mean
 
 from evoflash import proposers
-from evoflash.archive import Archive
-from evoflash.patience import Patience
+from evoflash.core.archive import Archive
 from evoflash.replay.formats import read
+from evoflash.run.stopping import EarlyStopping
 
 THRESHOLDS = (5.0, 2.0, 1.0, 0.5, 0.2)
 NOTHING = 0.005  # a loss that is no more than noise
@@ -28,7 +28,7 @@ def replay(path: Path, seed: int, evaluations: int) -> Stops:
     """One run to the end of its budget, and where each threshold would have ended it."""
     recording = read(path)
     proposer, archive = proposers.create("evolution", recording.spaces, seed), Archive()
-    followed = {percent: Patience(percent) for percent in THRESHOLDS}
+    followed = {percent: EarlyStopping(percent) for percent in THRESHOLDS}
     stopped: dict[float, tuple[int, float]] = {}
     while len(archive) < evaluations and (proposal := proposer.ask(archive)) is not None:
         archive.propose(proposal.family, proposal.genome)

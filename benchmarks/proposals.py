@@ -12,12 +12,13 @@ import sys
 import time
 
 from evoflash import problems
-from evoflash.archive import Archive
-from evoflash.candidate import Candidate
-from evoflash.evaluation import Evaluation, Stage, Status, Timing
+from evoflash.codegen.template import load_all
+from evoflash.core.archive import Archive
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import Evaluation, Timing
+from evoflash.core.status import Stage, Status
 from evoflash.proposers.evolution import EvolutionProposer
 from evoflash.targets import cuda
-from evoflash.template import load_all
 
 IN_FLIGHT = 24
 L2_BYTES = 50 << 20

@@ -23,10 +23,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evoflash.codegen.template import Source
+from evoflash.codegen.toolchain import Toolchain
 from evoflash.targets import cuda
 from evoflash.targets.cuda import CudaTarget
-from evoflash.template import Source
-from evoflash.toolchain import Toolchain
 
 SECTIONS = ("SpeedOfLight", "ComputeWorkloadAnalysis", "MemoryWorkloadAnalysis", "LaunchStats")
 METRICS = re.compile(
@@ -109,7 +109,7 @@ def looked(target: CudaTarget, source: Source, problem: dict[str, Any], folder: 
         sys.executable,
         "-P",
         "-m",
-        "evoflash.evaluator.sanitized_launch",
+        "evoflash.worker.sanitized_launch",
         str(build.library),
         "cuda",
         str(listed),

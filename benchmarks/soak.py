@@ -26,16 +26,17 @@ from typing import Any
 import psutil
 
 from evoflash import config, problems, targets
-from evoflash.candidate import Candidate
-from evoflash.evaluation import Accuracy, BuildReport, Evaluation, Stage, Status, Timing
+from evoflash.codegen.toolchain import Toolchain
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation, Timing
+from evoflash.core.genome import Genome
+from evoflash.core.status import Stage, Status
 from evoflash.evaluator import Limits
-from evoflash.genome import Genome
-from evoflash.plan import Plan
 from evoflash.report import lineage
 from evoflash.report import runs as report
+from evoflash.run.plan import Plan
 from evoflash.search import Search
 from evoflash.store import RunStore
-from evoflash.toolchain import Toolchain
 
 SHAPE = "b=1,h=2,s=32,d=16,dtype=fp32"
 FAMILY = Path(__file__).with_name("soak_family")

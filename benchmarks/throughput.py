@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 
 from evoflash import config, problems, targets
+from evoflash.codegen.toolchain import Toolchain
 from evoflash.evaluator import Limits
-from evoflash.plan import Plan, choose_families
 from evoflash.report.live import LiveProgress
+from evoflash.run.plan import Plan, choose_families
 from evoflash.search import Search
 from evoflash.store import RunStore
-from evoflash.toolchain import Toolchain
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Errors for the person at the keyboard.
 
-A candidate that fails is a value (`evoflash.evaluation.Evaluation`), never an exception. What is raised is what a
+A candidate that fails is a value (`evoflash.core.evaluation.Evaluation`), never an exception. What is raised is what a
 person must act on, so each message ends with the next action. `exit_code` is a promise of the command line: 0 done, 1
 nothing correct found, 2 usage, 3 the environment lacks something, 130 interrupted and resumable.
 """

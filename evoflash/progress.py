@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from evoflash.candidate import Candidate
-from evoflash.evaluation import Evaluation
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import Evaluation
 
 
 class Progress(Protocol):

@@ -25,19 +25,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import evoflash
-from evoflash import memory
-from evoflash.candidate import Candidate
-from evoflash.environment import git_state
+from evoflash.codegen.toolchain import Toolchain
+from evoflash.core.candidate import Candidate
+from evoflash.core.finals import Finals
+from evoflash.core.status import Status
 from evoflash.errors import StorageError, WorkerError
-from evoflash.evaluation import Finals, Status
-from evoflash.executors import Stations, Throughput
-from evoflash.pipeline import Pipeline
-from evoflash.plan import Plan
 from evoflash.progress import Progress
+from evoflash.run import warm_start
+from evoflash.run.pipeline import Pipeline
+from evoflash.run.plan import Plan
+from evoflash.run.task import Task
+from evoflash.run.worker_pools import Throughput, WorkerPools
 from evoflash.store import RunStore
 from evoflash.targets import Target
-from evoflash.task import Task
-from evoflash.toolchain import Toolchain
+from evoflash.targets.environment import git_state
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Search:
         self._is_new = not run_ids
         ids = run_ids or [None] * len(plans)
         self.tasks = [Task(plan, target, store, run_id) for plan, run_id in zip(plans, ids, strict=True)]
-        self.stations = Stations(self.plan.builders, take_turns=target.builds_disturb_timing)
-        self.pipeline: Pipeline[Task] = Pipeline(toolchain, self.stations)
+        self.pools = WorkerPools(self.plan.builders, take_turns=target.builds_disturb_timing)
+        self.pipeline: Pipeline[Task] = Pipeline(toolchain, self.pools)
         self._window = max(plan.window for plan in plans)
         self._in_flight: deque[tuple[Task, Candidate]] = deque()  # in the order of proposal
         self._stop_reason = ""
@@ -162,7 +163,7 @@ class Search:
     def _relatives(self, task: Task) -> list[Task]:
         """The other tasks, the one whose problem is most alike first."""
         others = [each for each in self.tasks if each is not task]
-        return sorted(others, key=lambda other: memory.distance(other.plan.problem, task.plan.problem))
+        return sorted(others, key=lambda other: warm_start.distance(other.plan.problem, task.plan.problem))
 
     def _send(self, task: Task, candidate: Candidate) -> None:
         """Renders a candidate and sends it down the pipeline, unless its result is on record."""
@@ -214,7 +215,7 @@ class Search:
     def _finals(self, task: Task, run_id: int) -> Finals | None:
         task.observe()
         ranking, count = task.archive.ok(), self.plan.effort.finalists
-        contest = task.contest(self.toolchain, self.stations)
+        contest = task.contest(self.toolchain, self.pools)
         standings: Finals | None = None
         for start in range(0, len(ranking), count):
             entrants = ranking[start : start + count]
@@ -235,16 +236,16 @@ class Search:
         """What the machine was busy with until here."""
         wall_s = time.monotonic() - self._start
         fresh = sum(len(task.archive) - len(task.recorded) for task in self.tasks)
-        return self.stations.throughput(fresh, wall_s, driver_s=time.thread_time() - self._worked_s)
+        return self.pools.throughput(fresh, wall_s, driver_s=time.thread_time() - self._worked_s)
 
     def _end(self, status: str, reason: str) -> None:
         """Stops everything that runs and closes the runs' records."""
-        self.stations.drop()
+        self.pools.drop()
         self.toolchain.stop()
         for task in self.tasks:
             with contextlib.suppress(StorageError):  # the database may be what failed; the first error counts
                 task.end(status, reason, self.elapsed_s)
-        self.stations.close()
+        self.pools.close()
 
     @property
     def elapsed_s(self) -> float:

@@ -17,14 +17,15 @@ import random
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from evoflash.archive import Archive, Member
-from evoflash.candidate import Proposal
-from evoflash.declaration import Declaration
-from evoflash.evaluation import Evaluation, Stage, Status, Timing
-from evoflash.genome import Genome
+from evoflash.core.archive import Archive, Member
+from evoflash.core.candidate import Proposal
+from evoflash.core.evaluation import Evaluation, Timing
+from evoflash.core.genome import Genome
+from evoflash.core.status import Stage, Status
 from evoflash.problems import Inputs, Problem
 from evoflash.proposers.base import Proposer, Spaces
-from evoflash.space import SearchSpace
+from evoflash.space.declaration import Declaration
+from evoflash.space.search_space import SearchSpace
 
 if TYPE_CHECKING:
     import torch

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evoflash.archive import Archive, Member
-from evoflash.candidate import Candidate, Proposal
 from evoflash.config import Effort
-from evoflash.declaration import Declaration
-from evoflash.evaluation import Evaluation, Stage, Status, Timing
-from evoflash.plan import Plan
+from evoflash.core.archive import Archive, Member
+from evoflash.core.candidate import Candidate, Proposal
+from evoflash.core.evaluation import Evaluation, Timing
+from evoflash.core.status import Stage, Status
 from evoflash.problems import AttentionProblem
-from evoflash.space import SearchSpace
+from evoflash.run.plan import Plan
+from evoflash.space.declaration import Declaration
+from evoflash.space.search_space import SearchSpace
 from evoflash.targets import Target
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -6,12 +6,14 @@ import threading
 import time
 from pathlib import Path
 
+from evoflash.codegen.template import Source
+from evoflash.codegen.toolchain import Build
+from evoflash.core.evaluation import BuildReport, Evaluation
+from evoflash.core.finals import Final, Finals
+from evoflash.core.status import Stage, Status
 from evoflash.errors import WorkerError
-from evoflash.evaluation import BuildReport, Evaluation, Final, Finals, Stage, Status
 from evoflash.evaluator import Limits
 from evoflash.search import Search
-from evoflash.template import Source
-from evoflash.toolchain import Build
 from tests.helpers import Quiet, failed, right
 
 UNMEASURABLE, HOPELESS = 777, 666

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from evoflash.genome import Genome
+from evoflash.codegen.template import Source, load
+from evoflash.codegen.toolchain import Build, Toolchain
+from evoflash.core.genome import Genome
 from evoflash.problems import Problem
 from evoflash.targets.base import Target, usable_cores
-from evoflash.template import Source, load
-from evoflash.toolchain import Build, Toolchain
 
 Sources = dict[tuple[Problem, Genome], Source]
 

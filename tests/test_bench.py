@@ -5,18 +5,19 @@ import json
 import pytest
 
 from evoflash import targets
-from evoflash.bench import Bench, Effort, case_sets
-from evoflash.entrants import FixedEntrant, of_family
+from evoflash.bench.bench import Bench, Effort, case_sets
+from evoflash.bench.entrants import FixedEntrant, of_family
+from evoflash.bench.measurement import Entry
+from evoflash.bench.standings import standings
+from evoflash.codegen.template import Source
+from evoflash.codegen.toolchain import Toolchain
+from evoflash.core.finals import Contestant
+from evoflash.core.status import Status
 from evoflash.errors import NotFoundError, SpaceError, UsageError
-from evoflash.evaluation import Contestant, Status
 from evoflash.evaluator.messages import Raced
-from evoflash.evaluator.race import FEWEST_ROUNDS, interleave, ready
-from evoflash.evaluator.sandbox import Death
-from evoflash.measurement import Entry
+from evoflash.evaluator.sandbox import WorkerDeath
 from evoflash.problems import AttentionProblem, parse
-from evoflash.standings import standings
-from evoflash.template import Source
-from evoflash.toolchain import Toolchain
+from evoflash.worker.race import FEWEST_ROUNDS, interleave, ready
 from tests.export.conftest import inlined
 
 PROBLEM = AttentionProblem.of(1, 2, 24, 16, dtype="float32")
@@ -122,7 +123,7 @@ def test_case_sets_are_fifteen_for_each_dtype_and_mask():
 
 
 def test_standings_of_a_race_that_died():
-    death = Death(Status.HUNG, "no answer within 1 s while racing all", "racing all")
+    death = WorkerDeath(Status.HUNG, "no answer within 1 s while racing all", "racing all")
     entries = [Entry(name="a", status=Status.OK), Entry(name="b", status=Status.WRONG, reason="rms")]
     result = standings("here", PROBLEM, death, entries, 1.0)
     assert [(entry.status, entry.p50_us) for entry in result.kernels] == [(Status.HUNG, None), (Status.WRONG, None)]

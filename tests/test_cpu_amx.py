@@ -6,10 +6,10 @@ import re
 import pytest
 
 from evoflash import problems, targets
-from evoflash.entrants import FixedEntrant
-from evoflash.template import load
-from evoflash.toolchain import Toolchain
-from evoflash.verification import Verification
+from evoflash.bench.entrants import FixedEntrant
+from evoflash.codegen.template import load
+from evoflash.codegen.toolchain import Toolchain
+from evoflash.verify.verification import Verification
 
 FAMILY = load("cpu_amx")
 XEON = {"cores": 2, "vector_bytes": 64, "l1d_bytes": 48 << 10, "l2_bytes": 2 << 20, "bf16_dot": True, "amx": True}

@@ -1,7 +1,7 @@
 import pytest
 
 from evoflash.errors import SpaceError
-from evoflash.expression import ceil_div, compile_expression
+from evoflash.space.expression import ceil_div, compile_expression
 
 NAMES = {"rows": 64, "layout": "a", "fast": True}
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from evoflash import targets
+from evoflash.codegen.template import load
 from evoflash.targets import cuda
-from evoflash.template import load
 from tests.test_hopper import DEVICE, genome, problem
 
 pytestmark = pytest.mark.nvcc

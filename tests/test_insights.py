@@ -2,11 +2,12 @@ import random
 
 import pytest
 
-from evoflash.archive import Archive
-from evoflash.candidate import Candidate
-from evoflash.evaluation import BuildReport, Status
-from evoflash.genome import Genome
-from evoflash.insights import bound, failing, importance, is_due, observe, silent
+from evoflash.core.archive import Archive
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import BuildReport
+from evoflash.core.genome import Genome
+from evoflash.core.status import Status
+from evoflash.run.insights import bound, failing, importance, is_due, observe, silent
 from tests.helpers import FLAG, categorical, failed, ordinal, right, space
 
 SPACE = space(

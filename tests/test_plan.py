@@ -3,8 +3,8 @@ import pytest
 from evoflash import config, targets
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits
-from evoflash.plan import QUEUE, Plan, choose_families, window_of
 from evoflash.problems import AttentionProblem
+from evoflash.run.plan import QUEUE, Plan, choose_families, window_of
 from tests.helpers import PROBLEM, SHAPE, TINY, plan
 
 

@@ -2,15 +2,16 @@
 
 import pytest
 
-import evoflash.task
-from evoflash import memory, targets
-from evoflash.candidate import Origin
+import evoflash.run.task
+from evoflash import targets
+from evoflash.core.candidate import Origin
+from evoflash.core.genome import Genome
+from evoflash.core.status import Stage, Status
 from evoflash.errors import SpaceError, StorageError
-from evoflash.evaluation import Stage, Status
-from evoflash.genome import Genome
 from evoflash.report import lineage
+from evoflash.run import warm_start
 from evoflash.search import Search
-from evoflash.space import SearchSpace
+from evoflash.space.search_space import SearchSpace
 from evoflash.store import RunStore
 from tests.helpers import PROBLEM, TINY, Quiet, plan
 from tests.made_up import Interrupting, MadeUpEvaluator, MadeUpToolchain, OneTask, story
@@ -24,7 +25,7 @@ def target():
 @pytest.fixture
 def begin(target, tmp_path, monkeypatch):
     """Makes a search on made-up evaluations; a run's id goes on with it."""
-    monkeypatch.setattr(evoflash.task, "Evaluator", MadeUpEvaluator)
+    monkeypatch.setattr(evoflash.run.task, "Evaluator", MadeUpEvaluator)
     stores = []
 
     def make(run_id: int | None = None, progress=None, name: str = "runs.db", toolchain=None, **changes) -> Search:
@@ -244,7 +245,7 @@ def test_a_second_search_begins_where_the_first_ended(begin):
     first.run()
     assert first.best is not None
     with RunStore.open(str(first.store._url.database)) as store:
-        warm = memory.best_of(store, store.run(1))
+        warm = warm_start.best_of(store, store.run(1))
     assert warm[0].genome == dict(first.best.candidate.genome)
     progress, built = Quiet(), []
     progress.note = lambda text: built.append(len(MadeUpEvaluator.toolchain.sources))  # the finals build again

@@ -4,16 +4,18 @@ import math
 
 import pytest
 
-import evoflash.task
+import evoflash.run.task
 from evoflash import targets
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.finals import Contestant, Final, Finals
+from evoflash.core.status import Stage, Status
 from evoflash.errors import SpaceError, WorkerError
-from evoflash.evaluation import Contestant, Evaluation, Final, Finals, Stage, Status
-from evoflash.plan import Shape, choose_families
 from evoflash.problems import AttentionProblem
-from evoflash.robust import JointEvaluator, joined, pooled
+from evoflash.run.multi_shape import JointEvaluator, joined, pooled
+from evoflash.run.plan import Shape, choose_families
+from evoflash.run.task import TRANSFER, TRANSFER_ELITES, TRANSFER_INTERVAL
 from evoflash.search import Search
 from evoflash.store import RunStore
-from evoflash.task import EVERY, FOREMOST, TRANSFER
 from tests.helpers import PROBLEM, TINY, Quiet, failed, plan, right
 from tests.made_up import HOPELESS, UNMEASURABLE, Interrupting, MadeUpEvaluator, MadeUpToolchain
 from tests.store import runs
@@ -31,7 +33,7 @@ def target():
 @pytest.fixture
 def begin(target, tmp_path, monkeypatch):
     """Makes a search over lengths; runs' ids go on with it."""
-    monkeypatch.setattr(evoflash.task, "Evaluator", MadeUpEvaluator)
+    monkeypatch.setattr(evoflash.run.task, "Evaluator", MadeUpEvaluator)
     stores = []
 
     def make(
@@ -83,10 +85,10 @@ def test_a_genome_that_is_good_for_one_shape_is_tried_on_the_others(begin):
         moved = [(n, candidate) for n, (candidate, *_) in enumerate(story) if candidate.operator == TRANSFER]
         assert moved
         for number, candidate in moved:
-            assert number % EVERY == 0
+            assert number % TRANSFER_INTERVAL == 0
             known = [each for each in others[: number + 1] if each[1] is Status.OK]
             ranking = sorted(known, key=lambda each: (each[2], each[0].index))
-            assert candidate.key in [each[0].key for each in ranking[:FOREMOST]]
+            assert candidate.key in [each[0].key for each in ranking[:TRANSFER_ELITES]]
             assert candidate.origin.run_id == search.tasks[other].run_id
             assert others[candidate.origin.index][0].key == candidate.key
         keys = [candidate.key for candidate, *_ in story]
@@ -166,7 +168,7 @@ def test_a_shape_for_which_nothing_is_right_ends_without_a_winner(begin):
 
 def test_what_one_shape_leaves_of_the_budget_goes_to_the_others(begin):
     search = begin(32, 64, budget=150, patience_percent=80, strategy="evolution")
-    search.tasks[1]._patience._percent = None
+    search.tasks[1]._stopping._percent = None
     search.run()
     first, second = (len(each) for each in stories(search))
     assert first < 60
@@ -185,7 +187,7 @@ def joint(target):
 
 
 def test_a_robust_run_scores_by_the_geometric_mean_and_keeps_each_shapes_times(joint, target, tmp_path, monkeypatch):
-    monkeypatch.setattr(evoflash.task, "Evaluator", MadeUpEvaluator)
+    monkeypatch.setattr(evoflash.run.task, "Evaluator", MadeUpEvaluator)
     MadeUpEvaluator.toolchain = MadeUpToolchain()
     with RunStore.open(str(tmp_path / "runs.db"), write=True) as store:
         search = Search([joint], target, MadeUpEvaluator.toolchain, store, Quiet())  # type: ignore[arg-type]

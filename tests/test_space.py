@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evoflash import declaration
-from evoflash.declaration import Declaration
+from evoflash.core.genome import Genome
 from evoflash.errors import SpaceError, UsageError
-from evoflash.genome import Genome
-from evoflash.space import SearchSpace
+from evoflash.space import declaration
+from evoflash.space.declaration import Declaration
+from evoflash.space.search_space import SearchSpace
 from tests.helpers import FLAG, categorical, ordinal, space
 
 # Constraints over a, b, c (numbers), kind (a word) and fast (a flag), in the syntax that Jinja2 and Python share.

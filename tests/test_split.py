@@ -4,10 +4,10 @@ from itertools import product
 
 import pytest
 
-from evoflash.genome import Genome
+from evoflash.codegen.template import load
+from evoflash.core.genome import Genome
 from evoflash.problems import AttentionProblem
 from evoflash.targets import cuda
-from evoflash.template import load
 from tests.spread import build_all, spread
 
 SHAPES = [

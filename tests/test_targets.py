@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from evoflash import targets
+from evoflash.codegen.template import load, load_all
+from evoflash.codegen.toolchain import Toolchain
 from evoflash.errors import MissingError, NotFoundError, UsageError
 from evoflash.problems import AttentionProblem
 from evoflash.targets import cpu, cuda
 from evoflash.targets.base import Figures, compiler_version, find_compiler
-from evoflash.template import load, load_all
-from evoflash.toolchain import Toolchain
 
 ARCHITECTURES = ("sm_80", "sm_89", "sm_90a")
 

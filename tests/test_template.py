@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from evoflash import resources, targets
+from evoflash.codegen.template import Source, load, load_all
+from evoflash.core.genome import Genome
 from evoflash.errors import NotFoundError, SpaceError
-from evoflash.genome import Genome
 from evoflash.problems import AttentionProblem, shapes
 from evoflash.targets import cuda
-from evoflash.template import Source, load, load_all
 from tests.helpers import BROKEN, PROBLEM, TINY
 
 CPU = {"cores": 2, "vector_bytes": 32, "l1d_bytes": 32768, "l2_bytes": 1 << 20, "bf16_dot": False}

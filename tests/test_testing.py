@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from evoflash.archive import Archive
-from evoflash.candidate import Proposal
-from evoflash.genome import Genome
+from evoflash.core.archive import Archive
+from evoflash.core.candidate import Proposal
+from evoflash.core.genome import Genome
 from evoflash.problems import AttentionProblem, Bounds
 from evoflash.proposers.random import RandomProposer
 from evoflash.testing import check_problem, check_proposer

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from evoflash import targets
+from evoflash.codegen.template import Source, load
+from evoflash.codegen.toolchain import Toolchain
+from evoflash.core.genome import Genome
+from evoflash.core.status import Status
 from evoflash.errors import StorageError
-from evoflash.evaluation import Status
-from evoflash.genome import Genome
-from evoflash.template import Source, load
-from evoflash.toolchain import Toolchain
 from tests.helpers import BROKEN, PROBLEM
 
 

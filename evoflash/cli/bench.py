@@ -12,22 +12,22 @@ import pydantic_core
 import typer
 
 from evoflash import config, problems, targets
-from evoflash.bench import Bench, Effort, case_sets
+from evoflash.bench.bench import Bench, Effort, case_sets
+from evoflash.bench.entrants import Entrant
+from evoflash.bench.measurement import CaseTally, ShapeResult
 from evoflash.cli import options
 from evoflash.cli.entrants import KERNEL_HELP, entrant_of
 from evoflash.cli.runs import AsJson, Database
+from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
-from evoflash.entrants import Entrant
-from evoflash.environment import environment
+from evoflash.core.reliability import Reliability
+from evoflash.core.status import Status
 from evoflash.errors import NothingCorrectError, StorageError, UsageError
-from evoflash.evaluation import Status
-from evoflash.measurement import CaseTally, ShapeResult
 from evoflash.problems import Problem
-from evoflash.reliability import Reliability
 from evoflash.report import bench_sheets as sheets
 from evoflash.report.tables import print_json, print_sheets
 from evoflash.targets import Target
-from evoflash.toolchain import Toolchain
+from evoflash.targets.environment import environment
 
 
 def bench(

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from evoflash.cli.runs import AsJson, Database, reading
+from evoflash.core.finals import Final
 from evoflash.errors import NotFoundError, UsageError
-from evoflash.evaluation import Final
 from evoflash.report import candidates as report
 from evoflash.report import lineage as tree
 from evoflash.report.tables import print_json, print_sheets

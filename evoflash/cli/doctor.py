@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 
-from evoflash import __version__, checkup, config
-from evoflash.checkup import Check
-from evoflash.cli import options
+from evoflash import __version__, config
+from evoflash.cli import diagnostics, options
+from evoflash.cli.diagnostics import Check
 from evoflash.cli.runs import AsJson, Database
 from evoflash.config import Settings
 from evoflash.errors import MissingError
@@ -42,18 +42,18 @@ def doctor(
 def _checks(settings: Settings) -> tuple[list[Check], str | None]:
     """Every check, and the name of the target that a search would take."""
     version = sys.version.split()[0]
-    found, check = checkup.target_of(settings)
+    found, check = diagnostics.target_of(settings)
     checks = [
         Check("Python", "any", True, f"{version} at {sys.executable}"),
-        *checkup.python_packages(),
-        *checkup.host_compiler(),
-        *checkup.cuda_tools(settings.arch),
-        *checkup.storage(settings),
+        *diagnostics.python_packages(),
+        *diagnostics.host_compiler(),
+        *diagnostics.cuda_tools(settings.arch),
+        *diagnostics.storage(settings),
         check,
     ]
     if found is None:
         return checks, None
-    return [*checks, checkup.worker(found), *checkup.families(found, settings.templates)], found.name
+    return [*checks, diagnostics.worker(found), *diagnostics.families(found, settings.templates)], found.name
 
 
 def _blocking(checks: list[Check], target: str | None) -> list[Check]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from evoflash.bench.entrants import Entrant, of_candidate, of_family, of_package, package_folder
 from evoflash.config import Settings
-from evoflash.entrants import Entrant, of_candidate, of_family, of_package, package_folder
 from evoflash.errors import NotFoundError
 from evoflash.report import runs as report
 from evoflash.store import RunStore

@@ -13,13 +13,13 @@ import evoflash
 from evoflash import config
 from evoflash.cli.runs import Database, Run
 from evoflash.config import Settings
+from evoflash.core.finals import Final
 from evoflash.errors import UsageError
-from evoflash.evaluation import Final
 from evoflash.export.package import Winner, write
-from evoflash.plan import Plan
 from evoflash.plugins import installed
 from evoflash.problems import AttentionProblem
 from evoflash.report import runs as report
+from evoflash.run.plan import Plan
 from evoflash.store import RunStore
 from evoflash.targets.cuda import parse_arch
 

@@ -13,14 +13,14 @@ import typer
 from evoflash import config, problems, targets
 from evoflash.cli import options
 from evoflash.cli.runs import AsJson
+from evoflash.codegen.template import Source, Template, load, load_all
+from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
+from evoflash.core.genome import Genome
 from evoflash.errors import EvoflashError, SpaceError, UsageError
-from evoflash.genome import Genome
 from evoflash.problems import Problem
 from evoflash.report.tables import Sheet, print_json, print_sheets
 from evoflash.targets import Target, cuda
-from evoflash.template import Source, Template, load, load_all
-from evoflash.toolchain import Toolchain
 
 Family = Annotated[str, typer.Argument(help="A family: see `evoflash templates list`.")]
 GenomeText = Annotated[

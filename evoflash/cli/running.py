@@ -8,19 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from evoflash.cli.export import export_run, package_name
+from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.errors import NothingCorrectError, StorageError
-from evoflash.plan import Plan
 from evoflash.report import run_sheets as sheets
 from evoflash.report import runs as report
 from evoflash.report.events import Events
 from evoflash.report.live import LiveProgress
 from evoflash.report.tables import print_json, print_sheets
+from evoflash.run.plan import Plan
+from evoflash.run.task import Task
 from evoflash.search import Outcome, Search
 from evoflash.store import RunStore, StudyMirror
 from evoflash.targets import Target
-from evoflash.task import Task
-from evoflash.toolchain import Toolchain
 
 
 def run_search(

@@ -9,15 +9,16 @@ from typing import Annotated
 
 import typer
 
-from evoflash import config, memory, problems, proposers, targets
+from evoflash import config, problems, proposers, targets
 from evoflash.cli import options
 from evoflash.cli.running import run_search, say
 from evoflash.cli.runs import AsJson, Database, Run
 from evoflash.config import Settings
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits, sanitizers
-from evoflash.plan import Plan, choose_families
 from evoflash.problems import Problem
+from evoflash.run import warm_start
+from evoflash.run.plan import Plan, choose_families
 from evoflash.store import RunStore
 from evoflash.targets import Target
 
@@ -167,7 +168,9 @@ def _families(
     return chosen
 
 
-def _warm(wanted: str, shapes: Mapping[str, Problem], device: Target, settings: Settings) -> tuple[memory.Known, ...]:
+def _warm(
+    wanted: str, shapes: Mapping[str, Problem], device: Target, settings: Settings
+) -> tuple[warm_start.Known, ...]:
     """Genomes to begin with, by what --warm-start says; of several shapes the first decides what is near."""
     name, problem = next(iter(shapes.items()))
     if wanted not in ("auto", "none") and not wanted.isdecimal():
@@ -183,8 +186,12 @@ def _warm(wanted: str, shapes: Mapping[str, Problem], device: Target, settings: 
             return ()
         raise
     with store:
-        run = memory.nearest(store, problem, device.device, device.name) if wanted == "auto" else store.run(int(wanted))
-        found = memory.best_of(store, run) if run is not None else ()
+        run = (
+            warm_start.nearest(store, problem, device.device, device.name)
+            if wanted == "auto"
+            else store.run(int(wanted))
+        )
+        found = warm_start.best_of(store, run) if run is not None else ()
     if run is not None and found:
         say(f"{name}: begins with the best {len(found)} of run {run.id} ({run.problem_label})")
     return found

@@ -11,20 +11,20 @@ from typing import Annotated
 import typer
 
 from evoflash import config, problems, targets
+from evoflash.bench.entrants import Entrant, FixedEntrant, of_source
 from evoflash.cli import options
 from evoflash.cli.entrants import entrant_of
 from evoflash.cli.runs import AsJson, Database
+from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
-from evoflash.entrants import Entrant, FixedEntrant, of_source
-from evoflash.environment import environment
 from evoflash.errors import RefusedError, UsageError
 from evoflash.evaluator import sanitizers
 from evoflash.problems import Problem
 from evoflash.report import verify_sheets as sheets
 from evoflash.report.tables import print_json, print_sheets
-from evoflash.toolchain import Toolchain
-from evoflash.verdict import Verdict
-from evoflash.verification import Verification
+from evoflash.targets.environment import environment
+from evoflash.verify.verdict import Verdict
+from evoflash.verify.verification import Verification
 
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 SOURCES = (".cu", ".cpp")

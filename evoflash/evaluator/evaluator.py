@@ -12,8 +12,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from evoflash.codegen.toolchain import Build
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.finals import Finals
+from evoflash.core.record import Record
+from evoflash.core.status import Gate, Stage, Status
 from evoflash.errors import WorkerError
-from evoflash.evaluation import Evaluation, Finals, Gate, Record, Stage, Status
 from evoflash.evaluator.floor import believed, floor_us, why_unbelievable
 from evoflash.evaluator.messages import (
     Examine,
@@ -26,11 +30,10 @@ from evoflash.evaluator.messages import (
     case_to_dict,
     problem_to_dict,
 )
-from evoflash.evaluator.podium import Cost, name_of, podium
-from evoflash.evaluator.sandbox import Death, Sandbox
+from evoflash.evaluator.ranking import Cost, name_of, podium
+from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.problems import BASE_SEEDS, Case, Problem
 from evoflash.targets import Target
-from evoflash.toolchain import Build
 
 FINALS_DEADLINE_S = 600.0
 SPARE_S = 0.5  # for each round of a race of finalists: for more of them where those wanted do not tell them apart
@@ -101,8 +104,8 @@ class Evaluator:
         """Median microseconds of each baseline, for a first comparison; the finals time them again."""
         with self._lock:
             raced = self._race(self._sandbox, {}, rounds)
-        if isinstance(raced, Death) or not raced.contestants:
-            reason = raced.reason if isinstance(raced, Death) else "; ".join(raced.failures.values())
+        if isinstance(raced, WorkerDeath) or not raced.contestants:
+            reason = raced.reason if isinstance(raced, WorkerDeath) else "; ".join(raced.failures.values())
             raise WorkerError(f"the baselines cannot be timed: {reason}; run `evoflash doctor`")
         return {each.name: each.p50_us for each in raced.contestants}
 
@@ -153,8 +156,8 @@ class Evaluator:
                 self._require_device(self._sandbox, evaluation.reason)
         return evaluation
 
-    def _evaluation(self, answer: Mapping[str, object] | Death, build: Build, seconds: float) -> Evaluation:
-        if isinstance(answer, Death):
+    def _evaluation(self, answer: Mapping[str, object] | WorkerDeath, build: Build, seconds: float) -> Evaluation:
+        if isinstance(answer, WorkerDeath):
             stage = Stage.QUICK if "timing" in answer.reason else Stage.CORRECTNESS
             return Evaluation(
                 status=answer.status, stage=stage, reason=answer.reason, build=build.report, seconds=seconds
@@ -180,7 +183,7 @@ class Evaluator:
             verdicts = {each.index: self._verify(sandbox, each) for each in finalists}
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
             raced = self._race(sandbox, racing, rounds, SPARE_S * rounds)
-            while isinstance(raced, Death):
+            while isinstance(raced, WorkerDeath):
                 for index, death in self._culprits(sandbox, racing, raced).items():
                     verdicts[index] = Verified(status=death.status, reason=f"in the finals: {death.reason}")
                     del racing[index]
@@ -211,11 +214,11 @@ class Evaluator:
         witnesses = [each.library.resolve() for each in self._witnesses if each.library is not None and each.is_intact]
         for library in reversed(witnesses):
             answer = sandbox.call(Verify(cases=((case, library),)), self._deadline_s)
-            if not isinstance(answer, Death) and Verified.model_validate(answer).status is Status.OK:
+            if not isinstance(answer, WorkerDeath) and Verified.model_validate(answer).status is Status.OK:
                 return
         if not witnesses:
             raced = self._race(sandbox, {}, rounds=2)
-            if not isinstance(raced, Death) and raced.contestants:
+            if not isinstance(raced, WorkerDeath) and raced.contestants:
                 return
         works = "kernels that were right before" if witnesses else "PyTorch's own"
         raise WorkerError(
@@ -223,7 +226,7 @@ class Evaluator:
             "`evoflash resume`"
         )
 
-    def _culprits(self, sandbox: Sandbox, racing: Mapping[int, Finalist], death: Death) -> dict[int, Death]:
+    def _culprits(self, sandbox: Sandbox, racing: Mapping[int, Finalist], death: WorkerDeath) -> dict[int, WorkerDeath]:
         """Who brought a race down: the one that was being made ready, else those that fall alone, else all of them."""
         if not racing:
             raise WorkerError(f"the baselines cannot be timed: {death.reason}; run `evoflash doctor`")
@@ -231,18 +234,19 @@ class Evaluator:
         if named:
             return named
         alone = {index: self._race(sandbox, {index: finalist}, rounds=2) for index, finalist in racing.items()}
-        return {index: each for index, each in alone.items() if isinstance(each, Death)} or dict.fromkeys(racing, death)
+        deaths = {index: each for index, each in alone.items() if isinstance(each, WorkerDeath)}
+        return deaths or dict.fromkeys(racing, death)
 
     def _verify(self, sandbox: Sandbox, finalist: Finalist) -> Verified:
         request = Verify(cases=tuple((case_to_dict(case), library.resolve()) for case, library in finalist.cases))
         answer = sandbox.call(request, self._deadline_s, each_stage=True)
-        if isinstance(answer, Death):
+        if isinstance(answer, WorkerDeath):
             return Verified(status=answer.status, reason=answer.reason)
         return Verified.model_validate(answer)
 
     def _race(
         self, sandbox: Sandbox, racing: Mapping[int, Finalist], rounds: int, spare_s: float = 0.0
-    ) -> Raced | Death:
+    ) -> Raced | WorkerDeath:
         request = Race(
             problem=problem_to_dict(self._problem),
             libraries={name_of(index): finalist.library.resolve() for index, finalist in racing.items()},
@@ -250,7 +254,7 @@ class Evaluator:
             spare_s=spare_s,
         )
         answer = sandbox.call(request, FINALS_DEADLINE_S)
-        return answer if isinstance(answer, Death) else Raced.model_validate(answer)
+        return answer if isinstance(answer, WorkerDeath) else Raced.model_validate(answer)
 
 
 def device_lock(target: Target) -> FileLock:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evoflash.evaluation import Gate, Status
+from evoflash.core.status import Gate, Status
 from evoflash.evaluator.messages import Examined
 from evoflash.problems import Problem
 from evoflash.targets import Target

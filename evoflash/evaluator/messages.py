@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from evoflash.evaluation import Accuracy, Conditions, Contestant, Gate, Record, Status, Timing
+from evoflash.core.evaluation import Accuracy, Timing
+from evoflash.core.finals import Conditions, Contestant
+from evoflash.core.record import Record
+from evoflash.core.status import Gate, Status
 from evoflash.plugins import problem_of
 from evoflash.problems import Case
 

@@ -17,9 +17,10 @@ from typing import IO, Any
 
 import psutil
 
-from evoflash import processes
+from evoflash.core.record import Record
+from evoflash.core.status import Status
 from evoflash.errors import WorkerError
-from evoflash.evaluation import Record, Status
+from evoflash.system import processes
 
 START_DEADLINE_S = 180.0  # importing torch from a cold disk and opening a CUDA context can take a minute
 MEMORY_SHARE = 0.8  # of the machine's, beyond which a worker is killed before the system kills whom it likes
@@ -29,7 +30,7 @@ REQUESTS = 4000  # likewise: each CUDA library leaves its module on the device
 
 
 @dataclass(frozen=True)
-class Death:
+class WorkerDeath:
     """The worker died or was killed while it served a request.
 
     Attributes:
@@ -88,18 +89,18 @@ class Sandbox:
         self.starts += 1
         self._served = 0
         hello = self._receive(START_DEADLINE_S, "hello")
-        if isinstance(hello, Death):
+        if isinstance(hello, WorkerDeath):
             raise WorkerError(f"the evaluation worker does not start: {hello.reason}; run `evoflash doctor`")
         self.machine = hello
         if self._greeting is not None:
             prepared = self._exchange(self._greeting, START_DEADLINE_S)
-            if isinstance(prepared, Death):
+            if isinstance(prepared, WorkerDeath):
                 raise WorkerError(
                     f"the evaluation worker cannot prepare the problem: {prepared.reason}; run `evoflash doctor`, or "
                     "take a smaller shape"
                 )
 
-    def call(self, request: Record, deadline_s: float, *, each_stage: bool = False) -> dict[str, Any] | Death:
+    def call(self, request: Record, deadline_s: float, *, each_stage: bool = False) -> dict[str, Any] | WorkerDeath:
         """The worker's answer, or how it died; a dead worker is replaced by the next call.
 
         The deadline is for the whole request, or for each stage that the worker announces. That a worker was killed
@@ -107,7 +108,7 @@ class Sandbox:
         """
         self.start()
         answer = self._exchange(request, deadline_s, each_stage)
-        if isinstance(answer, Death) and answer.killed:
+        if isinstance(answer, WorkerDeath) and answer.killed:
             self.start()
             answer = self._exchange(request, deadline_s, each_stage)
         self._replace_when_spent()
@@ -147,7 +148,7 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         try:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
-            command = [sys.executable, "-P", "-m", "evoflash.evaluator.worker"]
+            command = [sys.executable, "-P", "-m", "evoflash.worker.worker"]
             self._process = processes.start(
                 [*command, str(theirs.fileno()), self._device, str(os.getpid())],
                 pass_fds=[theirs.fileno()],
@@ -158,13 +159,13 @@ class Sandbox:
             theirs.close()
             self._connection = Connection(ours.detach())
 
-    def _exchange(self, request: Record, deadline_s: float, each_stage: bool = False) -> dict[str, Any] | Death:
+    def _exchange(self, request: Record, deadline_s: float, each_stage: bool = False) -> dict[str, Any] | WorkerDeath:
         assert self._connection is not None
         with contextlib.suppress(BrokenPipeError):  # it died meanwhile; the answer says how
             self._connection.send_bytes(request.model_dump_json().encode())
         return self._receive(deadline_s, "result", each_stage)
 
-    def _receive(self, deadline_s: float, wanted: str, each_stage: bool = False) -> dict[str, Any] | Death:
+    def _receive(self, deadline_s: float, wanted: str, each_stage: bool = False) -> dict[str, Any] | WorkerDeath:
         """The body of the wanted event; the stages on the way there tell where the worker was."""
         assert self._connection is not None
         end = time.monotonic() + deadline_s
@@ -174,11 +175,11 @@ class Sandbox:
                 if not self._connection.poll(min(LOOK_S, max(0.0, end - time.monotonic()))):
                     if time.monotonic() >= end:
                         self.close()
-                        return Death(Status.HUNG, f"no answer within {deadline_s:g} s while {stage}", stage)
+                        return WorkerDeath(Status.HUNG, f"no answer within {deadline_s:g} s while {stage}", stage)
                     if self._memory_bytes() > self._memory_limit:
                         self.close()
                         limit = f"{self._memory_limit / processes.GIB:.3g} GiB"
-                        return Death(Status.CRASHED, f"it took more than {limit} of memory while {stage}", stage)
+                        return WorkerDeath(Status.CRASHED, f"it took more than {limit} of memory while {stage}", stage)
                     continue
                 message = json.loads(self._connection.recv_bytes())
             except (EOFError, ConnectionError):
@@ -191,7 +192,7 @@ class Sandbox:
             if each_stage:
                 end = time.monotonic() + deadline_s
 
-    def _died(self, stage: str) -> Death:
+    def _died(self, stage: str) -> WorkerDeath:
         assert self._process is not None
         assert self._errors is not None
         code = self._process.wait()
@@ -201,4 +202,4 @@ class Sandbox:
         self.close()
         last = f": {lines[-1]}" if lines else ""
         killed = code in (-signal.SIGKILL, -signal.SIGTERM)
-        return Death(Status.CRASHED, f"{how} while {stage}{last}", stage, killed)
+        return WorkerDeath(Status.CRASHED, f"{how} while {stage}{last}", stage, killed)

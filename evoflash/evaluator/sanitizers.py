@@ -16,16 +16,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evoflash import processes
+from evoflash.codegen.template import Source
+from evoflash.codegen.toolchain import Build, Toolchain
+from evoflash.core.record import Record
 from evoflash.errors import MissingError
-from evoflash.evaluation import Record
 from evoflash.evaluator.messages import problem_to_dict
 from evoflash.problems import Problem
+from evoflash.system import processes
 from evoflash.targets import Target, cuda
 from evoflash.targets.base import cxx
 from evoflash.targets.cpu import CpuTarget
-from evoflash.template import Source
-from evoflash.toolchain import Build, Toolchain
 
 CUDA_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 DEADLINE_S = 300.0
@@ -102,7 +102,7 @@ def _watch(target: Target, tool: str, build: Build, problems: Sequence[Problem])
     with processes.temporary_folder("evoflash-sanitizer-", Path(tempfile.gettempdir())) as folder:
         listed = folder / "problems.json"
         listed.write_text(json.dumps([problem_to_dict(each) for each in problems]), encoding="utf-8")
-        launched = [sys.executable, "-P", "-m", "evoflash.evaluator.sanitized_launch", str(build.library.resolve())]
+        launched = [sys.executable, "-P", "-m", "evoflash.worker.sanitized_launch", str(build.library.resolve())]
         command = [*launched, target.name, str(listed)]
         variables = {}
         if target.name == "cuda":

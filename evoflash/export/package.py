@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evoflash import processes
 from evoflash.errors import StorageError, UsageError
 from evoflash.export import rendering
 from evoflash.problems import Problem
+from evoflash.system import processes
 
 # Names that a package must not take: it would hide what it imports, or what stands beside it.
 TAKEN = {*sys.stdlib_module_names, "torch", "ninja", "evoflash", "pytest", "tests", "aten", "prim", "prims"}
@@ -33,7 +33,7 @@ class Winner:
         arch: compute capability times ten, e.g. 90; None for a CPU.
         problem: what was searched; dtype, head size and mask are the kernel's, the lengths are where it was timed.
         provenance: where it comes from, as JSON values. The README shows, of what is there: every plain value;
-            `machine`, a mapping of plain values; `finals`, as `evoflash.evaluation.Final` dumps itself; the length of
+            `machine`, a mapping of plain values; `finals`, as `evoflash.core.finals.Final` dumps itself; the length of
             `lineage`, a list; `evoflash`, the version that found it.
         cases: the names of the correctness cases that it passed.
 

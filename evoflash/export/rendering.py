@@ -125,7 +125,7 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finals(finals: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lines of the README's table of speeds, from a dumped `evoflash.evaluation.Final`; what is absent is left out."""
+    """Lines of the README's table of speeds, from a dumped `evoflash.core.finals.Final`; what is absent is left out."""
     time = finals.get("time") or finals
     quantiles = [key for key in ("p50_us", "p90_us", "p99_us") if time.get(key)]
     lines = [(f"{key[:3]} of a launch", f"{time[key]:.2f} µs") for key in quantiles]

@@ -1,7 +1,18 @@
 """Problems: what is computed. `parse` turns what a person types into one."""
 
 from evoflash.problems.attention import AttentionProblem
-from evoflash.problems.base import BASE_SEEDS, Bounds, Case, Inputs, Problem
+from evoflash.problems.base import BASE_SEEDS, Bounds, Case, Inputs, Problem, searched_cases
 from evoflash.problems.shapes import parse, parse_all, shape_names
 
-__all__ = ["BASE_SEEDS", "AttentionProblem", "Bounds", "Case", "Inputs", "Problem", "parse", "parse_all", "shape_names"]
+__all__ = [
+    "BASE_SEEDS",
+    "AttentionProblem",
+    "Bounds",
+    "Case",
+    "Inputs",
+    "Problem",
+    "parse",
+    "parse_all",
+    "searched_cases",
+    "shape_names",
+]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from evoflash.evaluation import Record
+from evoflash.core.record import Record
 
 if TYPE_CHECKING:
     import torch
@@ -120,3 +120,8 @@ class Case(Record):
     problem: Any
     seed: int = 0
     variant: str = "normal"
+
+
+def searched_cases(problem: Problem) -> list[Case]:
+    """The checks of the searched shape itself."""
+    return [Case(name=f"seed {seed}", problem=problem, seed=seed) for seed in BASE_SEEDS]

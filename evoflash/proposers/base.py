@@ -12,10 +12,10 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from evoflash.archive import Archive, Member
-from evoflash.candidate import Proposal
-from evoflash.genome import Genome
-from evoflash.space import SearchSpace
+from evoflash.core.archive import Archive, Member
+from evoflash.core.candidate import Proposal
+from evoflash.core.genome import Genome
+from evoflash.space.search_space import SearchSpace
 
 Spaces = Mapping[str, SearchSpace]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from evoflash.archive import Archive, Member
-from evoflash.candidate import Proposal
+from evoflash.core.archive import Archive, Member
+from evoflash.core.candidate import Proposal
 from evoflash.proposers.base import Spaces, novel, seed_proposals
 
 GENES = (1, 2, 3, 4)  # how many genes of the start a variation changes; drawn for each

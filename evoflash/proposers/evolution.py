@@ -24,10 +24,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evoflash.archive import Archive, Member
-from evoflash.candidate import Proposal
-from evoflash.evaluation import Status
-from evoflash.genome import Genome
+from evoflash.core.archive import Archive, Member
+from evoflash.core.candidate import Proposal
+from evoflash.core.genome import Genome
+from evoflash.core.status import Status
 from evoflash.proposers.bandit import Bandit
 from evoflash.proposers.base import Spaces, novel, random_proposal, seed_proposals
 from evoflash.proposers.lattice import Lattice, Point

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from evoflash.genome import Gene, Genome
-from evoflash.space import SearchSpace
+from evoflash.core.genome import Gene, Genome
+from evoflash.space.search_space import SearchSpace
 
 Point = tuple[int, ...]
 

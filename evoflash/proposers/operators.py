@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evoflash.archive import Member
+from evoflash.core.archive import Member
 from evoflash.proposers.lattice import Lattice, Point
 
 GOOD = 0.15  # share of a family's results that count as good, for the density

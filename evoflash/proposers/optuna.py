@@ -22,10 +22,10 @@ import random
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from evoflash.archive import Archive, Member
-from evoflash.candidate import Candidate, Proposal
+from evoflash.core.archive import Archive, Member
+from evoflash.core.candidate import Candidate, Proposal
+from evoflash.core.genome import Gene, Genome
 from evoflash.errors import unknown
-from evoflash.genome import Gene, Genome
 from evoflash.proposers.base import Spaces, novel, random_proposal
 
 if TYPE_CHECKING:

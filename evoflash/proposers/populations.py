@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from evoflash.archive import Archive, Member, resource_niche
+from evoflash.core.archive import Archive, Member, resource_niche
+from evoflash.core.status import Status
 from evoflash.errors import unknown
-from evoflash.evaluation import Status
 
 PEAKS = 6  # parents of a family
 SEARCHED = 60  # the fastest members of a family, among whom peaks are looked for

@@ -2,8 +2,8 @@
 
 import random
 
-from evoflash.archive import Archive, Member
-from evoflash.candidate import Proposal
+from evoflash.core.archive import Archive, Member
+from evoflash.core.candidate import Proposal
 from evoflash.proposers.base import Spaces, novel, random_proposal
 
 

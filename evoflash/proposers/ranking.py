@@ -6,7 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from evoflash.archive import Archive, Member
+from evoflash.core.archive import Archive, Member
 from evoflash.proposers.lattice import Lattice, Point
 from evoflash.proposers.operators import Child, Density, Operators
 from evoflash.proposers.surrogate import Surrogate

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from evoflash.core.evaluation import BuildReport, Evaluation, Timing
+from evoflash.core.genome import Gene, Genome
+from evoflash.core.status import Stage, Status
 from evoflash.errors import UsageError
-from evoflash.evaluation import BuildReport, Evaluation, Stage, Status, Timing
-from evoflash.genome import Gene, Genome
 from evoflash.replay.recording import Recording
 
 MEASURED = ("time_ms", "status", "compile_ms", "bench_ms")  # columns of a CSV that are no parameters

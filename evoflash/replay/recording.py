@@ -10,11 +10,12 @@ from typing import Self
 
 import numpy as np
 
-from evoflash.declaration import Declaration, Parameter
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.genome import Gene, Genome
+from evoflash.core.status import Status
 from evoflash.errors import UsageError
-from evoflash.evaluation import Evaluation, Status
-from evoflash.genome import Gene, Genome
 from evoflash.replay.space import RecordedSpace
+from evoflash.space.declaration import Declaration, Parameter
 
 Key = tuple[str, str]  # family and the genome's digest
 

@@ -8,9 +8,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from evoflash import proposers
-from evoflash.archive import Archive
-from evoflash.candidate import Proposal
-from evoflash.evaluation import Status
+from evoflash.core.archive import Archive
+from evoflash.core.candidate import Proposal
+from evoflash.core.status import Status
 from evoflash.replay.recording import Recording
 
 REPEATS = 20  # proposals of what is known already, as a multiple of the evaluations, until a strategy is stopped

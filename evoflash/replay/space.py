@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from evoflash.declaration import Constraint, Declaration
-from evoflash.genome import Gene, Genome
-from evoflash.space import SearchSpace
+from evoflash.core.genome import Gene, Genome
+from evoflash.space.declaration import Constraint, Declaration
+from evoflash.space.search_space import SearchSpace
 
 MEASURED = Constraint(expr="measured", why="only what was measured can be replayed")
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from evoflash.codegen.template import load
+from evoflash.core.status import Status
 from evoflash.errors import UsageError
-from evoflash.evaluation import Status
 from evoflash.replay.recording import Recording
 from evoflash.store import RunStore
-from evoflash.template import load
 
 
 def recording(store: RunStore, run_id: int | None) -> Recording:

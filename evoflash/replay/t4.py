@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from evoflash.candidate import Candidate
-from evoflash.evaluation import Evaluation, Status
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.status import Status
 
 VERSION = "1.0.0"
 INVALIDITY = {

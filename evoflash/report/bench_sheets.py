@@ -3,9 +3,9 @@
 import statistics
 from collections.abc import Sequence
 
-from evoflash.evaluation import Ratio
-from evoflash.measurement import CaseTally, Entry, ShapeResult
-from evoflash.reliability import Reliability
+from evoflash.bench.measurement import CaseTally, Entry, ShapeResult
+from evoflash.core.reliability import Reliability
+from evoflash.core.statistics import Ratio
 from evoflash.report.tables import Sheet, digits, times, us
 
 COLUMNS = "|>p50, us|>p90|>p99|>TFLOP/s|>GB/s|>vs best|>vs math|>cold p50, us|>registers|>shared|>spills|"

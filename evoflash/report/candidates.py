@@ -3,7 +3,8 @@
 import difflib
 from typing import Any
 
-from evoflash.evaluation import Accuracy, BuildReport, Final
+from evoflash.core.evaluation import Accuracy, BuildReport
+from evoflash.core.finals import Final
 from evoflash.report.lineage import genome_changes, speedup
 from evoflash.report.run_sheets import moment
 from evoflash.report.tables import Sheet, digits, duration, times, us

@@ -7,8 +7,8 @@ import sys
 from types import TracebackType
 from typing import Any, Self
 
-from evoflash.candidate import Candidate
-from evoflash.evaluation import Evaluation
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import Evaluation
 
 
 class Events:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from evoflash.candidate import Candidate
+from evoflash.core.candidate import Candidate
 from evoflash.report.tables import times, us
 from evoflash.store import Ancestor, Relative, StoredCandidate
 

@@ -14,8 +14,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from evoflash.candidate import Candidate
-from evoflash.evaluation import Evaluation, Status
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.status import Status
 
 PLAIN_EVERY_S = 5.0
 

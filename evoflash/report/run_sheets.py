@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from evoflash.evaluation import Finals, Ratio
+from evoflash.core.finals import Finals
+from evoflash.core.statistics import Ratio
 from evoflash.report.runs import Best, RunReport, Share
 from evoflash.report.tables import Sheet, duration, times, us
 from evoflash.store import Insight, RunSummary

@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from evoflash.core.finals import Final, Finals
+from evoflash.core.genome import Gene
+from evoflash.core.statistics import Ratio
+from evoflash.core.status import Status
 from evoflash.errors import NothingCorrectError
-from evoflash.evaluation import Final, Finals, Ratio, Status
-from evoflash.genome import Gene
 from evoflash.store import Insight, Outcome, RunStore, RunSummary, Tally
 
 

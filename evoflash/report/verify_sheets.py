@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from evoflash.report.tables import Sheet, us
-from evoflash.verdict import Checked, Verdict
+from evoflash.verify.verdict import Checked, Verdict
 
 
 def cases_sheet(verdict: Verdict) -> Sheet:

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from sqlalchemy import Connection, delete, insert, select
 
-from evoflash.evaluation import Conditions, Contestant, Final, Finals
+from evoflash.core.finals import Conditions, Contestant, Final, Finals
 from evoflash.store.models import (
     AccuracyRow,
     CandidateRow,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData, event, insert, select
 
-from evoflash.candidate import Candidate
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.genome import Gene
 from evoflash.errors import StorageError
-from evoflash.evaluation import Evaluation
-from evoflash.genome import Gene
 from evoflash.store.engine import BUSY_SECONDS, explained
 from evoflash.store.location import resolve, shown
 

@@ -8,16 +8,11 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Select, case, func, select
 from sqlalchemy.orm import aliased
 
-from evoflash.candidate import Candidate, Origin
-from evoflash.evaluation import (
-    Accuracy,
-    BuildReport,
-    Evaluation,
-    Record,
-    Status,
-    Timing,
-)
-from evoflash.genome import Genome
+from evoflash.core.candidate import Candidate, Origin
+from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation, Timing
+from evoflash.core.genome import Genome
+from evoflash.core.record import Record
+from evoflash.core.status import Status
 from evoflash.store.models import (
     AccuracyRow,
     BuildRow,

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from evoflash.candidate import Candidate
-from evoflash.evaluation import Evaluation
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import Evaluation
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from filelock import FileLock
 from sqlalchemy import Connection, Engine, insert, literal, select
 from sqlalchemy.engine import URL
 
-from evoflash.candidate import Candidate
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.finals import Finals
 from evoflash.errors import NotFoundError, StorageError
-from evoflash.evaluation import Evaluation, Finals
 from evoflash.problems.base import Problem
 from evoflash.store import location, opening, reading, writing
 from evoflash.store.engine import explained

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Table, insert, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from evoflash.candidate import Candidate
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import Accuracy, Evaluation, Timing
 from evoflash.errors import NotFoundError, StorageError
-from evoflash.evaluation import Accuracy, Evaluation, Timing
 from evoflash.store.models import (
     AccuracyRow,
     Base,

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from evoflash import processes
 from evoflash.errors import MissingError
+from evoflash.system import processes
 
 
 @dataclass(frozen=True)

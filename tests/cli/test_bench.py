@@ -8,8 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from evoflash.cli import bench as command
+from evoflash.core.status import Status
 from evoflash.errors import NotFoundError, NothingCorrectError, StorageError, UsageError
-from evoflash.evaluation import Status
 from evoflash.export.package import write
 from evoflash.store import RunStore
 from tests.export.conftest import cpu_winner, cuda_winner, inlined

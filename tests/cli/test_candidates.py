@@ -9,8 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from evoflash.cli import candidates as commands
+from evoflash.core.status import Stage, Status
 from evoflash.errors import NotFoundError, UsageError
-from evoflash.evaluation import Stage, Status
 from evoflash.store import RunStore
 from tests.store import runs
 from tests.store.runs import candidate, failed, ok, source

@@ -6,9 +6,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from evoflash import checkup
-from evoflash.checkup import Check
+from evoflash.cli import diagnostics
 from evoflash.cli import doctor as command
+from evoflash.cli.diagnostics import Check
 from evoflash.errors import MissingError
 
 app = typer.Typer()
@@ -49,7 +49,7 @@ def test_a_machine_that_can_search(place):
 
 def test_a_compiler_that_is_named_and_not_there(monkeypatch):
     monkeypatch.setenv("CXX", "/nonexistent")
-    checks = {check.name: check for check in checkup.host_compiler()}
+    checks = {check.name: check for check in diagnostics.host_compiler()}
     assert checks["C++ compiler"].state == "missing"
     assert "/nonexistent" in checks["C++ compiler"].found
 
@@ -73,7 +73,7 @@ def test_a_compiler_without_openmp(monkeypatch, place):
     )
     fake.chmod(0o755)
     monkeypatch.setenv("CXX", str(fake))
-    checks = {check.name: check for check in checkup.host_compiler()}
+    checks = {check.name: check for check in diagnostics.host_compiler()}
     assert checks["C++ compiler"].found == f"{fake}: fake 1.0"
     assert (checks["OpenMP"].ok, checks["OpenMP"].found) == (False, "a program fails: error: no -fopenmp")
 
@@ -81,7 +81,7 @@ def test_a_compiler_without_openmp(monkeypatch, place):
 def test_a_damaged_database_blocks(monkeypatch, place):
     (place / "runs").mkdir()
     (place / "runs" / "evoflash.db").write_text("no database " * 100)
-    monkeypatch.setattr(checkup, "worker", lambda target: Check("evaluation worker", "any", True, ""))
+    monkeypatch.setattr(diagnostics, "worker", lambda target: Check("evaluation worker", "any", True, ""))
     with pytest.raises(MissingError, match="no search can run here; database: restore it"):
         call("--target", "cpu")
 
@@ -95,9 +95,9 @@ def test_what_blocks():
 
 
 def test_plain_lines_say_what_to_do(monkeypatch):
-    monkeypatch.setattr(checkup, "worker", lambda target: Check("evaluation worker", "any", True, ""))
+    monkeypatch.setattr(diagnostics, "worker", lambda target: Check("evaluation worker", "any", True, ""))
     lacking = [Check("ncu", "optional", False, "not found", "install ncu with the CUDA toolkit")]
-    monkeypatch.setattr(checkup, "cuda_tools", lambda arch: lacking)
+    monkeypatch.setattr(diagnostics, "cuda_tools", lambda arch: lacking)
     lines = call("--target", "cpu").stdout.splitlines()
     assert lines[-1] == "`evoflash search` can run here, on cpu"
     told = next(line for line in lines if line.startswith("  ncu"))

@@ -7,8 +7,8 @@ import typer
 from typer.testing import CliRunner
 
 from evoflash.cli import runs as commands
+from evoflash.core.status import Status
 from evoflash.errors import NotFoundError, NothingCorrectError
-from evoflash.evaluation import Status
 from evoflash.replay.formats import read
 from evoflash.store import RunStore
 from tests.store import runs

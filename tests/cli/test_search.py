@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from evoflash.evaluation import Status
-from evoflash.plan import Plan
+from evoflash.core.status import Status
+from evoflash.run.plan import Plan
 from evoflash.store import RunStore
 from tests.cli.command import WAIT_S, start, wait_until
 from tests.helpers import TINY

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 from evoflash import targets
 from evoflash.cli import verify as command
 from evoflash.cli.main import app as whole
+from evoflash.codegen.template import load
+from evoflash.core.genome import Genome
 from evoflash.errors import MissingError, NotFoundError, RefusedError, UsageError
 from evoflash.evaluator import sanitizers
 from evoflash.export.package import write
-from evoflash.genome import Genome
 from evoflash.problems import AttentionProblem
 from evoflash.store import RunStore
-from evoflash.template import load
 from tests.export.conftest import cpu_winner
 from tests.helpers import BROKEN, PROBLEM
 from tests.store import runs

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from evoflash.evaluation import Evaluation, Final, Finals
+from evoflash.codegen.toolchain import Toolchain
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.finals import Final, Finals
 from evoflash.search import Outcome, Search
 from evoflash.store import RunStore
 from evoflash.targets import Target
-from evoflash.toolchain import Toolchain
 from tests.helpers import Quiet, plan
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from evoflash import targets
-from evoflash.evaluation import Stage, Status
+from evoflash.core.status import Stage, Status
 from tests.evaluator.runs import Run, search_everything
 from tests.helpers import BROKEN
 

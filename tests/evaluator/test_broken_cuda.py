@@ -3,7 +3,7 @@
 import pytest
 
 from evoflash import targets
-from evoflash.evaluation import Status
+from evoflash.core.status import Status
 from tests.evaluator.runs import Run, search_everything
 from tests.helpers import BROKEN_CUDA
 

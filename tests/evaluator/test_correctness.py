@@ -4,16 +4,16 @@ import math
 
 import pytest
 
-from evoflash.evaluator.buffers import Arena, Guarded
-from evoflash.evaluator.oracles import Oracles, WrongError
 from evoflash.problems import AttentionProblem, Case
+from evoflash.worker.buffers import Arena, Guarded
+from evoflash.worker.references import References, WrongError
 
 torch = pytest.importorskip("torch")
 
 
-def oracle(variant="normal", **changes):
+def reference(variant="normal", **changes):
     problem = AttentionProblem.of(1, 2, 40, 16, **{"dtype": "float16", **changes})
-    return Oracles("cpu").of(Case(name="by hand", problem=problem, seed=0, variant=variant))
+    return References("cpu").of(Case(name="by hand", problem=problem, seed=0, variant=variant))
 
 
 def right(truth):
@@ -21,7 +21,7 @@ def right(truth):
 
 
 def test_the_rounded_reference_is_right():
-    truth = oracle()
+    truth = reference()
     accuracy = truth.judge(right(truth), "by hand")
     assert accuracy.max_error <= accuracy.max_bound
     assert accuracy.rms_error <= accuracy.rms_bound
@@ -30,7 +30,7 @@ def test_the_rounded_reference_is_right():
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_a_two_percent_error_of_the_scale_is_wrong(dtype):
     """The absolute caps let it pass; the bounds relative to SDPA's own error do not."""
-    truth = oracle(dtype=dtype)
+    truth = reference(dtype=dtype)
     q, k, v = (tensor.double() for tensor in truth.inputs)
     out = (torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(16) * 1.02, dim=-1) @ v).to(truth.inputs[0].dtype)
     with pytest.raises(WrongError, match=r"error .* > .*worst at"):
@@ -38,7 +38,7 @@ def test_a_two_percent_error_of_the_scale_is_wrong(dtype):
 
 
 def test_the_place_of_the_worst_error_is_told():
-    truth = oracle()
+    truth = reference()
     out = right(truth)
     out[0, 1, 17, 5] += 0.05
     with pytest.raises(WrongError, match=r"worst at \(0, 1, 17, 5\)") as raised:
@@ -49,7 +49,7 @@ def test_the_place_of_the_worst_error_is_told():
 
 @pytest.mark.parametrize(("value", "words"), [(math.nan, "left NaN or nothing"), (math.inf, "error inf")])
 def test_what_is_not_finite_is_wrong(value, words):
-    truth = oracle()
+    truth = reference()
     out = right(truth)
     out[0, 0, 3, 2] = value
     with pytest.raises(WrongError, match=rf"{words}.*\(0, 0, 3, 2\)"):
@@ -57,7 +57,7 @@ def test_what_is_not_finite_is_wrong(value, words):
 
 
 def test_a_nan_of_the_inputs_must_come_out_of_its_row_and_of_no_other():
-    truth = oracle("nan_row")
+    truth = reference("nan_row")
     assert truth.reference.isnan().any(dim=-1).sum() == 1
     truth.judge(right(truth), "by hand")
     with pytest.raises(WrongError, match="the NaN of an input was lost"):
@@ -89,7 +89,7 @@ def test_guards_notice_what_is_written_around_a_tensor_and_only_that(stride):
 
 
 def test_an_arena_tells_where_a_kernel_trespassed():
-    truth = oracle("gapped")
+    truth = reference("gapped")
     arena = Arena(truth.inputs, (1, 2, 40, 16))
     assert arena.output.tensor.stride() == truth.inputs[0].stride()
     arena.workspace(100).fill_(0)
@@ -104,7 +104,7 @@ def test_an_arena_tells_where_a_kernel_trespassed():
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_nan_value_is_wanted_where_it_is_seen_and_allowed_where_the_mask_hides_it(causal):
-    truth = oracle("nan_value", causal=causal)
+    truth = reference("nan_value", causal=causal)
     lost = truth.reference.isnan()
     assert lost[0, 0, 20:, 1].all()
     assert lost.sum() == (20 if causal else 40)
@@ -120,9 +120,9 @@ def test_a_nan_value_is_wanted_where_it_is_seen_and_allowed_where_the_mask_hides
 def test_sdpa_itself_meets_the_contract_on_every_case():
     for causal in (False, True):
         problem = AttentionProblem.of(1, 2, 40, 16, dtype="float32", causal=causal)
-        oracles = Oracles("cpu")
+        references = References("cpu")
         for case in problem.cases():
-            truth = oracles.of(case)
+            truth = references.of(case)
             truth.judge(case.problem.plain(truth.inputs), case.name)
 
 

@@ -5,17 +5,18 @@ from pathlib import Path
 import pytest
 
 from evoflash import targets
+from evoflash.codegen.template import load
+from evoflash.codegen.toolchain import Build, Toolchain
+from evoflash.core.evaluation import BuildReport
+from evoflash.core.genome import Genome
+from evoflash.core.status import Stage, Status
 from evoflash.errors import WorkerError
-from evoflash.evaluation import BuildReport, Stage, Status
 from evoflash.evaluator import Evaluator, Limits
 from evoflash.evaluator import sandbox as sandboxes
 from evoflash.evaluator.messages import Examine, Prepare, problem_to_dict
-from evoflash.evaluator.sandbox import Death, Sandbox
-from evoflash.genome import Genome
+from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.problems import AttentionProblem
 from evoflash.targets.cuda import CudaTarget
-from evoflash.template import load
-from evoflash.toolchain import Build, Toolchain
 from tests.helpers import BROKEN, PROBLEM
 
 
@@ -144,12 +145,12 @@ def test_a_worker_dies_with_the_sandbox_and_a_new_one_takes_its_place(build):
     )
     with Sandbox("cpu") as sandbox:
         death = sandbox.call(request, 60)
-        assert isinstance(death, Death)
+        assert isinstance(death, WorkerDeath)
         assert death.status is Status.CRASHED
         assert "SIGSEGV" in death.reason
         right = request.model_copy(update={"library": build("none").library})
         answer = sandbox.call(right, 60)
-        assert not isinstance(answer, Death)
+        assert not isinstance(answer, WorkerDeath)
         assert answer["status"] == "ok"
         assert sandbox.starts == 2
         process = sandbox._process

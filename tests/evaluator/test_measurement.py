@@ -5,19 +5,22 @@ import random
 
 import pytest
 
-from evoflash.evaluation import Contestant, Gate, Ratio, Status, Timing
-from evoflash.evaluator import clock, race, timing
-from evoflash.evaluator.conditions import Look, summary, was_held_back
+from evoflash.core.evaluation import Timing
+from evoflash.core.finals import Contestant
+from evoflash.core.reliability import Reliability
+from evoflash.core.statistics import Ratio
+from evoflash.core.status import Gate, Status
 from evoflash.evaluator.floor import believed, floor_us
 from evoflash.evaluator.messages import Examined, Raced, Verified
-from evoflash.evaluator.podium import podium
-from evoflash.evaluator.race import ALWAYS, MOST_ROUNDS, interleave, ready
-from evoflash.evaluator.self_test import FEWEST_TRIALS, self_test
-from evoflash.evaluator.timing import FEWEST_SAMPLES, measure
+from evoflash.evaluator.ranking import podium
 from evoflash.problems import AttentionProblem
-from evoflash.reliability import Reliability
 from evoflash.targets import cpu, cuda
 from evoflash.targets.cuda import CudaTarget
+from evoflash.worker import clock, race, timing
+from evoflash.worker.device_monitor import Look, summary, was_held_back
+from evoflash.worker.race import ALWAYS, MOST_ROUNDS, interleave, ready
+from evoflash.worker.self_test import FEWEST_TRIALS, self_test
+from evoflash.worker.timing import FEWEST_SAMPLES, measure
 
 MISSION = AttentionProblem.of(1, 8, 512, 64)
 H200 = CudaTarget("H200", cuda.of_arch("sm_90a").facts, {"max_sm_clock_mhz": 1980})
@@ -116,11 +119,11 @@ class Clock:
 def test_a_round_in_which_the_device_was_held_back_is_held_again():
     looks = itertools.cycle([Look(1900, 40), Look(1900, 41), Look(1200, 80, held_back=True), Look(1200, 80)])
 
-    class Gauge:
+    class DeviceMonitor:
         def look(self):
             return next(looks)
 
-    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 4, warmup=0, gauge=Gauge())
+    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 4, warmup=0, monitor=DeviceMonitor())
     assert len(done.samples["a"]) == 4
     assert done.conditions.thrown_away == 3
     assert done.conditions.clock_mhz == (1900, 1900, 1900)
@@ -129,11 +132,11 @@ def test_a_round_in_which_the_device_was_held_back_is_held_again():
 
 
 def test_a_device_that_is_always_held_back_does_not_hold_up_the_race():
-    class Gauge:
+    class DeviceMonitor:
         def look(self):
             return Look(1200, 80, held_back=True)
 
-    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 9, warmup=0, gauge=Gauge())
+    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 9, warmup=0, monitor=DeviceMonitor())
     assert (len(done.samples["a"]), done.conditions.thrown_away, done.conditions.held_back) == (9, ALWAYS, 9)
     assert "9 kept though the device was held back" in str(done.conditions)
 
@@ -168,7 +171,7 @@ def test_kernels_that_cannot_be_told_apart_get_more_rounds_while_there_is_time()
 )
 def test_what_a_ratio_tells(low, high, told, settled):
     ratio = Ratio(value=(low + high) / 2, low=low, high=high)
-    assert (ratio.is_told, ratio.is_settled) == (told, settled)
+    assert (ratio.is_significant, ratio.is_settled) == (told, settled)
 
 
 def test_slow_kernels_are_sampled_less_often_but_often_enough(monkeypatch):

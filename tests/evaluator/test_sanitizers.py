@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from evoflash import targets
+from evoflash.codegen.template import Source, load
+from evoflash.codegen.toolchain import Toolchain
 from evoflash.errors import MissingError
 from evoflash.evaluator import sanitizers
-from evoflash.evaluator.sanitized_launch import PERIOD, elements
 from evoflash.evaluator.sanitizers import read_cpu, read_cuda
 from evoflash.problems import AttentionProblem
 from evoflash.targets.cuda import CudaTarget
-from evoflash.template import Source, load
-from evoflash.toolchain import Toolchain
+from evoflash.worker.sanitized_launch import PERIOD, elements
 from tests.helpers import PROBLEM, TINY
 
 MEMCHECK = """\

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import evoflash.task
+import evoflash.run.task
 from evoflash import targets
 from evoflash.errors import EvoflashError
 from evoflash.report.events import Events
@@ -30,7 +30,7 @@ def drive(folder: Path, said: str, changes: dict[str, Any], busy_s: float | None
         os.dup2(file.fileno(), sys.stderr.fileno())
     if busy_s is not None:
         engine.BUSY_SECONDS = busy_s
-    evoflash.task.Evaluator = MadeUpEvaluator  # type: ignore[misc, assignment]
+    evoflash.run.task.Evaluator = MadeUpEvaluator  # type: ignore[misc, assignment]
     MadeUpEvaluator.toolchain = MadeUpToolchain(jitter=True)
     target = targets.detect("cpu")
     try:

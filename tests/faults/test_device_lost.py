@@ -1,6 +1,6 @@
 """A device that answers every call with an error: no kernel is blamed for it, and the run goes on later."""
 
-from evoflash.evaluation import Status
+from evoflash.core.status import Status
 from tests.faults.command import recorded, require_all_reported, require_nothing_left, resume, search, status
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from evoflash import proposers, targets
-from evoflash.archive import Archive
-from evoflash.evaluation import Status
-from evoflash.plan import Plan
+from evoflash.codegen.template import load
+from evoflash.core.archive import Archive
+from evoflash.core.status import Status
 from evoflash.report.runs import improvements
+from evoflash.run.plan import Plan
 from evoflash.store import RunStore
-from evoflash.template import load
 from tests.faults import driver
 from tests.faults.command import Run, recorded, require_all_reported, require_nothing_left, resume, search
 

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from evoflash.evaluation import Status
+from evoflash.core.status import Status
 from tests.faults import driver
 from tests.faults.command import (
     processes_of,
@@ -67,7 +67,7 @@ def test_killed_workers_and_compilers_and_a_rotten_cache_change_no_verdict(tmp_p
         told = len(run.events())
         if told >= next_build and kill_one(tmp_path, *rng.choice([["cc1plus"], ["-o kernel.so"], ["ninja"]])):
             builds, next_build = builds + 1, told + 5
-        if told >= next_worker and kill_one(tmp_path, "evoflash.evaluator.worker"):
+        if told >= next_worker and kill_one(tmp_path, "evoflash.worker.worker"):
             workers, next_worker = workers + 1, told + 6
         if told >= next_damage:
             spoil(tmp_path, rng)

@@ -11,10 +11,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evoflash import declaration
+from evoflash.core.genome import Genome
 from evoflash.errors import SpaceError, UsageError
-from evoflash.genome import Genome
-from evoflash.space import SearchSpace
+from evoflash.space import declaration
+from evoflash.space.search_space import SearchSpace
 from tests.fuzz.spaces import documents, values
 
 PROBLEM, DEVICE = {"rows": 64, "dtype": "float16"}, {"cores": 2}

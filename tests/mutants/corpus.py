@@ -13,12 +13,12 @@ from typing import Any, Literal
 import yaml
 
 from evoflash import problems
-from evoflash.entrants import FixedEntrant
-from evoflash.evaluation import Gate
-from evoflash.genome import Genome
+from evoflash.bench.entrants import FixedEntrant
+from evoflash.codegen.template import Source, load
+from evoflash.core.genome import Genome
+from evoflash.core.status import Gate
 from evoflash.problems import Problem
 from evoflash.targets import Target
-from evoflash.template import Source, load
 
 FOLDER = Path(__file__).parent
 FUNCTIONS = "tests.mutants.functions"

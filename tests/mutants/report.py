@@ -22,18 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from evoflash import problems, targets
-from evoflash.entrants import FixedEntrant
-from evoflash.environment import environment
+from evoflash.bench.entrants import FixedEntrant
+from evoflash.codegen.template import load_all
+from evoflash.codegen.toolchain import Toolchain
+from evoflash.core.genome import Genome
+from evoflash.core.status import Gate
 from evoflash.errors import MissingError
-from evoflash.evaluation import Gate
 from evoflash.evaluator import sanitizers
-from evoflash.genome import Genome
 from evoflash.problems import Problem
 from evoflash.targets import Target
-from evoflash.template import load_all
-from evoflash.toolchain import Toolchain
-from evoflash.verdict import Verdict
-from evoflash.verification import Verification
+from evoflash.targets.environment import environment
+from evoflash.verify.verdict import Verdict
+from evoflash.verify.verification import Verification
 from tests.mutants import corpus
 
 RIGHT_SHAPES = ("b=1,h=4,kv=2,s=257,d=64", "b=1,h=2,s=300,d=128,dtype=bf16,causal")

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from evoflash import targets
-from evoflash.evaluation import Gate
+from evoflash.codegen.toolchain import Toolchain
+from evoflash.core.status import Gate
 from evoflash.targets import cuda
 from evoflash.targets.base import usable_cores
-from evoflash.toolchain import Toolchain
-from evoflash.verification import Verification
+from evoflash.verify.verification import Verification
 from tests.mutants import corpus
 
 CPU, CUDA, FUNCTIONS = corpus.mutants("cpu"), corpus.mutants("cuda"), corpus.functions()

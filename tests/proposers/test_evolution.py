@@ -4,9 +4,9 @@ import statistics
 
 import pytest
 
-from evoflash.archive import Archive
-from evoflash.evaluation import Status
-from evoflash.genome import Genome
+from evoflash.core.archive import Archive
+from evoflash.core.genome import Genome
+from evoflash.core.status import Status
 from evoflash.proposers.evolution import SURROGATE, EvolutionProposer, Settings
 from evoflash.proposers.lattice import Lattice
 from evoflash.proposers.random import RandomProposer

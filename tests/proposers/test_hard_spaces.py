@@ -5,11 +5,11 @@ import statistics
 
 import pytest
 
-from evoflash.archive import Archive
-from evoflash.evaluation import Status
+from evoflash.core.archive import Archive
+from evoflash.core.status import Status
 from evoflash.proposers.evolution import SURROGATE, EvolutionProposer
 from evoflash.proposers.random import RandomProposer
-from evoflash.space import SearchSpace
+from evoflash.space.search_space import SearchSpace
 from tests.helpers import failed, ordinal, right, space, tell
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from evoflash.archive import Archive
-from evoflash.evaluation import Status
+from evoflash.core.archive import Archive
+from evoflash.core.status import Status
 from evoflash.proposers.optuna import PENALTY, OptunaProposer
 from tests.helpers import FLAG, categorical, failed, ordinal, right, space, tell
 

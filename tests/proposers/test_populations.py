@@ -1,10 +1,10 @@
 import pytest
 
-from evoflash.archive import Archive
-from evoflash.candidate import Candidate
+from evoflash.core.archive import Archive
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import BuildReport
+from evoflash.core.genome import Genome
 from evoflash.errors import NotFoundError
-from evoflash.evaluation import BuildReport
-from evoflash.genome import Genome
 from evoflash.proposers.evolution import EvolutionProposer, Settings
 from evoflash.proposers.populations import PEAKS, POPULATIONS, STAGNANT, MapElitesPopulation, peaks, population
 from tests.helpers import failed, right

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from evoflash.genome import Genome
+from evoflash.core.genome import Genome
 from evoflash.proposers.bandit import Bandit
 from evoflash.proposers.lattice import Lattice
 from evoflash.proposers.models import Failures, Forest, Process, telling

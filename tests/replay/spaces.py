@@ -2,7 +2,7 @@
 
 import itertools
 
-from evoflash.genome import Genome
+from evoflash.core.genome import Genome
 from evoflash.replay import Recording
 from tests.helpers import failed, right
 

@@ -3,9 +3,9 @@ import json
 
 import pytest
 
+from evoflash.core.genome import Genome
+from evoflash.core.status import Status
 from evoflash.errors import UsageError
-from evoflash.evaluation import Status
-from evoflash.genome import Genome
 from evoflash.replay.formats import read
 
 CSV = """rows,layout,time_ms,status,compile_ms,bench_ms

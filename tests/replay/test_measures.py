@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evoflash.genome import Genome
+from evoflash.core.genome import Genome
 from evoflash.replay import Recording, Trace, simulate, standing
 from evoflash.replay.measures import cutoff, evaluations_until, expected_random, run_score
 from tests.helpers import right

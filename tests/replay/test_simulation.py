@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from evoflash import proposers
-from evoflash.candidate import Proposal
-from evoflash.genome import Genome
+from evoflash.core.candidate import Proposal
+from evoflash.core.genome import Genome
 from evoflash.replay import simulate
 from evoflash.replay.race import TRACES, Race
 from evoflash.replay.space import MEASURED

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import jinja2
 import pytest
 
-from evoflash.confined import CHARACTERS, ConfinedEnvironment
+from evoflash.codegen.template import load
+from evoflash.core.genome import Genome
 from evoflash.errors import SpaceError
-from evoflash.expression import compile_expression
-from evoflash.genome import Genome
-from evoflash.template import load
+from evoflash.space.expression import compile_expression
+from evoflash.system.jinja_sandbox import CHARACTERS, ConfinedEnvironment
 from tests.helpers import PROBLEM
 
 ENDINGS = (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError)

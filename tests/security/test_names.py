@@ -10,12 +10,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evoflash import declaration, targets
+from evoflash import targets
+from evoflash.codegen.template import Manifest, Source
+from evoflash.codegen.toolchain import Toolchain
 from evoflash.errors import MissingError, SpaceError, UsageError
 from evoflash.export.package import write
+from evoflash.space import declaration
 from evoflash.targets import base, cuda
-from evoflash.template import Manifest, Source
-from evoflash.toolchain import Toolchain
 from tests.export.conftest import cpu_winner
 
 NASTY = [

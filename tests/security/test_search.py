@@ -11,12 +11,13 @@ import psutil
 import pytest
 
 import evoflash
-from evoflash import processes, targets
-from evoflash.evaluation import Status
+from evoflash import targets
+from evoflash.codegen.template import Source
+from evoflash.codegen.toolchain import Toolchain
+from evoflash.core.status import Status
 from evoflash.evaluator.messages import Examine, Prepare, problem_to_dict
-from evoflash.evaluator.sandbox import Death, Sandbox
-from evoflash.template import Source
-from evoflash.toolchain import Toolchain
+from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
+from evoflash.system import processes
 from tests.faults.command import processes_of, require_nothing_left, search
 from tests.helpers import PROBLEM
 
@@ -47,7 +48,7 @@ def test_children_see_named_variables_only_are_limited_and_nothing_listens(tmp_p
                 line = " ".join(process.cmdline())
                 if line != own:  # a child that has not become its program yet is still a copy of the driver
                     children[process.pid] = (line, process.environ(), process.pid)
-                if "evoflash.evaluator.worker" in " ".join(process.cmdline()):
+                if "evoflash.worker.worker" in " ".join(process.cmdline()):
                     worker = process
             except psutil.Error:
                 pass  # it has ended
@@ -61,7 +62,7 @@ def test_children_see_named_variables_only_are_limited_and_nothing_listens(tmp_p
     assert listening == []
     lines = [line for line, _, _ in children.values()]
     assert any("ninja" in line for line in lines)
-    assert any("evoflash.evaluator.worker" in line for line in lines)
+    assert any("evoflash.worker.worker" in line for line in lines)
     for line, variables, _ in children.values():
         assert "hunter2" not in "".join(variables.values()), line
 
@@ -108,7 +109,7 @@ def test_a_kernel_that_takes_all_memory_is_stopped(hungry):
         sandbox._memory_limit = sandbox._memory_bytes() + 200 * 1024**2
         request = Examine(problem=problem, library=hungry, best_us=None, samples=2, quick_samples=1)
         death = sandbox.call(request, 60)
-    assert isinstance(death, Death)
+    assert isinstance(death, WorkerDeath)
     assert death.status is Status.CRASHED
     assert "of memory while checking seed 0" in death.reason
     assert not death.killed
@@ -118,7 +119,7 @@ def test_a_worker_that_has_grown_is_replaced(monkeypatch):
     problem = problem_to_dict(PROBLEM)
     with Sandbox("cpu") as sandbox:
         for expected in (1, 1):
-            assert not isinstance(sandbox.call(Prepare(problem=problem), 60), Death)
+            assert not isinstance(sandbox.call(Prepare(problem=problem), 60), WorkerDeath)
             assert sandbox.starts == expected
         sandbox._first_bytes = -(10 * 1024**3)
         sandbox.call(Prepare(problem=problem), 60)  # its answer is taken, then it goes

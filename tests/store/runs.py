@@ -2,21 +2,12 @@
 
 import math
 
-from evoflash.candidate import Candidate
-from evoflash.evaluation import (
-    Accuracy,
-    BuildReport,
-    Conditions,
-    Contestant,
-    Evaluation,
-    Final,
-    Finals,
-    Ratio,
-    Stage,
-    Status,
-    Timing,
-)
-from evoflash.genome import Genome
+from evoflash.core.candidate import Candidate
+from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation, Timing
+from evoflash.core.finals import Conditions, Contestant, Final, Finals
+from evoflash.core.genome import Genome
+from evoflash.core.statistics import Ratio
+from evoflash.core.status import Stage, Status
 from evoflash.problems import AttentionProblem
 from evoflash.store import RunStore
 

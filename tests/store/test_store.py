@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import event
 
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.status import Stage, Status
 from evoflash.errors import NotFoundError, StorageError
-from evoflash.evaluation import Evaluation, Stage, Status
 from evoflash.store import RunStore
 from tests.store import runs
 from tests.store.runs import candidate, failed, ok, source

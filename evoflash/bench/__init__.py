@@ -1,0 +1,1 @@
+"""Kernels timed beside the baselines, without a search."""

@@ -1,0 +1,209 @@
+"""A template: a folder with a manifest and a Jinja2 kernel; it turns a genome into one self-contained source file."""
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import jinja2
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from evoflash import resources
+from evoflash.core.genome import Genome
+from evoflash.errors import SpaceError, unknown
+from evoflash.problems import Problem
+from evoflash.space import declaration
+from evoflash.space.declaration import Constraint, Declaration, Family
+from evoflash.space.expression import compile_expression
+from evoflash.space.search_space import SearchSpace
+from evoflash.system.jinja_sandbox import ConfinedEnvironment
+
+
+class Manifest(BaseModel):
+    """The content of templates/<family>/template.yaml.
+
+    Attributes:
+        problem: the kind of problem that it computes; target: "cuda" or "cpu".
+        source: the kernel's file name.
+        constants: the problem facts that rendering may read; whatever is not listed arrives at run time only.
+        sizes: further facts for genomes whose flag `specialised` is on; their kernels refuse other sizes.
+        requires: what the family takes, over `problem` and `device`, each with the reason.
+        max_spill_bytes: spills beyond which a build is refused; None where they only cost time.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Family
+    summary: str
+    problem: str
+    target: Literal["cuda", "cpu"]
+    source: Family  # likewise a file's name, without a path
+    constants: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
+    requires: tuple[Constraint, ...] = ()
+    max_spill_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One rendered, self-contained source file.
+
+    Attributes:
+        text: the file.
+        language: "cuda" or "c++".
+        shared_bytes: dynamic shared memory of a block by the space's formula `shared_bytes`; None where it has none.
+        max_spill_bytes: the manifest's.
+    """
+
+    text: str
+    language: Literal["cuda", "c++"]
+    shared_bytes: int | None = field(default=None, compare=False)
+    max_spill_bytes: int | None = field(default=None, compare=False)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the text; equal for twins."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+class Template:
+    """A family of kernels: manifest, kernel template and search space."""
+
+    def __init__(self, folder: Path, includes: Sequence[Path], space: Declaration):
+        content = resources.read_yaml(folder / "template.yaml")
+        try:
+            self.manifest = Manifest.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise SpaceError(f"{folder / 'template.yaml'}: {where}: {first['msg']}; mend the file") from None
+        if not self.manifest.family == folder.name == space.family:
+            raise SpaceError(f"{folder}: folder, template.yaml and search space must name one family; mend the names")
+        self.family = self.manifest.family
+        self.folder = folder
+        self.declaration = space
+        self._spaces: dict[tuple[object, ...], SearchSpace] = {}
+        self._environment = ConfinedEnvironment(
+            loader=jinja2.FileSystemLoader([folder, *includes]),
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            auto_reload=False,  # one run, one template
+        )
+        try:
+            self._kernel = self._environment.get_template(self.manifest.source)
+        except jinja2.TemplateNotFound as error:
+            raise SpaceError(f"{folder}: {error.name} does not exist; mend `source` in template.yaml") from None
+        except jinja2.TemplateSyntaxError as error:
+            raise SpaceError(f"{error.filename}:{error.lineno}: {error.message}; mend the template") from None
+        except (SyntaxError, RecursionError, MemoryError, UnicodeDecodeError, OSError) as error:
+            raise SpaceError(f"{folder / self.manifest.source} cannot be read: {error}; mend the template") from None
+
+    def refusals(self, problem: Problem, device: Mapping[str, Any]) -> list[str]:
+        """Why this family does not take a problem on a device; empty when it does."""
+        if problem.kind != self.manifest.problem:
+            return [f"it computes {self.manifest.problem}, not {problem.kind}"]
+        names = {"problem": SimpleNamespace(**problem.facts()), "device": SimpleNamespace(**device)}
+        where = f"template {self.family}: requires"
+        return [each.why for each in self.manifest.requires if not compile_expression(each.expr, where)(names)]
+
+    def space(self, problem: Problem, device: Mapping[str, Any], beside: Sequence[Problem] = ()) -> SearchSpace:
+        """The search space of this family for a problem on a device; bound once for each.
+
+        Args:
+            beside: further problems that one kernel must serve as well: valid is what is valid for all of them, less
+                the genomes whose kernels would have sizes built in that differ.
+        """
+        key = (*(each.model_dump_json() for each in (problem, *beside)), *device.items())
+        if key not in self._spaces:
+            declared, differing = self.declaration, self.differing(self.manifest.sizes, problem, beside)
+            if differing and "specialised" in declared.parameters:
+                why = f"one kernel must serve every {', '.join(differing)}"
+                general = Constraint(expr="not specialised", why=why)
+                declared = declared.model_copy(update={"constraints": (general, *declared.constraints)})
+            self._spaces[key] = SearchSpace(declared, problem.facts(), device, [each.facts() for each in beside])
+        return self._spaces[key]
+
+    def same_constants(self, one: Problem, other: Problem) -> bool:
+        """Whether a kernel rendered for one problem is meant to take the other."""
+        return not self.differing(self.manifest.constants, one, [other])
+
+    @staticmethod
+    def differing(names: Sequence[str], problem: Problem, beside: Sequence[Problem]) -> list[str]:
+        """Which of these facts other problems do not share with the first."""
+        facts = problem.facts()
+        return [name for name in names if any(each.facts().get(name) != facts.get(name) for each in beside)]
+
+    def render(self, genome: Genome, problem: Problem, device: Mapping[str, Any]) -> Source:
+        """The source file of a genome. The same genes, constants and architecture give the same text.
+
+        Raises:
+            SpaceError: when the template reads a name that it has no right to, or does not have.
+        """
+        facts = problem.facts()
+        readable = [*self.manifest.constants, *(self.manifest.sizes if genome.get("specialised") else ())]
+        for name in readable:
+            if name not in facts:
+                raise SpaceError(f"{self.folder / 'template.yaml'}: constants: {unknown('fact', name, facts)}")
+        derived = self.space(problem, device).derived(genome)
+        self._environment.begin()
+        try:
+            text = self._kernel.render(
+                genome=SimpleNamespace(**genome),
+                derived=SimpleNamespace(**derived),
+                problem=SimpleNamespace(**{name: facts[name] for name in readable}),
+                device=SimpleNamespace(arch=device["arch"]) if "arch" in device else SimpleNamespace(),
+            )
+        except (
+            jinja2.TemplateError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RecursionError,
+            NameError,
+        ) as error:
+            raise SpaceError(f"template {self.family}: {error}; mend {self.folder / self.manifest.source}") from None
+        language = "cuda" if self.manifest.target == "cuda" else "c++"
+        shared = derived.get("shared_bytes")
+        return Source(text, language, int(shared) if shared is not None else None, self.manifest.max_spill_bytes)
+
+
+def load_all(extra: Sequence[Path] = ()) -> dict[str, Template]:
+    """Every family by name; a user's family goes before one of the same name that ships."""
+    return {family: load(family, extra) for family in _folders(extra)}
+
+
+def load(family: str, extra: Sequence[Path] = ()) -> Template:
+    """One family by name.
+
+    Raises:
+        NotFoundError: with the nearest names.
+        SpaceError: for a template or space that is malformed.
+    """
+    folders = _folders(extra)
+    if family not in folders:
+        raise unknown("template", family, folders)
+    folder = folders[family]
+    roots = resources.roots(extra)
+    includes = [root / "templates" / "include" for root in (folder.parent.parent, *roots)]
+    return Template(folder, includes, declaration.read(_space_path(family, roots)))
+
+
+def _folders(extra: Sequence[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for root in resources.roots(extra):
+        for manifest in sorted((root / "templates").glob("*/template.yaml")):
+            found.setdefault(manifest.parent.name, manifest.parent)
+    return found
+
+
+def _space_path(family: str, folders: Sequence[Path]) -> Path:
+    for root in folders:
+        path = root / "search_spaces" / f"{family}.yaml"
+        if path.is_file():
+            return path
+    raise SpaceError(f"family {family} has no search space; write search_spaces/{family}.yaml")

@@ -1,0 +1,197 @@
+"""Builds: one ninja build a source, in a folder of its own, under limits, into a content-addressed cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ninja
+
+from evoflash.codegen.build_cache import BUILDING, LIBRARY, BuildCache, file_digest, is_intact
+from evoflash.codegen.template import Source
+from evoflash.core.evaluation import BuildReport
+from evoflash.core.status import Status
+from evoflash.system import processes
+from evoflash.targets import Target
+
+LOG_CHARACTERS = 20_000  # of compiler output that are kept: a template error can print megabytes
+COMPILER_BYTES = 16 * processes.GIB  # of address space; a template that unrolls without end must not take the machine
+
+# What a compiler says when it is the machine that failed, not the source.
+REFUSED_BY_DISK = re.compile(r"No space left on device|Disk quota exceeded|File size limit exceeded|File too large")
+KILLED = re.compile(r"\bKilled\b|code=137|signal 9")
+
+
+@dataclass(frozen=True)
+class Build:
+    """The outcome of a build: a library, or the status and reason of a failure. Either way the compiler's report.
+
+    Attributes:
+        max_spill_bytes: the source's.
+    """
+
+    report: BuildReport
+    library: Path | None = None
+    status: Status | None = None
+    reason: str = ""
+    max_spill_bytes: int | None = None
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether there is a library, and it is as the compiler left it."""
+        return self.library is not None and is_intact(self.library, self.report)
+
+
+class Toolchain:
+    """Builds sources for one target.
+
+    Args:
+        target: whose commands are run.
+        cache: the folder of finished builds; safe to share between processes, and to delete.
+        deadline_s: seconds after which a build is killed.
+        verbose: print commands and compiler output on standard error.
+    """
+
+    def __init__(self, target: Target, cache: Path, deadline_s: float = 60.0, verbose: bool = False):
+        self.target = target
+        self.cache = cache
+        self.deadline_s = deadline_s
+        self.verbose = verbose
+        self._cache = BuildCache(cache)
+        self._running: set[subprocess.Popen[str]] = set()
+        self._guard = threading.Lock()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Ends every build that runs and refuses further ones; their `build` raises CancelledError."""
+        with self._guard:
+            self._stopped = True
+            for process in self._running:
+                processes.kill(process)
+
+    def key(self, source: Source) -> str:
+        """What a build is known by: the source, the compilers, their flags and the architecture."""
+        return hashlib.sha256(f"{source.digest} {self.target.toolchain_digest}".encode()).hexdigest()[:32]
+
+    def require_writable(self) -> None:
+        """Raises StorageError when the cache cannot be written."""
+        self._cache.require_writable()
+
+    def build(self, source: Source) -> Build:
+        """The library of a source, from the cache if it is there.
+
+        Raises:
+            StorageError: when the cache cannot be written, or the disk is full.
+        """
+        return replace(self._find_or_build(source), max_spill_bytes=source.max_spill_bytes)
+
+    def restored(self, build: Build, source: Source) -> Build:
+        """A build itself while its library is as the compiler left it, else built again: a cache may be cleared."""
+        return build if build.library is None or build.is_intact else self.build(source)
+
+    def _find_or_build(self, source: Source) -> Build:
+        key = self.key(source)
+        known = self._cache.find(key)
+        if known is not None:
+            report, library = known
+            return Build(report.model_copy(update={"seconds": 0.0, "cached": True}), library)
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with processes.temporary_folder(BUILDING, self.cache) as folder:
+                build = self._build(source, folder)
+                if build.library is None:
+                    return build
+                return replace(build, library=self._cache.keep(key, folder, build.report))
+        except OSError as error:
+            raise self._cache.refused(error) from None
+
+    def _build(self, source: Source, folder: Path) -> Build:
+        (folder / self.target.source_name).write_text(source.text, encoding="utf-8")
+        self._write_ninja_file(folder)
+        start = time.monotonic()
+        log, code = self._run_ninja(folder)
+        if code and KILLED.search(f"{log} signal {-code}"):  # by somebody, or for want of memory: no word on the source
+            log, code = self._run_ninja(folder)
+        seconds = time.monotonic() - start
+        if self.verbose:
+            print(log, file=sys.stderr, end="")
+        figures = self.target.figures(log)
+        shared = figures.static_shared_bytes
+        report = BuildReport(
+            seconds=seconds,
+            registers=figures.registers,
+            shared_bytes=None if shared is None else shared + (source.shared_bytes or 0),
+            spill_bytes=figures.spill_bytes,
+            stack_bytes=figures.stack_bytes,
+            log=log.replace(f"{folder}/", "")[-LOG_CHARACTERS:],
+        )
+        if code is None:
+            reason = f"the build took longer than {self.deadline_s:g} s"
+            return Build(report, status=Status.BUILD_TIMEOUT, reason=reason)
+        if code:
+            refusal = REFUSED_BY_DISK.search(log)
+            if refusal:
+                raise self._cache.refused(refusal[0])
+            return Build(report, status=Status.BUILD_FAILED, reason=_first_error(log))
+        report = report.model_copy(update={"binary_digest": file_digest(folder / LIBRARY)})
+        return Build(report, folder / LIBRARY)
+
+    def _write_ninja_file(self, folder: Path) -> None:
+        # The deadline kills ninja and all that it started; the limits are the system's own, should that fail.
+        limits = f"ulimit -t {int(self.deadline_s) + 10}; ulimit -c 0; ulimit -v {COMPILER_BYTES // 1024}"
+        with open(folder / "build.ninja", "w", encoding="utf-8") as file:
+            writer: Any = ninja.Writer(file)  # type: ignore[arg-type] - it takes any file, and says that it takes a str
+            for number, step in enumerate(self.target.steps()):
+                command = step.command.replace("$", "$$")
+                writer.rule(f"step{number}", f"{limits}; {command}")
+                writer.build(step.output, f"step{number}", list(step.inputs))
+
+    def _run_ninja(self, folder: Path) -> tuple[str, int | None]:
+        """Output and exit code; the code is None at the deadline."""
+        program = os.path.join(ninja.BIN_DIR, "ninja")
+        arguments = [program, "-C", str(folder), "-j", "1", "--verbose" if self.verbose else "--quiet"]
+        with self._guard:
+            if self._stopped:
+                raise CancelledError
+            process = self._spawn(arguments, folder)
+            self._running.add(process)
+        try:
+            log, _ = process.communicate(timeout=self.deadline_s)
+            if self._stopped:
+                raise CancelledError
+            if process.returncode < 0:
+                processes.kill(process)  # what it had started goes on without it
+            return log, process.returncode
+        except subprocess.TimeoutExpired:
+            processes.kill(process)
+            return process.communicate()[0], None
+        finally:
+            with self._guard:
+                self._running.discard(process)
+
+    def _spawn(self, arguments: list[str], folder: Path) -> subprocess.Popen[str]:
+        return processes.start(
+            arguments,
+            variables={"TMPDIR": str(folder.absolute()), "LC_ALL": "C"},  # what they leave goes with the folder
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+
+
+def _first_error(log: str) -> str:
+    """The compiler's first complaint."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return next(
+        (line for line in lines if "error" in line.lower()), lines[-1] if lines else "the compiler said nothing"
+    )

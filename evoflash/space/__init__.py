@@ -1,0 +1,1 @@
+"""Search spaces: parameters, constraints, the valid genomes and the moves between them."""

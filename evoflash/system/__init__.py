@@ -1,0 +1,1 @@
+"""Child processes, and the sandbox that templates are rendered in."""

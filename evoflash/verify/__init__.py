@@ -1,0 +1,1 @@
+"""Every gate on one kernel or function."""

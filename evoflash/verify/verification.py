@@ -1,0 +1,231 @@
+"""Verification: may this kernel be believed? Every gate that there is, each case in a process that may die.
+
+A kernel goes through every known case that it claims, through cases that nobody could know before, then through
+launches that are timed and judged afterwards. The first gate that it fails refuses it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from evoflash.bench.entrants import Entrant
+from evoflash.codegen.toolchain import Build, Toolchain
+from evoflash.core.status import Gate, Status
+from evoflash.errors import UsageError
+from evoflash.evaluator import sanitizers
+from evoflash.evaluator.evaluator import device_lock
+from evoflash.evaluator.floor import believed, floor_us
+from evoflash.evaluator.messages import (
+    Call,
+    Examine,
+    Examined,
+    Prepare,
+    Verified,
+    Verify,
+    case_to_dict,
+    problem_to_dict,
+)
+from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
+from evoflash.problems import Case, Problem
+from evoflash.targets import Target
+from evoflash.verify.verdict import Checked, Outcome, Verdict
+
+TIMED = "timed"  # how the check of the timed launches is called among the cases
+TIMED_SAMPLES = 20
+BY_STATUS = {Status.CRASHED: Gate.CRASHED, Status.HUNG: Gate.HUNG, Status.LAUNCH_FAILED: Gate.LAUNCH}
+
+
+class Verification:
+    """Verifies kernels and functions on a target; a context manager, since it owns a worker.
+
+    Args:
+        deadline_s: seconds that a case may take.
+        say: is told what is going on.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        toolchain: Toolchain,
+        say: Callable[[str], None] = lambda text: None,
+        deadline_s: float = 60.0,
+    ):
+        self._target = target
+        self._toolchain = toolchain
+        self._say = say
+        self._deadline_s = deadline_s
+        self._sandbox = Sandbox(target.name)
+        self._builds: dict[str, Build] = {}
+
+    def __enter__(self) -> Verification:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sandbox.close()
+
+    def start(self) -> Mapping[str, Any]:
+        """Brings the worker up; what it says of the machine."""
+        self._sandbox.start()
+        return self._sandbox.machine
+
+    def kernel(
+        self, entrant: Entrant, problem: Problem, seed: int, only: Collection[str] = (), sanitize: bool = False
+    ) -> Verdict:
+        """A kernel that evoflash can build.
+
+        Args:
+            problem: what it is for; its cases are those of this problem.
+            seed: of the cases that nobody knows yet.
+            only: names of the cases to look at, `TIMED` for the timing; all when empty.
+            sanitize: run what passes under the sanitizers that this machine has.
+        """
+        build = self._build(entrant, problem)
+        steps = self._cases(problem, seed, only, lambda case: self._check_kernel(entrant, case))
+        timed = build if isinstance(build, Build) and (not only or TIMED in only) else None
+        verdict = self._conclude(entrant.name, entrant.origin, problem, seed, steps, timed)
+        return self.watch(verdict, entrant, problem) if sanitize and verdict.accepted else verdict
+
+    def watch(self, verdict: Verdict, entrant: Entrant, problem: Problem) -> Verdict:
+        """The verdict on an accepted kernel after the sanitizers; these need no worker."""
+        kernel = entrant.kernel(problem, self._target)
+        assert not isinstance(kernel, str)
+        findings = sanitizers.run(self._target, self._toolchain, kernel.source, problem)
+        changes: dict[str, Any] = {
+            "sanitized": {each.tool: each.summary for each in findings},
+            "warnings": tuple(f"{each.tool}: {words}" for each in findings for words in each.warnings),
+        }
+        found = next((each for each in findings if not each.clean), None)
+        if found is not None:
+            reason = f"{found.tool} sanitizer: {found.summary}"
+            self._say(f"{verdict.name}: refused: {reason}")
+            check = Checked(case=found.tool, outcome="refused", gate=Gate.SANITIZER, reason=reason)
+            changes |= {"accepted": False, "gate": Gate.SANITIZER, "reason": reason}
+            changes["checks"] = (*verdict.checks, check)
+        return verdict.model_copy(update=changes)
+
+    def function(self, name: str, problem: Problem, seed: int, only: Collection[str] = ()) -> Verdict:
+        """A Python function with SDPA's signature, by "module:function".
+
+        Raises:
+            UsageError: when there is none.
+        """
+        steps = self._cases(problem, seed, only, lambda case: self._check_function(name, case))
+        return self._conclude(name, name, problem, seed, steps, None)
+
+    def forget(self) -> None:
+        """Ends the worker: the next kernel gets one in which no other has run."""
+        self._sandbox.close()
+
+    # Steps.
+
+    def _cases(
+        self, problem: Problem, seed: int, only: Collection[str], check: Callable[[Case], Checked]
+    ) -> Iterator[Checked]:
+        """Each case's outcome; declining the very problem that it is for is a refusal."""
+        own = problem.fresh_cases(seed)
+        for case in (*problem.cases(), *own):
+            if only and case.name not in only:
+                continue
+            done = check(case)
+            if case == own[0] and done.outcome == "declined":
+                reason = f"it declines {problem.label}, which it is for: {done.reason}"
+                done = done.model_copy(update={"outcome": "refused", "gate": Gate.DECLINED, "reason": reason})
+            yield done
+
+    def _check_kernel(self, entrant: Entrant, case: Case) -> Checked:
+        build = self._build(entrant, case.problem)
+        if isinstance(build, str):
+            return Checked(case=case.name, outcome="declined", reason=build)
+        if build.library is None:
+            return Checked(case=case.name, outcome="refused", gate=Gate.BUILD, reason=build.reason)
+        request = Verify(cases=((case_to_dict(case), build.library.resolve()),))
+        return self._asked(case, request)
+
+    def _check_function(self, name: str, case: Case) -> Checked:
+        checked = self._asked(case, Call(function=name, case=case_to_dict(case)))
+        if checked.gate is Gate.LAUNCH and checked.reason.startswith(name):
+            raise UsageError(f"{checked.reason}; name it module:function, importable from the working directory")
+        return checked
+
+    def _asked(self, case: Case, request: Verify | Call) -> Checked:
+        answer = self._sandbox.call(request, self._deadline_s)
+        if isinstance(answer, WorkerDeath):
+            return Checked(case=case.name, outcome="refused", gate=BY_STATUS[answer.status], reason=answer.reason)
+        verified = Verified.model_validate(answer)
+        accuracy = verified.accuracy[-1] if verified.accuracy else None
+        outcome: Outcome = "declined" if verified.refused else "passed"
+        if verified.status is not Status.OK:
+            outcome = "refused"
+        return Checked(case=case.name, outcome=outcome, gate=verified.gate, reason=verified.reason, accuracy=accuracy)
+
+    def _build(self, entrant: Entrant, problem: Problem) -> Build | str:
+        """The library for a problem, or why there is none."""
+        kernel = entrant.kernel(problem, self._target)
+        if isinstance(kernel, str):
+            return kernel
+        digest = kernel.source.digest
+        if digest not in self._builds:
+            self._builds[digest] = self._toolchain.build(kernel.source)
+        return self._builds[digest]
+
+    def _timed(self, problem: Problem, build: Build) -> tuple[Checked, float | None, float]:
+        """The launches of a timing, judged; the median and the floor in microseconds."""
+        assert build.library is not None
+        request = Examine(
+            problem=problem_to_dict(problem),
+            library=build.library.resolve(),
+            best_us=None,
+            samples=TIMED_SAMPLES,
+            quick_samples=5,
+        )
+        with device_lock(self._target):
+            self._sandbox.call(Prepare(problem=problem_to_dict(problem)), self._deadline_s)
+            answer = self._sandbox.call(request, self._deadline_s, each_stage=True)
+        floor = floor_us(problem, self._target, self._sandbox.machine)
+        if isinstance(answer, WorkerDeath):
+            gate = BY_STATUS[answer.status]
+            return Checked(case=TIMED, outcome="refused", gate=gate, reason=answer.reason), None, floor
+        examined = believed(Examined.model_validate(answer), floor)
+        p50 = examined.timings[0].p50_us if examined.timings else None
+        outcome: Outcome = "passed" if examined.status is Status.OK else "refused"
+        return Checked(case=TIMED, outcome=outcome, gate=examined.gate, reason=examined.reason), p50, floor
+
+    def _conclude(
+        self,
+        name: str,
+        origin: str,
+        problem: Problem,
+        seed: int,
+        steps: Iterator[Checked],
+        build: Build | None,
+    ) -> Verdict:
+        """Takes steps until one refuses, then the timing; the verdict."""
+        start = time.monotonic()
+        checks: list[Checked] = []
+        p50 = floor = None
+        for step in steps:
+            checks.append(step)
+            if step.outcome == "refused":
+                break
+        else:
+            if build is not None and build.library is not None:
+                timed, p50, floor = self._timed(problem, build)
+                checks.append(timed)
+        last = checks[-1]
+        refused = last.outcome == "refused"
+        self._say(f"{name}: {f'refused by {last.gate}: {last.reason}' if refused else 'accepted'}")
+        return Verdict(
+            name=name,
+            origin=origin,
+            problem=problem.label,
+            accepted=not refused,
+            gate=last.gate if refused else None,
+            reason=last.reason if refused else "",
+            seed=seed,
+            checks=tuple(checks),
+            p50_us=p50,
+            floor_us=floor,
+            seconds=time.monotonic() - start,
+        )

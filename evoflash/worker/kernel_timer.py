@@ -1,0 +1,177 @@
+"""Times kernels on a device, and makes sure that the launches which were timed did their work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from evoflash.core.evaluation import Timing
+from evoflash.core.finals import contestant
+from evoflash.core.reliability import SelfTested
+from evoflash.core.status import Gate
+from evoflash.evaluator.messages import Examine, Race, Raced, SelfTest, problem_from_dict
+from evoflash.problems import Inputs, Problem, searched_cases
+from evoflash.worker import device_monitor, race, timing
+from evoflash.worker.buffers import Arena
+from evoflash.worker.clock import Call, clock
+from evoflash.worker.correctness import fresh, judge_timed
+from evoflash.worker.kernel import Kernel
+from evoflash.worker.references import References, WrongError
+from evoflash.worker.self_test import self_test
+
+WARM_SETS = 3  # input sets that a warm timing rotates over; one for each base seed, so each output can be judged
+COLD_SETS_LIMIT = 64
+COLD_SAMPLES = 20
+
+
+class KernelTimer:
+    """Times on one device.
+
+    Args:
+        references: the right answers of the worker.
+        announce: told what comes next, so that a death can be placed.
+    """
+
+    def __init__(self, device: str, references: References, announce: Callable[[str], None]):
+        self._device = device
+        self._references = references
+        self._announce = announce
+        self._clock = clock(device)
+        self._monitor = device_monitor.monitor(device)
+        self._cold_sets: list[Inputs] = []
+
+    def time(self, kernel: Kernel, problem: Problem, request: Examine) -> tuple[tuple[Timing, ...], bool]:
+        """A kernel's timings, and whether it was given up early.
+
+        Raises:
+            WrongError: when the timed launches did not do their work.
+        """
+        self._announce("timing")
+        cases = searched_cases(problem)
+        arenas = [Arena(self._references.of(case).inputs, problem.output_shape()) for case in cases]
+        calls = _calls(kernel, problem, arenas)
+        measured = timing.measure(
+            self._clock,
+            calls,
+            samples=request.samples,
+            quick_samples=request.quick_samples,
+            best_us=request.best_us,
+        )
+        self._judge(problem, arenas, measured.captured, measured.timing.launches)
+        if measured.quick or self._device != "cuda":
+            return (measured.timing,), measured.quick
+        return (measured.timing, self._cold(kernel, problem, max(5, request.samples // 10))), measured.quick
+
+    def race(self, request: Race) -> Raced:
+        """Libraries and baselines, interleaved; then what the timed launches of each library leave is judged."""
+        problem = problem_from_dict(request.problem)
+        sets = self._input_sets(problem, WARM_SETS)
+        contestants, failures = self._baselines(problem, sets, request.without)
+        kernels = {name: Kernel(library) for name, library in request.libraries.items()}
+        arenas: dict[str, list[Arena]] = {}
+        for name, kernel in kernels.items():
+            self._announce(f"racing {name}")
+            arenas[name] = [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets]
+            contestants[name] = race.ready(self._clock, _calls(kernel, problem, arenas[name]))
+        self._announce("racing all")
+        raced = race.interleave(
+            self._clock,
+            contestants,
+            request.rounds,
+            request.seed,
+            warmup=request.warmup,
+            budget_s=request.budget_s,
+            spare_s=request.spare_s,
+            close=list(kernels),
+            monitor=self._monitor,
+        )
+        cold, wrong = {}, {}
+        for name, kernel in kernels.items():
+            self._announce(f"racing {name}")
+            try:
+                self._judge(problem, arenas[name], contestants[name].captured, contestants[name].launches)
+            except WrongError as error:
+                wrong[name] = str(error)
+            if self._device == "cuda":
+                cold[name] = self._cold(kernel, problem, COLD_SAMPLES)
+        return Raced(
+            contestants=tuple(contestant(name, values) for name, values in raced.samples.items()),
+            failures=failures,
+            cold=cold,
+            wrong=wrong,
+            conditions=raced.conditions,
+        )
+
+    def self_test(self, request: SelfTest) -> SelfTested:
+        """A library, or PyTorch's own answer, against itself."""
+        problem = problem_from_dict(request.problem)
+        sets = self._input_sets(problem, WARM_SETS)
+        self._announce("racing it against itself")
+        calls: list[Call] = [lambda inputs=inputs: problem.plain(inputs) for inputs in sets]
+        again = calls
+        if request.copies is not None:
+            calls, again = (
+                _calls(Kernel(each), problem, [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets])
+                for each in request.copies
+            )
+        return self_test(self._clock, calls, again, request.trials, request.rounds, request.seed, request.budget_s)
+
+    def empty_launch_us(self) -> float | None:
+        """What a kernel that does nothing takes in a graph of many, the least of several samples; None on a CPU."""
+        if self._device != "cuda":
+            return None
+        import torch
+
+        captured = self._clock.capture([lambda: torch.cuda._sleep(0)], 200)
+        return min(self._clock.sample(captured) for _ in range(10))
+
+    def _judge(self, problem: Problem, arenas: Sequence[Arena], captured: Any, launches: int) -> None:
+        """The answers of the launches that were timed, one more time; on a CPU these may be fewer than the arenas."""
+        cases = searched_cases(problem)
+        if not self._clock.is_whole(captured):
+            raise WrongError(f"{cases[0].name}: some of the launches that were timed did nothing", Gate.TIMED)
+        for arena, case in list(zip(arenas, cases, strict=True))[:launches]:
+            name = f"{case.name}, after timing"
+            judge_timed(problem, arena, self._references.of(case), name, lambda: self._clock.sample(captured))
+
+    def _baselines(
+        self, problem: Problem, sets: Sequence[Inputs], without: Sequence[str]
+    ) -> tuple[dict[str, race.Ready], dict[str, str]]:
+        """The calls of each baseline; for those that cannot run, the reason."""
+        contestants: dict[str, race.Ready] = {}
+        failures: dict[str, str] = {}
+        baselines: Mapping[str, Any] = problem.baselines(self._device)
+        for name, baseline in baselines.items():
+            if name in without:
+                continue
+            self._announce(f"racing {name}")
+            calls = [lambda inputs=inputs, run=baseline: run(*inputs) for inputs in sets]
+            try:
+                contestants[name] = race.ready(self._clock, calls)
+            except RuntimeError as error:  # a backend that does not take this dtype or shape, or too little memory
+                failures[name] = str(error).splitlines()[0]
+        return contestants, failures
+
+    def _cold(self, kernel: Kernel, problem: Problem, samples: int) -> Timing:
+        """Input sets rotated over twice the last-level cache, so that each launch finds its inputs in device memory."""
+        import torch
+
+        cache = torch.cuda.get_device_properties(0).L2_cache_size
+        count = min(COLD_SETS_LIMIT, max(2, -(-2 * cache // problem.min_bytes)))
+        if not self._cold_sets:  # kept for the next kernel: making them takes longer than timing it
+            self._cold_sets = self._input_sets(problem, count)
+        calls = []
+        for inputs in self._cold_sets:
+            out = torch.empty(problem.output_shape(), dtype=inputs[0].dtype, device=inputs[0].device)
+            calls.append(kernel.bind(problem, inputs, out))
+        return timing.measure(self._clock, calls, samples=samples, quick_samples=3, best_us=None, regime="cold").timing
+
+    def _input_sets(self, problem: Problem, count: int) -> list[Inputs]:
+        """Input tensors at addresses of their own; the first ones are those of the searched cases."""
+        own = [self._references.of(case).inputs for case in searched_cases(problem)]
+        # Copies: a kernel that writes its inputs must not spoil the reference for the candidates after it.
+        return [tuple(fresh(tensor) for tensor in own[number % len(own)]) for number in range(count)]
+
+
+def _calls(kernel: Kernel, problem: Problem, arenas: Sequence[Arena]) -> list[Call]:
+    return [kernel.bind(problem, each.inputs, each.output.tensor, each.workspace) for each in arenas]

@@ -1,0 +1,238 @@
+"""The child process in which kernels run: it may crash, hang, or lose its CUDA context, and is then replaced.
+
+`python -m evoflash.evaluator.worker FD DEVICE PARENT` serves the requests of `messages` on the socket FD until it is
+closed or the process PARENT is gone. Before each step it says what it is about to do, so that the
+driver can tell where it died.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+from evoflash.core.evaluation import Accuracy
+from evoflash.core.record import Record
+from evoflash.core.status import Gate, Status
+from evoflash.evaluator.messages import (
+    Call,
+    Examine,
+    Examined,
+    Prepare,
+    Race,
+    SelfTest,
+    Verified,
+    Verify,
+    case_from_dict,
+    problem_from_dict,
+)
+from evoflash.problems import searched_cases
+from evoflash.system import processes
+from evoflash.worker import correctness, functions
+from evoflash.worker.kernel import UNSUPPORTED, Kernel, LaunchError
+from evoflash.worker.kernel_timer import KernelTimer
+from evoflash.worker.references import References, WrongError
+
+
+class Worker:
+    """Serves one driver on one device."""
+
+    def __init__(self, connection: Connection, device: str):
+        import torch
+
+        self._connection = connection
+        self._device = device
+        self._torch = torch
+        self._poisoned = False
+        if device == "cuda":
+            torch.cuda.init()
+        else:
+            torch.set_num_threads(len(os.sched_getaffinity(0)))
+        self._begin()
+        self._handlers: dict[str, Callable[[dict[str, Any]], Record | None]] = {
+            "prepare": lambda body: self._prepare(Prepare(**body)),
+            "examine": lambda body: self._examine(Examine(**body)),
+            "verify": lambda body: self._verify(Verify(**body)),
+            "race": lambda body: self._kernel_timer.race(Race(**body)),
+            "self_test": lambda body: self._kernel_timer.self_test(SelfTest(**body)),
+            "call": lambda body: self._call(Call(**body)),
+        }
+
+    def _begin(self) -> None:
+        """Forgets what an earlier problem left: it takes memory."""
+        self._references = References(self._device)
+        self._kernel_timer = KernelTimer(self._device, self._references, self._stage)
+
+    def serve(self) -> None:
+        """Answers requests until the driver closes the socket."""
+        self._send("hello", machine_facts(self._device) | {"empty_launch_us": self._kernel_timer.empty_launch_us()})
+        while not self._poisoned:
+            try:
+                request = json.loads(self._connection.recv_bytes())
+            except EOFError:
+                return
+            answer = self._handlers[request["op"]](request)
+            self._send("result", answer.model_dump(mode="json") if answer else {})
+
+    def _send(self, event: str, body: Mapping[str, Any]) -> None:
+        self._connection.send_bytes(json.dumps({"event": event, "body": body, "poisoned": self._poisoned}).encode())
+
+    def _stage(self, text: str) -> None:
+        self._send("stage", {"text": text})
+
+    def _synchronize(self) -> None:
+        if self._device == "cuda":
+            self._torch.cuda.synchronize()
+
+    # Requests.
+
+    def _prepare(self, request: Prepare) -> None:
+        problem = problem_from_dict(request.problem)
+        self._begin()
+        for case in searched_cases(problem):
+            self._references.of(case)
+
+    def _examine(self, request: Examine) -> Examined:
+        problem = problem_from_dict(request.problem)
+        accuracy: list[Accuracy] = []
+
+        def examine() -> Examined:
+            self._stage("loading")
+            with Kernel(request.library) as kernel:
+                for case in searched_cases(problem):
+                    self._stage(f"checking {case.name}")
+                    accuracy.append(correctness.check(kernel, case, self._references.of(case), self._synchronize))
+                timings, quick = self._kernel_timer.time(kernel, problem, request)
+            return Examined(status=Status.OK, accuracy=tuple(accuracy), timings=timings, quick=quick)
+
+        outcome = self._guarded(examine)
+        if isinstance(outcome, Examined):
+            return outcome
+        status, gate, reason, wrong = outcome
+        return Examined(status=status, gate=gate, reason=reason, accuracy=(*accuracy, *wrong))
+
+    def _verify(self, request: Verify) -> Verified:
+        accuracy: list[Accuracy] = []
+        refused: list[str] = []
+        kernels: dict[str, Kernel] = {}
+
+        def verify() -> Verified:
+            for data, library in request.cases:
+                case = case_from_dict(data)
+                self._stage(f"checking {case.name}")
+                if str(library) not in kernels:
+                    kernels[str(library)] = Kernel(library)
+                kernel, truth = kernels[str(library)], self._references.of(case)
+                try:
+                    accuracy.append(correctness.check(kernel, case, truth, self._synchronize))
+                    if self._device == "cuda":
+                        correctness.check_stream(kernel, case, truth)
+                except LaunchError as error:
+                    if error.code != UNSUPPORTED:
+                        raise
+                    refused.append(case.name)
+            return Verified(status=Status.OK, accuracy=tuple(accuracy), refused=tuple(refused))
+
+        return self._verdict(verify, accuracy, refused)
+
+    def _call(self, request: Call) -> Verified:
+        case = case_from_dict(request.case)
+        accuracy: list[Accuracy] = []
+        refused: list[str] = []
+
+        def call() -> Verified:
+            self._stage(f"importing {request.function}")
+            function = functions.load(request.function)
+            self._stage(f"checking {case.name}")
+            try:
+                accuracy.append(functions.check(function, case, self._references.of(case), self._synchronize))
+            except LaunchError as error:
+                if error.code != UNSUPPORTED:
+                    raise
+                return Verified(status=Status.OK, reason=str(error), refused=(case.name,))
+            return Verified(status=Status.OK, accuracy=tuple(accuracy))
+
+        return self._verdict(call, accuracy, refused)
+
+    def _verdict(self, step: Callable[[], Verified], accuracy: list[Accuracy], refused: list[str]) -> Verified:
+        """The step's answer, or how the kernel failed in it, with what had been found until then."""
+        outcome = self._guarded(step)
+        if isinstance(outcome, Verified):
+            return outcome
+        status, gate, reason, wrong = outcome
+        return Verified(status=status, gate=gate, reason=reason, accuracy=(*accuracy, *wrong), refused=tuple(refused))
+
+    # Failures.
+
+    def _guarded(self, step: Callable[[], Any]) -> Any:
+        """The step's answer, or (status, gate, reason, evidence) when the kernel failed."""
+        try:
+            answer = step()
+            self._synchronize()
+            return answer
+        except WrongError as error:
+            return Status.WRONG, error.gate, str(error), () if error.accuracy is None else (error.accuracy,)
+        except LaunchError as error:
+            return self._check_context(Status.LAUNCH_FAILED, str(error))
+        except self._torch.OutOfMemoryError as error:
+            return self._check_context(Status.LAUNCH_FAILED, str(error).splitlines()[0])
+        except RuntimeError as error:
+            if self._device != "cuda" or "CUDA" not in str(error):
+                raise
+            return self._check_context(Status.LAUNCH_FAILED, str(error).splitlines()[0])
+
+    def _check_context(self, status: Status, reason: str) -> tuple[Status, Gate, str, tuple[Accuracy, ...]]:
+        """A CUDA fault is sticky: the context is lost, and with it this process."""
+        try:
+            self._synchronize()
+        except RuntimeError as error:
+            self._poisoned = True
+            reason = f"{reason}; the CUDA context is lost: {str(error).splitlines()[0]}"
+            return Status.CRASHED, Gate.CRASHED, reason, ()
+        return status, Gate.LAUNCH, reason, ()
+
+
+def machine_facts(device: str) -> dict[str, Any]:
+    """Versions and device as PyTorch sees them."""
+    import torch
+
+    facts: dict[str, Any] = {
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        facts |= {
+            "device": properties.name,
+            "multiprocessors": properties.multi_processor_count,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    return facts
+
+
+def _exit_with_parent(parent: int) -> None:
+    """A kernel that never returns must not outlive a driver that was killed, nor the reaper that should end it."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def main() -> None:
+    """Entry of the child process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    processes.restrain()
+    connection = Connection(int(sys.argv[1]))
+    threading.Thread(target=_exit_with_parent, args=(int(sys.argv[3]),), daemon=True).start()
+    Worker(connection, sys.argv[2]).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -163,7 +163,7 @@ class Search:
     def _relatives(self, task: Task) -> list[Task]:
         """The other tasks, the one whose problem is most alike first."""
         others = [each for each in self.tasks if each is not task]
-        return sorted(others, key=lambda other: warm_start.distance(other.plan.problem, task.plan.problem))
+        return sorted(others, key=lambda other: warm_start.distance(other.problem.to_dict(), task.problem.to_dict()))
 
     def _send(self, task: Task, candidate: Candidate) -> None:
         """Renders a candidate and sends it down the pipeline, unless its result is on record."""

@@ -1,6 +1,7 @@
 """The loop itself, on evaluations that a function makes up: order, twins, budget, interruption, resumption."""
 
 import pytest
+from sqlalchemy import update
 
 import evoflash.run.task
 from evoflash import targets
@@ -10,9 +11,11 @@ from evoflash.core.status import Stage, Status
 from evoflash.errors import SpaceError, StorageError
 from evoflash.report import lineage
 from evoflash.run import warm_start
+from evoflash.run.plan import Plan
 from evoflash.search import Search
 from evoflash.space.search_space import SearchSpace
 from evoflash.store import RunStore
+from evoflash.store.models import RunRow
 from tests.helpers import PROBLEM, TINY, Quiet, plan
 from tests.made_up import Interrupting, MadeUpEvaluator, MadeUpToolchain, OneTask, story
 
@@ -33,7 +36,9 @@ def begin(target, tmp_path, monkeypatch):
             store.close()
         stores[:] = [RunStore.open(str(tmp_path / name), write=True)]
         MadeUpEvaluator.toolchain = toolchain or MadeUpToolchain()
-        wanted = plan(target, "tiny", TINY, **{"budget": 40, "strategy": "evolution", **changes})
+        wanted = changes.pop("plan", None) or plan(
+            target, "tiny", TINY, **{"budget": 40, "strategy": "evolution", **changes}
+        )
         run_ids = () if run_id is None else (run_id,)
         return OneTask([wanted], target, MadeUpEvaluator.toolchain, stores[0], progress or Quiet(), run_ids)  # type: ignore[arg-type]
 
@@ -154,6 +159,22 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(begin, strategy):
     assert last.store.run(search.run_id).status == "done"
 
 
+def test_a_run_of_an_earlier_evoflash_is_resumed(begin):
+    whole = begin(name="whole.db")
+    whole.run()
+    broken = begin(progress=Interrupting(13))
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    plan = broken.store.run(1).plan
+    (shape,) = plan.pop("shapes")
+    old = {**plan, "shape": shape["name"], "problem": shape["problem"], "beside": []}
+    with broken.store._engine.begin() as connection:
+        connection.execute(update(RunRow).values(plan=old))
+    search = begin(1, plan=Plan.model_validate(broken.store.run(1).plan))
+    search.run()
+    assert story(search) == story(whole)
+
+
 def test_a_run_that_would_go_another_way_is_not_resumed(begin):
     search = begin(progress=Interrupting(9))
     with pytest.raises(KeyboardInterrupt):
@@ -206,7 +227,7 @@ def test_an_error_of_the_database_ends_the_run_and_is_said(begin, monkeypatch):
 def test_an_empty_space_is_said_before_anything_starts(begin):
     search = begin()
     hopeless = {**PROBLEM.facts(), "head_dim": 0}
-    search.spaces["tiny"] = SearchSpace(search.templates["tiny"].declaration, hopeless, search.target.facts)
+    search.spaces["tiny"] = SearchSpace(search.templates["tiny"].declaration, [hopeless], search.target.facts)
     with pytest.raises(SpaceError, match=r"split <= problem\.head_dim"):
         search.run()
     assert search.store.runs() == []

@@ -54,10 +54,10 @@ class Task:
 
     def __init__(self, plan: Plan, target: Target, store: RunStore, run_id: int | None = None):
         self.plan = plan
-        self.problems = plan.make_problems()
-        self.problem, *beside = self.problems.values()
+        self.problems = plan.problems
+        self.problem = next(iter(self.problems.values()))
         self.templates = {family: load(family, plan.templates) for family in plan.families}
-        spaces = {name: each.space(self.problem, target.facts, beside) for name, each in self.templates.items()}
+        spaces = {name: each.space(list(self.problems.values()), target.facts) for name, each in self.templates.items()}
         self.spaces = warm_start.seeded(spaces, plan.warm)
         self._warm = warm_start.origins(plan.warm)
         self.proposer = proposers.create(plan.strategy, self.spaces, plan.seed)
@@ -110,7 +110,7 @@ class Task:
                 problem=self.problem,
                 plan=plan,
                 machine=machine,
-                label=" and ".join(each.label for each in self.problems.values()),
+                label=self.plan.label,
             )
         elif not self.is_closed:
             self._store.reopen_run(self.run_id)
@@ -222,7 +222,7 @@ class Task:
 
     def contest(self, toolchain: Toolchain, pools: WorkerPools) -> Contest | JointContest:
         """The finals that its best are to go through."""
-        evaluator = self._evaluators[self.plan.shape]
+        evaluator = self._evaluators[self.plan.shapes[0].name]
         contest = Contest(
             self.problem, self._target, self.templates, toolchain, pools, evaluator, sanitize=self.plan.sanitize
         )

@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import evoflash
@@ -203,7 +204,7 @@ class Search:
             self._propose()
 
     def _finish(self, task: Task, throughput: Throughput) -> Outcome:
-        """A task's finals: the best few; if all of them fall, the next few."""
+        """A task's finals, unless they are on record."""
         assert task.run_id is not None
         reason = task.over or self._stop_reason
         finals = task.finals() if task.is_closed else self._finals(task, task.run_id)
@@ -214,23 +215,10 @@ class Search:
 
     def _finals(self, task: Task, run_id: int) -> Finals | None:
         task.observe()
-        ranking, count = task.archive.ok(), self.plan.effort.finalists
-        contest = task.contest(self.toolchain, self.pools)
-        standings: Finals | None = None
-        for start in range(0, len(ranking), count):
-            entrants = ranking[start : start + count]
-            told = f"{len(entrants)} candidates on every case, then against the baselines"
-            if standings is not None:  # under sanitizers this takes long, so it wants a word
-                told = f"none has passed ({standings.finalists[0].reason}); the next {told}"
-            self.progress.note(f"finals of {task.plan.title}: {told}")
-            last = contest.hold(entrants, self.plan.effort.rounds)
-            fallen = standings.finalists if standings is not None else ()
-            watched = {**(standings.sanitized if standings is not None else {}), **last.sanitized}
-            standings = last.model_copy(update={"finalists": (*last.finalists, *fallen), "sanitized": watched})
-            self.store.record_finals(run_id, standings)
-            if standings.winner is not None:
-                return standings
-        return None
+        contest, effort = task.contest(self.toolchain, self.pools, self.progress.note), self.plan.effort
+        return contest.run_finals(
+            task.archive.ok(), effort.finalists, effort.rounds, partial(self.store.record_finals, run_id)
+        )
 
     def _throughput(self) -> Throughput:
         """What the machine was busy with until here."""

@@ -63,7 +63,7 @@ class MadeUpEvaluator:
     latest: "MadeUpEvaluator"
 
     def __init__(self, problem, *_, limits: Limits, **__):
-        self._problem = problem
+        self.problem = problem
         self._limits = limits
         self.examined: list[Path] = []
         self.entered: list[int] = []
@@ -80,7 +80,7 @@ class MadeUpEvaluator:
     def trust(self, build: Build) -> None: ...
 
     def baselines(self):
-        if self._problem.seq_q == UNMEASURABLE:
+        if self.problem.seq_q == UNMEASURABLE:
             raise WorkerError("the baselines cannot be timed: out of memory; run `evoflash doctor`")
         return {"sdpa": 30.0}
 
@@ -96,9 +96,9 @@ class MadeUpEvaluator:
         self.examined.append(build.library)
         self.threads.add(threading.get_ident())
         number = int(build.library.stem[-6:], 16)
-        if number % 7 == 0 or self._problem.seq_q == HOPELESS:
+        if number % 7 == 0 or self.problem.seq_q == HOPELESS:
             return failed().model_copy(update={"build": build.report})
-        return right((10 + number / 2**20) * self._problem.seq_q / 32, build=build.report)
+        return right((10 + number / 2**20) * self.problem.seq_q / 32, build=build.report)
 
     def finals(self, finalists, rounds: int) -> Finals:
         self.entered += [each.index for each in finalists]

@@ -9,6 +9,10 @@ from evoflash.run.shapes import Shape
 from tests.helpers import PROBLEM, SHAPE, TINY, plan
 
 
+def of(length: int) -> AttentionProblem:
+    return AttentionProblem.of(1, 2, length, 16, dtype="float32")
+
+
 @pytest.fixture(scope="module")
 def target():
     return targets.detect("cpu")
@@ -117,3 +121,16 @@ def test_a_plan_for_one_kernel_of_several_shapes(target):
     assert made.problems == shapes
     assert made.label == "1x2x32x16 float32 and 1x2x64:32x16 float32"
     assert Plan.model_validate(made.model_dump(mode="json")) == made
+
+
+def test_a_family_that_has_a_difference_built_in_serves_no_two_shapes(target):
+    both = choose_families([of(32), of(64)], target, ("tiny",), (TINY,))
+    assert both == ("tiny",)
+    causal = of(64).model_copy(update={"causal": True})
+    with pytest.raises(SpaceError, match="tiny: one kernel cannot serve shapes that differ in causal"):
+        choose_families([of(32), causal], target, ("tiny",), (TINY,))
+    half = PROBLEM.model_copy(update={"dtype": "float16"})
+    with pytest.raises(SpaceError, match="tiny: its tests need one dtype"):
+        choose_families([PROBLEM, half], target, ("tiny",), (TINY,))
+    with pytest.raises(SpaceError, match="no family takes"):
+        choose_families([half], target, ("tiny",), (TINY,), need_all=False)

@@ -28,7 +28,7 @@ def target():
 @pytest.fixture
 def begin(target, tmp_path, monkeypatch):
     """Makes a search on made-up evaluations; a run's id goes on with it."""
-    monkeypatch.setattr(evoflash.run.task, "Evaluator", MadeUpEvaluator)
+    monkeypatch.setattr(evoflash.run.task, "ShapeEvaluator", MadeUpEvaluator)
     stores = []
 
     def make(run_id: int | None = None, progress=None, name: str = "runs.db", toolchain=None, **changes) -> Search:

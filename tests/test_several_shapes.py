@@ -6,20 +6,16 @@ import pytest
 
 import evoflash.run.task
 from evoflash import targets
-from evoflash.core.evaluation import Evaluation
 from evoflash.core.finals import Contestant, Final, Finals
-from evoflash.core.status import Stage, Status
-from evoflash.errors import SpaceError, WorkerError
+from evoflash.core.status import Status
+from evoflash.errors import WorkerError
 from evoflash.problems import AttentionProblem
-from evoflash.run.multi_shape import JointEvaluator, joined, pooled
-from evoflash.run.plan import choose_families
 from evoflash.run.shapes import Shape
 from evoflash.run.task import TRANSFER, TRANSFER_ELITES, TRANSFER_INTERVAL
 from evoflash.search import Search
 from evoflash.store import RunStore
-from tests.helpers import PROBLEM, TINY, Quiet, failed, plan, right
+from tests.helpers import TINY, Quiet, plan
 from tests.made_up import HOPELESS, UNMEASURABLE, Interrupting, MadeUpEvaluator, MadeUpToolchain
-from tests.store import runs
 
 
 def of(length: int) -> AttentionProblem:
@@ -34,7 +30,7 @@ def target():
 @pytest.fixture
 def begin(target, tmp_path, monkeypatch):
     """Makes a search over lengths; runs' ids go on with it."""
-    monkeypatch.setattr(evoflash.run.task, "Evaluator", MadeUpEvaluator)
+    monkeypatch.setattr(evoflash.run.task, "ShapeEvaluator", MadeUpEvaluator)
     stores = []
 
     def make(
@@ -126,7 +122,7 @@ def test_an_interruption_in_the_finals_of_the_second_keeps_those_of_the_first(be
     held = []
 
     def finals(self, finalists, rounds):
-        held.append(self._problem.seq_q)
+        held.append(self.problem.seq_q)
         if held == [32, 64]:
             raise KeyboardInterrupt
         best = finalists[0]
@@ -189,7 +185,7 @@ def joint(target):
 
 
 def test_a_robust_run_scores_by_the_geometric_mean_and_keeps_each_shapes_times(joint, target, tmp_path, monkeypatch):
-    monkeypatch.setattr(evoflash.run.task, "Evaluator", MadeUpEvaluator)
+    monkeypatch.setattr(evoflash.run.task, "ShapeEvaluator", MadeUpEvaluator)
     MadeUpEvaluator.toolchain = MadeUpToolchain()
     with RunStore.open(str(tmp_path / "runs.db"), write=True) as store:
         search = Search([joint], target, MadeUpEvaluator.toolchain, store, Quiet())  # type: ignore[arg-type]
@@ -203,107 +199,3 @@ def test_a_robust_run_scores_by_the_geometric_mean_and_keeps_each_shapes_times(j
         assert set(times) == {"middle", "long", "short"}
         assert times["long"] == pytest.approx(8 * times["short"])
         assert evaluation.fitness_us == pytest.approx(math.prod(times.values()) ** (1 / 3))
-
-
-def test_a_kernel_that_fails_on_one_shape_has_failed():
-    accuracy = runs.accuracy("seed 0")
-    found = joined({"short": right(2.0, accuracy=(accuracy,)), "long": failed()})
-    assert (found.status, found.reason, found.fitness_us) == (Status.WRONG, "long: made to fail", None)
-    assert [(each.shape, each.p50_us) for each in found.timings] == [("short", 2.0)]
-    assert [each.case for each in found.accuracy] == ["short: seed 0"]
-
-
-def test_the_joint_score_is_the_geometric_mean_and_quick_where_one_is():
-    found = joined({"short": right(2.0, seconds=1.0), "long": right(8.0, quick=True, stage=Stage.QUICK, seconds=2.0)})
-    assert found.fitness_us == pytest.approx(4.0)
-    assert (found.quick, found.stage, found.seconds) == (True, Stage.QUICK, 3.0)
-    assert {each.shape: each.p50_us for each in found.timings} == pytest.approx({"": 4.0, "short": 2.0, "long": 8.0})
-
-
-def test_on_each_shape_a_kernel_is_measured_by_the_best_there():
-    class Judge:
-        def __init__(self, *times):
-            self.times, self.bests = list(times), []
-
-        def examine(self, build, best_us) -> Evaluation:
-            self.bests.append(best_us)
-            return right(self.times.pop(0))
-
-    short, long = Judge(2.0, 1.0, 3.0), Judge(8.0, 9.0, 7.0)
-    evaluator = JointEvaluator({"short": short, "long": long})  # type: ignore[dict-item]
-    for _ in range(3):
-        evaluator.examine(None, 123.0)  # type: ignore[arg-type]
-    assert (short.bests, long.bests) == ([None, 2.0, 1.0], [None, 8.0, 8.0])
-
-
-def contestant(name: str, *samples: float) -> Contestant:
-    middle = sorted(samples)[len(samples) // 2]
-    return Contestant(name=name, p50_us=middle, p90_us=middle, p99_us=middle, samples=samples)
-
-
-def finals(scale: float, *finalists: Final, missing: bool = False) -> Finals:
-    baselines = [contestant("sdpa", *(scale * each for each in (20.0, 24.0, 28.0)))]
-    baselines += [] if missing else [contestant("eager", *(scale * each for each in (50.0, 60.0, 70.0)))]
-    failures = {"eager": "no memory"} if missing else {}
-    return Finals(finalists=finalists, baselines=tuple(baselines), baseline_failures=failures, rounds=3)
-
-
-def test_the_finals_of_all_shapes_are_pooled_by_hand_worked_means(tmp_path):
-    winner = [
-        Final(index=4, status=Status.OK, cases=cases, time=contestant("candidate 4", *samples))
-        for cases, samples in ((40, (10.0, 12.0, 14.0)), (3, (40.0, 48.0, 56.0)))
-    ]
-    fallen = [
-        Final(index=2, status=Status.OK, time=contestant("candidate 2", 1.0, 1.0, 1.0)),
-        Final(index=2, status=Status.HUNG, reason="it hung"),
-    ]
-    absent = Final(index=7, status=Status.WRONG, reason="odd lengths")
-    short = finals(1.0, winner[0], fallen[0], absent)
-    found = pooled({"short": short, "long": finals(4.0, winner[1], fallen[1], missing=True)}, {4: ()})
-    assert [each.name for each in found.baselines] == ["sdpa"]  # eager does not run on both
-    assert found.baselines[0].samples == pytest.approx((40.0, 48.0, 56.0))
-    assert found.baseline_failures == {"eager": "long: no memory"}
-    best, *others = found.finalists
-    assert found.winner == best
-    assert best.time is not None
-    assert best.vs_best is not None
-    assert best.time.samples == pytest.approx((20.0, 24.0, 28.0))
-    assert best.vs_best.value == pytest.approx(2.0)
-    assert (best.cases, best.best_baseline) == (43, "sdpa")
-    assert [(each.shape, each.p50_us) for each in best.by_shape] == [("short", 12.0), ("long", 48.0)]
-    assert {(each.index, each.status, each.reason, each.time) for each in others} == {
-        (2, Status.HUNG, "long: it hung", None),
-        (7, Status.WRONG, "short: odd lengths", None),
-    }
-    with RunStore.open(str(tmp_path / "runs.db"), write=True) as store:
-        run = runs.begin(store)
-        for index in range(8):
-            store.record(run, runs.candidate(index), runs.ok(9.0), None)
-        store.record_finals(run, found)
-        assert store.finals(run) == found
-
-
-def test_of_kernels_that_no_mean_tells_apart_the_simplest_is_taken():
-    def one(index, *samples):
-        return Final(index=index, status=Status.OK, time=contestant(f"candidate {index}", *samples))
-
-    short = finals(1.0, one(1, 10.0, 12.0, 11.0), one(2, 20.0, 24.0, 22.0), one(3, 30.0, 36.0, 33.0))
-    long = finals(4.0, one(1, 40.0, 41.0, 42.0), one(2, 20.0, 20.6, 21.1), one(3, 40.0, 41.0, 42.0))
-    found = pooled({"short": short, "long": long}, {1: (9,), 2: (1,), 3: (0,)})
-    assert found.winner is not None
-    assert found.winner.index == 2  # half as fast on the one, twice on the other; 3 is slower on the whole
-    assert "tied with the fastest" in found.winner.reason
-    assert [each.index for each in found.finalists] == [2, 1, 3]
-
-
-def test_a_family_that_has_a_difference_built_in_serves_no_two_shapes(target):
-    both = choose_families([of(32), of(64)], target, ("tiny",), (TINY,))
-    assert both == ("tiny",)
-    causal = of(64).model_copy(update={"causal": True})
-    with pytest.raises(SpaceError, match="tiny: one kernel cannot serve shapes that differ in causal"):
-        choose_families([of(32), causal], target, ("tiny",), (TINY,))
-    half = PROBLEM.model_copy(update={"dtype": "float16"})
-    with pytest.raises(SpaceError, match="tiny: its tests need one dtype"):
-        choose_families([PROBLEM, half], target, ("tiny",), (TINY,))
-    with pytest.raises(SpaceError, match="no family takes"):
-        choose_families([half], target, ("tiny",), (TINY,), need_all=False)

@@ -25,9 +25,9 @@ from evoflash.core.record import Record
 from evoflash.core.reliability import SelfTested
 from evoflash.core.status import Status
 from evoflash.errors import UsageError, WorkerError
-from evoflash.evaluator.evaluator import FINALS_DEADLINE_S, device_lock
 from evoflash.evaluator.messages import Prepare, Race, Raced, SelfTest, Verified, Verify
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
+from evoflash.evaluator.shape_evaluator import FINALS_DEADLINE_S, device_lock
 from evoflash.problems import Case, Problem, searched_cases
 from evoflash.system import processes
 from evoflash.targets import Target

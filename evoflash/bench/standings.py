@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from evoflash.bench.measurement import Entry, ShapeResult
 from evoflash.core.evaluation import Timing
 from evoflash.core.finals import Contestant
-from evoflash.core.statistics import paired_ratio
 from evoflash.core.status import Status
 from evoflash.evaluator.messages import Raced
+from evoflash.evaluator.ranking import compare
 from evoflash.evaluator.sandbox import WorkerDeath
 from evoflash.problems import Problem
-
-PLAIN_BASELINE = "sdpa-math"
 
 
 def standings(
@@ -29,16 +27,12 @@ def standings(
         kernels = [_fell(entry, raced) if entry.status == Status.OK else entry for entry in kernels]
         raced = Raced(contestants=(), failures={"baselines": raced.reason})
     times = {each.name: each for each in raced.contestants}
-    own = {contestant(entry) for entry in kernels}
-    rivals = sorted((each for each in raced.contestants if each.name not in own), key=lambda each: each.p50_us)
-    best = rivals[0] if rivals else None
-    plain = times.get(PLAIN_BASELINE)
-    versus = {field: rival for field, rival in (("vs_best", best), ("vs_math", plain)) if rival is not None}
-    baselines = [_timed(Entry(name=each.name, status=Status.OK), each, None, problem, versus) for each in rivals]
+    rivals = raced.baselines({contestant(entry) for entry in kernels})
+    baselines = [_timed(Entry(name=each.name, status=Status.OK), each, None, problem, rivals) for each in rivals]
     done = []
     for entry in kernels:
         key = contestant(entry)
-        done.append(_timed(entry, times[key], raced.cold.get(key), problem, versus) if key in times else entry)
+        done.append(_timed(entry, times[key], raced.cold.get(key), problem, rivals) if key in times else entry)
     done.sort(key=lambda entry: entry.p50_us if entry.p50_us is not None else float("inf"))
     return ShapeResult(
         shape=name,
@@ -46,10 +40,10 @@ def standings(
         problem=problem.to_dict(),
         flops=problem.flops,
         min_bytes=problem.min_bytes,
-        rounds=max((len(each.samples) for each in raced.contestants), default=0),
+        rounds=raced.rounds,
         baselines=tuple(baselines),
         kernels=tuple(done),
-        best_baseline=best.name if best else None,
+        best_baseline=rivals[0].name if rivals else None,
         failures={**raced.failures, **{entry.name: entry.reason for entry in done if entry.p50_us is None}},
         seconds=seconds,
     )
@@ -61,13 +55,15 @@ def contestant(entry: Entry) -> str:
 
 
 def _timed(
-    entry: Entry, time: Contestant, cold: Timing | None, problem: Problem, versus: Mapping[str, Contestant]
+    entry: Entry, time: Contestant, cold: Timing | None, problem: Problem, baselines: Sequence[Contestant]
 ) -> Entry:
-    """An entry with its figures; `versus` names the baselines that the fields of ratios are against."""
+    """An entry with its figures."""
+    compared = compare(time, baselines)
     return entry.model_copy(
         update={
             **{field: getattr(time, field) for field in ("p50_us", "p90_us", "p99_us", "samples")},
-            **{field: paired_ratio(rival.samples, time.samples) for field, rival in versus.items()},
+            "vs_best": compared.vs_best,
+            "vs_math": compared.vs_math,
             "tflops": problem.flops / time.p50_us / 1e6,
             "gbytes_per_s": problem.min_bytes / time.p50_us / 1e3,
             "cold": cold,

@@ -34,6 +34,11 @@ class Ratio(Record):
         return self.is_significant or (self.low > 1 - EQUIVALENCE_MARGIN and self.high < 1 + EQUIVALENCE_MARGIN)
 
 
+def geometric_mean(values: Sequence[float]) -> float:
+    """The geometric mean of positive numbers; of a single one it is that number, to the bit."""
+    return values[0] if len(values) == 1 else float(np.exp(np.mean(np.log(values))))
+
+
 def paired_ratio(slower: Sequence[float], faster: Sequence[float]) -> Ratio:
     """The median over rounds of slower / faster, with a 95 % bootstrap interval (percentile method)."""
     ratios = np.asarray(slower) / np.asarray(faster)

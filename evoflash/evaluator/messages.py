@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -133,3 +133,12 @@ class Raced(Record):
     cold: dict[str, Timing] = {}
     wrong: dict[str, str] = {}
     conditions: Conditions = Conditions()
+
+    @property
+    def rounds(self) -> int:
+        """Interleaved rounds that were recorded."""
+        return max((len(each.samples) for each in self.contestants), default=0)
+
+    def baselines(self, kernels: Collection[str]) -> list[Contestant]:
+        """All contestants but these, the fastest first."""
+        return sorted((each for each in self.contestants if each.name not in kernels), key=lambda each: each.p50_us)

@@ -62,18 +62,21 @@ def require(target: Target) -> None:
         _libasan()
 
 
-def run(target: Target, toolchain: Toolchain, source: Source, problem: Problem) -> list[Finding]:
+def run(
+    target: Target, toolchain: Toolchain, source: Source, problem: Problem, build: Build | None = None
+) -> list[Finding]:
     """Every sanitizer of a target on a source; the first that is not clean ends it.
 
     Args:
         toolchain: its cache and deadline serve builds with a sanitizer in them, too.
         problem: what the kernel is for; it is launched, where `OWN_FLOPS` allows, and small cases of its kind.
+        build: of the source as it is, if it has been built; on a CPU the sanitizers need another one.
     """
     if isinstance(target, CpuTarget):
         watched = Toolchain(replace(target, sanitize=True), toolchain.cache, toolchain.deadline_s, toolchain.verbose)
         build, tools = watched.build(source), ("address and undefined",)
     else:
-        build, tools = toolchain.build(source), CUDA_TOOLS
+        build, tools = build or toolchain.build(source), CUDA_TOOLS
     if build.library is None:
         return [Finding(tool=tools[0], clean=False, summary=f"it does not build for the sanitizer: {build.reason}")]
     findings: list[Finding] = []

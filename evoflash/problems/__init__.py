@@ -1,11 +1,12 @@
 """Problems: what is computed. `parse` turns what a person types into one."""
 
 from evoflash.problems.attention import AttentionProblem
-from evoflash.problems.base import BASE_SEEDS, Bounds, Case, Inputs, Problem, searched_cases
+from evoflash.problems.base import BASE_SEEDS, PLAIN_BASELINE, Bounds, Case, Inputs, Problem, searched_cases
 from evoflash.problems.shapes import parse, parse_all, shape_names
 
 __all__ = [
     "BASE_SEEDS",
+    "PLAIN_BASELINE",
     "AttentionProblem",
     "Bounds",
     "Case",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from evoflash.problems import adversaries, attention_cases
-from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Problem
+from evoflash.problems.base import PLAIN_BASELINE, Baseline, Bounds, Case, Inputs, Problem
 
 if TYPE_CHECKING:
     import torch
@@ -237,13 +237,13 @@ class AttentionProblem(Problem):
         from torch.nn.attention import SDPBackend
 
         if target == "cpu":
-            named: dict[str, Baseline] = {"sdpa": self._sdpa, "sdpa-math": self._backend(SDPBackend.MATH)}
+            named: dict[str, Baseline] = {"sdpa": self._sdpa, PLAIN_BASELINE: self._backend(SDPBackend.MATH)}
         else:
             backends = {
                 "sdpa-cudnn": SDPBackend.CUDNN_ATTENTION,
                 "sdpa-flash": SDPBackend.FLASH_ATTENTION,
                 "sdpa-efficient": SDPBackend.EFFICIENT_ATTENTION,
-                "sdpa-math": SDPBackend.MATH,
+                PLAIN_BASELINE: SDPBackend.MATH,
             }
             named = {name: self._backend(backend) for name, backend in backends.items()}
         return {**named, "eager": self._eager}

@@ -27,6 +27,7 @@ Inputs = tuple["torch.Tensor", ...]
 Baseline = Callable[..., "torch.Tensor"]
 
 BASE_SEEDS = (0, 42, 12345)
+PLAIN_BASELINE = "sdpa-math"  # the unfused one, against which every speed is given beside the fastest
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 
 from evoflash.codegen.template import Source, Template
@@ -13,71 +14,115 @@ from evoflash.core.finals import Final, Finals
 from evoflash.core.status import Status
 from evoflash.evaluator import Evaluator, Finalist, sanitizers
 from evoflash.evaluator.sanitizers import Finding
-from evoflash.problems import Problem
+from evoflash.problems import Case, Problem
 from evoflash.run.worker_pools import WorkerPools
 from evoflash.system import processes
 from evoflash.targets import Target
 
 
+@dataclass(frozen=True)
+class Entrant:
+    """A candidate of the finals, rendered and built: for the first shape, and for each case that it claims."""
+
+    index: int
+    source: Source
+    build: Build
+    cases: Sequence[tuple[Case, Build]]
+
+    @property
+    def failure(self) -> Build | None:
+        """The first build that failed."""
+        return next((each for each in (*(build for _, build in self.cases), self.build) if each.library is None), None)
+
+    def finalist(self) -> Finalist:
+        """What the evaluator needs of it. Every build must have a library."""
+        assert self.build.library is not None
+        cases = [(case, build.library) for case, build in self.cases if build.library is not None]
+        return Finalist(self.index, self.build.library, cases, cost_of(self.build))
+
+
 class Contest:
-    """Holds finals of one problem on one target; builds run beside each other, the device one at a time.
+    """The finals of a run on one target; builds run beside each other, the device one at a time.
 
     Args:
-        sanitize: whether finalists run under the sanitizers first; whoever has a finding is out.
+        problems: of each shape that a kernel must serve, by name. It is rendered for the first, and claims cases there.
+        say: is told what is going on.
+        sanitize: whether finalists run under the sanitizers first; one with a finding is out.
     """
 
     def __init__(
         self,
-        problem: Problem,
+        problems: Mapping[str, Problem],
         target: Target,
         templates: Mapping[str, Template],
         toolchain: Toolchain,
         pools: WorkerPools,
         evaluator: Evaluator,
+        say: Callable[[str], None],
         *,
         sanitize: bool = False,
     ):
-        self._problem = problem
+        self._title = "+".join(problems)
+        shape, self._problem = next(iter(problems.items()))
+        self._where = f"{shape}: " if len(problems) > 1 else ""
+        self._prefix = f"{shape}, " if len(problems) > 1 else ""
         self._target = target
         self._templates = templates
         self._toolchain = toolchain
         self._pools = pools
         self._evaluator = evaluator
+        self._say = say
         self._sanitize = sanitize
 
-    def hold(self, members: Sequence[Member], rounds: int) -> Finals:
-        """The finals of these members; one whose kernel does not build for a case that it claims is out."""
-        finalists, out = self._enter(members)
-        sanitized: dict[str, str] = {}
-        if self._sanitize:
-            findings = self._watch_all(members)
-            sanitized = {f"candidate {index}": "; ".join(map(str, each)) for index, each in findings.items()}
-            dirty = {index: found for index, each in findings.items() if (found := each[-1]) and not found.clean}
-            out += [
-                Final(index=each.index, status=Status.WRONG, reason=f"sanitizer: {dirty[each.index]}")
-                for each in finalists
-                if each.index in dirty
-            ]
-            finalists = [each for each in finalists if each.index not in dirty]
-        finals = self._evaluator.finals(finalists, rounds)
-        return finals.model_copy(update={"finalists": (*finals.finalists, *out), "sanitized": sanitized})
+    def run_finals(
+        self, ranking: Sequence[Member], finalists: int, rounds: int, record: Callable[[Finals], None]
+    ) -> Finals | None:
+        """The finals of the best few; if none of them passes, of the next few, until one does.
 
-    def _watch_all(self, members: Sequence[Member]) -> dict[int, list[Finding]]:
-        """What the sanitizers say of each, by its number; beside each other, since nothing is timed meanwhile."""
-        watched = {each.candidate.index: self._pools.build(partial(self._watch, each)) for each in members}
-        try:
-            return {index: future.result() for index, future in watched.items()}
-        except BaseException:
-            processes.end_programs()
-            raise
+        Args:
+            ranking: all that may enter, the best first.
+            finalists: how many enter at once.
+            rounds: of the race, at least.
+            record: is given the standings whenever they change.
 
-    def _watch(self, member: Member) -> list[Finding]:
-        template = self._templates[member.candidate.family]
-        source = template.render(member.candidate.genome, self._problem, self._target.facts)
-        return sanitizers.run(self._target, self._toolchain, source, self._problem)
+        Returns:
+            The last standings, with everyone who entered; None for an empty ranking.
+        """
+        standings: Finals | None = None
+        for start in range(0, len(ranking), finalists):
+            members = ranking[start : start + finalists]
+            news = f"{len(members)} candidates on every case, then against the baselines"
+            if standings is not None:  # under sanitizers this takes long, so it wants a word
+                news = f"none has passed ({standings.finalists[0].reason}); the next {news}"
+            self._say(f"finals of {self._title}: {news}")
+            last = self._finals(members, rounds)
+            fallen, watched = (standings.finalists, standings.sanitized) if standings is not None else ((), {})
+            changes = {"finalists": (*last.finalists, *fallen), "sanitized": {**watched, **last.sanitized}}
+            standings = last.model_copy(update=changes)
+            record(standings)
+            if standings.winner is not None:
+                break
+        return standings
 
-    def _enter(self, members: Sequence[Member]) -> tuple[list[Finalist], list[Final]]:
-        """Builds each member for the searched problem, and anew for the cases of other constants that it admits."""
+    def _finals(self, members: Sequence[Member], rounds: int) -> Finals:
+        """The finals of these; one whose kernel does not build for a case that it claims is out."""
+        entrants = self._build(members)
+        out: dict[int, tuple[Status, str]] = {
+            each.index: (each.failure.status or Status.BUILD_FAILED, each.failure.reason)
+            for each in entrants
+            if each.failure is not None
+        }
+        findings = self._watch(entrants) if self._sanitize else {}
+        for index, (*_, last) in findings.items():
+            if not last.clean and index not in out:
+                out[index] = (Status.WRONG, f"sanitizer: {last}")
+        finals = self._evaluator.finals([each.finalist() for each in entrants if each.index not in out], rounds)
+        fallen = [Final(index=i, status=status, reason=self._where + why) for i, (status, why) in out.items()]
+        sanitized = {f"{self._prefix}candidate {index}": "; ".join(map(str, each)) for index, each in findings.items()}
+        return finals.model_copy(update={"finalists": (*finals.finalists, *fallen), "sanitized": sanitized})
+
+    def _build(self, members: Sequence[Member]) -> list[Entrant]:
+        """Builds each member for the first shape, and anew for the cases of other constants that it admits."""
         builds: dict[str, Future[Build]] = {}
 
         def build(source: Source) -> Future[Build]:
@@ -85,11 +130,11 @@ class Contest:
                 builds[source.digest] = self._pools.build(lambda: self._toolchain.build(source))
             return builds[source.digest]
 
-        entries = []
+        begun: list[tuple[int, Source, Future[Build], list[tuple[Case, Future[Build]]]]] = []
         for member in members:
             template, genome = self._templates[member.candidate.family], member.candidate.genome
-            own = build(template.render(genome, self._problem, self._target.facts))
-            cases = []
+            source = template.render(genome, self._problem, self._target.facts)
+            own, cases = build(source), []
             for case in self._problem.cases():
                 if template.refusals(case.problem, self._target.facts):
                     continue
@@ -97,18 +142,25 @@ class Contest:
                     cases.append((case, own))  # what is exported meets every length, so this very kernel
                 elif template.space([case.problem], self._target.facts).is_valid(genome):
                     cases.append((case, build(template.render(genome, case.problem, self._target.facts))))
-            entries.append((member.candidate.index, own, cases))
+            begun.append((member.candidate.index, source, own, cases))
+        return [
+            Entrant(index, source, own.result(), [(case, each.result()) for case, each in cases])
+            for index, source, own, cases in begun
+        ]
 
-        finalists, out = [], []
-        for index, own, cases in entries:
-            built = own.result()
-            failed = next((each.result() for _, each in cases if each.result().library is None), built)
-            if failed.library is None or built.library is None:
-                out.append(Final(index=index, status=failed.status or Status.BUILD_FAILED, reason=failed.reason))
-            else:
-                libraries = [(case, library) for case, each in cases if (library := each.result().library) is not None]
-                finalists.append(Finalist(index, built.library, libraries, cost_of(built)))
-        return finalists, out
+    def _watch(self, entrants: Sequence[Entrant]) -> dict[int, list[Finding]]:
+        """What the sanitizers say of each, by its number; beside each other, since nothing is timed meanwhile."""
+        watched = {
+            each.index: self._pools.build(
+                partial(sanitizers.run, self._target, self._toolchain, each.source, self._problem, each.build)
+            )
+            for each in entrants
+        }
+        try:
+            return {index: future.result() for index, future in watched.items()}
+        except BaseException:
+            processes.end_programs()
+            raise
 
 
 def cost_of(build: Build) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ several that one kernel must serve.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +20,11 @@ from evoflash.core.evaluation import Evaluation
 from evoflash.core.finals import Finals
 from evoflash.core.status import Status
 from evoflash.errors import StorageError
-from evoflash.evaluator import Evaluator
+from evoflash.evaluator import Evaluator, ShapeEvaluator
+from evoflash.problems import Problem
 from evoflash.run import warm_start
 from evoflash.run.contest import Contest
 from evoflash.run.insights import GENERATION, is_due, observe
-from evoflash.run.multi_shape import JointContest, JointEvaluator
-from evoflash.run.pipeline import Examiner
 from evoflash.run.plan import Plan
 from evoflash.run.stopping import EarlyStopping
 from evoflash.run.worker_pools import WorkerPools
@@ -77,16 +76,12 @@ class Task:
         self._stopping = EarlyStopping(plan.effort.patience_percent)
         insights = store.insights(run_id) if run_id is not None else []
         self._observed = max((each.generation for each in insights), default=0)
-        # The shape with the least work goes first: there a wrong kernel is found out at the least cost.
-        by_work = sorted(self.problems.items(), key=lambda pair: pair[1].flops)
-        self._evaluators = {name: self._make_evaluator(name) for name, _ in by_work}
-        single = next(iter(self._evaluators.values()))
-        self.evaluator: Examiner = single if len(self._evaluators) == 1 else JointEvaluator(self._evaluators)
+        self.evaluator = Evaluator({name: self._shape_evaluator(each) for name, each in self.problems.items()})
 
-    def _make_evaluator(self, shape: str) -> Evaluator:
+    def _shape_evaluator(self, problem: Problem) -> ShapeEvaluator:
         effort = self.plan.effort
-        return Evaluator(
-            self.problems[shape],
+        return ShapeEvaluator(
+            problem,
             self._target,
             limits=self.plan.limits,
             samples=effort.samples,
@@ -220,15 +215,18 @@ class Task:
             for each in observe(self.archive, self.spaces, self._target.facts, self.proposer):
                 self._store.record_insight(self.run_id, generation, each.kind, each.text, each.data)
 
-    def contest(self, toolchain: Toolchain, pools: WorkerPools) -> Contest | JointContest:
+    def contest(self, toolchain: Toolchain, pools: WorkerPools, say: Callable[[str], None]) -> Contest:
         """The finals that its best are to go through."""
-        evaluator = self._evaluators[self.plan.shapes[0].name]
-        contest = Contest(
-            self.problem, self._target, self.templates, toolchain, pools, evaluator, sanitize=self.plan.sanitize
+        return Contest(
+            self.problems,
+            self._target,
+            self.templates,
+            toolchain,
+            pools,
+            self.evaluator,
+            say,
+            sanitize=self.plan.sanitize,
         )
-        if len(self.problems) == 1:
-            return contest
-        return JointContest(self.problems, self._evaluators, contest, self._target, self.templates, toolchain)
 
     def finals(self) -> Finals | None:
         """The finals on record."""

@@ -15,7 +15,6 @@ from evoflash.codegen.toolchain import Build, Toolchain
 from evoflash.core.status import Gate, Status
 from evoflash.errors import UsageError
 from evoflash.evaluator import sanitizers
-from evoflash.evaluator.evaluator import device_lock
 from evoflash.evaluator.floor import believed, floor_us
 from evoflash.evaluator.messages import (
     Call,
@@ -26,6 +25,7 @@ from evoflash.evaluator.messages import (
     Verify,
 )
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
+from evoflash.evaluator.shape_evaluator import device_lock
 from evoflash.problems import Case, Problem
 from evoflash.targets import Target
 from evoflash.verify.verdict import Checked, Outcome, Verdict

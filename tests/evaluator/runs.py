@@ -49,6 +49,6 @@ def search_everything(target: Target, folder: Path, family: str, templates: Path
             for each in recorded
             if each.candidate.genome["work"] == 1
         },
-        search.tasks[0].evaluator._sandbox.starts,
+        search.tasks[0].evaluator.worker_starts,
         summary.status,
     )

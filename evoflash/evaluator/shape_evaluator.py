@@ -1,0 +1,266 @@
+"""The cascade of gates for one built candidate on one shape, the cheapest first; each failure is a value."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from evoflash.codegen.toolchain import Build
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.finals import Finals
+from evoflash.core.record import Record
+from evoflash.core.status import Gate, Stage, Status
+from evoflash.errors import WorkerError
+from evoflash.evaluator.floor import believed, floor_us, why_unbelievable
+from evoflash.evaluator.messages import (
+    Examine,
+    Examined,
+    Prepare,
+    Race,
+    Raced,
+    Verified,
+    Verify,
+)
+from evoflash.evaluator.ranking import Cost, name_of, rank
+from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
+from evoflash.problems import BASE_SEEDS, Case, Problem
+from evoflash.targets import Target
+
+FINALS_DEADLINE_S = 600.0
+SPARE_S = 0.5  # for each round of a race of finalists: for more of them where those wanted do not tell them apart
+FAULTS = (Status.LAUNCH_FAILED, Status.CRASHED, Status.HUNG)  # a kernel's own, or those of a device that is lost
+WITNESSES = 3  # kernels that were right, of which one at least must still be
+
+
+class Limits(Record):
+    """Resources that a candidate may take; None is no limit."""
+
+    max_registers: int | None = None
+    max_shared_bytes: int | None = None
+    max_spill_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A candidate of the finals: its library for the searched shape, and one for each case that it is checked on.
+
+    Attributes:
+        cost: what it takes, compared from left to right; among equals in time the least wins.
+    """
+
+    index: int
+    library: Path
+    cases: Sequence[tuple[Case, Path]]
+    cost: Cost = ()
+
+
+class ShapeEvaluator:
+    """Examines builds on one shape, in a worker of its own; one at a time on a device however many processes do so.
+
+    Args:
+        samples, quick_samples: timing samples of a full and of a quick timing.
+        deadline_s: seconds that a candidate's evaluation may take.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        target: Target,
+        *,
+        limits: Limits | None = None,
+        samples: int = 100,
+        quick_samples: int = 10,
+        deadline_s: float = 30.0,
+    ):
+        self.problem = problem
+        self._target = target
+        self._limits = limits or Limits()
+        self._samples = samples
+        self._quick_samples = quick_samples
+        self._deadline_s = deadline_s
+        self._sandbox = Sandbox(target.name, Prepare(problem=problem))
+        self._lock = device_lock(target)
+        self._witnesses: deque[Build] = deque(maxlen=WITNESSES)
+
+    def start(self) -> Mapping[str, object]:
+        """Brings the worker up ahead of the first candidate; what it says of the machine."""
+        self._sandbox.start()
+        return self._sandbox.machine
+
+    def close(self) -> None:
+        """Ends the worker."""
+        self._sandbox.close()
+
+    @property
+    def worker_starts(self) -> int:
+        """Workers started so far, those of the finals not counted."""
+        return self._sandbox.starts
+
+    def baselines(self, rounds: int = 10) -> dict[str, float]:
+        """Median microseconds of each baseline, for a first comparison; the finals time them again."""
+        with self._lock:
+            raced = self._race(self._sandbox, {}, rounds)
+        if isinstance(raced, WorkerDeath) or not raced.contestants:
+            reason = raced.reason if isinstance(raced, WorkerDeath) else "; ".join(raced.failures.values())
+            raise WorkerError(f"the baselines cannot be timed: {reason}; run `evoflash doctor`")
+        return {each.name: each.p50_us for each in raced.contestants}
+
+    def screen(self, build: Build) -> Evaluation | None:
+        """The verdict of the gates that need no device, or None when the candidate passed them."""
+        if build.status is not None:
+            return Evaluation(status=build.status, stage=Stage.BUILD, reason=build.reason, build=build.report)
+        report = build.report
+        warnings = self._target.warnings(report.log)
+        if warnings:
+            reason = f"the compiler warns: {warnings[0]}"
+            return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason=reason, build=report)
+        spills = [each for each in (self._limits.max_spill_bytes, build.max_spill_bytes) if each is not None]
+        for name, used, limit in (
+            ("registers", report.registers, self._limits.max_registers),
+            ("bytes of shared memory", report.shared_bytes, self._limits.max_shared_bytes),
+            ("bytes of spills", report.spill_bytes, min(spills, default=None)),
+        ):
+            if limit is not None and used is not None and used > limit:
+                reason = f"{used} {name}, over the limit of {limit}"
+                return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason=reason, build=report)
+        return None
+
+    def trust(self, build: Build) -> None:
+        """Takes a kernel that was right before as a witness: see `_require_device`."""
+        self._witnesses.append(build)
+
+    def examine(self, build: Build, best_us: float | None) -> Evaluation:
+        """Correctness on the searched problem, then timing; given up early when far behind the best."""
+        assert build.library is not None
+        request = Examine(
+            problem=self.problem,
+            library=build.library.resolve(),
+            best_us=best_us,
+            samples=self._samples,
+            quick_samples=self._quick_samples,
+        )
+        with self._lock:
+            self._sandbox.start()
+            start = time.monotonic()
+            answer = self._sandbox.call(request, self._deadline_s)
+            seconds = time.monotonic() - start
+        evaluation = self._evaluation(answer, build, seconds)
+        if evaluation.status is Status.OK:
+            self._witnesses.append(build)
+        elif evaluation.status in FAULTS and build.is_intact:
+            with self._lock:
+                self._require_device(self._sandbox, evaluation.reason)
+        return evaluation
+
+    def _evaluation(self, answer: Mapping[str, object] | WorkerDeath, build: Build, seconds: float) -> Evaluation:
+        if isinstance(answer, WorkerDeath):
+            stage = Stage.QUICK if "timing" in answer.reason else Stage.CORRECTNESS
+            return Evaluation(
+                status=answer.status, stage=stage, reason=answer.reason, build=build.report, seconds=seconds
+            )
+        floor = floor_us(self.problem, self._target, self._sandbox.machine)
+        examined = believed(Examined.model_validate(answer), floor)
+        reached = Stage.CORRECTNESS if not examined.timings else Stage.QUICK if examined.quick else Stage.FULL
+        return Evaluation(
+            status=examined.status,
+            stage=reached,
+            reason=examined.reason,
+            build=build.report,
+            accuracy=examined.accuracy,
+            timings=examined.timings,
+            quick=examined.quick,
+            seconds=seconds,
+        )
+
+    def finals(self, finalists: Sequence[Finalist], rounds: int) -> Finals:
+        """Every case of the finalists, then interleaved rounds against all baselines, in a fresh process."""
+        self._sandbox.close()
+        with self._lock, Sandbox(self._target.name, Prepare(problem=self.problem)) as sandbox:
+            verdicts = {each.index: self._verify(sandbox, each) for each in finalists}
+            racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
+            raced = self._race(sandbox, racing, rounds, SPARE_S * rounds)
+            while isinstance(raced, WorkerDeath):
+                for index, death in self._culprits(sandbox, racing, raced).items():
+                    verdicts[index] = Verified(status=death.status, reason=f"in the finals: {death.reason}")
+                    del racing[index]
+                raced = self._race(sandbox, racing, rounds, SPARE_S * rounds)
+            faults = [each.reason for each in verdicts.values() if each.status in FAULTS]
+            if faults:
+                self._require_device(sandbox, faults[0])
+            floor = floor_us(self.problem, self._target, sandbox.machine)
+        times = {each.name: each.p50_us for each in raced.contestants}
+        for index in racing:
+            name, passed = name_of(index), verdicts[index]
+            reason = why_unbelievable(times[name], floor)
+            if name in raced.wrong:
+                changes = {"status": Status.WRONG, "gate": Gate.TIMED, "reason": raced.wrong[name]}
+                verdicts[index] = passed.model_copy(update=changes)
+            elif reason is not None:
+                changes = {"status": Status.MISMEASURED, "gate": Gate.FLOOR, "reason": reason}
+                verdicts[index] = passed.model_copy(update=changes)
+        return rank(verdicts, {each.index: each.cost for each in finalists}, raced)
+
+    def _require_device(self, sandbox: Sandbox, reason: str) -> None:
+        """Tells a kernel that fails from a device that is lost, on which the kernels fail that were right before.
+
+        Raises:
+            WorkerError: when none of them is right any more, or no baseline runs where none is known.
+        """
+        case = Case(name="witness", problem=self.problem, seed=BASE_SEEDS[0])
+        witnesses = [each.library.resolve() for each in self._witnesses if each.library is not None and each.is_intact]
+        for library in reversed(witnesses):
+            answer = sandbox.call(Verify(cases=((case, library),)), self._deadline_s)
+            if not isinstance(answer, WorkerDeath) and Verified.model_validate(answer).status is Status.OK:
+                return
+        if not witnesses:
+            raced = self._race(sandbox, {}, rounds=2)
+            if not isinstance(raced, WorkerDeath) and raced.contestants:
+                return
+        works = "kernels that were right before" if witnesses else "PyTorch's own"
+        raise WorkerError(
+            f"the device fails, not a kernel ({reason}): {works} fail there too; run `evoflash doctor`, then go on by "
+            "`evoflash resume`"
+        )
+
+    def _culprits(self, sandbox: Sandbox, racing: Mapping[int, Finalist], death: WorkerDeath) -> dict[int, WorkerDeath]:
+        """Who brought a race down: the one that was being made ready, else those that fall alone, else all of them."""
+        if not racing:
+            raise WorkerError(f"the baselines cannot be timed: {death.reason}; run `evoflash doctor`")
+        named = {index: death for index in racing if death.stage == f"racing {name_of(index)}"}
+        if named:
+            return named
+        alone = {index: self._race(sandbox, {index: finalist}, rounds=2) for index, finalist in racing.items()}
+        deaths = {index: each for index, each in alone.items() if isinstance(each, WorkerDeath)}
+        return deaths or dict.fromkeys(racing, death)
+
+    def _verify(self, sandbox: Sandbox, finalist: Finalist) -> Verified:
+        request = Verify(cases=tuple((case, library.resolve()) for case, library in finalist.cases))
+        answer = sandbox.call(request, self._deadline_s, each_stage=True)
+        if isinstance(answer, WorkerDeath):
+            return Verified(status=answer.status, reason=answer.reason)
+        return Verified.model_validate(answer)
+
+    def _race(
+        self, sandbox: Sandbox, racing: Mapping[int, Finalist], rounds: int, spare_s: float = 0.0
+    ) -> Raced | WorkerDeath:
+        request = Race(
+            problem=self.problem,
+            libraries={name_of(index): finalist.library.resolve() for index, finalist in racing.items()},
+            rounds=rounds,
+            spare_s=spare_s,
+        )
+        answer = sandbox.call(request, FINALS_DEADLINE_S)
+        return answer if isinstance(answer, WorkerDeath) else Raced.model_validate(answer)
+
+
+def device_lock(target: Target) -> FileLock:
+    """The lock under which a device is timed; all processes of this machine share it."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{target.name}-{target.device}")[:60]
+    return FileLock(Path(tempfile.gettempdir()) / f"evoflash-{name}.lock", mode=0o666)

@@ -11,22 +11,23 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evoflash.bench.entrants import Entrant
 from evoflash.bench.measurement import DECLINED, CaseTally, Entry, ShapeResult
+from evoflash.bench.session import Session
 from evoflash.bench.standings import contestant, standings
-from evoflash.codegen.toolchain import Build, Toolchain
+from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.evaluation import Accuracy, BuildReport
 from evoflash.core.record import Record
 from evoflash.core.reliability import SelfTested
 from evoflash.core.status import Status
 from evoflash.errors import UsageError, WorkerError
 from evoflash.evaluator.messages import Prepare, Race, Raced, SelfTest, Verified, Verify
-from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
+from evoflash.evaluator.sandbox import WorkerDeath
 from evoflash.evaluator.shape_evaluator import FINALS_DEADLINE_S, device_lock
 from evoflash.problems import Case, Problem, searched_cases
 from evoflash.system import processes
@@ -46,8 +47,8 @@ class Effort:
     check: bool = True
 
 
-class Bench:
-    """Measures entrants on a target; a context manager, since it owns a worker.
+class Bench(Session):
+    """Measures entrants on a target.
 
     Args:
         say: is told what is going on.
@@ -61,32 +62,17 @@ class Bench:
         effort: Effort,
         say: Callable[[str], None],
     ):
-        self._target = target
-        self._toolchain = toolchain
+        super().__init__(target, toolchain, say)
         self._entrants = entrants
         self._effort = effort
-        self._say = say
-        self._sandbox = Sandbox(target.name)
         self._lock = device_lock(target)
-        self._builds: dict[str, Build] = {}
-
-    def __enter__(self) -> Bench:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._sandbox.close()
-
-    def start(self) -> Mapping[str, Any]:
-        """Brings the worker up; what it says of the machine."""
-        self._sandbox.start()
-        return self._sandbox.machine
 
     # Shapes.
 
     def shape(self, name: str, problem: Problem) -> ShapeResult:
         """Checks every entrant on a problem and times those that are right; a failure is a value in the result."""
         start = time.monotonic()
-        made = [self._make(entrant, problem) for entrant in self._entrants]
+        made = [self._entry(entrant, problem) for entrant in self._entrants]
         self._say(f"{name}: {problem.label}, {sum(library is not None for _, library in made)} kernels built")
         with self._lock:
             prepared = self._call(Prepare(problem=problem), problem)
@@ -98,16 +84,13 @@ class Bench:
         kernels = [entry for entry, _ in made]
         return standings(name, problem, raced, kernels, time.monotonic() - start)
 
-    def _make(self, entrant: Entrant, problem: Problem) -> tuple[Entry, Path | None]:
+    def _entry(self, entrant: Entrant, problem: Problem) -> tuple[Entry, Path | None]:
         """An entrant's library for a problem, or the reason why there is none."""
         same: dict[str, Any] = {"name": entrant.name, "origin": entrant.origin, "family": entrant.family}
-        kernel = entrant.kernel(problem, self._target)
-        if isinstance(kernel, str):
-            return Entry(**same, status=DECLINED, reason=kernel), None
-        digest = kernel.source.digest
-        if digest not in self._builds:
-            self._builds[digest] = self._toolchain.build(kernel.source)
-        build = self._builds[digest]
+        built = self._build(entrant, problem)
+        if isinstance(built, str):
+            return Entry(**same, status=DECLINED, reason=built), None
+        kernel, build = built
         entry = Entry(
             **same,
             status=build.status or Status.OK,
@@ -171,7 +154,7 @@ class Bench:
         """
         libraries: dict[str, Path] = {}
         for entrant in self._entrants:
-            entry, library = self._make(entrant, problem)
+            entry, library = self._entry(entrant, problem)
             if library is None:
                 raise UsageError(f"{entrant.origin} cannot be timed here: {entry.reason}; name another --kernel")
             libraries[entrant.name] = library.resolve()
@@ -204,7 +187,7 @@ class Bench:
         tallies = []
         for entrant in self._entrants:
             self._say(f"{entrant.name}: {len(cases)} cases, {of}")
-            made = [(case, *self._make(entrant, case.problem)) for case in cases]
+            made = [(case, *self._entry(entrant, case.problem)) for case in cases]
             with self._lock:
                 tallies.append(self._tally(entrant.name, of, made))
         return tallies

@@ -7,10 +7,11 @@ launches that are timed and judged afterwards. The first gate that it fails refu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from evoflash.bench.entrants import Entrant
+from evoflash.bench.session import Session
 from evoflash.codegen.toolchain import Build, Toolchain
 from evoflash.core.status import Gate, Status
 from evoflash.errors import UsageError
@@ -24,7 +25,7 @@ from evoflash.evaluator.messages import (
     Verified,
     Verify,
 )
-from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
+from evoflash.evaluator.sandbox import WorkerDeath
 from evoflash.evaluator.shape_evaluator import device_lock
 from evoflash.problems import Case, Problem
 from evoflash.targets import Target
@@ -35,8 +36,8 @@ TIMED_SAMPLES = 20
 BY_STATUS = {Status.CRASHED: Gate.CRASHED, Status.HUNG: Gate.HUNG, Status.LAUNCH_FAILED: Gate.LAUNCH}
 
 
-class Verification:
-    """Verifies kernels and functions on a target; a context manager, since it owns a worker.
+class Verification(Session):
+    """Verifies kernels and functions on a target.
 
     Args:
         deadline_s: seconds that a case may take.
@@ -50,23 +51,8 @@ class Verification:
         say: Callable[[str], None] = lambda text: None,
         deadline_s: float = 60.0,
     ):
-        self._target = target
-        self._toolchain = toolchain
-        self._say = say
+        super().__init__(target, toolchain, say)
         self._deadline_s = deadline_s
-        self._sandbox = Sandbox(target.name)
-        self._builds: dict[str, Build] = {}
-
-    def __enter__(self) -> Verification:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._sandbox.close()
-
-    def start(self) -> Mapping[str, Any]:
-        """Brings the worker up; what it says of the machine."""
-        self._sandbox.start()
-        return self._sandbox.machine
 
     def kernel(
         self, entrant: Entrant, problem: Problem, seed: int, only: Collection[str] = (), sanitize: bool = False
@@ -79,9 +65,9 @@ class Verification:
             only: names of the cases to look at, `TIMED` for the timing; all when empty.
             sanitize: run what passes under the sanitizers that this machine has.
         """
-        build = self._build(entrant, problem)
+        built = self._build(entrant, problem)
         steps = self._cases(problem, seed, only, lambda case: self._check_kernel(entrant, case))
-        timed = build if isinstance(build, Build) and (not only or TIMED in only) else None
+        timed = built[1] if not isinstance(built, str) and (not only or TIMED in only) else None
         verdict = self._conclude(entrant.name, entrant.origin, problem, seed, steps, timed)
         return self.watch(verdict, entrant, problem) if sanitize and verdict.accepted else verdict
 
@@ -133,9 +119,10 @@ class Verification:
             yield done
 
     def _check_kernel(self, entrant: Entrant, case: Case) -> Checked:
-        build = self._build(entrant, case.problem)
-        if isinstance(build, str):
-            return Checked(case=case.name, outcome="declined", reason=build)
+        built = self._build(entrant, case.problem)
+        if isinstance(built, str):
+            return Checked(case=case.name, outcome="declined", reason=built)
+        _, build = built
         if build.library is None:
             return Checked(case=case.name, outcome="refused", gate=Gate.BUILD, reason=build.reason)
         request = Verify(cases=((case, build.library.resolve()),))
@@ -157,16 +144,6 @@ class Verification:
         if verified.status is not Status.OK:
             outcome = "refused"
         return Checked(case=case.name, outcome=outcome, gate=verified.gate, reason=verified.reason, accuracy=accuracy)
-
-    def _build(self, entrant: Entrant, problem: Problem) -> Build | str:
-        """The library for a problem, or why there is none."""
-        kernel = entrant.kernel(problem, self._target)
-        if isinstance(kernel, str):
-            return kernel
-        digest = kernel.source.digest
-        if digest not in self._builds:
-            self._builds[digest] = self._toolchain.build(kernel.source)
-        return self._builds[digest]
 
     def _timed(self, problem: Problem, build: Build) -> tuple[Checked, float | None, float]:
         """The launches of a timing, judged; the median and the floor in microseconds."""

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
 from evoflash.core.finals import Conditions, Contestant, Final, Finals
 from evoflash.store.models import (
@@ -20,8 +20,7 @@ from evoflash.store.writing import ids_of, insert_all, update_run, write_evidenc
 CONDITIONS, SANITIZERS = "conditions", "sanitizers"  # kinds of insights that belong to the finals
 
 _CONTESTANT = [getattr(ContestantRow, name) for name in Contestant.model_fields]
-_FINAL = [FinalRow.status, FinalRow.reason, FinalRow.cases, FinalRow.refused, FinalRow.ratios]
-_FINAL += [FinalRow.vs_best, FinalRow.best_baseline, FinalRow.vs_math]
+_VERDICT = ("status", "reason", "cases", "refused", "ratios", "vs_best", "best_baseline", "vs_math")  # of a `Final`
 
 
 def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
@@ -36,9 +35,10 @@ def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
     contestants: list[tuple[int | None, Contestant]] = [(None, baseline) for baseline in baselines]
     for ordinal, final in enumerate(finals.finalists):
         candidate_id = ids[final.index]
-        head = final.model_dump(exclude={"index", "status", "accuracy", "time", "cold", "by_shape"})
-        keys = {"run_id": run_id, "ordinal": ordinal, "candidate_id": candidate_id, "status": final.status.value}
-        connection.execute(insert(FinalRow).values(**keys, **head))
+        verdict = {**final.model_dump(include=set(_VERDICT)), "status": final.status.value}
+        connection.execute(
+            insert(FinalRow).values(run_id=run_id, ordinal=ordinal, candidate_id=candidate_id, **verdict)
+        )
         cold = (final.cold,) if final.cold is not None else ()
         write_evidence(connection, candidate_id, final.accuracy, cold, final=True)
         contestants += [(ordinal, each) for each in (final.time, *final.by_shape) if each is not None]
@@ -47,8 +47,7 @@ def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
         for n, (finalist, contestant) in enumerate(contestants)
     ]
     insert_all(connection, ContestantRow, rows)
-    of_finals = (InsightRow.run_id == run_id, InsightRow.kind.in_((CONDITIONS, SANITIZERS)))
-    connection.execute(delete(InsightRow).where(*of_finals))
+    connection.execute(delete(InsightRow).where(*_insights(run_id)))
     write_insight(connection, run_id, 0, CONDITIONS, str(finals.conditions), finals.conditions.model_dump())
     for name, words in finals.sanitized.items():
         write_insight(connection, run_id, 0, SANITIZERS, f"{name}: {words}", {"name": name, "words": words})
@@ -62,36 +61,43 @@ def read_finals(connection: Connection, run_id: int) -> Finals | None:
     if run is None or run.final_rounds is None:
         return None
     verdicts = (
-        select(FinalRow.ordinal, FinalRow.candidate_id, CandidateRow.index, *_FINAL)
+        select(
+            FinalRow.ordinal, FinalRow.candidate_id, CandidateRow.index, *(getattr(FinalRow, name) for name in _VERDICT)
+        )
         .join(CandidateRow, CandidateRow.id == FinalRow.candidate_id)
         .where(FinalRow.run_id == run_id)
         .order_by(FinalRow.ordinal)
     )
     rows = connection.execute(verdicts).mappings().all()
     evidence = Evidence(connection, select(FinalRow.candidate_id).where(FinalRow.run_id == run_id), final=True)
-    times: dict[int | None, list[Contestant]] = defaultdict(list)
+    times: dict[tuple[int | None, bool], list[Contestant]] = defaultdict(list)  # by finalist; of one shape or of all
     entered = select(ContestantRow.finalist, *_CONTESTANT).where(ContestantRow.run_id == run_id)
     for row in connection.execute(entered.order_by(ContestantRow.ordinal)).mappings():
-        times[row["finalist"]].append(record(Contestant, row))
+        times[row["finalist"], bool(row["shape"])].append(record(Contestant, row))
     finalists = [
         Final(
             index=row["index"],
             accuracy=tuple(evidence.accuracy[row["candidate_id"]]),
-            time=next((each for each in times[row["ordinal"]] if not each.shape), None),
-            by_shape=tuple(each for each in times[row["ordinal"]] if each.shape),
+            time=next(iter(times[row["ordinal"], False]), None),
+            by_shape=tuple(times[row["ordinal"], True]),
             cold=next(iter(evidence.timings[row["candidate_id"]]), None),
-            **{column.key: row[column.key] for column in _FINAL},
+            **{name: row[name] for name in _VERDICT},
         )
         for row in rows
     ]
-    told = select(InsightRow.kind, InsightRow.data).where(InsightRow.run_id == run_id).order_by(InsightRow.id)
-    insights = connection.execute(told.where(InsightRow.kind.in_((CONDITIONS, SANITIZERS)))).all()
+    written = select(InsightRow.kind, InsightRow.data).where(*_insights(run_id)).order_by(InsightRow.id)
+    insights = connection.execute(written).all()
     return Finals(
         conditions=next((Conditions(**data) for kind, data in insights if kind == CONDITIONS), Conditions()),
         sanitized={data["name"]: data["words"] for kind, data in insights if kind == SANITIZERS and data},
         finalists=tuple(finalists),
-        baselines=tuple(each for each in times[None] if not each.shape),
-        baselines_by_shape=tuple(each for each in times[None] if each.shape),
+        baselines=tuple(times[None, False]),
+        baselines_by_shape=tuple(times[None, True]),
         baseline_failures=run.baseline_failures or {},
         rounds=run.final_rounds,
     )
+
+
+def _insights(run_id: int) -> tuple[ColumnElement[bool], ...]:
+    """Which insights belong to the finals of a run."""
+    return (InsightRow.run_id == run_id, InsightRow.kind.in_((CONDITIONS, SANITIZERS)))

@@ -140,7 +140,17 @@ class AccuracyRow(Base):
     worst_index: Mapped[list[Any]]
 
 
-class TimingRow(Base):
+class Times:
+    """Columns of a table of times; `shape` is empty for the only shape, and for the mean of several."""
+
+    shape: Mapped[str] = mapped_column(String(255), server_default="")
+    p50_us: Mapped[float] = mapped_column(Number, nullable=True)
+    p90_us: Mapped[float] = mapped_column(Number, nullable=True)
+    p99_us: Mapped[float] = mapped_column(Number, nullable=True)
+    samples: Mapped[tuple[float, ...]]
+
+
+class TimingRow(Times, Base):
     """Times of a candidate in one regime; `final` is a finalist's cold timing."""
 
     __tablename__ = "timings"
@@ -149,12 +159,7 @@ class TimingRow(Base):
     final: Mapped[bool] = mapped_column(primary_key=True)
     ordinal: Mapped[int] = mapped_column(primary_key=True)
     regime: Mapped[str] = mapped_column(String(32))
-    shape: Mapped[str] = mapped_column(String(255), server_default="")
-    p50_us: Mapped[float] = mapped_column(Number, nullable=True)
-    p90_us: Mapped[float] = mapped_column(Number, nullable=True)
-    p99_us: Mapped[float] = mapped_column(Number, nullable=True)
     launches: Mapped[int] = mapped_column(BigInteger)
-    samples: Mapped[tuple[float, ...]]
 
 
 class FinalRow(Base):
@@ -175,7 +180,7 @@ class FinalRow(Base):
     vs_math: Mapped[dict[str, Any] | None]
 
 
-class ContestantRow(Base):
+class ContestantRow(Times, Base):
     """Interleaved times of the finals: of a finalist where `finalist` is its ordinal, else of a baseline."""
 
     __tablename__ = "contestants"
@@ -184,11 +189,6 @@ class ContestantRow(Base):
     ordinal: Mapped[int] = mapped_column(primary_key=True)
     finalist: Mapped[int | None]
     name: Mapped[str] = mapped_column(String(255))
-    shape: Mapped[str] = mapped_column(String(255), server_default="")
-    p50_us: Mapped[float] = mapped_column(Number, nullable=True)
-    p90_us: Mapped[float] = mapped_column(Number, nullable=True)
-    p99_us: Mapped[float] = mapped_column(Number, nullable=True)
-    samples: Mapped[tuple[float, ...]]
 
 
 class InsightRow(Base):

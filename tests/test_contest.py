@@ -23,8 +23,8 @@ from tests.made_up import MadeUpEvaluator, MadeUpToolchain
 LONG = PROBLEM.model_copy(update={"seq_q": 64, "seq_kv": 64})
 
 
-class Judge(MadeUpEvaluator):
-    """Lets those pass that are named, at their own time."""
+class ScriptedFinals(MadeUpEvaluator):
+    """In the finals the named candidates pass, all others are wrong."""
 
     def __init__(self, problem, *passing: int):
         super().__init__(problem, limits=Limits())
@@ -70,23 +70,23 @@ class Refusing(MadeUpToolchain):
         return super().build(source)
 
 
-class Room:
+class Setup:
     """A contest and all that it needs, and what it says and records."""
 
-    def __init__(self, judges, toolchain=None, sanitize: bool = False):
+    def __init__(self, evaluators, toolchain=None, sanitize: bool = False):
         target, self.template = targets.detect("cpu"), CountingTemplate()
         self.toolchain = toolchain or MadeUpToolchain()
         self.pools = WorkerPools(2, take_turns=False)
         self.said: list[str] = []
         self.recorded: list[Finals] = []
-        problems = {name: each.problem for name, each in judges.items()}
+        problems = {name: each.problem for name, each in evaluators.items()}
         self.contest = Contest(
             problems,
             target,
             {"tiny": self.template},  # type: ignore[dict-item]
             self.toolchain,  # type: ignore[arg-type]
             self.pools,
-            Evaluator(judges),
+            Evaluator(evaluators),
             self.said.append,
             sanitize=sanitize,
         )
@@ -105,62 +105,64 @@ class Room:
 
 @pytest.mark.parametrize("several", [False, True])
 def test_each_finalist_is_rendered_and_built_once_whatever_the_shapes(several):
-    judges = {"short": Judge(PROBLEM, 0, 1), **({"long": Judge(LONG, 0, 1)} if several else {})}
-    room = Room(judges)
-    found = room.run()
+    evaluators = {"short": ScriptedFinals(PROBLEM, 0, 1), **({"long": ScriptedFinals(LONG, 0, 1)} if several else {})}
+    setup = Setup(evaluators)
+    found = setup.run()
     assert found is not None
     assert found.winner is not None
-    for member in room.ranking[:2]:
-        problems = [problem for genome, problem in room.template.rendered if genome == member.candidate.genome]
+    for member in setup.ranking[:2]:
+        problems = [problem for genome, problem in setup.template.rendered if genome == member.candidate.genome]
         assert problems[0] == PROBLEM
         assert PROBLEM not in problems[1:]
-        assert not any(room.template.same_constants(each, PROBLEM) for each in problems[1:])
-    assert len(room.toolchain.sources) == len(set(room.toolchain.sources)) == 2 * 2  # the family has `causal` built in
-    for judge in judges.values():
-        assert [each.index for each in judge.finalists] == [0, 1]
-    own = {each.library for each in judges["short"].finalists}
-    assert all(each.library in own for judge in judges.values() for each in judge.finalists)
+        assert not any(setup.template.same_constants(each, PROBLEM) for each in problems[1:])
+    assert (
+        len(setup.toolchain.sources) == len(set(setup.toolchain.sources)) == 2 * 2
+    )  # the family has `causal` built in
+    for evaluator in evaluators.values():
+        assert [each.index for each in evaluator.finalists] == [0, 1]
+    own = {each.library for each in evaluators["short"].finalists}
+    assert all(each.library in own for evaluator in evaluators.values() for each in evaluator.finalists)
 
 
 def test_if_none_passes_the_next_ones_enter_until_one_does():
-    room = Room({"short": Judge(PROBLEM, 3)})
-    found = room.run()
+    setup = Setup({"short": ScriptedFinals(PROBLEM, 3)})
+    found = setup.run()
     assert found is not None
     assert found.winner is not None
     assert found.winner.index == 3
-    assert [[final.index for final in each.finalists] for each in room.recorded] == [[0, 1], [2, 3, 0, 1]]
-    assert room.recorded[-1] == found
-    assert room.said == [
+    assert [[final.index for final in each.finalists] for each in setup.recorded] == [[0, 1], [2, 3, 0, 1]]
+    assert setup.recorded[-1] == found
+    assert setup.said == [
         "finals of short: 2 candidates on every case, then against the baselines",
         "finals of short: none has passed (0 falls); the next 2 candidates on every case, then against the baselines",
     ]
 
 
 def test_if_nobody_passes_the_standings_have_no_winner():
-    room = Room({"short": Judge(PROBLEM)})
-    found = room.run()
+    setup = Setup({"short": ScriptedFinals(PROBLEM)})
+    found = setup.run()
     assert found is not None
     assert found.winner is None
     assert sorted(final.index for final in found.finalists) == [0, 1, 2, 3, 4]
-    assert len(room.recorded) == 3
-    room = Room({"short": Judge(PROBLEM)})
-    room.ranking = []
-    assert room.run() is None
-    assert room.recorded == []
+    assert len(setup.recorded) == 3
+    setup = Setup({"short": ScriptedFinals(PROBLEM)})
+    setup.ranking = []
+    assert setup.run() is None
+    assert setup.recorded == []
 
 
 @pytest.mark.parametrize(("several", "where"), [(False, ""), (True, "short: ")])
 def test_a_kernel_that_does_not_build_for_a_case_is_out(several, where):
-    judges = {"short": Judge(PROBLEM, 0, 1), **({"long": Judge(LONG, 0, 1)} if several else {})}
-    genome, causal = Room(judges).ranking[0].candidate.genome, PROBLEM.model_copy(update={"causal": True})
-    room = Room(judges, Refusing(load("tiny", [TINY]).render(genome, causal, targets.detect("cpu").facts).text))
-    found = room.run()
+    evaluators = {"short": ScriptedFinals(PROBLEM, 0, 1), **({"long": ScriptedFinals(LONG, 0, 1)} if several else {})}
+    genome, causal = Setup(evaluators).ranking[0].candidate.genome, PROBLEM.model_copy(update={"causal": True})
+    setup = Setup(evaluators, Refusing(load("tiny", [TINY]).render(genome, causal, targets.detect("cpu").facts).text))
+    found = setup.run()
     assert found is not None
     assert [(each.index, each.status, each.reason) for each in found.finalists] == [
         (1, Status.OK, ""),
         (0, Status.BUILD_FAILED, f"{where}no such statement"),
     ]
-    assert [each.index for judge in judges.values() for each in judge.finalists] == [1] * len(judges)
+    assert [each.index for evaluator in evaluators.values() for each in evaluator.finalists] == [1] * len(evaluators)
 
 
 @pytest.mark.parametrize(("several", "where", "name"), [(False, "", ""), (True, "short: ", "short, ")])
@@ -173,10 +175,10 @@ def test_a_finding_of_a_sanitizer_is_out_and_on_record(several, where, name, mon
 
     watched: list[Path] = []
     monkeypatch.setattr(sanitizers, "run", run)
-    judges = {"short": Judge(PROBLEM, 0, 1), **({"long": Judge(LONG, 0, 1)} if several else {})}
-    room = Room(judges, sanitize=True)
-    dirty = room.template.render(room.ranking[0].candidate.genome, PROBLEM, targets.detect("cpu").facts).text
-    found = room.run()
+    evaluators = {"short": ScriptedFinals(PROBLEM, 0, 1), **({"long": ScriptedFinals(LONG, 0, 1)} if several else {})}
+    setup = Setup(evaluators, sanitize=True)
+    dirty = setup.template.render(setup.ranking[0].candidate.genome, PROBLEM, targets.detect("cpu").facts).text
+    found = setup.run()
     assert found is not None
     assert [(each.index, each.status, each.reason) for each in found.finalists] == [
         (1, Status.OK, ""),
@@ -186,4 +188,4 @@ def test_a_finding_of_a_sanitizer_is_out_and_on_record(several, where, name, mon
         f"{name}candidate 0": "address: READ of size 4",
         f"{name}candidate 1": "address: nothing",
     }
-    assert judges["short"].finalists[0].library in watched
+    assert evaluators["short"].finalists[0].library in watched

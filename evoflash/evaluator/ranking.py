@@ -80,7 +80,7 @@ def tied(fastest: Contestant, other: Contestant) -> Ratio | None:
 
 
 def settled(finalists: list[Final], costs: Mapping[int, Cost]) -> list[Final]:
-    """Finalists, the fastest first, with the simplest of those that are tied with it in front, and the word of it."""
+    """Finalists, the fastest first; of those that are tied with it the simplest goes to the front, with the reason."""
     passed = [each for each in finalists if each.status is Status.OK and each.time is not None]
     if not passed or passed[0].time is None:
         return finalists

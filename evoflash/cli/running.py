@@ -62,16 +62,15 @@ def run_search(
 
 def _interrupted(engine: Search) -> None:
     for task in engine.tasks:
-        best = task.best
+        best = task.archive.best
         found = (
             f"best so far {best.fitness_us:.2f} us (#{best.candidate.index} {best.candidate.family})"
             if best
             else "nothing yet"
         )
         say(f"{task.plan.title}: interrupted after {len(task.archive)} candidates; {found}")
-    run_id = engine.tasks[0].run_id
-    if run_id is not None:  # else it had not begun
-        say(f"`evoflash resume {run_id}` goes on")
+    if len(engine.tasks):  # otherwise none has begun
+        say(f"`evoflash resume {engine.tasks[0].run_id}` goes on")
 
 
 def _finish(
@@ -117,7 +116,7 @@ def _mirror(task: Task, outcome: Outcome, settings: Settings) -> None:
     try:
         spaces = {
             family: {name: parameter.values for name, parameter in space.parameters.items()}
-            for family, space in task.spaces.items()
+            for family, space in task.families.spaces.items()
         }
         mirror = StudyMirror(settings.db, outcome.run_id, task.plan.strategy, spaces)
         mirror.sync((member.candidate, member.evaluation) for member in task.archive)

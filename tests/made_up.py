@@ -112,8 +112,7 @@ def made_up_evaluators(toolchain: MadeUpToolchain):
 
     def make(plan: Plan, target: Target) -> dict[str, MadeUpEvaluator]:
         return {
-            name: MadeUpEvaluator(problem, toolchain, limits=plan.limits)
-            for name, problem in plan.make_problems().items()
+            name: MadeUpEvaluator(problem, toolchain, limits=plan.limits) for name, problem in plan.problems.items()
         }
 
     return make

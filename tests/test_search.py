@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from sqlalchemy import update
 
 from evoflash import targets
 from evoflash.core.candidate import Origin
@@ -11,8 +12,10 @@ from evoflash.core.status import Stage, Status
 from evoflash.errors import SpaceError, StorageError
 from evoflash.report import lineage
 from evoflash.run import warm_start
+from evoflash.run.plan import Plan
 from evoflash.search import Search
 from evoflash.store import RunStore
+from evoflash.store.models import RunRow
 from tests.helpers import TINY, Quiet, plan
 from tests.made_up import Interrupting, MadeUpToolchain, made_up_search, story
 
@@ -31,7 +34,9 @@ def begin(target, tmp_path):
         for store in stores:
             store.close()
         stores[:] = [RunStore.open(str(tmp_path / name), write=True)]
-        wanted = plan(target, "tiny", TINY, **{"budget": 40, "strategy": "evolution", **changes})
+        wanted = changes.pop("plan", None) or plan(
+            target, "tiny", TINY, **{"budget": 40, "strategy": "evolution", **changes}
+        )
         run_ids = () if run_id is None else (run_id,)
         return made_up_search([wanted], target, toolchain or MadeUpToolchain(), stores[0], progress or Quiet(), run_ids)
 
@@ -154,6 +159,22 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(begin, strategy):
     after = dict(last.store.recorded(search.tasks[0].run_id))
     assert all(after[candidate] == evaluation for candidate, evaluation in before)
     assert last.store.run(search.tasks[0].run_id).status == "done"
+
+
+def test_a_run_of_an_earlier_evoflash_is_resumed(begin):
+    whole = begin(name="whole.db")
+    whole.run()
+    broken = begin(progress=Interrupting(13))
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    plan = broken.store.run(1).plan
+    (shape,) = plan.pop("shapes")
+    old = {**plan, "shape": shape["name"], "problem": shape["problem"], "beside": []}
+    with broken.store._engine.begin() as connection:
+        connection.execute(update(RunRow).values(plan=old))
+    search = begin(1, plan=Plan.model_validate(broken.store.run(1).plan))
+    search.run()
+    assert story(search) == story(whole)
 
 
 def test_a_run_that_would_go_another_way_is_not_resumed(begin):

@@ -11,8 +11,9 @@ from evoflash.core.status import Stage, Status
 from evoflash.errors import SpaceError, WorkerError
 from evoflash.problems import AttentionProblem
 from evoflash.run.multi_shape import JointEvaluator, joined, pooled
-from evoflash.run.plan import Shape, choose_families
+from evoflash.run.plan import choose_families
 from evoflash.run.proposals import TRANSFER, TRANSFER_ELITES, TRANSFER_INTERVAL
+from evoflash.run.shapes import Shape
 from evoflash.search import Search
 from evoflash.store import RunStore
 from tests.helpers import PROBLEM, TINY, Quiet, failed, plan, right
@@ -43,8 +44,10 @@ def begin(target, tmp_path):
         changes = {"budget": 60, "strategy": "random", **changes}
         patience = changes.pop("patience_percent", None)
         own = [{"patience_percent": each} for each in (patience if isinstance(patience, tuple) else [patience] * 9)]
-        shapes = [Shape.of(f"length {length}", of(length)).model_dump() for length in lengths]
-        plans = [plan(target, "tiny", TINY, seed=n, **changes, **own[n], **each) for n, each in enumerate(shapes)]
+        shapes = [Shape(name=f"length {length}", problem=of(length)) for length in lengths]
+        plans = [
+            plan(target, "tiny", TINY, seed=n, **changes, **own[n], shapes=(each,)) for n, each in enumerate(shapes)
+        ]
         toolchain = MadeUpToolchain(jitter=jitter)
         return made_up_search(plans, target, toolchain, stores[0], progress or Quiet(), run_ids)
 
@@ -180,8 +183,9 @@ def test_what_one_shape_leaves_of_the_budget_goes_to_the_others(begin):
 
 @pytest.fixture
 def joint(target):
-    beside = (Shape.of("long", of(128)), Shape.of("short", of(16)))
-    return plan(target, "tiny", TINY, budget=30, beside=beside)
+    problems = {"middle": of(32), "long": of(128), "short": of(16)}
+    shapes = tuple(Shape(name=name, problem=problem) for name, problem in problems.items())
+    return plan(target, "tiny", TINY, budget=30, shapes=shapes)
 
 
 def test_a_robust_run_scores_by_the_geometric_mean_and_keeps_each_shapes_times(joint, target, tmp_path):
@@ -193,7 +197,7 @@ def test_a_robust_run_scores_by_the_geometric_mean_and_keeps_each_shapes_times(j
     assert len(ok) > 10
     for evaluation in ok:
         times = {each.shape: each.p50_us for each in evaluation.timings if each.shape}
-        assert set(times) == {joint.shape, "long", "short"}
+        assert set(times) == {"middle", "long", "short"}
         assert times["long"] == pytest.approx(8 * times["short"])
         assert evaluation.fitness_us == pytest.approx(math.prod(times.values()) ** (1 / 3))
 
@@ -290,13 +294,13 @@ def test_of_kernels_that_no_mean_tells_apart_the_simplest_is_taken():
 
 
 def test_a_family_that_has_a_difference_built_in_serves_no_two_shapes(target):
-    both = choose_families(of(32), target, ("tiny",), (TINY,), beside=[of(64)])
+    both = choose_families([of(32), of(64)], target, ("tiny",), (TINY,))
     assert both == ("tiny",)
     causal = of(64).model_copy(update={"causal": True})
     with pytest.raises(SpaceError, match="tiny: one kernel cannot serve shapes that differ in causal"):
-        choose_families(of(32), target, ("tiny",), (TINY,), beside=[causal])
+        choose_families([of(32), causal], target, ("tiny",), (TINY,))
     half = PROBLEM.model_copy(update={"dtype": "float16"})
     with pytest.raises(SpaceError, match="tiny: its tests need one dtype"):
-        choose_families(PROBLEM, target, ("tiny",), (TINY,), beside=[half])
+        choose_families([PROBLEM, half], target, ("tiny",), (TINY,))
     with pytest.raises(SpaceError, match="no family takes"):
-        choose_families(half, target, ("tiny",), (TINY,), need_all=False)
+        choose_families([half], target, ("tiny",), (TINY,), need_all=False)

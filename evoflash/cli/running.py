@@ -47,8 +47,7 @@ def run_search(
     toolchain.require_writable()
     with RunStore.open(settings.db, write=True) as store:
         for plan in plans:
-            label = " and ".join(each.label for each in plan.make_problems().values())
-            say(f"{plan.title}: {label} on {device.device}; families: {', '.join(plan.families)}")
+            say(f"{plan.title}: {plan.label} on {device.device}; families: {', '.join(plan.families)}")
         with Events() if events else LiveProgress(plans[0].effort.budget) as progress:
             engine = Search(plans, device, toolchain, store, progress, run_ids)
             try:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from evoflash.core.evaluation import Accuracy, Timing
 from evoflash.core.finals import Conditions, Contestant
 from evoflash.core.record import Record
 from evoflash.core.status import Gate, Status
-from evoflash.plugins import problem_of
+from evoflash.plugins import AnyProblem, problem_from_dict
 from evoflash.problems import Case
+
+
+def _validated(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return Case(**{**value, "problem": problem_from_dict(value["problem"])})
+
+
+AnyCase = Annotated[Case, BeforeValidator(_validated)]  # of a problem of any kind
 
 
 class Prepare(Record):
     """Make ready for a problem: compute its references, so that no candidate's deadline pays for them."""
 
     op: Literal["prepare"] = "prepare"
-    problem: dict[str, Any]
+    problem: AnyProblem
 
 
 class Examine(Record):
@@ -28,7 +40,7 @@ class Examine(Record):
     """
 
     op: Literal["examine"] = "examine"
-    problem: dict[str, Any]
+    problem: AnyProblem
     library: Path
     best_us: float | None
     samples: int
@@ -39,7 +51,7 @@ class Verify(Record):
     """Check libraries on the cases of the finals, each with the one that was rendered for it."""
 
     op: Literal["verify"] = "verify"
-    cases: tuple[tuple[dict[str, Any], Path], ...]
+    cases: tuple[tuple[AnyCase, Path], ...]
 
 
 class Call(Record):
@@ -47,7 +59,7 @@ class Call(Record):
 
     op: Literal["call"] = "call"
     function: str
-    case: dict[str, Any]
+    case: AnyCase
 
 
 class Race(Record):
@@ -61,7 +73,7 @@ class Race(Record):
     """
 
     op: Literal["race"] = "race"
-    problem: dict[str, Any]
+    problem: AnyProblem
     libraries: dict[str, Path]
     rounds: int
     warmup: int = 2
@@ -80,7 +92,7 @@ class SelfTest(Record):
     """
 
     op: Literal["self_test"] = "self_test"
-    problem: dict[str, Any]
+    problem: AnyProblem
     copies: tuple[Path, Path] | None
     trials: int
     rounds: int
@@ -121,24 +133,3 @@ class Raced(Record):
     cold: dict[str, Timing] = {}
     wrong: dict[str, str] = {}
     conditions: Conditions = Conditions()
-
-
-def case_to_dict(case: Case) -> dict[str, Any]:
-    """A case as plain data."""
-    return {**case.model_dump(exclude={"problem"}), "problem": problem_to_dict(case.problem)}
-
-
-def case_from_dict(data: dict[str, Any]) -> Case:
-    """The reverse of `case_to_dict`."""
-    return Case(**{**data, "problem": problem_from_dict(data["problem"])})
-
-
-def problem_to_dict(problem: Any) -> dict[str, Any]:
-    """A problem as plain data, with its kind."""
-    return {"kind": problem.kind, **problem.model_dump()}
-
-
-def problem_from_dict(data: dict[str, Any]) -> Any:
-    """The reverse of `problem_to_dict`."""
-    fields = dict(data)
-    return problem_of(fields.pop("kind"))(**fields)

@@ -16,7 +16,7 @@ class RecordedSpace(SearchSpace):
     """The moves of a search space among a list of genomes."""
 
     def __init__(self, declaration: Declaration, genomes: Sequence[Genome]):
-        super().__init__(declaration, {}, {})
+        super().__init__(declaration, [{}], {})
         self._genomes = list(genomes)
         self._known = {self._values(genome) for genome in genomes}
         self._places = np.array(

@@ -20,18 +20,13 @@ class Families:
     """
 
     def __init__(self, plan: Plan, target: Target):
-        self.problems = plan.make_problems()
-        self.problem, *beside = self.problems.values()
+        self.problems = plan.problems
+        self.problem = plan.shapes[0].problem
         self.templates = {family: load(family, plan.templates) for family in plan.families}
-        spaces = {name: each.space(self.problem, target.facts, beside) for name, each in self.templates.items()}
+        spaces = {name: each.space(list(self.problems.values()), target.facts) for name, each in self.templates.items()}
         self.spaces = warm_start.seeded(spaces, plan.warm)
         self._seed = plan.seed
         self._device = target.facts
-
-    @property
-    def label(self) -> str:
-        """The problems in words."""
-        return " and ".join(each.label for each in self.problems.values())
 
     def require_valid_genomes(self) -> None:
         """Raises SpaceError, naming the constraints at fault, when a family has no valid genome."""

@@ -29,7 +29,7 @@ Evaluators = Mapping[str, Evaluator]  # by the name of the shape
 
 def make_evaluators(plan: Plan, target: Target) -> Evaluators:
     """An evaluator for each shape of a plan, the least work first: there a wrong kernel costs the least time."""
-    effort, shapes = plan.effort, sorted(plan.make_problems().items(), key=lambda pair: pair[1].flops)
+    effort, shapes = plan.effort, sorted(plan.problems.items(), key=lambda pair: pair[1].flops)
     return {
         name: Evaluator(
             problem,

@@ -115,7 +115,7 @@ class Task:
             problem=families.problem,
             plan=plan.model_dump(mode="json"),
             machine=machine,
-            label=families.label,
+            label=plan.label,
         )
         task = cls(plan, families, evaluators, target, store, run_id)
         task._take_over_results(machine)
@@ -238,7 +238,7 @@ class Task:
             templates,
             toolchain,
             pools,
-            evaluators[self.plan.shape],
+            evaluators[self.plan.shapes[0].name],
             sanitize=self.plan.sanitize,
         )
         if len(problems) == 1:

@@ -88,8 +88,8 @@ class Tasks:
 
     def related(self, task: Task) -> list[Task]:
         """The other tasks, the one with the most similar problem first."""
-        others = [each for each in self if each is not task]
-        return sorted(others, key=lambda other: warm_start.distance(other.plan.problem, task.plan.problem))
+        own, others = task.families.problem.to_dict(), [each for each in self if each is not task]
+        return sorted(others, key=lambda other: warm_start.distance(other.families.problem.to_dict(), own))
 
     @property
     def are_replaying(self) -> bool:

@@ -36,8 +36,8 @@ def self_test_sheet(label: str, found: Sequence[Reliability]) -> Sheet:
     rows = []
     for each in found:
         same, more = (statistics.median(ratio.value for ratio in ratios) for ratios in (each.same, each.more))
-        spans = [f"[{low:.1%}, {high:.1%}]" for low, high in (each.false_alarm_interval, each.told_interval)]
-        shares = [f"{count / each.trials:.1%}" for count in (each.false_alarms, each.told)]
+        spans = [f"[{low:.1%}, {high:.1%}]" for low, high in (each.false_alarm_interval, each.detected_interval)]
+        shares = [f"{count / each.trials:.1%}" for count in (each.false_alarms, each.detected)]
         head = (each.name, us(each.p50_us), each.trials, each.rounds, each.launches)
         tail = (f"{same:.4f}", f"{more:.4f}", f"{each.seconds:.0f}", each.verdict)
         rows.append((*head, shares[0], spans[0], shares[1], spans[1], *tail))

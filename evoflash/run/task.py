@@ -203,7 +203,7 @@ class Task:
 
     def learn(self, candidate: Candidate, evaluation: Evaluation) -> None:
         """Tells archive and proposer a result; results must come in the order of numbers."""
-        member = self.archive.add(candidate, evaluation.slim())
+        member = self.archive.add(candidate, evaluation.without_details())
         self.proposer.tell(member)
         self._stopping.tell(member, self.proposer)
         if self._stopping.is_over and not self.over:

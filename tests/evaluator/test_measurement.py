@@ -128,7 +128,7 @@ def test_a_round_in_which_the_device_was_held_back_is_held_again():
     assert done.conditions.thrown_away == 3
     assert done.conditions.clock_mhz == (1900, 1900, 1900)
     assert done.conditions.temperature_c == (41, 41)
-    assert "3 rounds thrown away" in str(done.conditions)
+    assert "3 throttled rounds discarded" in str(done.conditions)
 
 
 def test_a_device_that_is_always_held_back_does_not_hold_up_the_race():
@@ -138,7 +138,7 @@ def test_a_device_that_is_always_held_back_does_not_hold_up_the_race():
 
     done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 9, warmup=0, monitor=DeviceMonitor())
     assert (len(done.samples["a"]), done.conditions.thrown_away, done.conditions.held_back) == (9, ALWAYS, 9)
-    assert "9 kept though the device was held back" in str(done.conditions)
+    assert "9 throttled rounds kept" in str(done.conditions)
 
 
 def rounds_of(seconds_a_round, difference=0.0, noise=0.02, spare_s=60.0):
@@ -197,9 +197,9 @@ def test_the_self_test_tells_two_percent_from_nothing_where_the_noise_allows(noi
     judged = Reliability.of("it", found)
     assert (judged.trials, judged.rounds, judged.launches) == (40, 40, 50)
     assert judged.false_alarms <= 6
-    assert (judged.told >= 38) == told
+    assert (judged.detected >= 38) == told
     assert judged.sound == told
-    assert judged.told_interval[0] <= judged.told / 40 <= judged.told_interval[1]
+    assert judged.detected_interval[0] <= judged.detected / 40 <= judged.detected_interval[1]
 
 
 def test_the_self_test_says_when_it_sees_what_is_not_there():

@@ -1,4 +1,4 @@
-"""What the driver and the worker say to each other: frozen values, as JSON."""
+"""Messages between the driver and the worker: requests and responses, sent as JSON."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from evoflash.problems import Case
 
 
 class Prepare(Record):
-    """Make ready for a problem: compute its references, so that no candidate's deadline pays for them."""
+    """Request to compute a problem's references in advance, outside the candidates' deadlines."""
 
     op: Literal["prepare"] = "prepare"
     problem: dict[str, Any]
 
 
 class Examine(Record):
-    """Check a library on the searched problem and time it.
+    """Request to check a library on the searched problem and to time it.
 
     Attributes:
-        best_us: the fastest so far; a candidate far behind it is given up early.
+        best_us: the best time so far; timing stops early for a candidate that is far slower.
+        samples, quick_samples: samples of the full and of the quick timing.
     """
 
     op: Literal["examine"] = "examine"
@@ -36,14 +37,14 @@ class Examine(Record):
 
 
 class Verify(Record):
-    """Check libraries on the cases of the finals, each with the one that was rendered for it."""
+    """Request to check cases, each with the library that was rendered for it."""
 
     op: Literal["verify"] = "verify"
     cases: tuple[tuple[dict[str, Any], Path], ...]
 
 
 class Call(Record):
-    """Check the function that "module:function" names on a case."""
+    """Request to check a Python function, named by "module:function", on a case."""
 
     op: Literal["call"] = "call"
     function: str
@@ -51,13 +52,15 @@ class Call(Record):
 
 
 class Race(Record):
-    """Time libraries against each other and the baselines, interleaved; on a GPU each library also beyond the cache.
+    """Request to time libraries and baselines in interleaved rounds; on a GPU also each library with cold inputs.
 
     Attributes:
-        rounds: one sample of each contestant a round; `warmup` rounds before them are not recorded.
-        budget_s: no further round begins after this many seconds, if at least `race.FEWEST_ROUNDS` are done.
-        spare_s: rounds beyond those wanted may begin until then.
+        rounds: recorded rounds, with one sample of each contestant.
+        warmup: rounds before them that are not recorded.
+        budget_s: no further round begins after this many seconds, once `race.MIN_ROUNDS` are recorded.
+        spare_s: extra rounds may begin within this many seconds, while the comparison is not settled.
         without: baselines to leave out.
+        seed: seed of the order within the rounds.
     """
 
     op: Literal["race"] = "race"
@@ -72,11 +75,13 @@ class Race(Record):
 
 
 class SelfTest(Record):
-    """Time a library, or PyTorch's own answer where there is none, against itself.
+    """Request to time a library, or PyTorch's SDPA, against itself.
 
     Attributes:
-        copies: a library and a copy of it, since a file that is loaded already is not loaded again; None for PyTorch.
-        trials: at most; rounds: of each; budget_s: seconds after which no further trial begins.
+        copies: a library and a copy of its file, since a file is loaded only once per process; None for PyTorch.
+        trials: maximum number of trials.
+        rounds: rounds per trial.
+        budget_s: seconds after which no further trial begins.
     """
 
     op: Literal["self_test"] = "self_test"
@@ -89,7 +94,7 @@ class SelfTest(Record):
 
 
 class Examined(Record):
-    """The answer to `Examine`; `gate` is what refused the kernel."""
+    """The response to `Examine`; `gate` is the check that rejected the kernel."""
 
     status: Status
     reason: str = ""
@@ -100,7 +105,7 @@ class Examined(Record):
 
 
 class Verified(Record):
-    """The answer to `Verify` and `Call`; `refused` are the cases that the kernel declined by an error code."""
+    """The response to `Verify` and `Call`; `refused` are the cases that the kernel declined by an error code."""
 
     status: Status
     reason: str = ""
@@ -110,10 +115,14 @@ class Verified(Record):
 
 
 class Raced(Record):
-    """The answer to `Race`: a contestant each, those that could not run by name with the reason, and cold timings.
+    """The response to `Race`.
 
     Attributes:
-        wrong: name -> reason, of libraries whose timed launches did not do their work.
+        contestants: the times of each contestant that ran.
+        failures: by name, why a baseline could not run.
+        cold: by name, the cold timing of each library.
+        wrong: by name, why the output of a library's timed launches is wrong.
+        conditions: the state of the device.
     """
 
     contestants: tuple[Contestant, ...]
@@ -124,21 +133,21 @@ class Raced(Record):
 
 
 def case_to_dict(case: Case) -> dict[str, Any]:
-    """A case as plain data."""
+    """Serialises a case."""
     return {**case.model_dump(exclude={"problem"}), "problem": problem_to_dict(case.problem)}
 
 
 def case_from_dict(data: dict[str, Any]) -> Case:
-    """The reverse of `case_to_dict`."""
+    """Deserialises a case."""
     return Case(**{**data, "problem": problem_from_dict(data["problem"])})
 
 
 def problem_to_dict(problem: Any) -> dict[str, Any]:
-    """A problem as plain data, with its kind."""
+    """Serialises a problem, with its kind."""
     return {"kind": problem.kind, **problem.model_dump()}
 
 
 def problem_from_dict(data: dict[str, Any]) -> Any:
-    """The reverse of `problem_to_dict`."""
+    """Deserialises a problem."""
     fields = dict(data)
     return problem_of(fields.pop("kind"))(**fields)

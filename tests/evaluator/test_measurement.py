@@ -177,8 +177,8 @@ def test_what_a_ratio_tells(low, high, told, settled):
 
 
 def test_slow_kernels_are_sampled_less_often_but_often_enough(monkeypatch):
-    def count(seconds_a_look):  # at the clock, which nobody states at before the fewest have been taken
-        now = itertools.count(step=seconds_a_look)
+    def count(seconds_per_sample):  # by the clock, which is not read before the minimum has been taken
+        now = itertools.count(step=seconds_per_sample)
         monkeypatch.setattr(timing.time, "monotonic", lambda: next(now))
         done = measure(Clock(), [lambda: 1.0], samples=100, quick_samples=3, best_us=None)
         return len(done.timing.samples)

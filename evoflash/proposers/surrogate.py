@@ -17,8 +17,8 @@ class Surrogate:
     """The models of one family.
 
     The forest gets products, ratios and derived values as features, and models switches and thresholds. The Gaussian
-    process gets the coordinates, and is uncertain where nothing was tried. Means and deviations are weighted averages of
-    both. docs/results/search.md has an ablation on recorded spaces.
+    process gets the coordinates, and is uncertain where nothing was tried. Means and deviations are weighted averages
+    of both. docs/results/search.md has an ablation on recorded spaces.
 
     Args:
         trees: trees of a forest.

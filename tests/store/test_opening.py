@@ -130,7 +130,7 @@ def test_a_newer_database_is_refused_untouched(path):
 @pytest.mark.parametrize("write", [True, False])
 def test_what_is_no_database_is_refused(path, write):
     path.write_text("these are notes, not a database " * 100)
-    with pytest.raises(StorageError, match="no SQLite database"):
+    with pytest.raises(StorageError, match="not an SQLite database"):
         RunStore.open(str(path), write=write)
     assert path.read_text().startswith("these are notes")
 

@@ -125,7 +125,7 @@ def test_twins_are_told_their_elders_times(begin, comments_count):
     for candidate, evaluation in twins:
         elder_candidate, elder = members[evaluation.duplicate_of]
         assert elder_candidate.index < candidate.index
-        assert evaluation.timings == elder.slim().timings  # the samples stay with the elder
+        assert evaluation.timings == elder.without_details().timings  # the samples stay with the elder
         assert evaluation.fitness_us == elder.fitness_us or elder.status is not Status.OK
         assert f"as candidate {elder_candidate.index} (" in evaluation.reason
         changes = set(candidate.genome.changes_from(elder_candidate.genome))

@@ -212,7 +212,7 @@ class Task:
     def learn(self, trial: Trial) -> None:
         """Tells archive and proposer the result of a trial; trials must come in the order of their numbers."""
         assert trial.evaluation is not None
-        member = self.archive.add(trial.candidate, trial.evaluation.slim())
+        member = self.archive.add(trial.candidate, trial.evaluation.without_details())
         self._proposals.proposer.tell(member)
         self._early_stopping.tell(member, self._proposals.proposer)
         if self._early_stopping.is_over and not self.stop_reason:

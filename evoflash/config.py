@@ -1,4 +1,4 @@
-"""Settings: the command line goes before `EVOFLASH_*`, that before evoflash.yaml, that before the defaults."""
+"""Settings. Precedence: the command line, environment variables `EVOFLASH_*`, evoflash.yaml, the defaults."""
 
 import difflib
 import os
@@ -20,18 +20,18 @@ from evoflash.errors import UsageError, unknown
 
 
 class Settings(BaseSettings):
-    """What holds for every command.
+    """Settings that every command shares.
 
     Attributes:
-        db: the database, an SQLAlchemy URL or the path of an SQLite file.
+        db: the database: an SQLAlchemy URL, or the path of an SQLite file.
         cache: the folder of the build cache.
-        templates: folders that hold the user's own templates/, search_spaces/ and configs/.
-        target: "cuda", "cpu", or "auto": a CUDA device with a compiler if there is one, else the CPU.
-        arch: CUDA architecture to build for, e.g. "sm_90a"; default: the device's own. Also read from CUDA_ARCH.
-        debug: build with debug information and line numbers, keeping the optimiser on. Also read from DEBUG.
-        verbose: print each compiler command and its output on standard error.
-        jobs: builds at once; default: the cores that this process may use.
-        build_deadline_s, evaluate_deadline_s: seconds after which a build, or one candidate's evaluation, is killed.
+        templates: folders with the user's own templates/, search_spaces/ and configs/.
+        target: "cuda", "cpu", or "auto", which picks a CUDA device that has a compiler, otherwise the CPU.
+        arch: CUDA architecture to build for, e.g. "sm_90a"; default: the device's. Also read from CUDA_ARCH.
+        debug: build with debug information and line numbers, with optimisation still on. Also read from DEBUG.
+        verbose: print each compiler command and its output to standard error.
+        jobs: parallel builds; default: the number of cores available to this process.
+        build_deadline_s, evaluate_deadline_s: seconds after which a build, or the evaluation of a candidate, is killed.
     """
 
     model_config = SettingsConfigDict(env_prefix="EVOFLASH_", extra="forbid", frozen=True, populate_by_name=True)
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line, environment, evoflash.yaml."""
+        """Sources in order of precedence: command line, environment, evoflash.yaml."""
         path = Path("evoflash.yaml")
         content = resources.read_yaml(path) if path.is_file() else {}
         return (
@@ -72,10 +72,10 @@ class Settings(BaseSettings):
 
 
 def load(**command_line: Any) -> Settings:
-    """The settings in force; a command-line value of None means "not given".
+    """Loads the settings; a command-line value of None means that the option was not given.
 
     Raises:
-        UsageError: for a value that does not fit, or a key that does not exist.
+        UsageError: for an invalid value or an unknown key.
     """
     _refuse_stray_variables()
     try:
@@ -92,16 +92,18 @@ def _refuse_stray_variables() -> None:
 
 
 class Effort(BaseModel):
-    """How much a search spends; configs/effort.yaml holds the presets.
+    """How much a search spends; the presets are in configs/effort.yaml.
 
     Attributes:
-        budget: candidates at most; minutes: wall time at most.
-        finalists: how many of the best enter the finals; rounds: interleaved rounds there.
-        samples: timing samples of a full timing, fewer of a kernel of milliseconds; quick_samples: of the quick one
-            before it.
-        window: proposals in flight at most, as a multiple of the builds at once.
-        patience_percent: a search ends when its next candidates are expected to gain less (`patience`); None spends the
-            budget.
+        budget: maximum number of candidates.
+        minutes: maximum wall time.
+        finalists: how many of the fastest candidates enter the finals.
+        rounds: interleaved rounds of the finals.
+        samples: samples of a full timing; fewer for kernels that take milliseconds.
+        quick_samples: samples of the quick timing before it.
+        window: maximum number of proposals in flight, as a multiple of the parallel builds.
+        patience_percent: early stopping: the search ends when the next candidates are expected to improve the best time
+            by less than this (see `run.stopping`); None: only the budget ends it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -117,11 +119,11 @@ class Effort(BaseModel):
 
 
 def effort(name: str, target: str, folders: Sequence[Path] = (), **overrides: Any) -> Effort:
-    """A preset of configs/effort.yaml for a target, with what the command line overrides.
+    """A preset from configs/effort.yaml for a target, with overrides from the command line.
 
     Raises:
         NotFoundError: for a preset that does not exist.
-        UsageError: for a value that does not fit, such as a budget of 0.
+        UsageError: for an invalid value, such as a budget of 0.
     """
     presets = resources.config("effort", folders)
     if name not in presets:
@@ -137,5 +139,5 @@ def _first(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{where!r} does not exist; remove it or see `evoflash --help` for those that do"
+        return f"{where!r} does not exist; remove it, or see `evoflash --help` for the known settings"
     return f"{where}: {first['msg']} (given: {first['input']!r})"

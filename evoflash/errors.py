@@ -1,8 +1,8 @@
-"""Errors for the person at the keyboard.
+"""Errors that the user must act on.
 
-A candidate that fails is a value (`evoflash.core.evaluation.Evaluation`), never an exception. What is raised is what a
-person must act on, so each message ends with the next action. `exit_code` is a promise of the command line: 0 done, 1
-nothing correct found, 2 usage, 3 the environment lacks something, 130 interrupted and resumable.
+A failed candidate is a value (`evoflash.core.evaluation.Evaluation`), never an exception. Exceptions are for problems
+that the user must solve, so each message ends with what to do. `exit_code` is part of the command line's interface:
+0 success, 1 nothing correct found, 2 usage, 3 the environment lacks something, 130 interrupted and resumable.
 """
 
 import difflib
@@ -10,17 +10,17 @@ from collections.abc import Iterable
 
 
 class EvoflashError(Exception):
-    """Base of every error that a person can act on."""
+    """Base class of all errors that a user can act on."""
 
     exit_code = 2
 
 
 class UsageError(EvoflashError):
-    """Something that was asked for does not exist or does not parse."""
+    """A request names something that does not exist or does not parse."""
 
 
 class SpaceError(UsageError):
-    """A search space or template is malformed, or admits nothing on this problem and device."""
+    """A search space or template is malformed, or has no valid genome for this problem and device."""
 
 
 class NotFoundError(UsageError):
@@ -40,25 +40,25 @@ class StorageError(EvoflashError):
 
 
 class WorkerError(EvoflashError):
-    """The evaluation worker cannot be started at all (a crash of a candidate is not this)."""
+    """The evaluation worker cannot be used at all. A candidate that crashes the worker does not raise this."""
 
     exit_code = 3
 
 
 class NothingCorrectError(EvoflashError):
-    """A search ended without one correct kernel."""
+    """A search found no correct kernel."""
 
     exit_code = 1
 
 
 class RefusedError(EvoflashError):
-    """A kernel that was to be verified is not to be believed."""
+    """A kernel failed verification."""
 
     exit_code = 1
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> NotFoundError:
-    """The error for a name that does not exist, with the nearest names that do."""
+    """The error for an unknown name, with the closest known names as suggestions."""
     names = sorted(map(str, known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
@@ -66,5 +66,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> NotFoundError:
     elif names:
         hint = f"choose from: {', '.join(names)}"
     else:
-        hint = "there are none yet"
+        hint = "none exist yet"
     return NotFoundError(f"unknown {kind} {name!r}; {hint}")

@@ -1,4 +1,4 @@
-"""What a person is shown while a search runs."""
+"""The interface through which a search reports its progress."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from evoflash.core.evaluation import Evaluation
 
 
 class Progress(Protocol):
-    """What a person is shown while a search runs; each method is called from the thread that searches."""
+    """Callbacks of a running search, all called from the search's thread."""
 
     def baselines(self, shape: str, times_us: dict[str, float]) -> None:
-        """PyTorch's own times on a shape, before the first candidate."""
+        """Called before the first candidate, with the times of PyTorch's baselines on a shape."""
         ...
 
     def update(self, building: int, examining: int) -> None:
-        """How many candidates are being built, and examined."""
+        """Called with the number of candidates that are being built and evaluated."""
         ...
 
     def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
-        """A candidate for a shape has a result, which is in the database; whether it is the best so far."""
+        """Called when a candidate's result is in the database; `is_best`: it is the fastest of its shape so far."""
         ...
 
     def note(self, text: str) -> None:
-        """Something that a person may want to know."""
+        """Called with a message for the user."""
         ...

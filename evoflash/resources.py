@@ -1,6 +1,6 @@
-"""Where templates, search spaces and configurations are found.
+"""Lookup of templates, search spaces and configuration files.
 
-A name is looked up in order: folders given by the user, the working directory, installed plug-ins, what ships with
+The search order is: folders given by the user, the working directory, installed plug-ins, the files that ship with
 evoflash.
 """
 
@@ -18,14 +18,14 @@ from evoflash.errors import UsageError
 
 @functools.cache
 def shipped() -> Path:
-    """The folder that holds what ships: inside an installed wheel, else the top of the repository."""
+    """The folder of the shipped files: inside the package of an installed wheel, or the root of the repository."""
     package = Path(str(importlib.resources.files("evoflash")))
     inside = package / "_shipped"
     return inside if inside.is_dir() else package.parent
 
 
 def roots(extra: Sequence[Path] = ()) -> list[Path]:
-    """Folders that may hold templates/, search_spaces/ and configs/, the first match winning."""
+    """Folders that may contain templates/, search_spaces/ and configs/, in search order."""
     found = [*extra, Path.cwd()]
     for entry in importlib.metadata.entry_points(group="evoflash.templates"):
         found.append(Path(str(importlib.resources.files(entry.load()))))
@@ -37,24 +37,24 @@ def roots(extra: Sequence[Path] = ()) -> list[Path]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping.
+    """Reads a YAML file that contains a mapping.
 
     Raises:
-        UsageError: when the file cannot be read, does not parse or is not a mapping.
+        UsageError: when the file cannot be read, does not parse, or is not a mapping.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid YAML: {error}; mend the file") from None
+        raise UsageError(f"{path} is not valid YAML: {error}; fix the file") from None
     if not isinstance(content, dict):
-        raise UsageError(f"{path} must hold a mapping of names to values; mend the file")
+        raise UsageError(f"{path} must contain a mapping of names to values; fix the file")
     return content
 
 
 def config(name: str, extra: Sequence[Path] = ()) -> dict[str, Any]:
-    """configs/<name>.yaml; a user's file adds to, and overrides, what ships, key by key."""
+    """Reads configs/<name>.yaml; a user's file adds to the shipped one and overrides it, key by key."""
     merged: dict[str, Any] = {}
     for root in reversed(roots(extra)):
         path = root / "configs" / f"{name}.yaml"

@@ -1,4 +1,4 @@
-"""Conformance suites for plug-ins. Each is a plain function that raises AssertionError saying what is wrong.
+"""Conformance suites for plug-ins. Each is a function that raises an AssertionError saying what is wrong.
 
 from evoflash.testing import check_problem, check_proposer
 
@@ -30,27 +30,27 @@ from evoflash.space.search_space import SearchSpace
 if TYPE_CHECKING:
     import torch
 
-Judge = Callable[[str, Genome], Evaluation]
+Objective = Callable[[str, Genome], Evaluation]
 
 WINDOW = 5  # proposals in flight, as in a search with several builders
-DISAGREEMENT = 0.03  # of the reference's size; eight-bit mantissas leave a tenth of that
+DISAGREEMENT = 0.03  # relative to the rms of the reference; the error of an 8-bit mantissa is a tenth of that
 
 
 def check_proposer(factory: Callable[[Spaces, int], Proposer], budget: int = 60) -> None:
-    """A strategy keeps its promises: proposals that are valid and new, parents that are known, determinism, an end.
+    """Checks a strategy: valid and new proposals, known parents, determinism, and an end once every genome is proposed.
 
     Args:
-        factory: makes a proposer from spaces by family and a seed; usually the class itself.
+        factory: makes a proposer from the spaces, by family, and a seed; usually the class itself.
         budget: proposals of each trial.
 
     Raises:
-        AssertionError: saying which promise was broken.
+        AssertionError: saying which requirement is violated.
     """
     for spaces in (_spaces("rich"), _spaces("rich", "poor"), _spaces("rich", "other", "poor")):
-        for judge in (_landscape, _all_fail):
-            first = _trial(factory, spaces, judge, seed=3, budget=budget)
-            random.seed(len(first))  # a strategy that draws from the global generator shows here
-            second = _trial(factory, spaces, judge, seed=3, budget=budget)
+        for objective in (_landscape, _all_fail):
+            first = _trial(factory, spaces, objective, seed=3, budget=budget)
+            random.seed(len(first))  # exposes a strategy that draws from the global generator
+            second = _trial(factory, spaces, objective, seed=3, budget=budget)
             for number, (one, other) in enumerate(zip(first, second, strict=False)):
                 _expect(one == other, f"the same seed and results gave {one} and then {other} as proposal {number}")
             _expect(
@@ -59,19 +59,19 @@ def check_proposer(factory: Callable[[Spaces, int], Proposer], budget: int = 60)
             size = sum(sum(1 for _ in space.genomes()) for space in spaces.values())
             _expect(
                 len(first) == min(budget, size),
-                f"it stopped after {len(first)} of {size} genomes, {budget} wanted",
+                f"it stopped after {len(first)} of {size} genomes, with a budget of {budget}",
             )
     _check_end(factory)
 
 
 def check_problem(problem: Problem, device: str = "cpu") -> None:
-    """A problem keeps its promises: plain data, inputs by seed, a float64 reference, tolerances that PyTorch meets.
+    """Checks a problem: plain data, reproducible inputs, a float64 reference, tolerances that PyTorch meets.
 
     Args:
-        device: "cpu" or "cuda"; where the tensors are made.
+        device: "cpu" or "cuda", where the tensors are allocated.
 
     Raises:
-        AssertionError: saying which promise was broken.
+        AssertionError: saying which requirement is violated.
     """
     _check_data(problem)
     names = [case.name for case in problem.cases()]
@@ -93,7 +93,7 @@ def check_problem(problem: Problem, device: str = "cpu") -> None:
 
 
 def _spaces(*families: str) -> dict[str, SearchSpace]:
-    """Synthetic spaces: a rich one with constraints, another that shares some of its genes, and one of two genomes."""
+    """Synthetic spaces: a large one with constraints, another that shares some of its genes, and one of two genomes."""
     numbers = {"kind": "ordinal", "values": (1, 2, 4, 8, 16)}
     declared: dict[str, dict[str, Any]] = {
         "rich": {
@@ -129,7 +129,7 @@ def _spaces(*families: str) -> dict[str, SearchSpace]:
 
 
 def _landscape(family: str, genome: Genome) -> Evaluation:
-    """Times that the genes decide; about one in six fails, and one in six is a twin."""
+    """A time that depends on the genes; about one genome in six fails, and one in six is a duplicate."""
     digit = int(genome.digest[:2], 16) % 6
     if digit == 0:
         return Evaluation(status=Status.WRONG, stage=Stage.CORRECTNESS, reason="made to fail")
@@ -144,9 +144,9 @@ def _all_fail(family: str, genome: Genome) -> Evaluation:
 
 
 def _trial(
-    factory: Callable[[Spaces, int], Proposer], spaces: Spaces, judge: Judge, seed: int, budget: int
+    factory: Callable[[Spaces, int], Proposer], spaces: Spaces, objective: Objective, seed: int, budget: int
 ) -> list[Proposal]:
-    """What a proposer proposes within a budget, with several proposals in flight, as `Search` does it."""
+    """The proposals within a budget, with several of them in flight, as in `Search`."""
     proposer, archive = factory(spaces, seed), Archive()
     proposals: list[Proposal] = []
     for _ in range(budget):
@@ -157,17 +157,17 @@ def _trial(
         proposals.append(proposal)
         archive.propose(proposal.family, proposal.genome)
         if len(proposals) - len(archive) == WINDOW:
-            _tell(proposer, archive, proposals[len(archive)], judge)
+            _tell(proposer, archive, proposals[len(archive)], objective)
     return proposals
 
 
-def _tell(proposer: Proposer, archive: Archive, proposal: Proposal, judge: Judge) -> None:
-    evaluation = judge(proposal.family, proposal.genome)
+def _tell(proposer: Proposer, archive: Archive, proposal: Proposal, objective: Objective) -> None:
+    evaluation = objective(proposal.family, proposal.genome)
     proposer.tell(archive.add(proposal.numbered(len(archive)), evaluation))
 
 
 def _check_proposal(proposal: Proposal, spaces: Spaces, archive: Archive) -> None:
-    _expect(isinstance(proposal, Proposal), f"ask() must answer a Proposal or None, not {proposal!r}")
+    _expect(isinstance(proposal, Proposal), f"ask() must return a Proposal or None, not {proposal!r}")
     _expect(proposal.family in spaces, f"{proposal}: there is no family {proposal.family!r}")
     _expect(isinstance(proposal.genome, Genome), f"{proposal}: its genome is a {type(proposal.genome).__name__}")
     broken = spaces[proposal.family].violations(proposal.genome)
@@ -176,16 +176,17 @@ def _check_proposal(proposal: Proposal, spaces: Spaces, archive: Archive) -> Non
         not archive.has(proposal.family, proposal.genome),
         f"{proposal} has been proposed before; see proposers.base.novel",
     )
-    _expect(bool(proposal.operator), f"{proposal} does not say what made it")
+    _expect(bool(proposal.operator), f"{proposal} has no operator")
     members: list[Member] = list(archive)
     for parent in proposal.parents:
         _expect(
-            0 <= parent < len(members), f"{proposal}: parent {parent} has no result yet, {len(members)} candidates have"
+            0 <= parent < len(members),
+            f"{proposal}: parent {parent} has no result yet; only the first {len(members)} candidates have one",
         )
 
 
 def _check_end(factory: Callable[[Spaces, int], Proposer]) -> None:
-    """Every genome of a small space once, then None, and None again."""
+    """Expects every genome of a small space once, then None for every further call."""
     spaces = _spaces("poor", "other")
     wanted = {(family, genome.digest) for family, space in spaces.items() for genome in space.genomes()}
     proposer, archive = factory(spaces, 0), Archive()
@@ -195,7 +196,7 @@ def _check_end(factory: Callable[[Spaces, int], Proposer]) -> None:
         archive.propose(proposal.family, proposal.genome)
         _tell(proposer, archive, proposal, _landscape)
     _expect(not wanted, f"it ended with {len(wanted)} genomes untried; see proposers.base.novel")
-    _expect(proposer.ask(archive) is None, "it ended and then went on")
+    _expect(proposer.ask(archive) is None, "ask() returned None and then another proposal")
 
 
 # A problem.
@@ -205,12 +206,12 @@ def _check_data(problem: Problem) -> None:
     _expect(isinstance(problem.kind, str) and bool(problem.kind), "kind must be a name")
     again = type(problem)(**json.loads(json.dumps(problem.model_dump(mode="json"))))
     _expect(again == problem and hash(again) == hash(problem), f"{problem!r} comes back from JSON as {again!r}")
-    _expect(bool(problem.label), "label must say which problem it is")
+    _expect(bool(problem.label), "label must not be empty")
     for name, fact in problem.facts().items():
         plain = isinstance(fact, bool | int | float | str)
-        _expect(name.isidentifier() and plain, f"fact {name!r} is {fact!r}; facts are plain values under plain names")
+        _expect(name.isidentifier() and plain, f"fact {name!r} is {fact!r}; names must be identifiers, values scalars")
     for name, figure in (("flops", problem.flops), ("min_bytes", problem.min_bytes)):
-        _expect(isinstance(figure, int) and figure > 0, f"{name} is {figure!r}; it must be a positive whole number")
+        _expect(isinstance(figure, int) and figure > 0, f"{name} is {figure!r}; it must be a positive integer")
 
 
 def _check_inputs(problem: Problem, device: str) -> None:
@@ -218,12 +219,12 @@ def _check_inputs(problem: Problem, device: str) -> None:
 
     first, again, other = (problem.inputs(seed, "normal", device) for seed in (0, 0, 1))
     same = all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
-    _expect(same, "inputs(seed) must give the same values each time")
+    _expect(same, "inputs(seed) must return the same values each time")
     differ = any(not torch.equal(one, two) for one, two in zip(first, other, strict=True))
     _expect(differ, "inputs of different seeds are equal")
     for number, tensor in enumerate(first):
         _expect(tensor.device.type == device, f"input {number} is on {tensor.device}, not on {device}")
-        _expect(bool(tensor.isfinite().all().item()), f"input {number} holds NaN or Inf although the variant is normal")
+        _expect(bool(tensor.isfinite().all().item()), f"input {number} of the normal variant contains NaN or Inf")
 
 
 def _check_answers(problem: Problem, device: str) -> None:
@@ -239,17 +240,17 @@ def _check_answers(problem: Problem, device: str) -> None:
     for name, function in answers:
         try:
             out = function(inputs) if name == "plain" else function(*inputs)
-        except RuntimeError:  # a backend that does not take this problem
+        except RuntimeError:  # a backend that does not support this problem
             _expect(name != "plain", "plain() fails")
             continue
         worked += name != "plain"
-        _expect(tuple(out.shape) == problem.output_shape(), f"{name} answers the shape {tuple(out.shape)}")
-        _expect(out.dtype == inputs[0].dtype, f"{name} answers {out.dtype}; the output has the first input's dtype")
-        _expect(bool(out.isfinite().all().item()), f"{name} answers NaN or Inf on normal inputs")
+        _expect(tuple(out.shape) == problem.output_shape(), f"{name} returns the shape {tuple(out.shape)}")
+        _expect(out.dtype == inputs[0].dtype, f"{name} returns {out.dtype}; it must be the dtype of the first input")
+        _expect(bool(out.isfinite().all().item()), f"{name} returns NaN or Inf on normal inputs")
     _expect(worked > 0, f"no baseline for {device} works")
     _check_bounds(problem, inputs, reference)
     unchanged = all(torch.equal(one, two) for one, two in zip(before, inputs, strict=True))
-    _expect(unchanged, "the reference or a baseline writes into the inputs")
+    _expect(unchanged, "the reference or a baseline overwrites the inputs")
 
 
 def _check_bounds(problem: Problem, inputs: Inputs, reference: torch.Tensor) -> None:
@@ -257,7 +258,7 @@ def _check_bounds(problem: Problem, inputs: Inputs, reference: torch.Tensor) -> 
     largest, rms, mean = error.max().item(), error.square().mean().sqrt().item(), error.mean().item()
     bounds = problem.bounds(reference, largest, rms)
     met = largest <= bounds.max_error and rms <= bounds.rms_error and mean <= bounds.mean_error
-    _expect(met, f"PyTorch's own answer (max {largest:.3g}, rms {rms:.3g}, mean {mean:.3g}) is beyond {bounds}")
+    _expect(met, f"the errors of plain() (max {largest:.3g}, rms {rms:.3g}, mean {mean:.3g}) are beyond {bounds}")
     scale = reference.square().mean().sqrt().item()
     _expect(
         rms < DISAGREEMENT * scale, f"plain() and reference() differ by {rms / scale:.1%}: do they compute the same?"
@@ -268,7 +269,8 @@ def _check_bounds(problem: Problem, inputs: Inputs, reference: torch.Tensor) -> 
 def _check_arguments(problem: Problem, inputs: Inputs, out: torch.Tensor) -> None:
     arguments = problem.arguments(inputs, out)
     fields = {name for name, *_ in arguments._fields_}
-    _expect(isinstance(arguments, ctypes.Structure) and "workspace" in fields, "arguments() needs a field `workspace`")
+    is_complete = isinstance(arguments, ctypes.Structure) and "workspace" in fields
+    _expect(is_complete, "arguments() must return a Structure with a field `workspace`")
     pointers = {getattr(arguments, name) for name, kind, *_ in arguments._fields_ if kind is ctypes.c_void_p}
     for number, tensor in enumerate((*inputs, out)):
         where = "the output" if number == len(inputs) else f"input {number}"

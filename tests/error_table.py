@@ -1,7 +1,7 @@
-"""Every error that a person may see, read from the code: `python -m tests.error_table > docs/errors.md`.
+"""Every error that a user may see, read from the code: `python -m tests.error_table > docs/errors.md`.
 
-An error's message ends with what to do, after its last semicolon or line. So the table needs no second list that could
-fall behind: it is the messages themselves, with ‹names› for what is filled in, and a test compares it with the code.
+An error's message ends with what to do, after its last semicolon or line. So the table is generated from the messages
+themselves, with ‹names› as placeholders, and a test compares it with the code.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ CLASSES = {
 }
 NEAREST = "take one of the names that the message gives"
 
-# Messages that are put together elsewhere, by how they begin here; their advice is in what is filled in.
+# Messages whose advice is part of a placeholder, by how they begin.
 FILLED_IN = {
-    "setting ‹_first›": "mend the setting that it names: see `evoflash --help`",
-    "effort ‹name›: ‹_first›": "mend configs/effort.yaml or the option that it names",
-    "strategy ‹base›: ": "mend the setting after the colon: see `evoflash search --help`",
-    "‹path› does not hold what its format asks for": "mend the file",
+    "setting ‹_first›": "fix the setting that it names: see `evoflash --help`",
+    "effort ‹name›: ‹_first›": "fix configs/effort.yaml or the option that it names",
+    "strategy ‹base›: ": "fix the setting after the colon: see `evoflash search --help`",
+    "‹path› does not match its format": "fix the file",
     "no search can run here": "do what the table of `evoflash doctor` says",
     "shape ‹where›": "write b=1,h=8,s=512,d=64 and optionally kv=, t=, dtype=fp16|bf16|fp32, scale=, causal",
     "shape ‹text›": "write b=1,h=8,s=512,d=64 and optionally kv=, t=, dtype=fp16|bf16|fp32, scale=, causal",
@@ -40,10 +40,10 @@ FILLED_IN = {
 HEAD = """\
 # Errors
 
-Every error that evoflash reports to a person: one line on standard error, `evoflash: ` and the message, and an exit
-code (2: what was asked for, 3: the surroundings, 1: nothing correct). ‹Names› stand for what is filled in. A candidate
-that fails is no error: `evoflash show CANDIDATE` tells why. This page is made from the code by
-`python -m tests.error_table > docs/errors.md`, and a test holds it to that.
+Every error that evoflash reports: one line on standard error, `evoflash: ` followed by the message, and an exit code
+(1: nothing correct, 2: usage, 3: the environment). ‹Names› are placeholders. A failed candidate is not an error;
+`evoflash show CANDIDATE` prints why it failed. This page is generated from the code by
+`python -m tests.error_table > docs/errors.md`, and a test checks that it is up to date.
 
 | error | exit | what to do |
 |---|---|---|
@@ -60,7 +60,7 @@ class Row:
 
 
 def rows() -> list[Row]:
-    """All of them, each once, by exit code and message."""
+    """All errors without duplicates, sorted by exit code and message."""
     found: set[Row] = set()
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.name == "errors.py":
@@ -101,7 +101,7 @@ def _divided(text: str) -> tuple[str, str]:
 
 
 def _text(node: ast.expr) -> str:
-    """A message as it stands in the code, with ‹names› for what is filled in."""
+    """A message as it is in the code, with ‹names› as placeholders."""
     match node:
         case ast.Constant(value=str() as text):
             return text
@@ -136,7 +136,7 @@ def _name(node: ast.expr) -> str:
 
 
 def page() -> str:
-    """The page of the documentation."""
+    """The documentation page."""
     importlib.import_module("evoflash.cli.main")
     lines = [f"| {_cell(row.message)} | {row.exit_code} | {_cell(row.advice)} |" for row in rows()]
     return HEAD + "\n".join(lines) + "\n"

@@ -17,7 +17,7 @@ from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator.messages import Raced
 from evoflash.evaluator.sandbox import WorkerDeath
 from evoflash.problems import AttentionProblem, parse
-from evoflash.worker.race import FEWEST_ROUNDS, interleave, ready
+from evoflash.worker.race import MIN_ROUNDS, interleave, prepare
 from tests.export.conftest import inlined
 
 PROBLEM = AttentionProblem.of(1, 2, 24, 16, dtype="float32")
@@ -123,7 +123,7 @@ def test_case_sets_are_fifteen_for_each_dtype_and_mask():
 
 
 def test_standings_of_a_race_that_died():
-    death = WorkerDeath(Status.HUNG, "no answer within 1 s while racing all", "racing all")
+    death = WorkerDeath(Status.HUNG, "no response within 1 s while racing all", "racing all")
     entries = [Entry(name="a", status=Status.OK), Entry(name="b", status=Status.WRONG, reason="rms")]
     result = standings("here", PROBLEM, death, entries, 1.0)
     assert [(entry.status, entry.p50_us) for entry in result.kernels] == [(Status.HUNG, None), (Status.WRONG, None)]
@@ -189,8 +189,8 @@ class CountingClock:
 
 def test_interleaved_rounds_end_with_the_budget():
     watch = CountingClock()
-    contestants = {"a": ready(watch, [lambda: 1.0]), "b": ready(watch, [lambda: 2.0])}
+    contestants = {"a": prepare(watch, [lambda: 1.0]), "b": prepare(watch, [lambda: 2.0])}
     full = interleave(watch, contestants, 7, warmup=4)
     assert {name: len(samples) for name, samples in full.samples.items()} == {"a": 7, "b": 7}
     spent = interleave(watch, contestants, 7, budget_s=0.0, warmup=4)
-    assert {name: len(samples) for name, samples in spent.samples.items()} == {"a": FEWEST_ROUNDS, "b": FEWEST_ROUNDS}
+    assert {name: len(samples) for name, samples in spent.samples.items()} == {"a": MIN_ROUNDS, "b": MIN_ROUNDS}

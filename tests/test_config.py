@@ -71,7 +71,7 @@ def test_an_unknown_key_is_refused(monkeypatch):
         ("jobs: 0", "setting jobs: .*given: 0"),
         ("jobs: many", "setting jobs: .*given: 'many'"),
         ("build_deadline_s: -1", "setting build_deadline_s"),
-        ("- a list", "evoflash.yaml must hold a mapping"),
+        ("- a list", "evoflash.yaml must contain a mapping"),
         ("a: [", "evoflash.yaml is not valid YAML"),
         ("7: 7", "evoflash.yaml|setting"),
     ],
@@ -176,7 +176,7 @@ def test_a_shape_of_the_configuration_that_is_no_mapping(tmp_path):
     [
         ("wmm", ["wmma", "scalar"], "did you mean 'wmma'?"),
         ("zzz", ["b", "a"], "choose from: a, b"),
-        ("zzz", [], "there are none yet"),
+        ("zzz", [], "none exist yet"),
     ],
 )
 def test_the_hint_for_an_unknown_name(name, known, hint):

@@ -27,7 +27,7 @@ class ScriptedFinals(MadeUpEvaluator):
     """In the finals the named candidates pass, all others are wrong."""
 
     def __init__(self, problem, *passing: int):
-        super().__init__(problem, limits=Limits())
+        super().__init__(problem, MadeUpToolchain(), limits=Limits())
         self.passing = passing
         self.finalists = []
 

@@ -1,4 +1,4 @@
-"""The page of errors is that of the code, and each error says what to do."""
+"""docs/errors.md matches the code, and each error says what to do."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 
 def test_every_error_is_in_the_table():
     assert PAGE.read_text(encoding="utf-8") == error_table.page(), (
-        "an error is new or says something else: python -m tests.error_table > docs/errors.md"
+        "the errors have changed: python -m tests.error_table > docs/errors.md"
     )
 
 

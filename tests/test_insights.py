@@ -96,7 +96,7 @@ def test_waves_over_the_processors(grid, says, bounded, occupancy):
 
 def test_a_strategy_that_talks_is_heard_and_a_silent_one_is_not():
     class Speaker:
-        def said(self):
+        def figures(self):
             return {"island one 0": {"niches": 3, "restarts": 2}}
 
     archive = run(lambda genome: right(float(genome["rows"])))

@@ -4,18 +4,17 @@ import math
 
 import pytest
 
-import evoflash.run.task
 from evoflash import targets
 from evoflash.core.finals import Contestant, Final, Finals
 from evoflash.core.status import Status
 from evoflash.errors import WorkerError
 from evoflash.problems import AttentionProblem
+from evoflash.run.proposals import TRANSFER, TRANSFER_ELITES, TRANSFER_INTERVAL
 from evoflash.run.shapes import Shape
-from evoflash.run.task import TRANSFER, TRANSFER_ELITES, TRANSFER_INTERVAL
 from evoflash.search import Search
 from evoflash.store import RunStore
 from tests.helpers import TINY, Quiet, plan
-from tests.made_up import HOPELESS, UNMEASURABLE, Interrupting, MadeUpEvaluator, MadeUpToolchain
+from tests.made_up import HOPELESS, UNMEASURABLE, Interrupting, MadeUpEvaluator, MadeUpToolchain, made_up_search
 
 
 def of(length: int) -> AttentionProblem:
@@ -28,9 +27,8 @@ def target():
 
 
 @pytest.fixture
-def begin(target, tmp_path, monkeypatch):
+def begin(target, tmp_path):
     """Makes a search over lengths; runs' ids go on with it."""
-    monkeypatch.setattr(evoflash.run.task, "ShapeEvaluator", MadeUpEvaluator)
     stores = []
 
     def make(
@@ -39,11 +37,15 @@ def begin(target, tmp_path, monkeypatch):
         for store in stores:
             store.close()
         stores[:] = [RunStore.open(str(tmp_path / name), write=True)]
-        MadeUpEvaluator.toolchain = MadeUpToolchain(jitter=jitter)
         changes = {"budget": 60, "strategy": "random", **changes}
+        patience = changes.pop("patience_percent", None)
+        own = [{"patience_percent": each} for each in (patience if isinstance(patience, tuple) else [patience] * 9)]
         shapes = [Shape(name=f"length {length}", problem=of(length)) for length in lengths]
-        plans = [plan(target, "tiny", TINY, seed=n, **changes, shapes=(each,)) for n, each in enumerate(shapes)]
-        return Search(plans, target, MadeUpEvaluator.toolchain, stores[0], progress or Quiet(), run_ids)  # type: ignore[arg-type]
+        plans = [
+            plan(target, "tiny", TINY, seed=n, **changes, **own[n], shapes=(each,)) for n, each in enumerate(shapes)
+        ]
+        toolchain = MadeUpToolchain(jitter=jitter)
+        return made_up_search(plans, target, toolchain, stores[0], progress or Quiet(), run_ids)
 
     yield make
     for store in stores:
@@ -55,7 +57,6 @@ def stories(search: Search):
     return [
         [(candidate, evaluation.status, evaluation.fitness_us) for candidate, evaluation in search.store.recorded(run)]
         for run in (task.run_id for task in search.tasks)
-        if run is not None
     ]
 
 
@@ -164,8 +165,7 @@ def test_a_shape_for_which_nothing_is_right_ends_without_a_winner(begin):
 
 
 def test_what_one_shape_leaves_of_the_budget_goes_to_the_others(begin):
-    search = begin(32, 64, budget=150, patience_percent=80, strategy="evolution")
-    search.tasks[1]._stopping._percent = None
+    search = begin(32, 64, budget=150, patience_percent=(80, None), strategy="evolution")
     search.run()
     first, second = (len(each) for each in stories(search))
     assert first < 60
@@ -184,12 +184,9 @@ def joint(target):
     return plan(target, "tiny", TINY, budget=30, shapes=shapes)
 
 
-def test_a_robust_run_scores_by_the_geometric_mean_and_keeps_each_shapes_times(joint, target, tmp_path, monkeypatch):
-    monkeypatch.setattr(evoflash.run.task, "ShapeEvaluator", MadeUpEvaluator)
-    MadeUpEvaluator.toolchain = MadeUpToolchain()
+def test_a_robust_run_scores_by_the_geometric_mean_and_keeps_each_shapes_times(joint, target, tmp_path):
     with RunStore.open(str(tmp_path / "runs.db"), write=True) as store:
-        search = Search([joint], target, MadeUpEvaluator.toolchain, store, Quiet())  # type: ignore[arg-type]
-        search.run()
+        made_up_search([joint], target, MadeUpToolchain(), store, Quiet()).run()
         summary, recorded = store.run(1), store.recorded(1)
     assert summary.problem_label == "1x2x32x16 float32 and 1x2x128x16 float32 and 1x2x16x16 float32"
     ok = [evaluation for _, evaluation in recorded if evaluation.status is Status.OK]

@@ -285,7 +285,7 @@ def test_a_constraint_that_reads_little_does_not_run_ahead_of_its_guard():
     assert {tuple(guarded.repair({"a": 0, "b": 0, "c": 2}, rng).values()) for _ in range(20)} <= wanted
     assert not guarded.is_valid({"a": 0, "b": 1, "c": 1})
     assert [each.expr for each in guarded.violations({"a": 0, "b": 1, "c": 1})] == ["a * b > 0"]
-    with pytest.raises(SpaceError, match="mend the expression"):
+    with pytest.raises(SpaceError, match="fix the expression"):
         list(space({"a": ordinal(0, 1)}, ["8 % a == 0"]).genomes())  # nothing guards this one
 
 

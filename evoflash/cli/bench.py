@@ -38,28 +38,32 @@ def bench(
     target: options.TargetName = None,
     arch: options.Arch = None,
     iters: Annotated[int, typer.Option(min=2, help="Samples of each baseline and kernel, interleaved.")] = 100,
-    warmup: Annotated[int, typer.Option(min=0, help="Rounds before them that are not recorded.")] = 20,
-    minutes: Annotated[float, typer.Option(min=0.01, help="Begin no further round of a shape after this long.")] = 5.0,
-    check: Annotated[bool, typer.Option("--check/--no-check", help="Time only what is correct on the shape.")] = True,
-    fifteen: Annotated[bool, typer.Option("--fifteen", help="Count the fifteen base cases; as --cases base.")] = False,
-    cases: Annotated[str | None, typer.Option("--cases", help="Count correctness cases: base or all.")] = None,
+    warmup: Annotated[int, typer.Option(min=0, help="Warm-up rounds, which are not recorded.")] = 20,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Start no new round of a shape after this long.")] = 5.0,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Time only kernels that are correct on the shape.")
+    ] = True,
+    fifteen: Annotated[
+        bool, typer.Option("--fifteen", help="Run the fifteen base cases; same as --cases base.")
+    ] = False,
+    cases: Annotated[str | None, typer.Option("--cases", help="Run correctness cases: base or all.")] = None,
     self_test: Annotated[
         bool,
         typer.Option(
-            "--self-test", help="Time one kernel against itself instead: is 2 % told from nothing, at 95 % confidence?"
+            "--self-test", help="Time each kernel against itself instead, and test whether 2 % more work is detected."
         ),
     ] = False,
-    trials: Annotated[int, typer.Option(min=10, help="Races of the self-test, of --iters rounds each.")] = 40,
+    trials: Annotated[int, typer.Option(min=10, help="Trials of the self-test, of --iters rounds each.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of a family's random genome.")] = 0,
     templates: options.Templates = None,
     db: Database = None,
     cache: options.Cache = None,
     debug: options.Debug = None,
     verbose: options.Verbose = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the JSON document here, after each shape.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the JSON document to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Time PyTorch's baselines and any kernels on any shapes, interleaved; wrong kernels are reported and not timed."""
+    """Time PyTorch's baselines and any kernels on any shapes, interleaved; wrong kernels are not timed."""
     settings = config.load(
         target=target, arch=arch, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
     )
@@ -97,10 +101,10 @@ def bench(
 def _self_test(
     engine: Bench, problem: Problem, trials: int, document: dict[str, Any], out: Path | None, as_json: bool
 ) -> None:
-    """Races of a kernel against itself.
+    """Times each kernel against itself.
 
     Raises:
-        NothingCorrectError: when the timing does not do what it promises.
+        NothingCorrectError: when the timing is not reliable.
     """
     found = {name: Reliability.of(name, each) for name, each in engine.self_test(problem, trials).items()}
     document = document | {"problem": problem.label, "self_test": list(found.values())}
@@ -112,8 +116,8 @@ def _self_test(
     unsound = [f"{name}: {each.verdict}" for name, each in found.items() if not each.sound]
     if unsound:
         raise NothingCorrectError(
-            f"times here cannot be told apart as they should ({', '.join(unsound)}); stop what else runs on the "
-            "machine, or take more samples by --iters"
+            f"the timing is not reliable ({', '.join(unsound)}); stop other programs on this machine, or take more "
+            "samples with --iters"
         )
 
 
@@ -126,17 +130,17 @@ def _cases(text: str | None, fifteen: bool) -> Literal["base", "all"] | None:
 
 
 def _shapes(texts: Sequence[str] | None, every: bool, dtype: str | None) -> Mapping[str, Problem]:
-    """The problems by what the person called them; `mission` where nothing is named."""
+    """The problems by name, as the user wrote it; `mission` by default."""
     names = problems.shape_names() if every else []
     return problems.parse_all([*names, *(texts or ([] if every else ["mission"]))], dtype)
 
 
 def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: int) -> list[Entrant]:
-    """The kernels that a person named, each once and under a name of its own.
+    """The kernels that the user named, without duplicates.
 
     Raises:
         NotFoundError: for a candidate, run, folder or family that does not exist.
-        UsageError: for a kernel of the other target.
+        UsageError: for a kernel of another target, or two kernels with the same name.
     """
     entrants = [entrant_of(text, settings, seed) for text in dict.fromkeys(texts)]
     for entrant in entrants:
@@ -152,15 +156,15 @@ def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: in
 
 
 def _save(document: dict[str, Any], out: Path | None) -> None:
-    """The document so far, replaced in one step."""
+    """Writes the document, replacing the file atomically."""
     if out is None:
         return
     text = pydantic_core.to_json(document, indent=1, inf_nan_mode="null", fallback=str)
-    beside = out.with_name(f".{out.name}.part")
+    partial = out.with_name(f".{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(text + b"\n")
-        beside.replace(out)
+        partial.write_bytes(text + b"\n")
+        partial.replace(out)
     except OSError as error:
         raise StorageError(f"cannot write {out}: {error.strerror or error}; choose another --out") from None
 

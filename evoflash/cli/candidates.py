@@ -1,4 +1,4 @@
-"""`evoflash lineage`, `show` and `diff`: where a candidate comes from, what it is, and how two differ."""
+"""`evoflash lineage`, `show` and `diff`: a candidate's ancestors, its details, and the difference between two."""
 
 import sys
 from typing import Annotated
@@ -13,11 +13,11 @@ from evoflash.report import lineage as tree
 from evoflash.report.tables import print_json, print_sheets
 from evoflash.store import RunStore, StoredCandidate
 
-CandidateId = Annotated[int, typer.Argument(help="Id of a candidate; `evoflash runs best` names one.")]
+CandidateId = Annotated[int, typer.Argument(help="Id of a candidate; `evoflash runs best` shows one.")]
 
 
 def lineage(candidate: CandidateId, db: Database = None, as_json: AsJson = False) -> None:
-    """The tree of a candidate back to its first ancestors, and what each step changed and brought."""
+    """Show the ancestors of a candidate as a tree, with what each step changed and gained."""
     with reading(db) as store:
         ancestry = store.ancestry(candidate)
     if as_json:
@@ -28,14 +28,14 @@ def lineage(candidate: CandidateId, db: Database = None, as_json: AsJson = False
 
 def show(
     candidate: CandidateId,
-    source: Annotated[bool, typer.Option("--source", help="Print the source alone.")] = False,
-    log: Annotated[bool, typer.Option("--log", help="Print the compiler's log alone.")] = False,
+    source: Annotated[bool, typer.Option("--source", help="Print only the source.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="Print only the compiler's log.")] = False,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """A candidate: genome, verdict, compiler report, accuracy, times; or its source, or its compiler log."""
+    """Show a candidate: genome, result, compiler report, accuracy and times; or its source, or its compiler log."""
     if source + log + as_json > 1:
-        raise UsageError("--source, --log and --json each print one thing alone; choose one")
+        raise UsageError("--source, --log and --json exclude each other; choose one")
     with reading(db) as store:
         stored = store.candidate(candidate)
         final = _final(store, stored)
@@ -55,7 +55,7 @@ def diff(
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """What differs between two candidates: genome, source, speed."""
+    """Show the differences between two candidates: genome, source, speed."""
     with reading(db) as store:
         old, new = store.candidate(a), store.candidate(b)
     if as_json:
@@ -74,5 +74,5 @@ def _final(store: RunStore, stored: StoredCandidate) -> Final | None:
 
 def _source(stored: StoredCandidate) -> str:
     if stored.source is None:
-        raise NotFoundError(f"candidate {stored.id} has no source; `evoflash show {stored.id}` tells why it failed")
+        raise NotFoundError(f"candidate {stored.id} has no source; `evoflash show {stored.id}` shows why it failed")
     return stored.source

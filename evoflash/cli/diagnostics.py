@@ -1,4 +1,4 @@
-"""Checks of a machine: what a search needs is really tried, not only looked for."""
+"""Checks of a machine. Everything that a search needs is actually tried, not only looked up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from evoflash.targets import Target, cuda
 from evoflash.targets.base import compiler_version, cxx, read_text
 
 VECTORS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "asimd", "sve")
-LEAST_FREE_BYTES = 1 << 30
+MIN_FREE_BYTES = 1 << 30
 
 OPENMP_PROGRAM = """#include <omp.h>
 #include <cstdio>
@@ -41,12 +41,12 @@ CUDA_PROGRAM = "__global__ void twice(float *x) { x[threadIdx.x] *= 2; }\n"
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the check-up.
+    """The result of one check.
 
     Attributes:
-        need: what it is for: "any" search, "cpu", "cuda", or "optional" work such as profiling.
-        found: what is there: version, path, or why it does not work.
-        fix: what to do about it where it is missing.
+        need: what needs it: "any" search, "cpu", "cuda", or "optional" work such as profiling.
+        found: what was found: version, path, or why it does not work.
+        fix: what to do if it is missing.
     """
 
     name: str
@@ -62,15 +62,15 @@ class Check:
 
 
 def python_packages() -> list[Check]:
-    """PyTorch and ninja; PyTorch is not imported."""
+    """Checks PyTorch, without importing it, and ninja."""
     checks = []
     try:
         version = importlib.metadata.version("torch")
         found = _cuda_of_torch()
         checks.append(Check("torch", "any", True, version))
         fix = "install a CUDA build of torch: https://pytorch.org/get-started"
-        told = f"built for CUDA {found}" if found else f"torch {version} is a CPU build"
-        checks.append(Check("torch with CUDA", "cuda", found is not None, told, fix))
+        built = f"built for CUDA {found}" if found else f"torch {version} is a CPU build"
+        checks.append(Check("torch with CUDA", "cuda", found is not None, built, fix))
     except importlib.metadata.PackageNotFoundError:
         checks.append(Check("torch", "any", False, "not installed", "pip install torch"))
     try:
@@ -85,24 +85,24 @@ def python_packages() -> list[Check]:
 
 
 def host_compiler() -> list[Check]:
-    """The C++ compiler, made to build and run a parallel loop, and the vector extensions that its code can use."""
+    """Checks the C++ compiler, by building and running a parallel loop, and the vector extensions."""
     checks = []
     try:
         program = cxx()
         checks.append(Check("C++ compiler", "any", True, f"{program}: {compiler_version(program)}"))
         checks.append(_openmp(program))
     except MissingError as error:
-        told, _, fix = str(error).partition("; ")
-        checks.append(Check("C++ compiler", "any", False, told, fix))
+        reason, _, fix = str(error).partition("; ")
+        checks.append(Check("C++ compiler", "any", False, reason, fix))
     flags = set(re.split(r"\s+", read_text("/proc/cpuinfo")))
     vectors = [name for name in VECTORS if name in flags]
-    told = ", ".join(vectors) or "none known; kernels will use 128-bit vectors"
-    checks.append(Check("vector extensions", "optional", bool(vectors), told, "use a processor with AVX2 or more"))
+    found = ", ".join(vectors) or "none known; kernels will use 128-bit vectors"
+    checks.append(Check("vector extensions", "optional", bool(vectors), found, "use a processor with AVX2 or newer"))
     return checks
 
 
 def cuda_tools(arch: str | None) -> list[Check]:
-    """Driver and devices through NVML, nvcc made to build a kernel, and the profiling tools."""
+    """Checks driver and devices through NVML, nvcc by building a kernel, and the profiling tools."""
     checks = _devices()
     own = next((check.found.rpartition(" ")[2] for check in checks if check.name.startswith("GPU")), "sm_80")
     flag = cuda.flag(cuda.parse_arch(arch)) if arch else own
@@ -111,27 +111,27 @@ def cuda_tools(arch: str | None) -> list[Check]:
         checks.append(Check("nvcc", "cuda", True, f"{program}: {compiler_version(program)}"))
         checks.append(_nvcc_builds(program, flag))
         library = cuda.nvrtc_library()
-        told = f"{library}: {cuda.device_compiler()}" if library else "not found, so nvcc compiles device code, slower"
-        checks.append(Check("NVRTC", "optional", library is not None, told, "pip install nvidia-cuda-nvrtc"))
+        found = f"{library}: {cuda.device_compiler()}" if library else "not found; nvcc is used, which is slower"
+        checks.append(Check("NVRTC", "optional", library is not None, found, "pip install nvidia-cuda-nvrtc"))
     except MissingError as error:
-        told, _, fix = str(error).partition("; ")
-        checks.append(Check("nvcc", "cuda", False, told, fix))
+        reason, _, fix = str(error).partition("; ")
+        checks.append(Check("nvcc", "cuda", False, reason, fix))
     for tool in ("compute-sanitizer", "ncu"):
         path = shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/local/cuda/bin")
-        fix = f"install {tool} with the CUDA toolkit; it is for debugging and profiling alone"
+        fix = f"install {tool} with the CUDA toolkit; it is only used for debugging and profiling"
         checks.append(Check(tool, "optional", path is not None, path or "not found", fix))
     return checks
 
 
 def storage(settings: Settings) -> list[Check]:
-    """The build cache and the database's folder, written to, and the database, read."""
+    """Checks the build cache and the database's folder by writing to them, and the database by reading it."""
     checks = [_writable("build cache", settings.cache)]
     try:
         with RunStore.open(settings.db) as store:
-            told = f"{settings.db}: schema {migrate.HEAD}, {len(store.runs())} runs"
-        checks.append(Check("database", "any", True, told))
+            found = f"{settings.db}: schema {migrate.HEAD}, {len(store.runs())} runs"
+        checks.append(Check("database", "any", True, found))
     except NotFoundError:
-        checks.append(Check("database", "any", True, f"{settings.db}: none yet; the first search makes it"))
+        checks.append(Check("database", "any", True, f"{settings.db}: none yet; the first search creates it"))
     except EvoflashError as error:
         checks.append(Check("database", "any", False, str(error), "restore it, or give another with --db"))
     if "://" not in settings.db:
@@ -140,37 +140,37 @@ def storage(settings: Settings) -> list[Check]:
 
 
 def target_of(settings: Settings) -> tuple[Target | None, Check]:
-    """The target that a search would take by itself."""
+    """The target that a search would choose."""
     try:
         target = targets.detect(settings.target, settings.arch)
     except MissingError as error:
-        told, _, fix = str(error).partition("; ")
-        return None, Check("target", "any", False, told, fix)
+        reason, _, fix = str(error).partition("; ")
+        return None, Check("target", "any", False, reason, fix)
     why = targets.why_not_cuda() if target.name == "cpu" else None
-    told = f"{target.name}: {target.device}" + (f" ({why.split(';')[0]})" if why else "")
-    return target, Check("target", "any", True, told)
+    found = f"{target.name}: {target.device}" + (f" ({why.split(';')[0]})" if why else "")
+    return target, Check("target", "any", True, found)
 
 
 def worker(target: Target) -> Check:
-    """The evaluation worker, started."""
+    """Checks the evaluation worker by starting it."""
     try:
         with Sandbox(target.name) as sandbox:
             sandbox.start()
-            told = ", ".join(f"{name} {value}" for name, value in sandbox.machine.items())
-        return Check("evaluation worker", "any", True, told)
+            found = ", ".join(f"{name} {value}" for name, value in sandbox.machine.items())
+        return Check("evaluation worker", "any", True, found)
     except EvoflashError as error:
-        fix = "see that `python -c 'import torch'` works" + (" and sees the GPU" if target.name == "cuda" else "")
+        fix = "check that `python -c 'import torch'` works" + (" and sees the GPU" if target.name == "cuda" else "")
         return Check("evaluation worker", "any", False, str(error), fix)
 
 
 def families(target: Target, templates: tuple[Path, ...]) -> list[Check]:
-    """Which families take the mission shape on a target."""
+    """Checks which families support the mission shape on a target."""
     mission = problems.parse("mission")
     checks = []
     for family, template in sorted(load_all(templates).items()):
         name = f"family {family}"
         if template.manifest.target != target.name:
-            fix = "nothing, or see what is missing for it above"
+            fix = "nothing, or install what is missing for its target"
             checks.append(Check(name, template.manifest.target, False, f"it is for {template.manifest.target}", fix))
             continue
         why = "; ".join(template.refusals(mission, target.facts))
@@ -178,13 +178,13 @@ def families(target: Target, templates: tuple[Path, ...]) -> list[Check]:
             template.space([mission], target.facts).require_valid_genomes(random.Random(0))
         except EvoflashError as error:
             why = why or str(error)
-        told = why or f"takes mission, {mission.label}"
-        checks.append(Check(name, "optional", not why, told, "nothing, if another family fits"))
+        found = why or f"supports mission, {mission.label}"
+        checks.append(Check(name, "optional", not why, found, "nothing, if another family fits"))
     return checks
 
 
 def _cuda_of_torch() -> str | None:
-    """The CUDA version that PyTorch was built for, from its version file."""
+    """The CUDA version of the PyTorch build, from its version file."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -200,8 +200,10 @@ def _openmp(program: str) -> Check:
         if code == 0:
             code, words = _run([f"{folder}/parallel"])
     works = code == 0 and words.startswith("4950 ")
-    told = f"a program built and ran on {words.split()[1]} threads" if works else f"a program fails: {words}"
-    return Check("OpenMP", "cpu", works, told, "install the compiler's OpenMP (Debian: libgomp1, for clang libomp-dev)")
+    found = f"a program built and ran on {words.split()[1]} threads" if works else f"a program failed: {words}"
+    return Check(
+        "OpenMP", "cpu", works, found, "install the compiler's OpenMP (Debian: libgomp1, for clang libomp-dev)"
+    )
 
 
 def _devices() -> list[Check]:
@@ -226,18 +228,18 @@ def _devices() -> list[Check]:
 
 
 def _nvcc_builds(program: str, flag: str) -> Check:
-    """nvcc needs a host compiler that it knows, and the architecture; building a kernel shows both."""
+    """Builds a kernel, which shows whether nvcc supports the host compiler and the architecture."""
     with processes.temporary_folder("evoflash-doctor-", Path(tempfile.gettempdir())) as folder:
         source = folder / "twice.cu"
         source.write_text(CUDA_PROGRAM)
         code, words = _run([program, "-cubin", f"-arch={flag}", "-o", f"{folder}/twice.cubin", str(source)])
-    told = f"a kernel built for {flag}" if code == 0 else words
-    fix = "install a host compiler that this nvcc takes, or a toolkit that knows this GPU"
-    return Check("nvcc with its host compiler", "cuda", code == 0, told, fix)
+    found = f"a kernel was built for {flag}" if code == 0 else words
+    fix = "install a host compiler that this nvcc supports, or a toolkit that supports this GPU"
+    return Check("nvcc with its host compiler", "cuda", code == 0, found, fix)
 
 
 def _writable(name: str, folder: Path) -> Check:
-    """Whether a file can be written in a folder, or in the nearest one above it that exists; nothing is left behind."""
+    """Checks by a temporary file that a folder, or its nearest existing parent, can be written."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent
@@ -248,11 +250,11 @@ def _writable(name: str, folder: Path) -> Check:
         free = shutil.disk_usage(place).free
     except OSError as error:
         return Check(name, "any", False, f"{folder}: {error.strerror}", fix)
-    return Check(name, "any", free >= LEAST_FREE_BYTES, f"{folder}: {free / 2**30:.1f} GiB free", fix)
+    return Check(name, "any", free >= MIN_FREE_BYTES, f"{folder}: {free / 2**30:.1f} GiB free", fix)
 
 
 def _run(command: list[str]) -> tuple[int, str]:
-    """Exit code and the first words of a program; 127 where it does not run at all."""
+    """The exit code of a program and its first error or line of output; 127 when it cannot be run."""
     try:
         answer = processes.run(command, 60)
     except (OSError, subprocess.TimeoutExpired) as error:

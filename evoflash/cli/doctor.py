@@ -1,4 +1,4 @@
-"""`evoflash doctor`: what this machine has, what is missing, and what to do about it."""
+"""`evoflash doctor`: checks what this machine has and what is missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def doctor(
     cache: options.Cache = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what this machine has and what is missing; exit code 0 when a search can run here, else 3."""
+    """Check what this machine has and what is missing; exit code 0 if a search can run here, otherwise 3."""
     settings = config.load(target=target, arch=arch, templates=templates, db=db, cache=cache)
     checks, chosen = _checks(settings)
     blocking = _blocking(checks, chosen)
@@ -40,7 +40,7 @@ def doctor(
 
 
 def _checks(settings: Settings) -> tuple[list[Check], str | None]:
-    """Every check, and the name of the target that a search would take."""
+    """All checks, and the name of the target that a search would choose."""
     version = sys.version.split()[0]
     found, check = diagnostics.target_of(settings)
     checks = [
@@ -57,10 +57,10 @@ def _checks(settings: Settings) -> tuple[list[Check], str | None]:
 
 
 def _blocking(checks: list[Check], target: str | None) -> list[Check]:
-    """What keeps every search from running: needs of any search or of this target, or that no family fits."""
+    """The failed checks that prevent every search."""
     missing = [check for check in checks if not check.ok and check.need in ("any", target)]
     families = [check for check in checks if check.name.startswith("family ")]
     if target is not None and not any(check.ok for check in families):
-        fix = "choose another --target, or add a template by --templates DIR"
-        missing.append(Check("families", "any", False, "none takes the mission shape here", fix))
+        fix = "choose another --target, or add a template with --templates DIR"
+        missing.append(Check("families", "any", False, "none supports the mission shape here", fix))
     return missing

@@ -1,4 +1,4 @@
-"""Kernels as a person names them on the command line."""
+"""Parsing of kernels that are named on the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KERNEL_HELP = (
 
 
 def entrant_of(text: str, settings: Settings, seed: int) -> Entrant:
-    """The kernel that a person named.
+    """The kernel that the user named.
 
     Raises:
         NotFoundError: for a candidate, run, folder or family that does not exist.
@@ -34,5 +34,5 @@ def entrant_of(text: str, settings: Settings, seed: int) -> Entrant:
     if package_folder(path) is not None:
         return of_package(path)
     if os.sep in word:
-        raise NotFoundError(f"{text} is no folder of an exported package; make one by `evoflash export`")
+        raise NotFoundError(f"{text} is not the folder of an exported package; create one with `evoflash export`")
     return of_family(text, seed, settings.templates)

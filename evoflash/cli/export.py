@@ -1,4 +1,4 @@
-"""`evoflash export`: a run's winner, or any candidate, as a package that needs no evoflash."""
+"""`evoflash export`: writes a run's winner, or any candidate, as a package that does not need evoflash."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from evoflash.targets.cuda import parse_arch
 
 def export(
     run: Run = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default: runs/exports/….")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Output folder; default: runs/exports/….")] = None,
     candidate: Annotated[int | None, typer.Option(help="Export this candidate instead of the run's best.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the Python package.")] = None,
     db: Database = None,
 ) -> None:
-    """Write the winner as an installable package: its source, a PyTorch binding, SDPA for the rest, its own test."""
+    """Write the winner as an installable package: source, PyTorch binding, SDPA fallback and self-test."""
     settings = config.load(db=db)
     with RunStore.open(settings.db) as store:
         if candidate is not None:
@@ -48,7 +48,7 @@ def export_run(
     candidate: int | None = None,
     name: str | None = None,
 ) -> Path:
-    """Writes the package from the database alone, and returns its folder."""
+    """Writes the package of a candidate, by default the run's best, and returns its folder."""
     summary = store.run(run)
     chosen = candidate if candidate is not None else report.best(store, summary.id).candidate
     stored = store.candidate(chosen)
@@ -56,7 +56,7 @@ def export_run(
     problem = plan.shapes[0].problem
     exporters = {AttentionProblem.kind: write, **installed("exporters")}
     if problem.kind not in exporters:
-        raise UsageError(f"there is no exporter for {problem.kind}; install a plug-in that has one")
+        raise UsageError(f"there is no exporter for {problem.kind}; install a plug-in that provides one")
     if stored.source is None or stored.language not in ("c++", "cuda"):
         raise UsageError(f"candidate {chosen} has no source; export another one")
     finals = store.finals(summary.id)
@@ -89,7 +89,7 @@ def export_run(
                 for each in store.ancestry(chosen)
             ],
             "machine": {key: value for key, value in summary.machine.items() if not isinstance(value, dict)},
-            "finals": _slim(final),
+            "finals": _without_samples(final),
         },
         cases=tuple(each.case for each in final.accuracy) if final else (),
     )
@@ -98,13 +98,13 @@ def export_run(
 
 
 def package_name(plan: Plan) -> str:
-    """What an exported package is called where the person gives no name."""
+    """The default name of an exported package."""
     label = re.sub(r"[^a-z0-9]+", "_", plan.title.lower())[:80].strip("_") or "shape"
     return f"evoflash_attention_{label}"
 
 
-def _slim(final: Final | None) -> dict[str, object]:
-    """The finals of a candidate without the samples."""
+def _without_samples(final: Final | None) -> dict[str, object]:
+    """A candidate's result in the finals, without timing samples."""
     if final is None:
         return {}
     time = final.time.model_copy(update={"samples": ()}) if final.time else None

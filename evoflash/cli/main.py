@@ -1,4 +1,4 @@
-"""The command `evoflash`: every subcommand, and the exit codes that they promise."""
+"""The command `evoflash`: all subcommands, and their exit codes."""
 
 import signal
 import sys
@@ -15,7 +15,7 @@ INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
-    """The commands, with the exit codes that they promise: what a person must act on is one message, no traceback."""
+    """The group of commands, which turns evoflash's errors into one-line messages and exit codes."""
 
     def invoke(self, ctx: Any) -> object:
         """Runs the command."""
@@ -33,8 +33,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Evolutionary search for attention kernels. Begin with: evoflash search --shape mission",
-    epilog="Exit codes: 0 done, 1 nothing correct found, 2 usage, 3 the environment lacks something, 130 interrupted.",
+    help="Evolutionary search for attention kernels. Start with: evoflash search --shape mission",
+    epilog="Exit codes: 0 success, 1 nothing correct, 2 usage error, 3 the environment lacks something, "
+    "130 interrupted.",
 )
 
 
@@ -70,8 +71,8 @@ app.command()(doctor.doctor)
 
 
 def main() -> None:
-    """Entry of the command `evoflash`."""
-    # What `kill` or a closed terminal sends gets the same clean end as Ctrl-C; nohup's wish is respected.
+    """Entry point of the command `evoflash`."""
+    # SIGTERM and SIGHUP end a command as cleanly as Ctrl-C; signals that nohup ignores stay ignored.
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, _interrupt)
@@ -79,7 +80,7 @@ def main() -> None:
 
 
 def _interrupt(*_: object) -> None:
-    """Ends the command cleanly. That is soon done, so a second Ctrl-C, which would end the clean-up, is not heard."""
+    """Ends the command cleanly; further signals are ignored, so that they do not interrupt the clean-up."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -6,18 +6,18 @@ from typing import Annotated
 import typer
 
 Shape = Annotated[
-    str, typer.Option("--shape", help="A name of configs/shapes.yaml, or b=1,h=8,s=512,d=64[,kv=,t=,causal].")
+    str, typer.Option("--shape", help="A name from configs/shapes.yaml, or b=1,h=8,s=512,d=64[,kv=,t=,causal].")
 ]
 Shapes = Annotated[
     list[str] | None,
     typer.Option(
         "--shape",
-        help="Names of configs/shapes.yaml by commas, or one b=1,h=8,s=512,d=64[,kv=,t=,causal]; repeatable; "
+        help="Names from configs/shapes.yaml, or fields b=1,h=8,s=512,d=64[,kv=,t=,causal], by commas; repeatable; "
         "default: mission.",
         show_default=False,
     ),
 ]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="fp16, bf16 or fp32; default: the shape's own, else fp16.")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="fp16, bf16 or fp32; default: that of the shape, or fp16.")]
 TargetName = Annotated[str | None, typer.Option("--target", help="auto, cuda or cpu.")]
 Arch = Annotated[str | None, typer.Option("--arch", help="CUDA architecture, e.g. sm_90a; default: the device's.")]
 Templates = Annotated[
@@ -25,12 +25,12 @@ Templates = Annotated[
     typer.Option("--templates", help="Folder with your own templates/ and search_spaces/; repeatable."),
 ]
 Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the build cache; default: runs/builds.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", help="Builds at once; default: the cores.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", help="Parallel builds; default: the number of cores.")]
 Sanitize = Annotated[
     bool,
     typer.Option(
         "--sanitize",
-        help="Run what is right under compute-sanitizer, or AddressSanitizer and UBSan; a finding refuses it.",
+        help="Run correct kernels under compute-sanitizer, or AddressSanitizer and UBSan; an error disqualifies them.",
     ),
 ]
 Debug = Annotated[bool | None, typer.Option("--debug", help="Build with debug information.")]

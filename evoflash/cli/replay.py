@@ -1,4 +1,4 @@
-"""`evoflash replay`: strategies on recorded spaces, with no device."""
+"""`evoflash replay`: compares strategies on recorded spaces, without a device."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ def replay(
     strategy: Annotated[
         str, typer.Option(help="Strategies, separated by commas; the others are tested against the first.")
     ] = "evolution,tpe,random",
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each strategy on each space, by seeds 0, 1, 2 …")] = 25,
-    evaluations: Annotated[int, typer.Option(min=1, help="Evaluations of each run.")] = 200,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each strategy on each space, seeds 0, 1, 2 …")] = 25,
+    evaluations: Annotated[int, typer.Option(min=1, help="Evaluations per run.")] = 200,
     window: Annotated[int, typer.Option(min=1, help="Proposals in flight, as in a search with parallel builds.")] = 1,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: the cores.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: the number of cores.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the runs and curves; a race that stopped goes on there.")
+        Path | None,
+        typer.Option("--out", help="Folder of the runs and curves; an interrupted comparison continues there."),
     ] = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare strategies on recorded spaces, with no device."""
+    """Compare strategies on recorded spaces, without a device."""
     names = tuple(dict.fromkeys(part.strip() for part in strategy.split(",") if part.strip()))
     for name in names:
         proposers.require(name)
@@ -49,13 +50,13 @@ def replay(
     race = Race(names, recordings, repeats, evaluations, window)
     total, finished = len(race.laps), 0
 
-    def tell(trace: Trace) -> None:
+    def show_progress(trace: Trace) -> None:
         nonlocal finished
         finished += 1
         if sys.stderr.isatty():
             print(f"\r{finished} of {total} runs", end="", file=sys.stderr, flush=True)
 
-    traces = race.run(jobs or usable_cores(), out, tell)
+    traces = race.run(jobs or usable_cores(), out, show_progress)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     standings = _standings(names, traces, recordings)
@@ -76,7 +77,7 @@ def _recordings(spaces: list[str], db: str | None) -> dict[str, Recording]:
         else:
             loaded = read(Path(each))
         if loaded.name in found:
-            raise UsageError(f"two spaces are called {loaded.name}; rename a file")
+            raise UsageError(f"two spaces have the name {loaded.name}; rename one of the files")
         found[loaded.name] = loaded
     return found
 

@@ -1,4 +1,4 @@
-"""A search under a person's eyes: how it goes, how it goes on after an interruption, and what it found."""
+"""Running a search from the command line: progress, interruption, export and results."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def run_search(
     events: bool,
     as_json: bool,
 ) -> None:
-    """Runs a search, shows how it goes, exports and shows what it finds.
+    """Runs a search, shows its progress, then exports and shows the results.
 
     Args:
-        run_ids: the runs to go on with; none begins new ones.
-        out: folder of the package, of several shapes that of the packages' folders.
-        events: how it goes is told to a program, not to a person.
+        run_ids: the runs to resume; empty for new runs.
+        out: folder of the package; with several tasks, the parent folder of the packages.
+        events: print progress as JSON events.
 
     Raises:
-        KeyboardInterrupt: after it has been said how to go on.
-        NothingCorrectError: when nothing was found for one of the tasks.
+        KeyboardInterrupt: after printing how to resume.
+        NothingCorrectError: when no correct kernel was found for one of the tasks.
     """
     toolchain = Toolchain(device, settings.cache, plans[0].build_deadline_s, settings.verbose)
     toolchain.require_writable()
@@ -61,16 +61,15 @@ def run_search(
 
 def _interrupted(engine: Search) -> None:
     for task in engine.tasks:
-        best = task.best
+        best = task.archive.best
         found = (
             f"best so far {best.fitness_us:.2f} us (#{best.candidate.index} {best.candidate.family})"
             if best
-            else "nothing yet"
+            else "nothing correct yet"
         )
         say(f"{task.plan.title}: interrupted after {len(task.archive)} candidates; {found}")
-    run_id = engine.tasks[0].run_id
-    if run_id is not None:  # else it had not begun
-        say(f"`evoflash resume {run_id}` goes on")
+    if len(engine.tasks):  # otherwise none has begun
+        say(f"`evoflash resume {engine.tasks[0].run_id}` continues it")
 
 
 def _finish(
@@ -81,10 +80,10 @@ def _finish(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Exports and shows what was found for each task.
+    """Exports and shows the result of each task.
 
     Raises:
-        NothingCorrectError: when there is a task for which nothing was found, after the others have been exported.
+        NothingCorrectError: after the export of the others, when no correct kernel was found for a task.
     """
     documents, failures = [], []
     for task, outcome in zip(engine.tasks, outcomes, strict=True):
@@ -107,16 +106,16 @@ def _finish(
     if failures:
         raise NothingCorrectError(
             f"nothing correct was found in {' and '.join(failures)}; "
-            f"`evoflash runs show {failures[0].split()[1]}` says how its candidates failed"
+            f"`evoflash runs show {failures[0].split()[1]}` shows how its candidates failed"
         )
 
 
 def _mirror(task: Task, outcome: Outcome, settings: Settings) -> None:
-    """A copy of the run for optuna-dashboard."""
+    """Copies the run for optuna-dashboard."""
     try:
         spaces = {
             family: {name: parameter.values for name, parameter in space.parameters.items()}
-            for family, space in task.spaces.items()
+            for family, space in task.families.spaces.items()
         }
         mirror = StudyMirror(settings.db, outcome.run_id, task.plan.strategy, spaces)
         mirror.sync((member.candidate, member.evaluation) for member in task.archive)
@@ -125,5 +124,5 @@ def _mirror(task: Task, outcome: Outcome, settings: Settings) -> None:
 
 
 def say(text: str) -> None:
-    """A line on standard error, at once."""
+    """Prints a line to standard error and flushes it."""
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`evoflash runs`: list the runs, show one, name its best candidate."""
+"""`evoflash runs`: lists the runs, shows one, and shows its best candidate."""
 
 import json
 import sys
@@ -23,17 +23,17 @@ Database = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Run = Annotated[int | None, typer.Argument(help="Number of the run; default: the latest.", show_default=False)]
 
-app = typer.Typer(no_args_is_help=True, help="Look at recorded runs.")
+app = typer.Typer(no_args_is_help=True, help="Inspect recorded runs.")
 
 
 def reading(db: str | None) -> RunStore:
-    """The database that a command reads."""
+    """Opens the database for reading."""
     return RunStore.open(config.load(db=db).db)
 
 
 @app.command("list")
 def list_runs(db: Database = None, as_json: AsJson = False) -> None:
-    """Every run: when, how, on what, and the best time that it found."""
+    """List all runs with their settings and best times."""
     with reading(db) as store:
         runs = store.runs()
     if as_json:
@@ -46,7 +46,7 @@ def list_runs(db: Database = None, as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show_run(run: Run = None, db: Database = None, as_json: AsJson = False) -> None:
-    """One run: settings, machine, counts, convergence, finals, insights."""
+    """Show a run: settings, machine, counts, convergence, finals, insights."""
     with reading(db) as store:
         found = report.report(store, run)
     if as_json:
@@ -58,11 +58,11 @@ def show_run(run: Run = None, db: Database = None, as_json: AsJson = False) -> N
 @app.command("insights")
 def show_insights(
     run: Run = None,
-    every: Annotated[bool, typer.Option("--all", help="Of every generation, not only the last.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show all generations, not only the last.")] = False,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a run's results say: genes that decide, fail or change nothing, and what bounds the best."""
+    """Show insights into a run: important genes, values that fail, genes without effect, limits of the best kernel."""
     with reading(db) as store:
         summary = store.run(run)
         found = [each for each in store.insights(summary.id) if each.generation > 0]
@@ -73,7 +73,7 @@ def show_insights(
     elif found:
         print_sheets(sheets.insights_sheet(found))
     else:
-        print(f"run {summary.id} has too few results to say anything", file=sys.stderr)
+        print(f"run {summary.id} has too few results for insights", file=sys.stderr)
 
 
 @app.command("export-t4")
@@ -82,7 +82,7 @@ def export_t4(
     out: Annotated[Path | None, typer.Option("--out", help="File; default: standard output.")] = None,
     db: Database = None,
 ) -> None:
-    """A run as T4 results, so that other tuners (and `evoflash replay`) can replay it."""
+    """Write a run as T4 results, for other tuners and `evoflash replay`."""
     with reading(db) as store:
         summary = store.run(run)
         document = t4.document(store.recorded(summary.id))
@@ -98,11 +98,11 @@ def export_t4(
 
 @app.command("best")
 def best_candidate(run: Run = None, db: Database = None, as_json: AsJson = False) -> None:
-    """The fastest correct candidate of a run, against the baselines."""
+    """Show the fastest correct candidate of a run, compared with the baselines."""
     with reading(db) as store:
         found = report.best(store, run)
     if found.vs_best is None:
-        print(f"run {found.run} has no finals that compare: the time is that of the search", file=sys.stderr)
+        print(f"run {found.run} has no finals with this candidate: the time is that of the search", file=sys.stderr)
     if as_json:
         print_json(asdict(found))
     else:

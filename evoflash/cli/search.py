@@ -23,12 +23,12 @@ from evoflash.store import RunStore
 from evoflash.targets import Target
 
 Events = Annotated[
-    bool, typer.Option("--events", help="Progress as JSON, one object a line on standard error, for programs.")
+    bool, typer.Option("--events", help="Print progress as JSON, one object per line on standard error.")
 ]
 
 
 class Score(StrEnum):
-    """What a search over several shapes is after."""
+    """The objective of a search over several shapes."""
 
     EACH = "each"
     ROBUST = "robust"
@@ -39,8 +39,8 @@ def search(
     score: Annotated[
         Score,
         typer.Option(
-            help="Of several shapes: each finds the fastest kernel of every one, with one budget and a shared history; "
-            "robust finds one kernel that serves all, by the geometric mean of its times."
+            help="With several shapes: each finds the fastest kernel of each, with one budget and shared results; "
+            "robust finds one kernel for all of them, scored by the geometric mean of its times."
         ),
     ] = Score.EACH,
     dtype: options.Dtype = None,
@@ -50,33 +50,33 @@ def search(
     strategy: Annotated[
         str,
         typer.Option(
-            help="evolution, best-of-n, random, tpe, cmaes, nsga2, gp (optuna is tpe); settings after a colon, as in "
+            help="evolution, best-of-n, random, tpe, cmaes, nsga2, gp (optuna is tpe); settings follow a colon, as in "
             "evolution:population=map-elites."
         ),
     ] = "evolution",
     effort: Annotated[str, typer.Option(help="quick, standard or thorough: see configs/effort.yaml.")] = "standard",
-    budget: Annotated[int | None, typer.Option(help="Candidates at most; overrides the effort's.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Minutes at most; overrides the effort's.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Maximum number of candidates; overrides the effort.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Maximum minutes; overrides the effort.")] = None,
     patience: Annotated[
         float | None,
         typer.Option(
-            help="Stop when the next 20 candidates are expected to make the best less than so many percent faster; "
-            "default: never."
+            help="Early stopping: stop when the next 20 candidates are expected to improve the best time by less than "
+            "this many percent; default: never."
         ),
     ] = None,
     warm_start: Annotated[
         str,
         typer.Option(
-            help="auto begins with the best of the nearest earlier run and takes results over; none does neither; or "
-            "the number of a run."
+            help="auto starts from the best genomes of the most similar earlier run and reuses earlier results; none "
+            "does neither; a number starts from that run."
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
-    max_registers: Annotated[int | None, typer.Option(help="Refuse kernels that take more registers a thread.")] = None,
+    max_registers: Annotated[int | None, typer.Option(help="Reject kernels with more registers per thread.")] = None,
     max_shared_kib: Annotated[
-        float | None, typer.Option(help="Refuse kernels that take more shared memory a block.")
+        float | None, typer.Option(help="Reject kernels with more shared memory per block.")
     ] = None,
-    no_spills: Annotated[bool, typer.Option("--no-spills", help="Refuse kernels that spill registers.")] = False,
+    no_spills: Annotated[bool, typer.Option("--no-spills", help="Reject kernels that spill registers.")] = False,
     sanitize: options.Sanitize = False,
     jobs: options.Jobs = None,
     templates: options.Templates = None,
@@ -115,7 +115,7 @@ def search(
             effort_name=effort,
             families=families,
             strategy=strategy,
-            seed=seed + number,  # else all shapes would begin with the same genomes, and had nothing to tell each other
+            seed=seed + number,  # otherwise all shapes would try the same genomes first
             limits=limits,
             warm=_warm(warm_start, each, device, settings),
             reuse=warm_start != "none",
@@ -134,12 +134,12 @@ def resume(
     events: Events = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with an interrupted search, all shapes of it, as if it had not been interrupted."""
+    """Resume an interrupted search, with all its shapes."""
     settings = config.load(db=db, cache=cache)
     with RunStore.open(settings.db) as store:
         asked, group = store.run(run), store.group(run)
     if all(each.status == "done" for each in group):
-        raise UsageError(f"run {asked.id} is done; see `evoflash runs best {asked.id}`, or begin a new search")
+        raise UsageError(f"run {asked.id} is done; see `evoflash runs best {asked.id}`, or start a new search")
     begun = [each for each in group if each.candidates or each.status != "failed"] or group
     for each in group:
         if each not in begun:
@@ -155,7 +155,7 @@ def _families(
     """The families of each task.
 
     Raises:
-        SpaceError: for a shape that none takes, or a wanted family that takes no shape.
+        SpaceError: for a shape that no family supports, or a requested family that supports none of the shapes.
     """
     chosen = []
     for shapes in tasks:
@@ -163,14 +163,14 @@ def _families(
         chosen.append(choose_families(list(shapes.values()), device, wanted, settings.templates, need_all=every))
     idle = [name for name in wanted if not any(name in families for families in chosen)]
     if idle:
-        raise SpaceError(f"family {idle[0]} takes none of the shapes; leave it out, or choose another shape")
+        raise SpaceError(f"family {idle[0]} supports none of the shapes; leave it out, or choose another shape")
     return chosen
 
 
 def _warm(
     wanted: str, shapes: Mapping[str, Problem], device: Target, settings: Settings
 ) -> tuple[warm_start.Known, ...]:
-    """Genomes to begin with, by what --warm-start says; of several shapes the first decides what is near."""
+    """The genomes to start from, according to --warm-start; similarity is that of the first shape."""
     name, problem = next(iter(shapes.items()))
     if wanted not in ("auto", "none") and not wanted.isdecimal():
         raise UsageError(
@@ -192,7 +192,7 @@ def _warm(
         )
         found = warm_start.best_of(store, run) if run is not None else ()
     if run is not None and found:
-        say(f"{name}: begins with the best {len(found)} of run {run.id} ({run.problem_label})")
+        say(f"{name}: starts from the best {len(found)} genomes of run {run.id} ({run.problem_label})")
     return found
 
 

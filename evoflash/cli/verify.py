@@ -1,4 +1,4 @@
-"""`evoflash verify`: may a kernel be believed?"""
+"""`evoflash verify`: runs a kernel or function through every correctness gate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from evoflash.verify.verification import Verification
 
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 SOURCES = (".cu", ".cpp")
-Named = Entrant | str  # a function stays its name
+Named = Entrant | str  # a string is the name of a function
 
 
 def verify(
@@ -44,10 +44,8 @@ def verify(
     dtype: options.Dtype = None,
     target: options.TargetName = None,
     arch: options.Arch = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the cases that nobody knows before.  [default: drawn, and told]")
-    ] = None,
-    deadline: Annotated[float, typer.Option(min=1.0, help="Seconds that a case may take.")] = 60.0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random cases.  [default: random, and printed]")] = None,
+    deadline: Annotated[float, typer.Option(min=1.0, help="Time limit of a case in seconds.")] = 60.0,
     sanitize: options.Sanitize = False,
     templates: options.Templates = None,
     db: Database = None,
@@ -56,9 +54,9 @@ def verify(
     verbose: options.Verbose = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put kernels or functions through every gate; exit code 1 when one is refused.
+    """Run kernels or functions through every correctness gate; exit code 1 if one is refused.
 
-    --shape and --dtype say what a family, source file or function is for; an export or candidate knows.
+    --shape and --dtype give the problem of a family, source file or function; exports and candidates have their own.
     """
     settings = config.load(
         target=target, arch=arch, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
@@ -68,7 +66,7 @@ def verify(
     named = [_named(text, asked, settings) for text in kernel]
     wanted = {each.target for each in named if not isinstance(each, str)}
     if len(wanted) > 1:
-        raise UsageError("some of these kernels are for cuda and some for cpu; verify them apart")
+        raise UsageError("some of these kernels are for cuda and some for cpu; verify them separately")
     device = targets.detect(wanted.pop() if wanted else settings.target, settings.arch, settings.debug)
     toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
     toolchain.require_writable()

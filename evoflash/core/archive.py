@@ -1,7 +1,7 @@
-"""The population: every candidate that has a result, and who may become a parent.
+"""The archive: every candidate with its result, ranked.
 
-The archive is what a proposer sees of the past. It learns results in the order of the candidates' numbers, whatever
-order they were finished in, so that the same results give the same proposals.
+It is the history that a proposer sees. Results are added in the order of the candidates' numbers, not in the order in
+which they finished, so that the same results lead to the same proposals.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Member:
 
     @property
     def fitness_us(self) -> float:
-        """Microseconds; infinity for a failure."""
+        """The score in microseconds; infinity for a failure."""
         fitness = self.evaluation.fitness_us
         return float("inf") if fitness is None else fitness
 
@@ -35,14 +35,14 @@ class Archive:
     """All members of a run, by number.
 
     Args:
-        niche: what a family's genomes are told apart by for diversity, e.g. its bucket of shared memory; see `niches`.
+        niche: maps a member to its niche (a MAP-Elites cell), e.g. its bucket of shared memory; see `niches`.
     """
 
     def __init__(self, niche: Callable[[Member], Any] | None = None):
         self._members: list[Member] = []
-        self._ranking: list[Member] = []  # the right ones, the fastest first
+        self._ranking: list[Member] = []  # the correct members, fastest first
         self._by_family: dict[str, list[Member]] = {}
-        self._owners: dict[Any, Member] = {}  # the fastest of each niche
+        self._niche_elites: dict[Any, Member] = {}  # the fastest member of each niche
         self._seen: set[tuple[str, str]] = set()
         self._niche = niche or resource_niche
 
@@ -57,7 +57,7 @@ class Archive:
         return self._members[index]
 
     def propose(self, family: str, genome: Genome) -> None:
-        """Notes that a genome has been proposed, though its result is not known yet."""
+        """Marks a genome as proposed, before its result is known."""
         self._seen.add((family, genome.digest))
 
     def has(self, family: str, genome: Genome) -> bool:
@@ -66,47 +66,47 @@ class Archive:
 
     @property
     def in_flight(self) -> int:
-        """Proposals whose results are not known."""
+        """The number of proposals that have no result yet."""
         return len(self._seen) - len(self._members)
 
     def add(self, candidate: Candidate, evaluation: Evaluation) -> Member:
-        """Takes a result in; numbers must come in order."""
+        """Adds a result; candidates must be added in the order of their numbers."""
         member = Member(candidate, evaluation)
         self._members.append(member)
         if evaluation.status is Status.OK:
             family, rank = candidate.family, lambda each: (each.fitness_us, each.candidate.index)
             bisect.insort(self._ranking, member, key=rank)
             bisect.insort(self._by_family.setdefault(family, []), member, key=rank)
-            owner = self._owners.setdefault((family, self._niche(member)), member)
-            if member.fitness_us < owner.fitness_us:
-                self._owners[family, self._niche(member)] = member
+            elite = self._niche_elites.setdefault((family, self._niche(member)), member)
+            if member.fitness_us < elite.fitness_us:
+                self._niche_elites[family, self._niche(member)] = member
         self._seen.add(candidate.key)
         return member
 
     def ok(self, family: str | None = None) -> list[Member]:
-        """The members that are right and no twins, the fastest first; ties go to the elder."""
+        """The correct members without duplicates, fastest first; ties are broken by number."""
         return list(self._ranking if family is None else self._by_family.get(family, ()))
 
     @property
     def best(self) -> Member | None:
-        """The fastest."""
+        """The fastest member, or None while nothing is correct."""
         return self._ranking[0] if self._ranking else None
 
     def elites(self, count: int, family: str | None = None) -> list[Member]:
-        """The fastest few, over all families or of one."""
+        """The `count` fastest members, over all families or of one."""
         return (self._ranking if family is None else self._by_family.get(family, []))[:count]
 
     def niches(self) -> Mapping[Any, Member]:
-        """The fastest of each niche (MAP-Elites, arXiv 1504.04909), so that a slow family keeps its best."""
-        return self._owners
+        """The fastest member of each niche (MAP-Elites, arXiv 1504.04909)."""
+        return self._niche_elites
 
     def families(self) -> Sequence[str]:
-        """The families that have a right member, that of the fastest first."""
+        """The families that have a correct member, ordered by their fastest member."""
         return sorted(self._by_family, key=lambda family: self._by_family[family][0].fitness_us)
 
 
 def resource_niche(member: Member) -> tuple[int, int]:
-    """Buckets of shared memory (16 KiB) and registers (32): what decides how many blocks a processor holds."""
+    """Buckets of shared memory (16 KiB) and registers (32), which determine the occupancy."""
     build = member.evaluation.build
     shared = (build.shared_bytes or 0) if build else 0
     registers = (build.registers or 0) if build else 0

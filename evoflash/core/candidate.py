@@ -1,4 +1,4 @@
-"""A candidate: a genome of a family, with where it came from."""
+"""A candidate: a genome of a family, with its parents and the operator that made it."""
 
 from dataclasses import dataclass, field
 
@@ -20,10 +20,10 @@ class Candidate:
     Attributes:
         index: its number in the run, from 0, in the order of proposal.
         family: the template that renders it.
-        genome: the values that it is rendered with.
-        operator: what made it: "seed", "random", "mutation", "crossover", "family-switch", "tpe" …
-        parents: the indices of the candidates that it was made from; always smaller than its own.
-        origin: whose genome this is, where it was taken over from another run.
+        genome: the parameter values that it is rendered with.
+        operator: how it was proposed: "seed", "random", "step", "crossover", "family-switch", "tpe" …
+        parents: indices of the candidates that it was derived from; always smaller than `index`.
+        origin: the candidate of another run that this genome was copied from, if any.
     """
 
     index: int
@@ -31,7 +31,7 @@ class Candidate:
     genome: Genome
     operator: str
     parents: tuple[int, ...] = ()
-    origin: Origin | None = field(default=None, compare=False)  # it explains a candidate, it makes no other one
+    origin: Origin | None = field(default=None, compare=False)  # provenance only, not part of the identity
 
     def __post_init__(self) -> None:
         if any(parent >= self.index for parent in self.parents):
@@ -39,13 +39,13 @@ class Candidate:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What makes two candidates the same: family and genome."""
+        """Family and digest of the genome; two candidates with equal keys render the same source."""
         return self.family, self.genome.digest
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a proposer answers: a candidate that has no number yet."""
+    """What a proposer returns: a candidate without a number."""
 
     family: str
     genome: Genome

@@ -1,4 +1,4 @@
-"""What is known of a candidate after the cascade: its status and the evidence."""
+"""The result of evaluating a candidate: its status, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from evoflash.core.status import Stage, Status
 
 
 class BuildReport(Record):
-    """What the compiler said. Counts are None where the target has no such figure (a CPU has no registers to report).
+    """The compiler's report. Counts are None where the target does not report them (for example on a CPU).
 
     Attributes:
-        seconds: wall time of the build; 0 when it came from the cache.
-        registers: registers a thread, the largest over the kernels of the file.
-        shared_bytes: shared memory of a block, static and dynamic.
-        spill_bytes: bytes of spill stores and loads of a thread.
-        stack_bytes: stack frame of a thread.
-        binary_digest: hash of the machine code; equal for twins.
-        log: the compiler's words.
+        seconds: wall time of the build.
+        cached: whether the build came from the cache.
+        registers: registers per thread, the maximum over the kernels of the file.
+        shared_bytes: static and dynamic shared memory per block.
+        spill_bytes: bytes of spill stores and loads per thread.
+        stack_bytes: stack frame per thread.
+        binary_digest: hash of the machine code; equal for duplicates.
+        log: the compiler's output.
     """
 
     seconds: float = 0.0
@@ -30,14 +31,14 @@ class BuildReport(Record):
 
 
 class Accuracy(Record):
-    """Errors against the float64 reference on one set of inputs, beside those of PyTorch's SDPA on the same inputs.
+    """Errors against the float64 reference on one case, and those of PyTorch's SDPA on the same inputs.
 
     Attributes:
-        case: what was computed, e.g. "mission seed 42" or "113x203 causal, logits x30".
-        max_error, rms_error, mean_error: of the candidate; absolute.
-        sdpa_max_error, sdpa_rms_error: of torch's scaled_dot_product_attention.
-        max_bound, rms_bound: what the candidate was held to.
-        worst_index: where the largest error is: (batch, head, row, column).
+        case: the name of the case, e.g. "mission seed 42" or "113x203 causal, logits x30".
+        max_error, rms_error, mean_error: absolute errors of the candidate.
+        sdpa_max_error, sdpa_rms_error: absolute errors of torch's scaled_dot_product_attention.
+        max_bound, rms_bound: the allowed errors.
+        worst_index: index of the largest error: (batch, head, row, column).
     """
 
     case: str
@@ -52,12 +53,12 @@ class Accuracy(Record):
 
 
 class Timing(Record):
-    """Times of one regime, microseconds a launch.
+    """Times in one cache regime, in microseconds per launch.
 
     Attributes:
-        regime: "warm" (inputs in the last-level cache) or "cold" (the working set rotated beyond it).
-        samples: one value a sample; each is the mean over `launches` launches.
-        shape: which of the shapes of a robust run; empty for the score, there the geometric mean over its shapes.
+        regime: "warm" (inputs in the last-level cache) or "cold" (input sets rotated beyond its capacity).
+        shape: the shape, in a multi-shape run; empty for the score, which is then the geometric mean over the shapes.
+        samples: each sample is the mean over `launches` launches.
     """
 
     regime: str
@@ -70,15 +71,15 @@ class Timing(Record):
 
 
 class Evaluation(Record):
-    """One candidate's result.
+    """The result of one candidate.
 
     Attributes:
-        status: how it ended.
-        stage: the last gate that it reached.
-        reason: why it failed, for a person; empty when it did not.
-        duplicate_of: the index of the candidate that has the same source or machine code.
-        quick: True when timing was given up early because it was far behind the best.
-        seconds: wall time that the device spent on it.
+        status: how the evaluation ended.
+        stage: the last stage that it reached.
+        reason: a readable reason for a failure; otherwise empty.
+        quick: True when timing stopped early because the candidate is far slower than the best.
+        duplicate_of: the index of the original, for a candidate with the same source or machine code.
+        seconds: wall time on the device.
     """
 
     status: Status
@@ -91,19 +92,19 @@ class Evaluation(Record):
     duplicate_of: int | None = None
     seconds: float = 0.0
 
-    def slim(self) -> Evaluation:
-        """What a search goes on with: all but the samples, the errors case by case and the compiler's words."""
+    def without_details(self) -> Evaluation:
+        """A copy without timing samples, per-case errors and the compiler log, for keeping in memory."""
         build = self.build.model_copy(update={"log": ""}) if self.build is not None else None
         timings = tuple(each.model_copy(update={"samples": ()}) for each in self.timings)
         return self.model_copy(update={"build": build, "timings": timings, "accuracy": ()})
 
     @property
     def warm(self) -> Timing | None:
-        """The timing that the score is made of."""
+        """The timing that the score is taken from."""
         return next((timing for timing in self.timings if timing.regime == "warm" and not timing.shape), None)
 
     @property
     def fitness_us(self) -> float | None:
-        """The score, lower is better: the warm median, or None for a failure. A twin carries its elder's times."""
+        """The score, lower is better: the warm median; None for a failure. A duplicate has the original's times."""
         warm = self.warm
         return warm.p50_us if warm is not None and self.status in (Status.OK, Status.DUPLICATE) else None

@@ -1,4 +1,4 @@
-"""The end of a run: what finalists and baselines were measured to be, side by side."""
+"""Records of the finals: the times of finalists and baselines, measured in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from evoflash.core.status import Status
 
 
 class Conditions(Record):
-    """What the device did during a race; None where it does not tell.
+    """The state of the device during interleaved timing; None where it is not known.
 
     Attributes:
-        clock_mhz: least, median and largest over the rounds.
-        temperature_c: least and largest.
-        thrown_away: rounds in which the device was held back (heat, power), measured again.
-        held_back: rounds in which it was, too, and that count: it runs these kernels no other way.
+        clock_mhz: minimum, median and maximum over the rounds.
+        temperature_c: minimum and maximum over the rounds.
+        thrown_away: rounds that were discarded and repeated because the device was throttled (temperature, power).
+        held_back: throttled rounds that were kept, because the device is always throttled under this load.
     """
 
     clock_mhz: tuple[float, float, float] | None = None
@@ -34,14 +34,15 @@ class Conditions(Record):
             clock = f"{median:.0f} MHz [{least:.0f}, {most:.0f}]"
         if self.temperature_c is not None:
             heat = f"{self.temperature_c[0]:.0f} to {self.temperature_c[1]:.0f} C"
-        kept = f", {self.held_back} kept though the device was held back" if self.held_back else ""
-        return f"clock {clock}, temperature {heat}, {self.thrown_away} rounds thrown away{kept}"
+        kept = f", {self.held_back} throttled rounds kept" if self.held_back else ""
+        return f"clock {clock}, temperature {heat}, {self.thrown_away} throttled rounds discarded{kept}"
 
 
 class Contestant(Record):
-    """A baseline or finalist in the interleaved finals.
+    """The interleaved times of a baseline or finalist.
 
-    `shape` is which of the shapes of a robust run; empty for the geometric mean over them, and where there is but one.
+    `shape` is the shape, in a multi-shape run. It is empty for the geometric mean over the shapes and in a run with
+    one shape.
     """
 
     name: str
@@ -53,16 +54,19 @@ class Contestant(Record):
 
 
 class Final(Record):
-    """A finalist's result: every case that its template claims, then interleaved rounds against all baselines.
+    """The result of a finalist: correctness on every case that its template supports, then interleaved timing.
 
     Attributes:
         index: the candidate's number in its run.
-        reason: why it is out; or with whom it is tied.
-        cases: how many correctness cases it passed; `refused` are those that its kernel declined by an error code.
-        ratios: baseline name -> how many times faster the finalist is.
-        vs_best: against the fastest baseline; `best_baseline` names it.
-        vs_math: against SDPA's math backend.
-        by_shape: of a robust run, the times on each shape; `time` is their geometric mean.
+        reason: why it was eliminated, or that it is tied with the fastest.
+        cases: number of correctness cases that it passed.
+        refused: cases that its launcher declined by an error code.
+        time: its interleaved times; in a multi-shape run the geometric mean of `by_shape`.
+        cold: its cold timing, on CUDA.
+        ratios: by baseline, how many times faster the finalist is.
+        vs_best: the ratio against the fastest baseline, which is `best_baseline`.
+        vs_math: the ratio against SDPA's math backend.
+        by_shape: in a multi-shape run, the times on each shape.
     """
 
     index: int
@@ -81,9 +85,10 @@ class Final(Record):
 
 
 class Finals(Record):
-    """The end of a run: finalists, the winner first, and the baselines that they were timed against.
+    """The finals of a run: the finalists, winner first, and the baselines that they were timed against.
 
-    Of a robust run `baselines_by_shape` are the baselines' times on each shape; `baselines` are their geometric means.
+    In a multi-shape run `baselines_by_shape` has the baselines' times on each shape, and `baselines` their geometric
+    means.
     """
 
     finalists: tuple[Final, ...]
@@ -96,12 +101,12 @@ class Finals(Record):
 
     @property
     def winner(self) -> Final | None:
-        """The first finalist that passed everything: the fastest, or the simplest of those that are tied with it."""
+        """The first finalist that passed everything: the simplest among the fastest and those tied with it."""
         passed = (final for final in self.finalists if final.status is Status.OK and final.time is not None)
         return next(passed, None)
 
 
 def contestant(name: str, samples: Sequence[float]) -> Contestant:
-    """Percentiles of a contestant's samples."""
+    """A contestant with the percentiles of its samples."""
     p50, p90, p99 = (float(value) for value in np.percentile(samples, (50, 90, 99)))
     return Contestant(name=name, p50_us=p50, p90_us=p90, p99_us=p99, samples=tuple(samples))

@@ -1,4 +1,4 @@
-"""A genome: the values that make one kernel out of a template."""
+"""A genome: the parameter values from which a template renders one kernel."""
 
 import functools
 import hashlib
@@ -40,20 +40,20 @@ class Genome(Mapping[str, Gene]):
 
     @functools.cached_property
     def canonical(self) -> str:
-        """The one JSON text of this genome: True and 1 differ in it, the order of insertion does not."""
+        """Canonical JSON: independent of insertion order, and True differs from 1."""
         return json.dumps(self._values, separators=(",", ":"))
 
     @functools.cached_property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that name this genome."""
+        """Twelve hexadecimal digits that identify this genome."""
         return hashlib.sha256(self.canonical.encode()).hexdigest()[:12]
 
     def replace(self, **changes: Gene) -> "Genome":
-        """A genome with some genes changed."""
+        """A copy with some genes changed."""
         return Genome({**self._values, **changes})
 
     def changes_from(self, parent: "Genome") -> dict[str, tuple[Gene | None, Gene | None]]:
-        """What differs from a parent: name -> (parent's value, own value); None where one has no such gene."""
+        """Genes that differ from a parent's: name -> (parent's value, own value); None where a gene is missing."""
         names = [*parent, *(name for name in self if name not in parent)]
         return {
             name: (parent.get(name), self.get(name)) for name in names if repr(parent.get(name)) != repr(self.get(name))

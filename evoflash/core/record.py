@@ -1,4 +1,4 @@
-"""The base of the frozen values that travel between processes and into the database."""
+"""The base class of the frozen records that are sent between processes and stored in the database."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Record(BaseModel):
-    """Base of the frozen values that travel between processes and into the database."""
+    """Base class of the frozen records that are sent between processes and stored in the database."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")

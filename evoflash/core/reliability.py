@@ -1,4 +1,4 @@
-"""How far a machine's times can be trusted: the outcome of a self-test, and whether it keeps what it promises."""
+"""The reliability of a machine's timings: the outcome of a self-test, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from evoflash.core.record import Record
 from evoflash.core.statistics import Ratio
 
 CONFIDENCE = 0.95
-LEAST_TOLD = 0.95  # of the trials in which the work differs by 2 %
-SUSPICIOUS = 0.01  # probability of so many false alarms, were each one in twenty
+MIN_DETECTED = 0.95  # required share of detections where the work differs by 2 %
+ALARM_P_VALUE = 0.01  # significance level of a one-sided test for more than 5 % false alarms
 
 
 class SelfTested(Record):
-    """What a self-test found.
+    """The measurements of a self-test.
 
     Attributes:
-        same: ratio of the kernel to itself, one a trial; more: of the kernel with 2 % more launches to itself.
-        rounds: of a trial; launches: of a sample.
+        same: ratio of the kernel to itself, one per trial.
+        more: ratio of the kernel with 2 % more launches to itself, one per trial.
+        rounds: rounds per trial.
+        launches: launches per sample.
     """
 
     same: tuple[Ratio, ...]
@@ -29,23 +31,24 @@ class SelfTested(Record):
 
     @property
     def false_alarms(self) -> int:
-        """Trials that tell a difference although there is none."""
+        """Trials in which the kernel differs significantly from itself."""
         return sum(each.is_significant for each in self.same)
 
     @property
-    def told(self) -> int:
-        """Trials that tell the 2 % from none, and know the direction."""
+    def detected(self) -> int:
+        """Trials in which the 2 % more work is significantly slower."""
         return sum(each.is_significant and each.value > 1 for each in self.more)
 
 
 class Reliability(Record):
-    """A self-test's outcome.
+    """The outcome of a self-test.
 
     Attributes:
         false_alarms: trials of a kernel against itself whose interval excludes 1 (by more than `EQUIVALENCE_MARGIN`).
-        told: trials against the same kernel with 2 % more launches whose interval lies so far above 1.
-        false_alarm_interval, told_interval: 95 % intervals of the two shares (Clopper and Pearson).
-        sound: whether so few false alarms are what 95 % intervals give, and 2 % is told in 95 % of the trials.
+        detected: trials against the same kernel with 2 % more launches whose interval is above 1 by more than that.
+        false_alarm_interval, detected_interval: 95 % Clopper-Pearson intervals of the two shares.
+        sound: whether the false alarms are consistent with 95 % intervals, and the 2 % are detected in 95 % of the
+            trials.
     """
 
     name: str
@@ -55,8 +58,8 @@ class Reliability(Record):
     p50_us: float
     false_alarms: int
     false_alarm_interval: tuple[float, float]
-    told: int
-    told_interval: tuple[float, float]
+    detected: int
+    detected_interval: tuple[float, float]
     sound: bool
     verdict: str
     same: tuple[Ratio, ...]
@@ -65,18 +68,18 @@ class Reliability(Record):
 
     @classmethod
     def of(cls, name: str, found: SelfTested) -> Self:
-        """Judges the trials."""
+        """Evaluates the trials."""
         from scipy.stats import binomtest
 
         trials = len(found.same)
-        alarms, told = (binomtest(count, trials, 1 - CONFIDENCE) for count in (found.false_alarms, found.told))
+        alarms, detected = (binomtest(count, trials, 1 - CONFIDENCE) for count in (found.false_alarms, found.detected))
         chance = binomtest(found.false_alarms, trials, 1 - CONFIDENCE, alternative="greater").pvalue
         complaints = []
-        if chance < SUSPICIOUS:
-            complaints.append(f"{found.false_alarms} false alarms in {trials} trials are more than 5 % explain")
-        if found.told < LEAST_TOLD * trials:
-            complaints.append(f"2 % is told in {found.told} of {trials} trials only; take more --iters")
-        intervals = [each.proportion_ci(CONFIDENCE) for each in (alarms, told)]
+        if chance < ALARM_P_VALUE:
+            complaints.append(f"{found.false_alarms} false alarms in {trials} trials, where 5 % are expected")
+        if found.detected < MIN_DETECTED * trials:
+            complaints.append(f"a difference of 2 % was detected in only {found.detected} of {trials} trials")
+        intervals = [each.proportion_ci(CONFIDENCE) for each in (alarms, detected)]
         return cls(
             name=name,
             trials=trials,
@@ -85,10 +88,10 @@ class Reliability(Record):
             p50_us=found.p50_us,
             false_alarms=found.false_alarms,
             false_alarm_interval=(float(intervals[0].low), float(intervals[0].high)),
-            told=found.told,
-            told_interval=(float(intervals[1].low), float(intervals[1].high)),
+            detected=found.detected,
+            detected_interval=(float(intervals[1].low), float(intervals[1].high)),
             sound=not complaints,
-            verdict="; ".join(complaints) or "2 % is told from nothing",
+            verdict="; ".join(complaints) or "a difference of 2 % is detected reliably",
             same=found.same,
             more=found.more,
             seconds=found.seconds,

@@ -1,4 +1,4 @@
-"""Which of two things is faster, and when is a difference none: paired ratios with bootstrap intervals."""
+"""Comparison of timings: paired ratios with bootstrap intervals, and the equivalence margin."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from evoflash.core.record import Record
 
 BOOTSTRAPS = 2000
 
-# How far two copies of a kernel may differ for as long as they lie where they lie in memory: no difference of kernels.
-# On an H200 it was up to 0.2 %, of one that takes 3.7 us.
+# Ratios this close to 1 count as equal. Two copies of one kernel at fixed addresses differ by up to 0.2 % (measured on
+# an H200 with a kernel that takes 3.7 us).
 EQUIVALENCE_MARGIN = 0.003
 
 
 class Ratio(Record):
-    """How many times faster than a baseline: the median of paired ratios, with a 95 % bootstrap interval."""
+    """A speedup over a baseline: the median of paired ratios, with a 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Ratio(Record):
 
     @property
     def is_settled(self) -> bool:
-        """Whether more samples would change nothing: significant, or equivalent within `EQUIVALENCE_MARGIN`."""
+        """Whether the comparison is decided: the difference is significant, or within `EQUIVALENCE_MARGIN`."""
         return self.is_significant or (self.low > 1 - EQUIVALENCE_MARGIN and self.high < 1 + EQUIVALENCE_MARGIN)
 
 
@@ -48,7 +48,7 @@ def paired_ratio(slower: Sequence[float], faster: Sequence[float]) -> Ratio:
 
 
 def are_settled(samples: Mapping[str, Sequence[float]]) -> bool:
-    """Whether each is told from the fastest, or known not to differ from it."""
+    """Whether the comparison of each with the fastest is settled (`Ratio.is_settled`)."""
     if len(samples) < 2:
         return True
     fastest = min(samples, key=lambda name: statistics.median(samples[name]))

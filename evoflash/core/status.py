@@ -1,4 +1,4 @@
-"""How a candidate can end: a closed set of statuses, the gate that refused it, and how far it came."""
+"""Statuses of a candidate, the gates that can reject it, and the stages of an evaluation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How a candidate ended. Only `OK` has a fitness."""
+    """How the evaluation of a candidate ended. Only `OK`, and a `DUPLICATE` of an ok original, has a fitness."""
 
     OK = "ok"
     DUPLICATE = "duplicate"
@@ -17,37 +17,37 @@ class Status(StrEnum):
     WRONG = "wrong"
     CRASHED = "crashed"
     HUNG = "hung"
-    MISMEASURED = "mismeasured"  # right, but with a time that no device like this can reach
+    MISMEASURED = "mismeasured"  # correct, but the measured time is impossible on this device
 
 
 class Gate(StrEnum):
-    """What refuses a kernel; docs/verify.md says what each looks for, and at which stage."""
+    """The checks that can reject a kernel; docs/verify.md describes each."""
 
     BUILD = "build"
-    LAUNCH = "launch"  # an error code, or a library that does not load
+    LAUNCH = "launch"  # the launcher returns an error code, or the library does not load
     CRASHED = "crashed"
     HUNG = "hung"
-    ERROR = "error"  # errors beyond what SDPA's own allow
-    NAN = "nan"  # a NaN where a number belongs, or an input's NaN that is lost
-    UNWRITTEN = "unwritten"  # outputs that still hold the poison
-    READS = "reads"  # what lies around the inputs comes out
-    WRITES = "writes"  # outside of the output
-    WORKSPACE = "workspace"  # outside of the workspace
-    INPUTS = "inputs"  # overwritten
-    REPEAT = "repeat"  # the same inputs give other bits
-    FRESH = "fresh"  # other values at the same addresses give the old answer
-    KEPT = "kept"  # an earlier answer changes when the kernel runs again
+    ERROR = "error"  # errors beyond the bounds
+    NAN = "nan"  # a NaN where a number is expected, or an input's NaN that is not propagated
+    UNWRITTEN = "unwritten"  # elements of the output were not written
+    READS = "reads"  # reads outside the inputs
+    WRITES = "writes"  # writes outside the output
+    WORKSPACE = "workspace"  # writes outside the workspace
+    INPUTS = "inputs"  # overwrites its inputs
+    REPEAT = "repeat"  # the same inputs give different bits
+    FRESH = "fresh"  # new values at the same addresses give the old result
+    KEPT = "kept"  # a later call changes an earlier output
     ALIAS = "alias"  # the output shares memory with an input
-    FORM = "form"  # the output has another shape, dtype or device
-    STREAM = "stream"  # work on another stream than the current one
-    TIMED = "timed"  # what the timed launches leave is wrong
-    FLOOR = "floor"  # faster than the device can be
+    FORM = "form"  # the output has the wrong shape, dtype or device
+    STREAM = "stream"  # works on a stream other than the current one
+    TIMED = "timed"  # the timed launches left a wrong output
+    FLOOR = "floor"  # faster than the device allows
     SANITIZER = "sanitizer"
-    DECLINED = "declined"  # it takes none of what it is meant for
+    DECLINED = "declined"  # declines every case that it is meant for
 
 
 class Stage(StrEnum):
-    """How far down the cascade an evaluation went."""
+    """The stages of an evaluation, in order."""
 
     BUILD = "build"
     RESOURCES = "resources"

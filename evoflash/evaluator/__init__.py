@@ -1,4 +1,4 @@
-"""The cascade that a built candidate goes through, in a process that may die."""
+"""Evaluation of built candidates: the driver's side of the cascade, and the sandbox of the worker process."""
 
 from evoflash.evaluator.evaluator import Evaluator
 from evoflash.evaluator.shape_evaluator import Finalist, Limits, ShapeEvaluator

@@ -26,33 +26,33 @@ class Evaluator:
 
     The results of a run with one shape are those of its `ShapeEvaluator`. Those of several name the shapes.
 
-    Args:
+    Attributes:
         shapes: the evaluator of each shape, by the shape's name; a candidate is rendered for the first.
     """
 
     def __init__(self, shapes: Mapping[str, ShapeEvaluator]):
-        self._shapes = dict(shapes)
+        self.shapes = dict(shapes)
         # The shape with the least work goes first: there a wrong kernel is found out at the least cost.
-        self._by_work = sorted(self._shapes, key=lambda name: self._shapes[name].problem.flops)
+        self._by_work = sorted(self.shapes, key=lambda name: self.shapes[name].problem.flops)
         self._best_us: dict[str, float] = {}  # of each shape, where there are several
 
     def start(self) -> Mapping[str, object]:
         """Brings up the worker of each shape; what is known of the machine."""
-        return {name: value for shape in self._by_work for name, value in self._shapes[shape].start().items()}
+        return {name: value for shape in self._by_work for name, value in self.shapes[shape].start().items()}
 
     def close(self) -> None:
         """Ends the workers."""
-        for each in self._shapes.values():
+        for each in self.shapes.values():
             each.close()
 
     @property
     def worker_starts(self) -> int:
         """Workers started so far, those of the finals not counted."""
-        return sum(each.worker_starts for each in self._shapes.values())
+        return sum(each.worker_starts for each in self.shapes.values())
 
     def baselines(self) -> dict[str, float]:
         """The median of each baseline that runs on every shape, in microseconds; of several the geometric mean."""
-        first, *others = (self._shapes[shape].baselines() for shape in self._by_work)
+        first, *others = (self.shapes[shape].baselines() for shape in self._by_work)
         return {
             name: geometric_mean([time, *(each[name] for each in others)])
             for name, time in first.items()
@@ -61,11 +61,11 @@ class Evaluator:
 
     def screen(self, build: Build) -> Evaluation | None:
         """The verdict of the gates that need no device, which do not depend on the shape; None when it passed them."""
-        return self._shapes[self._by_work[0]].screen(build)
+        return self.shapes[self._by_work[0]].screen(build)
 
     def trust(self, build: Build) -> None:
         """Takes a kernel that was right before as proof, on every shape, that the device works."""
-        for each in self._shapes.values():
+        for each in self.shapes.values():
             each.trust(build)
 
     def examine(self, build: Build, best_us: float | None) -> Evaluation:
@@ -75,11 +75,11 @@ class Evaluator:
             best_us: the best score so far, by which a slow candidate is given up early. Of several shapes each has a
                 best of its own instead.
         """
-        if len(self._shapes) == 1:
-            return self._shapes[self._by_work[0]].examine(build, best_us)
+        if len(self.shapes) == 1:
+            return self.shapes[self._by_work[0]].examine(build, best_us)
         parts: dict[str, Evaluation] = {}
         for shape in self._by_work:
-            part = parts[shape] = self._shapes[shape].examine(build, self._best_us.get(shape))
+            part = parts[shape] = self.shapes[shape].examine(build, self._best_us.get(shape))
             if part.status is not Status.OK:
                 break
             if part.fitness_us is not None and not part.quick:
@@ -94,7 +94,7 @@ class Evaluator:
         """
         found: dict[str, Finals] = {}
         racing = list(finalists)
-        for shape, evaluator in self._shapes.items():
+        for shape, evaluator in self.shapes.items():
             if found:
                 cases = searched_cases(evaluator.problem)
                 racing = [replace(each, cases=[(case, each.library) for case in cases]) for each in racing]

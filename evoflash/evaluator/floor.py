@@ -1,8 +1,8 @@
-"""How fast can it be at most? A time below this is a measurement gone wrong, whatever the kernel is.
+"""The floor: a lower bound on the time of any kernel. A time below it is a measurement error.
 
-Every rate is one that no device of its kind passes, so that no right kernel is refused: arithmetic at the largest clock
-with every unit busy, loads at what each multiprocessor or core takes from its nearest shared cache, and on CUDA what a
-kernel that does nothing takes in the same kind of graph, measured on this device.
+The rates are upper bounds for each kind of device, so that no correct kernel is rejected: arithmetic at the maximum
+clock with every unit busy, loads at the rate at which each multiprocessor or core can read its nearest cache, and on
+CUDA the time of an empty kernel in the same kind of graph, measured on this device.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from evoflash.evaluator.messages import Examined
 from evoflash.problems import Problem
 from evoflash.targets import Target
 
-# Dense half-precision operations of a multiprocessor in a clock: 989 TFLOP/s over 132 multiprocessors at 1.83 GHz is
-# 4096 (NVIDIA H100 white paper); 2048 on sm_80 (A100's 312 TFLOP/s), 1024 on the others before; 8192 on sm_100, and on
-# what is not known yet.
+# Dense half-precision operations per multiprocessor and clock. sm_90: 989 TFLOP/s over 132 multiprocessors at 1.83 GHz
+# is 4096 (NVIDIA H100 white paper). sm_80: 2048 (A100, 312 TFLOP/s). Unknown architectures get the maximum.
 TENSOR_FLOPS = {60: 256, 70: 1024, 75: 1024, 80: 2048, 86: 1024, 89: 1024, 90: 4096, 100: 8192, 120: 2048}
-MULTIPROCESSOR_BYTES = 128  # a clock from L2; 64 is what is seen
-LAUNCH_SHARE = 0.8  # of an empty launch: two graphs do not run at the very same clock
+MULTIPROCESSOR_BYTES = 128  # L2 bytes per multiprocessor and clock; the observed maximum is 64
+LAUNCH_SHARE = 0.8  # of an empty launch, since the clock may differ between two graphs
 
-CPU_CLOCK_GHZ = 6.2  # no processor on the market turbos higher
+CPU_CLOCK_GHZ = 6.2  # the highest turbo clock on the market
 CPU_FMA_PORTS = 2
-CPU_BYTES = 2 * 64  # of loads a clock from L1
-AMX_FLOPS = 2048  # bf16 operations of a core in a clock, Intel's optimisation manual
+CPU_BYTES = 2 * 64  # L1 load bytes per core and clock
+AMX_FLOPS = 2048  # bf16 operations per core and clock, Intel's optimisation manual
 
 
 def floor_us(problem: Problem, target: Target, machine: Mapping[str, Any]) -> float:
-    """Microseconds below which nobody computes this problem on this device.
+    """The lower bound, in microseconds, on computing a problem on a device.
 
     Args:
-        machine: what the worker said of itself; `empty_launch_us` is of the device.
+        machine: the facts reported by the worker; `empty_launch_us` is the time of an empty kernel.
     """
     facts, details = target.facts, target.details
     half = problem.facts().get("dtype") != "float32"
@@ -51,17 +50,17 @@ def floor_us(problem: Problem, target: Target, machine: Mapping[str, Any]) -> fl
     return max(launch_us, problem.flops / flops * cycles_us, problem.min_bytes / moved * cycles_us)
 
 
-def why_unbelievable(time_us: float, floor: float) -> str | None:
-    """Why a time cannot be; None when it can."""
+def why_below_floor(time_us: float, floor: float) -> str | None:
+    """Why a time is impossible; None when it is plausible."""
     if time_us >= floor:
         return None
-    return f"{time_us:.3g} us is less than the {floor:.3g} us that this device needs at least"
+    return f"{time_us:.3g} us is less than {floor:.3g} us, the lower bound on this device"
 
 
-def believed(examined: Examined, floor: float) -> Examined:
-    """With another status where the warm time cannot be."""
+def reject_below_floor(examined: Examined, floor: float) -> Examined:
+    """The result, with status `MISMEASURED` when its warm time is below the floor."""
     warm = next((each for each in examined.timings if each.regime == "warm"), None)
-    reason = why_unbelievable(warm.p50_us, floor) if warm is not None else None
+    reason = why_below_floor(warm.p50_us, floor) if warm is not None else None
     if reason is None:
         return examined
     return examined.model_copy(update={"status": Status.MISMEASURED, "gate": Gate.FLOOR, "reason": reason})

@@ -1,4 +1,4 @@
-"""What the driver and the worker say to each other: frozen values, as JSON."""
+"""Messages between the driver and the worker: requests and responses, sent as JSON."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ AnyCase = Annotated[Case, BeforeValidator(_validated)]  # of a problem of any ki
 
 
 class Prepare(Record):
-    """Make ready for a problem: compute its references, so that no candidate's deadline pays for them."""
+    """Request to compute a problem's references in advance, outside the candidates' deadlines."""
 
     op: Literal["prepare"] = "prepare"
     problem: AnyProblem
 
 
 class Examine(Record):
-    """Check a library on the searched problem and time it.
+    """Request to check a library on the searched problem and to time it.
 
     Attributes:
-        best_us: the fastest so far; a candidate far behind it is given up early.
+        best_us: the best time so far; timing stops early for a candidate that is far slower.
+        samples, quick_samples: samples of the full and of the quick timing.
     """
 
     op: Literal["examine"] = "examine"
@@ -48,14 +49,14 @@ class Examine(Record):
 
 
 class Verify(Record):
-    """Check libraries on the cases of the finals, each with the one that was rendered for it."""
+    """Request to check cases, each with the library that was rendered for it."""
 
     op: Literal["verify"] = "verify"
     cases: tuple[tuple[AnyCase, Path], ...]
 
 
 class Call(Record):
-    """Check the function that "module:function" names on a case."""
+    """Request to check a Python function, named by "module:function", on a case."""
 
     op: Literal["call"] = "call"
     function: str
@@ -63,13 +64,15 @@ class Call(Record):
 
 
 class Race(Record):
-    """Time libraries against each other and the baselines, interleaved; on a GPU each library also beyond the cache.
+    """Request to time libraries and baselines in interleaved rounds; on a GPU also each library with cold inputs.
 
     Attributes:
-        rounds: one sample of each contestant a round; `warmup` rounds before them are not recorded.
-        budget_s: no further round begins after this many seconds, if at least `race.FEWEST_ROUNDS` are done.
-        spare_s: rounds beyond those wanted may begin until then.
+        rounds: recorded rounds, with one sample of each contestant.
+        warmup: rounds before them that are not recorded.
+        budget_s: no further round begins after this many seconds, once `race.MIN_ROUNDS` are recorded.
+        spare_s: extra rounds may begin within this many seconds, while the comparison is not settled.
         without: baselines to leave out.
+        seed: seed of the order within the rounds.
     """
 
     op: Literal["race"] = "race"
@@ -84,11 +87,13 @@ class Race(Record):
 
 
 class SelfTest(Record):
-    """Time a library, or PyTorch's own answer where there is none, against itself.
+    """Request to time a library, or PyTorch's SDPA, against itself.
 
     Attributes:
-        copies: a library and a copy of it, since a file that is loaded already is not loaded again; None for PyTorch.
-        trials: at most; rounds: of each; budget_s: seconds after which no further trial begins.
+        copies: a library and a copy of its file, since a file is loaded only once per process; None for PyTorch.
+        trials: maximum number of trials.
+        rounds: rounds per trial.
+        budget_s: seconds after which no further trial begins.
     """
 
     op: Literal["self_test"] = "self_test"
@@ -101,7 +106,7 @@ class SelfTest(Record):
 
 
 class Examined(Record):
-    """The answer to `Examine`; `gate` is what refused the kernel."""
+    """The response to `Examine`; `gate` is the check that rejected the kernel."""
 
     status: Status
     reason: str = ""
@@ -112,7 +117,7 @@ class Examined(Record):
 
 
 class Verified(Record):
-    """The answer to `Verify` and `Call`; `refused` are the cases that the kernel declined by an error code."""
+    """The response to `Verify` and `Call`; `refused` are the cases that the kernel declined by an error code."""
 
     status: Status
     reason: str = ""
@@ -122,10 +127,14 @@ class Verified(Record):
 
 
 class Raced(Record):
-    """The answer to `Race`: a contestant each, those that could not run by name with the reason, and cold timings.
+    """The response to `Race`.
 
     Attributes:
-        wrong: name -> reason, of libraries whose timed launches did not do their work.
+        contestants: the times of each contestant that ran.
+        failures: by name, why a baseline could not run.
+        cold: by name, the cold timing of each library.
+        wrong: by name, why the output of a library's timed launches is wrong.
+        conditions: the state of the device.
     """
 
     contestants: tuple[Contestant, ...]

@@ -1,4 +1,4 @@
-"""A worker process under a deadline and a limit on memory: killed when it breaks one, replaced when it died."""
+"""The sandbox: a worker process with a deadline and a memory limit, which is replaced when it dies."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from evoflash.errors import WorkerError
 from evoflash.system import processes
 
 START_DEADLINE_S = 180.0  # importing torch from a cold disk and opening a CUDA context can take a minute
-MEMORY_SHARE = 0.8  # of the machine's, beyond which a worker is killed before the system kills whom it likes
-LOOK_S = 0.25  # between two looks at its memory
-GROWTH_BYTES = 2 * processes.GIB  # since its first answer, after which a worker is replaced between two requests
-REQUESTS = 4000  # likewise: each CUDA library leaves its module on the device
+MEMORY_SHARE = 0.8  # of the machine's memory: the limit of a worker, below the point where the OOM killer acts
+POLL_S = 0.25  # interval between checks of its memory
+GROWTH_BYTES = 2 * processes.GIB  # a worker is replaced once it has grown by this much since its first response
+REQUESTS = 4000  # and after this many requests, since each CUDA library leaves its module on the device
 
 
 @dataclass(frozen=True)
 class WorkerDeath:
-    """The worker died or was killed while it served a request.
+    """The worker died or was killed during a request.
 
     Attributes:
-        stage: what it had said that it does.
-        killed: by a signal that no kernel's fault sends: by the system for want of memory, or by a person.
+        stage: the last stage that it announced.
+        killed: whether it was killed from outside (by the OOM killer or a user), not by a fault of the kernel.
     """
 
     status: Status
@@ -45,21 +45,23 @@ class WorkerDeath:
 
 
 class Sandbox:
-    """Requests to a worker for one device, "cuda" or "cpu".
+    """Sends requests to a worker process for one device.
 
-    The worker starts with the first request, and again with the next one after it died.
+    The worker is started by the first request, and again by the next request after it died.
 
-    `greeting`, if given, is a request that every new worker serves before anything else, under the start's deadline.
+    Args:
+        device: "cuda" or "cpu".
+        first_request: a request that every new worker serves first, within the deadline of its start.
     """
 
-    def __init__(self, device: str, greeting: Record | None = None):
+    def __init__(self, device: str, first_request: Record | None = None):
         self._device = device
-        self._greeting = greeting
+        self._first_request = first_request
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._errors: IO[bytes] | None = None
         self._served = 0
-        self._first_bytes = 0  # of memory, after the first answer
+        self._first_bytes = 0  # memory after the first response
         self._memory_limit = int(MEMORY_SHARE * processes.memory_bytes())
         self.machine: dict[str, Any] = {}
         self.starts = 0
@@ -71,20 +73,20 @@ class Sandbox:
         self.close()
 
     def start(self) -> None:
-        """Starts the worker unless it runs.
+        """Starts the worker unless it is running.
 
         Raises:
-            WorkerError: when it does not come up.
+            WorkerError: when it does not start.
         """
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
         try:
             self._spawn()
-        except OSError as error:  # no more processes, files, or room for what it says
+        except OSError as error:  # out of processes, file descriptors or disk space
             self.close()
             raise WorkerError(
-                f"the evaluation worker cannot be started: {error.strerror}; free what is short, then try again"
+                f"the evaluation worker cannot be started: {error.strerror}; free that resource, then try again"
             ) from None
         self.starts += 1
         self._served = 0
@@ -92,8 +94,8 @@ class Sandbox:
         if isinstance(hello, WorkerDeath):
             raise WorkerError(f"the evaluation worker does not start: {hello.reason}; run `evoflash doctor`")
         self.machine = hello
-        if self._greeting is not None:
-            prepared = self._exchange(self._greeting, START_DEADLINE_S)
+        if self._first_request is not None:
+            prepared = self._exchange(self._first_request, START_DEADLINE_S)
             if isinstance(prepared, WorkerDeath):
                 raise WorkerError(
                     f"the evaluation worker cannot prepare the problem: {prepared.reason}; run `evoflash doctor`, or "
@@ -101,10 +103,10 @@ class Sandbox:
                 )
 
     def call(self, request: Record, deadline_s: float, *, each_stage: bool = False) -> dict[str, Any] | WorkerDeath:
-        """The worker's answer, or how it died; a dead worker is replaced by the next call.
+        """Sends a request; returns the worker's response, or how it died. The next call replaces a dead worker.
 
-        The deadline is for the whole request, or for each stage that the worker announces. That a worker was killed
-        from outside says nothing of the kernel that it ran, so another one is asked once more.
+        The deadline is for the whole request or, with `each_stage`, for each stage that the worker announces. When the
+        worker was killed from outside, the request is sent once more, since that is not the kernel's fault.
         """
         self.start()
         answer = self._exchange(request, deadline_s, each_stage)
@@ -115,26 +117,26 @@ class Sandbox:
         return answer
 
     def _replace_when_spent(self) -> None:
-        """What kernels leave behind in a worker goes with it."""
+        """Closes a worker that has served many requests or grown too much."""
         if self._process is None:
             return
         self._served += 1
         used = self._memory_bytes()
-        if self._served == 1:  # PyTorch loads much of itself with the first request
+        if self._served == 1:  # PyTorch loads many of its libraries during the first request
             self._first_bytes = used
         elif self._served >= REQUESTS or used - self._first_bytes > GROWTH_BYTES:
             self.close()
 
     def _memory_bytes(self) -> int:
-        """Resident bytes of the worker."""
+        """Resident memory of the worker in bytes."""
         assert self._process is not None
         try:
             return psutil.Process(self._process.pid).memory_info().rss
-        except psutil.Error:  # it is gone; how, is found out by who listens to it
+        except psutil.Error:  # it has ended; the caller finds out how
             return 0
 
     def close(self) -> None:
-        """Ends the worker and everything in its session."""
+        """Kills the worker and everything in its session."""
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
@@ -161,25 +163,25 @@ class Sandbox:
 
     def _exchange(self, request: Record, deadline_s: float, each_stage: bool = False) -> dict[str, Any] | WorkerDeath:
         assert self._connection is not None
-        with contextlib.suppress(BrokenPipeError):  # it died meanwhile; the answer says how
+        with contextlib.suppress(BrokenPipeError):  # it has died; `_receive` finds out how
             self._connection.send_bytes(request.model_dump_json().encode())
         return self._receive(deadline_s, "result", each_stage)
 
     def _receive(self, deadline_s: float, wanted: str, each_stage: bool = False) -> dict[str, Any] | WorkerDeath:
-        """The body of the wanted event; the stages on the way there tell where the worker was."""
+        """Waits for an event and returns its body, keeping track of the announced stages."""
         assert self._connection is not None
         end = time.monotonic() + deadline_s
         stage = "starting"
         while True:
             try:
-                if not self._connection.poll(min(LOOK_S, max(0.0, end - time.monotonic()))):
+                if not self._connection.poll(min(POLL_S, max(0.0, end - time.monotonic()))):
                     if time.monotonic() >= end:
                         self.close()
-                        return WorkerDeath(Status.HUNG, f"no answer within {deadline_s:g} s while {stage}", stage)
+                        return WorkerDeath(Status.HUNG, f"no response within {deadline_s:g} s while {stage}", stage)
                     if self._memory_bytes() > self._memory_limit:
                         self.close()
                         limit = f"{self._memory_limit / processes.GIB:.3g} GiB"
-                        return WorkerDeath(Status.CRASHED, f"it took more than {limit} of memory while {stage}", stage)
+                        return WorkerDeath(Status.CRASHED, f"used more than {limit} of memory while {stage}", stage)
                     continue
                 message = json.loads(self._connection.recv_bytes())
             except (EOFError, ConnectionError):

@@ -18,7 +18,7 @@ from evoflash.core.finals import Finals
 from evoflash.core.record import Record
 from evoflash.core.status import Gate, Stage, Status
 from evoflash.errors import WorkerError
-from evoflash.evaluator.floor import believed, floor_us, why_unbelievable
+from evoflash.evaluator.floor import floor_us, reject_below_floor, why_below_floor
 from evoflash.evaluator.messages import (
     Examine,
     Examined,
@@ -166,7 +166,7 @@ class ShapeEvaluator:
                 status=answer.status, stage=stage, reason=answer.reason, build=build.report, seconds=seconds
             )
         floor = floor_us(self.problem, self._target, self._sandbox.machine)
-        examined = believed(Examined.model_validate(answer), floor)
+        examined = reject_below_floor(Examined.model_validate(answer), floor)
         reached = Stage.CORRECTNESS if not examined.timings else Stage.QUICK if examined.quick else Stage.FULL
         return Evaluation(
             status=examined.status,
@@ -198,7 +198,7 @@ class ShapeEvaluator:
         times = {each.name: each.p50_us for each in raced.contestants}
         for index in racing:
             name, passed = name_of(index), verdicts[index]
-            reason = why_unbelievable(times[name], floor)
+            reason = why_below_floor(times[name], floor)
             if name in raced.wrong:
                 changes = {"status": Status.WRONG, "gate": Gate.TIMED, "reason": raced.wrong[name]}
                 verdicts[index] = passed.model_copy(update=changes)

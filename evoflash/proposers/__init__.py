@@ -1,4 +1,4 @@
-"""Strategies by name, with their settings: "evolution", "evolution:crossover=no:elites=8"."""
+"""Strategies by name, with settings after colons: "evolution", "evolution:crossover=no:sweep=40"."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,22 +24,22 @@ def _all() -> dict[str, Any]:
 
 
 def names() -> list[str]:
-    """Every strategy that `create` knows."""
+    """The names of all strategies."""
     return list(_all())
 
 
 def create(name: str, spaces: Spaces, seed: int) -> Proposer:
-    """A strategy by name; settings follow the name, each after a colon.
+    """Creates a strategy by name; settings follow the name, each after a colon.
 
     Raises:
-        NotFoundError: with the nearest names.
-        UsageError: for a setting that the strategy does not have, or a value that does not fit.
+        NotFoundError: for an unknown strategy or setting, with the closest names.
+        UsageError: for settings of a strategy that has none, or an invalid value.
     """
     return _factory(name)(spaces, seed)
 
 
 def require(name: str) -> None:
-    """Raises what `create` would raise for a name."""
+    """Validates a name; raises the errors of `create`."""
     _factory(name)
 
 
@@ -52,7 +52,7 @@ def _factory(name: str) -> Callable[[Spaces, int], Proposer]:
         return strategies[base]
     settings: Any = getattr(strategies[base], "Settings", None)
     if settings is None:
-        raise UsageError(f"strategy {base!r} has no settings; leave {':'.join(given)!r} out")
+        raise UsageError(f"strategy {base!r} has no settings; leave out {':'.join(given)!r}")
     values: dict[str, str] = {}
     for each in given:
         key, _, value = each.partition("=")

@@ -1,19 +1,20 @@
-"""Which move is next: a discounted Thompson sampler of improvement per evaluation."""
+"""Choice of the next move: discounted Thompson sampling on the reward per evaluation."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 
-DISCOUNT = 0.98  # of what is known, with each result: what helped at the start need not help at the end
-PRIOR, HOPE = 1.0, 0.3  # a move is believed to have had one result that paid this much
+DISCOUNT = 0.98  # decay of the counts per result, since moves that help early need not help late
+PRIOR_PULLS = 1.0  # the prior of an arm counts as this many pulls
+PRIOR_REWARD = 0.3  # with this mean reward
 
 
 class Bandit:
-    """Arms that are paid a reward from 0 to 1 a pull.
+    """A bandit whose arms have rewards between 0 and 1.
 
-    The reward of an arm has a Gamma posterior whose counts decay (Raj and Kalyani, "Taming non-stationary bandits",
-    arXiv 1707.09727, with Gamma for Beta, since a reward is no coin).
+    The reward of an arm has a Gamma posterior with decaying counts (Raj and Kalyani, "Taming non-stationary bandits",
+    arXiv 1707.09727, with Gamma instead of Beta because rewards are not binary).
     """
 
     def __init__(self, arms: Sequence[str]):
@@ -21,14 +22,16 @@ class Bandit:
         self._pulls = dict.fromkeys(arms, 0.0)
 
     def choose(self, arms: Sequence[str], rng: random.Random) -> str:
-        """One of these arms: the one whose reward, drawn from what is believed of it, is the highest."""
+        """Draws a reward for each arm from its posterior; returns the arm with the largest."""
         drawn = {
-            arm: rng.gammavariate(HOPE * PRIOR + self._rewards[arm], 1.0) / (PRIOR + self._pulls[arm]) for arm in arms
+            arm: rng.gammavariate(PRIOR_REWARD * PRIOR_PULLS + self._rewards[arm], 1.0)
+            / (PRIOR_PULLS + self._pulls[arm])
+            for arm in arms
         }
         return max(drawn, key=lambda arm: drawn[arm])
 
-    def pay(self, arm: str, reward: float) -> None:
-        """A result of an arm."""
+    def update(self, arm: str, reward: float) -> None:
+        """Records the reward of a pull."""
         for each in self._rewards:
             self._rewards[each] *= DISCOUNT
             self._pulls[each] *= DISCOUNT

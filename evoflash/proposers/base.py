@@ -1,9 +1,8 @@
-"""Who decides what to try next: the extension point for search strategies.
+"""Proposers decide what to try next. They are the extension point for search strategies.
 
-A proposer is asked for one genome at a time and is told results in the order of the candidates' numbers. It has no
-clock, no device and no random state but its own seed: the same seed and the same results give the same proposals.
-That is also how a run is
-resumed: the recorded results are told again.
+A proposer has an ask-and-tell interface: it is asked for one genome at a time, and told results in the order of the
+candidates' numbers. It uses no clock, no device and no random state other than its seed, so the same seed and the same
+results give the same proposals. A run is resumed by telling it the recorded results again.
 """
 
 from __future__ import annotations
@@ -23,23 +22,22 @@ NOVELTY_TRIES = 50
 
 
 class Proposer(Protocol):
-    """A strategy.
+    """A search strategy.
 
-    The constructor takes the spaces of all families by name and a seed. `testing.check_proposer` is the conformance
-    suite.
+    The constructor takes the spaces, by family, and a seed. `testing.check_proposer` is the conformance suite.
     """
 
     def ask(self, archive: Archive) -> Proposal | None:
-        """The next genome to try, valid in its family's space; None when nothing new is left."""
+        """Returns a new genome that is valid in its family's space; None when none is left."""
         ...
 
     def tell(self, member: Member) -> None:
-        """A candidate's result, in the order of numbers."""
+        """Reports a candidate's result; results come in the order of the candidates' numbers."""
         ...
 
 
 def novel(archive: Archive, draw: Callable[[], Proposal], rng: random.Random, spaces: Spaces) -> Proposal | None:
-    """The first of `NOVELTY_TRIES` draws that has not been proposed; else any genome that has not, else None."""
+    """The first of `NOVELTY_TRIES` draws that is new, otherwise any new genome, or None when there is none."""
     for _ in range(NOVELTY_TRIES):
         proposal = draw()
         if not archive.has(proposal.family, proposal.genome):
@@ -60,7 +58,7 @@ def random_proposal(spaces: Spaces, rng: random.Random) -> Proposal:
 
 
 def seed_proposals(spaces: Spaces) -> list[Proposal]:
-    """The known-good genomes of all spaces that are valid here, one of each family in turn."""
+    """The seeds of all spaces that are valid, cycling through the families."""
     by_family = {}
     for family, space in sorted(spaces.items()):
         genomes = [Genome(seed.genome) for seed in space.seeds]

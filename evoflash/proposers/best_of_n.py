@@ -1,4 +1,4 @@
-"""Best of N: variations of one start that learn nothing from each other; what feedback is worth shows against this."""
+"""Best of N: independent variations of the starting genomes. A baseline that shows what feedback is worth."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from evoflash.core.archive import Archive, Member
 from evoflash.core.candidate import Proposal
 from evoflash.proposers.base import Spaces, novel, seed_proposals
 
-GENES = (1, 2, 3, 4)  # how many genes of the start a variation changes; drawn for each
+GENES = (1, 2, 3, 4)  # numbers of genes that a variation changes
 
 
 class BestOfNProposer:
-    """The known-good genomes, or where there are none a random one of each family; then variations of these alone."""
+    """Proposes the seeds, and a random genome for families without any, then variations of these."""
 
     def __init__(self, spaces: Spaces, seed: int):
         self._spaces = spaces
@@ -28,7 +28,7 @@ class BestOfNProposer:
         self._queue = list(self._starts)
 
     def ask(self, archive: Archive) -> Proposal | None:
-        """A start, then a variation of any of them."""
+        """A starting genome, then variations of them."""
         while self._queue:
             proposal = self._queue.pop(0)
             if not archive.has(proposal.family, proposal.genome):
@@ -36,7 +36,7 @@ class BestOfNProposer:
         return novel(archive, self._variation, self._rng, self._spaces)
 
     def tell(self, member: Member) -> None:
-        """Nothing is learned."""
+        """Does nothing: this strategy uses no feedback."""
 
     def _variation(self) -> Proposal:
         start = self._rng.choice(self._starts)

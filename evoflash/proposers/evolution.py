@@ -1,18 +1,18 @@
 """Evolution: the default strategy.
 
-1. Begin with the spaces' known-good genomes, then a few genomes of each family that cover its values.
-2. Three quarters of the proposals that follow are children that a model prefers (`ranking`): of many that the moves
-   below make of the parents, in all families, the one that is expected to improve most on the best of all. So the
-   budget goes to the family where that is to be expected, however the search began; a third of it in turn to the
-   others that are not far behind, since a model expects little of what it has seen little of.
-3. A model can be stuck, so at least a quarter is filtered by nothing: a bandit chooses among the moves by what they
-   brought. "step", "jump" and "crossover" move parents, "family-switch" carries them to another family, "density" draws
-   where good points lie, "random" anywhere. Every neighbour of the best is tried by and by.
-4. When nothing has improved for long, every other proposal is the best with one gene at another value, however far
-   ("sweep"): a good value beyond bad ones is what a model expects least.
+1. Start with the seeds of the spaces, then a few genomes of each family that cover its values.
+2. Three quarters of the following proposals are chosen by a model (`ranking`). The moves below generate a pool of
+   children in all families, and the child with the largest expected improvement over the best is proposed. One ranking
+   over all families also divides the budget between them, except that every third such child comes from another
+   family whose best is close to the fastest, because a model expects little of a family that it has seen little of.
+3. At least a quarter of the proposals is not filtered by the model, which can get stuck. A bandit chooses the move by
+   past rewards: "step", "jump" and "crossover" change parents, "family-switch" carries a parent over to another family,
+   "density" samples where good points are frequent, "random" samples uniformly.
+4. After a long time without improvement, every other proposal changes one gene of the best to any other value
+   ("sweep"), because a model does not expect good values behind bad ones.
 5. Parents come from a population (`populations`).
 
-A proposal is a function of the seed and of the results told, whatever is in flight: nothing waits for stragglers.
+Proposals are a function of the seed and the results, and never wait for candidates in flight.
 """
 
 from __future__ import annotations
@@ -38,24 +38,25 @@ from evoflash.proposers.ranking import Ranking
 
 SURROGATE = "surrogate"
 MOVES = ("step", "jump", "crossover", "family-switch", "density", "random")
-SLOWNESS = 6.0  # a family that is r times slower than the fastest gets r**-6 as many children
+SLOWDOWN_POWER = 6.0  # a family that is r times slower than the fastest gets r**-6 times as many children
 STARTER_DRAWS = 30
-ELITES = 6  # places among the fastest that pay an operator
+ELITES = 6  # a move is rewarded when its child ranks among this many fastest candidates
 
 
 class Settings(BaseModel):
-    """What `evolution` can be told, as in "evolution:surrogate=no".
+    """Settings of `evolution`, as in "evolution:surrogate=no".
 
     Attributes:
-        starters: genomes that begin a search of one family; more families share twice as many.
-        population: who becomes a parent; see `populations`.
-        unfiltered: the least share of proposals that no model chose.
-        pool: children of which the model chooses.
-        trees: of a forest; process: the weight of the Gaussian process beside it.
-        growth: a forest is grown anew when this share of results has been added.
-        turns: of so many children that the model chooses, one is of another family than the fastest; 0 is none.
-        sweep: results without an improvement, after which every other proposal sweeps the best; 0 is never.
-        surrogate, bandit, crossover, density: parts that can be left out, to see what they are worth.
+        starters: initial genomes of a search over one family; several families share twice as many.
+        population: where parents come from; see `populations`.
+        unfiltered: minimum share of proposals that are not chosen by the model.
+        pool: children among which the model chooses.
+        trees: trees of a forest.
+        process: weight of the Gaussian process against the forest, from 0 to 1.
+        growth: the models are refitted when the number of results has grown by this share.
+        turns: one of this many model-chosen children comes from a family other than the fastest; 0 disables this.
+        sweep: results without an improvement after which every other proposal sweeps the best; 0 disables this.
+        surrogate, bandit, crossover, density: parts that can be disabled, for ablation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,7 +77,7 @@ class Settings(BaseModel):
 
 
 class EvolutionProposer:
-    """A model's choice among what many moves would make, and moves that a bandit chooses."""
+    """Proposes children chosen by a model, and children of moves chosen by a bandit."""
 
     Settings = Settings
 
@@ -94,7 +95,7 @@ class EvolutionProposer:
         self._ranking = Ranking(
             self._lattices,
             self._operators,
-            [name for name in self._moves if name != "step"],  # neighbours of the fastest are in the pool anyway
+            [name for name in self._moves if name != "step"],  # the pool contains the neighbours of the fastest anyway
             size=self._settings.pool,
             growth=self._settings.growth,
             trees=self._settings.trees,
@@ -106,17 +107,17 @@ class EvolutionProposer:
             load_ahead()
         self._population = population(self._settings.population)
         self._bandit = Bandit(self._moves)
-        self._fastest: list[float] = []  # times of the elites, over all families
-        self._in_flight: dict[tuple[str, str], str] = {}  # candidates that a move made -> which
-        self._bred_by_model = self._bred_by_moves = 0
-        self._since_best = 0  # results
-        self._stale = 0  # proposals that were made when nothing had improved for long
+        self._fastest: list[float] = []  # times of the fastest candidates, over all families
+        self._in_flight: dict[tuple[str, str], str] = {}  # key of a candidate -> the move that made it
+        self._model_children = self._move_children = 0
+        self._since_best = 0  # results since the last improvement
+        self._stagnant_proposals = 0  # proposals made while sweeping
         self._queue = deque(seed_proposals(spaces))
         self._starters = deque(self._starting_families())
 
     def ask(self, archive: Archive) -> Proposal | None:
-        """A genome that has not been proposed."""
-        proposal = self._known_good(archive) or self._starter() or self._bred(archive)
+        """A new genome."""
+        proposal = self._known_good(archive) or self._starter() or self._child(archive)
         if proposal is None:
             proposal = novel(archive, lambda: random_proposal(self._spaces, self._rng), self._rng, self._spaces)
         if proposal is not None:
@@ -124,7 +125,7 @@ class EvolutionProposer:
         return proposal
 
     def tell(self, member: Member) -> None:
-        """Teaches the surrogate, and pays the operator by the place that its child takes among the fastest."""
+        """Updates the models and the population, and rewards the move by its child's rank among the fastest."""
         candidate, fitness = member.candidate, member.evaluation.fitness_us
         point = self._lattices[candidate.family].point(candidate.genome)
         self._proposed[candidate.family].add(point)
@@ -140,15 +141,15 @@ class EvolutionProposer:
                 self._since_best = 0
         move = self._in_flight.pop(candidate.key, None)
         if move is not None:
-            self._bandit.pay(move, reward)
+            self._bandit.update(move, reward)
 
     def expected_gain(self, builds: int) -> float | None:
-        """What the model expects of so many builds; see `patience.Forecaster`."""
+        """The expected gain of the next `builds` candidates; see `run.stopping.Forecaster`."""
         return self._ranking.expected_gain(builds)
 
-    def said(self) -> dict[str, Any]:
-        """How the population goes about it; see `insights.Talkative`."""
-        return {f"island {name}": figures for name, figures in self._population.said().items()}
+    def figures(self) -> dict[str, Any]:
+        """Statistics of the population; see `run.insights`."""
+        return {f"island {name}": figures for name, figures in self._population.figures().items()}
 
     def _is_new(self, family: str, point: Point) -> bool:
         return point not in self._proposed[family]
@@ -165,7 +166,7 @@ class EvolutionProposer:
         return None
 
     def _starter(self) -> Proposal | None:
-        """Of a few random genomes of the family whose turn it is, the one whose values were tried least."""
+        """Among a few random genomes of the next family, the one whose values have been tried least."""
         while self._starters:
             family = self._starters.popleft()
             lattice = self._lattices[family]
@@ -176,25 +177,25 @@ class EvolutionProposer:
                 return Proposal(family, lattice.genome(point), "random")
         return None
 
-    def _bred(self, archive: Archive) -> Proposal | None:
-        """A child: of the model while its share is not spent, else by the move that the bandit chooses."""
+    def _child(self, archive: Archive) -> Proposal | None:
+        """A sweep, a child chosen by the model while its share is not used up, or a child of the bandit's move."""
         if archive.best is None:
             return None
         child = self._sweep(archive.best)
         if child is not None:
             return Proposal(child.family, self._genome(child), child.operator, child.parents)
-        bred = self._bred_by_model + self._bred_by_moves
-        if self._settings.surrogate and self._bred_by_moves >= self._settings.unfiltered * (bred + 1):
+        made = self._model_children + self._move_children
+        if self._settings.surrogate and self._move_children >= self._settings.unfiltered * (made + 1):
             child = self._ranking.next(archive, self._population.parents, self._is_new, archive.in_flight)
             if child is not None:
-                self._bred_by_model += 1
+                self._model_children += 1
                 return Proposal(child.family, self._genome(child), SURROGATE, child.parents)
         moves = list(self._moves)
-        while moves:  # of the others where one finds nothing new
+        while moves:  # until a move finds a new child
             move = self._bandit.choose(moves, self._rng) if self._settings.bandit else self._rng.choice(moves)
             child = self._moved(move, archive)
             if child is not None:
-                self._bred_by_moves += 1
+                self._move_children += 1
                 proposal = Proposal(child.family, self._genome(child), move, child.parents)
                 self._in_flight[proposal.family, proposal.genome.digest] = move
                 return proposal
@@ -202,11 +203,11 @@ class EvolutionProposer:
         return None
 
     def _sweep(self, best: Member) -> Child | None:
-        """The best with one gene changed, every other time when nothing has improved for long."""
+        """While nothing improves: every other time, the best with one gene changed."""
         if not self._settings.sweep or self._since_best < self._settings.sweep:
             return None
-        self._stale += 1
-        return self._operators.make("sweep", best.candidate.family, [best]) if self._stale % 2 else None
+        self._stagnant_proposals += 1
+        return self._operators.make("sweep", best.candidate.family, [best]) if self._stagnant_proposals % 2 else None
 
     def _genome(self, child: Child) -> Genome:
         return self._lattices[child.family].genome(child.point)
@@ -219,12 +220,12 @@ class EvolutionProposer:
         )
 
     def _family(self, archive: Archive, move: str) -> str:
-        """Any family for a random genome or a switch; else mostly the one whose best is the fastest."""
+        """Any family for a random genome or a switch; otherwise mostly the family with the fastest member."""
         if len(self._families) == 1:
             return self._families[0]
         if move in ("random", "family-switch"):
             return self._rng.choice(self._families)
         families = archive.families()
         best_us = archive.elites(1)[0].fitness_us
-        weights = [(best_us / archive.elites(1, family)[0].fitness_us) ** SLOWNESS for family in families]
+        weights = [(best_us / archive.elites(1, family)[0].fitness_us) ** SLOWDOWN_POWER for family in families]
         return self._rng.choices(families, weights=weights)[0]

@@ -1,4 +1,4 @@
-"""A space's genomes as points: each gene's place among its parameter's values, cheap to move, check and compare."""
+"""Genomes as points: tuples of indices into the parameters' values, which are cheap to change, check and compare."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from evoflash.space.search_space import SearchSpace
 
 Point = tuple[int, ...]
 
-FEW = 4  # values of an ordinal gene that may be changed into any other, as if it were categorical
-TRIES = 8  # moves that are tried before an invalid point is repaired
+FEW = 4  # an ordinal parameter with at most this many values is changed like a categorical one
+TRIES = 8  # attempts at a valid point before an invalid one is repaired
 
 
 class Lattice:
     """The points of one space.
 
     Attributes:
-        sizes: values of each parameter.
-        movable: the coordinates of parameters that have more than one value.
+        sizes: number of values of each parameter.
+        movable: the coordinates of parameters with more than one value.
     """
 
     def __init__(self, space: SearchSpace):
@@ -58,15 +58,15 @@ class Lattice:
         return self._valid[point]
 
     def sample(self, rng: random.Random) -> Point:
-        """A valid point, drawn uniformly."""
+        """A uniformly random valid point."""
         return self.point(self.space.sample(rng))
 
     def repaired(self, point: Point, rng: random.Random) -> Point:
-        """The point itself, or a valid one that keeps most of its coordinates."""
+        """The point itself if it is valid, otherwise a valid one that keeps most of its coordinates."""
         return point if self.is_valid(point) else self.point(self.space.repair(self._genes(point), rng))
 
     def neighbours(self, point: Point) -> Iterator[Point]:
-        """The valid points one move away: an ordinal coordinate of many values one step, another one anywhere."""
+        """The valid points one move away: ordinal coordinates by one step, others to any value."""
         for number in self.movable:
             place, count = point[number], len(self._values[number])
             others = (place - 1, place + 1) if self._ordinal[number] else range(count)
@@ -77,7 +77,7 @@ class Lattice:
                         yield moved
 
     def variations(self, point: Point) -> Iterator[Point]:
-        """The valid points that differ in one coordinate, however far."""
+        """The valid points that differ in one coordinate, by any distance."""
         for number in self.movable:
             for other in range(len(self._values[number])):
                 moved = (*point[:number], other, *point[number + 1 :])
@@ -85,7 +85,7 @@ class Lattice:
                     yield moved
 
     def jump(self, point: Point, rng: random.Random, genes: int = 2, reach: int = 2) -> Point:
-        """A valid point with this many coordinates moved: an ordinal one up to `reach` steps, another one anywhere."""
+        """A valid point with `genes` coordinates moved: ordinal ones by up to `reach` steps, others to any value."""
         moved = point
         for _ in range(TRIES):
             changed = list(point)
@@ -112,7 +112,7 @@ class Lattice:
         return self.repaired(child, rng)
 
     def crowding(self, point: Point, others: Iterable[Point]) -> float:
-        """How much of a point's values these others have had: near ones of an ordinal count, each gene counts alike."""
+        """How often other points have the values of this one; near values of ordinal genes count in part."""
         crowd = np.array(list(others)).reshape(-1, len(point))
         if not len(crowd):
             return 0.0
@@ -123,15 +123,15 @@ class Lattice:
         return float(np.clip(1 - near, 0, None)[:, self.movable].sum())
 
     def unit(self, points: Sequence[Point]) -> np.ndarray:
-        """The movable coordinates of points, each from 0 to 1; shape (points, movable)."""
+        """The movable coordinates of points, scaled to [0, 1]; shape (points, movable)."""
         spans = np.array([self.sizes[number] - 1 for number in self.movable], float)
         return np.array(points, float).reshape(len(points), len(self.sizes))[:, self.movable] / spans
 
     def features(self, points: Sequence[Point]) -> np.ndarray:
-        """What a model sees of points, float32 of shape (points, features).
+        """Features of points for a model, float32 of shape (points, features).
 
-        The coordinates; the logarithms of product and ratio of each pair of positive ordinal genes, since what bounds a
-        kernel is mostly a product (threads, bytes) or a ratio (work a thread); and the space's own derived figures.
+        They are the coordinates, the logarithms of product and ratio of each pair of positive ordinal genes, and the
+        space's derived values. The limits of a kernel are mostly products (threads, bytes) or ratios (work per thread).
         """
         places = np.array(points, np.float32).reshape(len(points), len(self._names))
         columns = [places[:, self.movable]]
@@ -151,7 +151,7 @@ class Lattice:
 
 
 def _log2(values: Sequence[Gene]) -> list[float] | None:
-    """Of positive numbers, of which there are enough to be told from a switch; else None."""
+    """Base-2 logarithms of at least three positive numbers; None for other values."""
     numbers = [float(value) for value in values if isinstance(value, int | float)]
     if len(numbers) < len(values) or len(numbers) < 3 or min(numbers) <= 0:
         return None

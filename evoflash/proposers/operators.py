@@ -1,4 +1,4 @@
-"""The moves of the evolution: each makes a new valid point from what the archive holds."""
+"""The moves of `evolution`: each makes a new valid point from members of the archive."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from evoflash.core.archive import Member
 from evoflash.proposers.lattice import Lattice, Point
 
-GOOD = 0.15  # share of a family's results that count as good, for the density
-DRAWS = 24  # of the density, of which the most promising is taken
-FORWARD = 0.4  # probability that the next best parent is passed over for each better one (a geometric choice)
-CROWD = 5  # parents that cross
-RETRIES = 6  # draws until something new, before an operator gives up
+GOOD_SHARE = 0.15  # share of a family's results that count as good, for the density
+DRAWS = 24  # draws from the density, of which the most promising is taken
+SKIP_PROBABILITY = 0.4  # probability of skipping a parent for the next best one (a geometric choice)
+CROSSOVER_PARENTS = 5  # crossover chooses among this many parents
+RETRIES = 6  # attempts at a new point before a move gives up
 
 
 @dataclass(frozen=True)
 class Child:
-    """A point of a family that has not been proposed, what made it, and from whom."""
+    """A new point of a family, with the move that made it and its parents."""
 
     family: str
     point: Point
@@ -29,11 +29,11 @@ class Child:
 
 
 class Operators:
-    """Step, sweep, jump, crossover, family switch, density (TPE) and random immigrant.
+    """Step, sweep, jump, crossover, family switch, density (as in TPE) and random.
 
     Args:
         lattices: by family.
-        is_new: whether a point of a family has not been proposed.
+        is_new: whether a point of a family has not been proposed yet.
     """
 
     def __init__(self, lattices: Mapping[str, Lattice], is_new: Callable[[str, Point], bool], rng: random.Random):
@@ -52,10 +52,10 @@ class Operators:
         self.density_of: dict[str, Density] = {}
 
     def make(self, operator: str, family: str, parents: list[Member]) -> Child | None:
-        """A child of a family; None where the operator finds nothing new.
+        """A new child in a family; None when the move finds none.
 
         Args:
-            parents: right members, the fastest first: of this family, or for "family-switch" of others.
+            parents: correct members, fastest first; of this family, or of others for "family-switch".
         """
         for _ in range(RETRIES):
             child = self._all[operator](family, parents)
@@ -74,7 +74,7 @@ class Operators:
         ]
 
     def _step(self, family: str, parents: list[Member]) -> Child | None:
-        """An untried neighbour of the best parent that has one, so that a good region is searched to its end."""
+        """An untried neighbour of the best parent that has one, so that good regions are searched completely."""
         for parent in self._in_turn(parents):
             children = self.neighbours(parent)
             if children:
@@ -82,7 +82,7 @@ class Operators:
         return None
 
     def _sweep(self, family: str, parents: list[Member]) -> Child | None:
-        """The fastest with one gene at a value that it has not had, however far."""
+        """The fastest parent with one gene at any untried value."""
         lattice, best = self._lattices[family], parents[0]
         points = lattice.variations(lattice.point(best.candidate.genome))
         new = [point for point in points if self._is_new(family, point)]
@@ -100,17 +100,17 @@ class Operators:
     def _crossover(self, family: str, parents: list[Member]) -> Child | None:
         if len(parents) < 2:
             return None
-        first, second = self._rng.sample(parents[:CROWD], 2)
+        first, second = self._rng.sample(parents[:CROSSOVER_PARENTS], 2)
         lattice = self._lattices[family]
         point = lattice.cross(lattice.point(first.candidate.genome), lattice.point(second.candidate.genome), self._rng)
         return Child(family, point, "crossover", (first.candidate.index, second.candidate.index))
 
     def _switch(self, family: str, parents: list[Member]) -> Child | None:
-        """Another family's genes: those that this one knows are kept, the rest drawn, the whole repaired."""
-        strangers = [parent for parent in parents if parent.candidate.family != family]
-        if not strangers:
+        """A parent of another family: shared genes are kept, the others drawn, and the result repaired."""
+        donors = [parent for parent in parents if parent.candidate.family != family]
+        if not donors:
             return None
-        parent = self._parent(strangers)
+        parent = self._parent(donors)
         lattice = self._lattices[family]
         point = lattice.point(lattice.space.repair(parent.candidate.genome, self._rng))
         return Child(family, point, "family-switch", (parent.candidate.index,))
@@ -127,10 +127,10 @@ class Operators:
         return next(self._in_turn(parents))
 
     def _in_turn(self, parents: list[Member]) -> Iterator[Member]:
-        """The parents, mostly the fastest first: each is passed over with probability `FORWARD`, then comes back."""
+        """The parents, fastest first, except that each is moved to the end with probability `SKIP_PROBABILITY`."""
         passed = []
         for parent in parents:
-            if self._rng.random() < FORWARD:
+            if self._rng.random() < SKIP_PROBABILITY:
                 passed.append(parent)
             else:
                 yield parent
@@ -138,20 +138,22 @@ class Operators:
 
 
 class Density:
-    """Where good points lie: a product of densities a gene, good over all (TPE: Bergstra and others, NeurIPS 2011).
+    """The ratio of two densities, each a product over genes: of good points and of the others.
+
+    As in TPE (Bergstra et al., NeurIPS 2011).
 
     Args:
-        points: of right results, the fastest first; at least one.
-        sizes: values of each gene.
+        points: points of correct results, fastest first; at least one.
+        sizes: number of values of each gene.
     """
 
     def __init__(self, points: list[Point], sizes: list[int]):
         places = np.array(points)
-        good = max(2, round(GOOD * len(points)))
+        good = max(2, round(GOOD_SHARE * len(points)))
         rest = places[good:] if len(points) > good else places
         likely = [self._smooth(places[:good, gene], size) for gene, size in enumerate(sizes)]
         usual = [self._smooth(rest[:, gene], size) for gene, size in enumerate(sizes)]
-        self._steps = [np.cumsum(each)[:-1] for each in likely]  # of the cumulative density; the last is 1
+        self._steps = [np.cumsum(each)[:-1] for each in likely]  # cumulative densities, without the final 1
         self._ratio = [np.log(one / other) for one, other in zip(likely, usual, strict=True)]
 
     @staticmethod
@@ -160,7 +162,7 @@ class Density:
         return counts / counts.sum()
 
     def draw(self, lattice: Lattice, rng: random.Random) -> Point | None:
-        """The most promising of some valid draws."""
+        """The valid draw with the largest density ratio."""
         chance = np.random.default_rng(rng.randrange(2**32)).random((len(self._steps), DRAWS))
         drawn = [np.searchsorted(steps, row) for steps, row in zip(self._steps, chance, strict=True)]
         promise = sum(ratio[places] for ratio, places in zip(self._ratio, drawn, strict=True))

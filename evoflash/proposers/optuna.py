@@ -1,19 +1,18 @@
-"""Optuna's samplers by ask and tell: tpe, cmaes, nsga2 and gp.
+"""Optuna's samplers tpe, cmaes, nsga2 and gp, through ask and tell.
 
-The study lives in memory and is a function of the seed and the results told; the run's database gets a copy of it for
-the dashboard (`store.mirror`).
+The study is kept in memory and is a function of the seed and the results. The database of the run gets a copy for
+optuna-dashboard (`store.mirror`).
 
-TPE sees a tree: the family, and below it that family's parameters. The other samplers only model parameters that
-every trial has, and fall back to random ones otherwise, so they are given all families' parameters in each trial, and
-the chosen family's are used.
+TPE models a tree: the family, then that family's parameters. The other samplers only model parameters that every trial
+has, and sample the rest at random. So for them each trial has the parameters of all families, of which the chosen
+family's are used.
 
-Parameters are handed over as categorical choices: with integers TPE stalls on repeated proposals. CMA-ES knows
-numbers only, so it gets the place of each value in its list, with the margin that keeps integers moving (arXiv
-2205.13482).
+Parameters are categorical, because with integers TPE stalls on repeated proposals. CMA-ES needs numbers, so it gets the
+index of each value, with the margin that keeps integers from getting stuck (arXiv 2205.13482).
 
-A genome that breaks a constraint is repaired. Model-based samplers (tpe, gp) are told the result under the genes that
-were really tried; population-based ones (cmaes, nsga2) under their own, since they breed from the trials that they
-asked for.
+A genome that violates a constraint is repaired. Model-based samplers (tpe, gp) get the result with the repaired genes.
+Population-based samplers (cmaes, nsga2) get it with their own genes, since they recombine the trials that they asked
+for.
 """
 
 from __future__ import annotations
@@ -33,8 +32,10 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("tpe", "cmaes", "nsga2", "gp")
 MODEL_BASED = ("tpe", "gp")
-PENALTY = 2.0  # a failure counts as this multiple of the slowest right kernel: finite, so that a model can be fitted
-REPEATS = 5  # genomes that were proposed before, until a random one is taken
+PENALTY = (
+    2.0  # the value of a failure, as a multiple of the slowest correct kernel; finite, so that models can be fitted
+)
+MAX_REPEATS = 5  # repeated proposals of a sampler before a random genome is used
 
 
 class OptunaProposer:
@@ -55,8 +56,8 @@ class OptunaProposer:
         self._early_failures: list[tuple[optuna.Trial | None, Candidate]] = []
 
     def ask(self, archive: Archive) -> Proposal | None:
-        """The sampler's next genome, repaired. Where it keeps repeating itself: a random one."""
-        for _ in range(REPEATS):
+        """The sampler's next genome, repaired; a random one when the sampler keeps repeating itself."""
+        for _ in range(MAX_REPEATS):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
                 trial = self._study.ask()
@@ -69,12 +70,12 @@ class OptunaProposer:
         return novel(archive, lambda: random_proposal(self._spaces, self._rng), self._rng, self._spaces)
 
     def tell(self, member: Member) -> None:
-        """Ends the trial that asked for this candidate."""
+        """Finishes the trial of this candidate."""
         fitness = member.evaluation.fitness_us
         key = member.candidate.key
         trial = self._pending.pop(key, None)
         if fitness is None and self._worst_us is None:
-            self._early_failures.append((trial, member.candidate))  # what they count as is not known yet
+            self._early_failures.append((trial, member.candidate))  # the penalty is not known yet
             return
         if fitness is not None:
             self._worst_us = max(self._worst_us or 0.0, fitness)
@@ -92,7 +93,7 @@ class OptunaProposer:
             self._add({**asked, **self._as_parameters(candidate.family, candidate.genome)}, value)
 
     def _close(self, trial: optuna.Trial, family: str, genome: Genome, value: float | None) -> bool:
-        """Ends a trial that was asked for; with the value only where its own genes may stand for what was tried."""
+        """Finishes a trial. It gets the value only if its own genes were tried, or for a population-based sampler."""
         tried = self._as_parameters(family, genome)
         if value is None or (self._name in MODEL_BASED and not tried.items() <= trial.params.items()):
             self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
@@ -124,7 +125,7 @@ class OptunaProposer:
         return parameters
 
     def _add(self, parameters: dict[str, Any], value: float) -> None:
-        """A finished trial of these parameters."""
+        """Adds a finished trial with these parameters."""
         choices = {"family": sorted(self._spaces)} | {
             f"{family}.{name}": declared.values
             for family, space in self._spaces.items()

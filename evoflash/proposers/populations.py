@@ -1,7 +1,8 @@
-"""Populations: who may become a parent, by name, after EvoEngineer (arXiv 2510.03760).
+"""Populations, which select parents, after EvoEngineer (arXiv 2510.03760).
 
-`best` breeds from one incumbent of each family; `elite` from the peaks of each, fast members that are not alike;
-`map-elites` from the owners of niches, in islands that start afresh when they stagnate, with a migrant of another.
+- `best`: the fastest member of each family.
+- `elite`: the peaks of each family, which are fast members that differ from each other.
+- `map-elites`: the elites of niches, in islands that restart when they stagnate, with a migrant from another island.
 """
 
 from __future__ import annotations
@@ -16,68 +17,67 @@ from evoflash.core.archive import Archive, Member, resource_niche
 from evoflash.core.status import Status
 from evoflash.errors import unknown
 
-PEAKS = 6  # parents of a family
-SEARCHED = 60  # the fastest members of a family, among whom peaks are looked for
-ALIKE = 1  # members that differ in no more genes than this are one peak
-STAGNANT = 80  # results of an island without an improvement, until it starts afresh
-ISLANDS = 2  # of each family
+PEAKS = 6  # maximum number of parents per family
+SEARCHED = 60  # peaks are searched among this many fastest members of a family
+ALIKE = 1  # members that differ in at most this many genes belong to one peak
+STAGNATION = 80  # results without an improvement after which an island restarts
+ISLANDS = 2  # islands per family
 
 Niche = Callable[[Member], Any]
 
 
 class Population(Protocol):
-    """Who may become a parent."""
+    """Selects parents."""
 
     def parents(self, archive: Archive, family: str) -> list[Member]:
-        """Right members of a family, the fastest first; at least one where the family has any."""
+        """Correct members of a family, fastest first; at least one if the family has any."""
         ...
 
     def tell(self, member: Member) -> None:
-        """A result, in the order of numbers."""
+        """Reports a result; results come in the order of the candidates' numbers."""
         ...
 
-    def said(self) -> dict[str, Any]:
-        """What a person may want to know of it, e.g. how often islands started afresh."""
+    def figures(self) -> dict[str, Any]:
+        """Statistics for the user, e.g. how often islands restarted."""
         ...
 
 
 class BestPopulation:
-    """One incumbent: the fastest of a family."""
+    """Only the fastest member of a family."""
 
     def parents(self, archive: Archive, family: str) -> list[Member]:
-        """It alone."""
+        """The fastest member."""
         return archive.elites(1, family)
 
     def tell(self, member: Member) -> None:
-        """The archive knows."""
+        """Does nothing: the archive has the fastest member."""
 
-    def said(self) -> dict[str, Any]:
-        """Nothing."""
+    def figures(self) -> dict[str, Any]:
+        """No statistics."""
         return {}
 
 
 class ElitePopulation:
-    """The fastest few of a family that differ from each other in more than one gene.
+    """The fastest members of a family that differ from each other in more than one gene.
 
-    Neighbours of the best are mostly almost as fast. As parents they would all be one: peaks that lie apart are what a
-    crossover can combine.
+    Most neighbours of the best are almost as fast, but add nothing as parents: crossover needs parents that differ.
     """
 
     def __init__(self) -> None:
         self._peaks: dict[str, list[Member]] = {}
 
     def parents(self, archive: Archive, family: str) -> list[Member]:
-        """The peaks, found anew when the family has another result."""
+        """The peaks, recomputed after each new result of the family."""
         if family not in self._peaks:
             self._peaks[family] = peaks(archive.elites(SEARCHED, family))
         return self._peaks[family]
 
     def tell(self, member: Member) -> None:
-        """Its family's peaks may be others now."""
+        """Invalidates the peaks of the member's family."""
         self._peaks.pop(member.candidate.family, None)
 
-    def said(self) -> dict[str, Any]:
-        """Nothing."""
+    def figures(self) -> dict[str, Any]:
+        """No statistics."""
         return {}
 
 
@@ -86,69 +86,70 @@ class Island:
     """A part of a family's population.
 
     Attributes:
-        owners: the fastest of each niche since the island began.
-        since: results since its last improvement.
-        restarts: how often it began afresh.
-        improvements: how often it made the best of all islands better.
+        elites: the fastest member of each niche since the island started.
+        best_us: the best time since the island started.
+        stagnation: results since its last improvement.
+        restarts: number of restarts.
+        improvements: how often it improved the best time over all islands.
     """
 
-    owners: dict[Any, Member] = field(default_factory=dict)
+    elites: dict[Any, Member] = field(default_factory=dict)
     best_us: float = float("inf")
-    since: int = 0
+    stagnation: int = 0
     restarts: int = 0
     improvements: int = 0
 
 
 class MapElitesPopulation:
-    """Islands of one family each, of which every one keeps the fastest of each niche (MAP-Elites, arXiv 1504.04909).
+    """Islands per family, each with the fastest member of each niche (MAP-Elites, arXiv 1504.04909).
 
-    A result belongs to the island of its parents, without parents to the family's islands in turn. An island without an
-    improvement in `STAGNANT` results starts afresh with what comes in next, and with one migrant: the best of the
-    family's next island. The archive keeps the owner of every niche whatever happens to islands.
+    A result belongs to the island of its first parent; results without parents go to the family's islands in turn. An
+    island without an improvement in `STAGNATION` results restarts with one migrant, the best of the family's next
+    island. The archive keeps the elites of all niches independently of the islands.
 
     Args:
-        niche: what the members of an island are told apart by.
+        niche: maps a member to its niche.
     """
 
     def __init__(self, niche: Niche | None = None):
         self._niche = niche or warp_niche
         self._islands: dict[str, list[Island]] = {}
-        self._home: dict[int, int] = {}  # candidate -> island of its family
+        self._home: dict[int, int] = {}  # candidate index -> number of its island
         self._turn: Counter[str] = Counter()
         self._best_us = float("inf")
 
     def parents(self, archive: Archive, family: str) -> list[Member]:
-        """The owners of the island whose turn it is."""
+        """The elites of the next island in turn."""
         islands = self._islands.get(family, [])
         self._turn[family] += 1
         for step in range(len(islands)):
-            owners = islands[(self._turn[family] + step) % len(islands)].owners
-            if owners:
-                return sorted(owners.values(), key=_rank)[:PEAKS]
+            elites = islands[(self._turn[family] + step) % len(islands)].elites
+            if elites:
+                return sorted(elites.values(), key=_rank)[:PEAKS]
         return archive.elites(1, family)
 
     def tell(self, member: Member) -> None:
-        """Finds the member's island; it may own a niche there now, and the island may start afresh."""
+        """Adds the member to its island, and restarts the island if it stagnates."""
         candidate = member.candidate
         islands = self._islands.setdefault(candidate.family, [Island() for _ in range(ISLANDS)])
         homes = [self._home[parent] for parent in candidate.parents if parent in self._home]
         number = homes[0] % ISLANDS if homes else candidate.index % ISLANDS
         self._home[candidate.index] = number
         island = islands[number]
-        island.since += 1
+        island.stagnation += 1
         if member.evaluation.status is Status.OK:
-            self._settle(island, member)
-        if island.since >= STAGNANT:
-            migrant = min(islands[(number + 1) % ISLANDS].owners.values(), key=_rank, default=None)
+            self._insert(island, member)
+        if island.stagnation >= STAGNATION:
+            migrant = min(islands[(number + 1) % ISLANDS].elites.values(), key=_rank, default=None)
             islands[number] = Island(restarts=island.restarts + 1, improvements=island.improvements)
             if migrant is not None and ISLANDS > 1:
-                self._settle(islands[number], migrant)
+                self._insert(islands[number], migrant)
 
-    def said(self) -> dict[str, Any]:
-        """Of each island its niches, restarts, and improvements of the best of all."""
+    def figures(self) -> dict[str, Any]:
+        """The number of niches, restarts and improvements of each island."""
         return {
             f"{family} {number}": {
-                "niches": len(island.owners),
+                "niches": len(island.elites),
                 "restarts": island.restarts,
                 "improvements": island.improvements,
             }
@@ -156,22 +157,22 @@ class MapElitesPopulation:
             for number, island in enumerate(islands)
         }
 
-    def _settle(self, island: Island, member: Member) -> None:
+    def _insert(self, island: Island, member: Member) -> None:
         niche, fitness = self._niche(member), member.fitness_us
-        if niche not in island.owners or fitness < island.owners[niche].fitness_us:
-            island.owners[niche] = member
+        if niche not in island.elites or fitness < island.elites[niche].fitness_us:
+            island.elites[niche] = member
         if fitness < island.best_us:
-            island.best_us, island.since = fitness, 0
+            island.best_us, island.stagnation = fitness, 0
         if fitness < self._best_us:
             self._best_us = fitness
             island.improvements += 1
 
 
 def peaks(ranking: list[Member]) -> list[Member]:
-    """Of members, the fastest first, those that differ from every faster peak in more than `ALIKE` genes."""
+    """The members of a ranking that differ from every faster peak in more than `ALIKE` genes."""
     found: list[Member] = []
     for member in ranking:
-        genes = member.candidate.genome.values()  # in the order of the names, which a family's genomes share
+        genes = member.candidate.genome.values()  # all genomes of a family have their genes in the same order
         if all(sum(map(operator.ne, genes, each.candidate.genome.values())) > ALIKE for each in found):
             found.append(member)
         if len(found) == PEAKS:
@@ -180,9 +181,9 @@ def peaks(ranking: list[Member]) -> list[Member]:
 
 
 def warp_niche(member: Member) -> tuple[Any, ...]:
-    """The bucket of shared memory, and how a block's warps or threads are laid out.
+    """The bucket of shared memory, and the layout of a block's warps or threads.
 
-    That is what the genes named so say; of a family that has none, its first two genes.
+    The layout is given by the genes whose names contain "warps" or "threads", or else by the family's first two genes.
     """
     shared, _ = resource_niche(member)
     genes = member.candidate.genome
@@ -198,10 +199,10 @@ POPULATIONS: Mapping[str, Callable[[], Population]] = {
 
 
 def population(name: str) -> Population:
-    """A population by name.
+    """Creates a population by name.
 
     Raises:
-        NotFoundError: with the nearest names.
+        NotFoundError: for an unknown name, with the closest names.
     """
     if name not in POPULATIONS:
         raise unknown("population", name, POPULATIONS)

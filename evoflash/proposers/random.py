@@ -1,4 +1,4 @@
-"""Random search: the strategy that every other one is measured against."""
+"""Random search, the baseline for all other strategies."""
 
 import random
 
@@ -8,15 +8,15 @@ from evoflash.proposers.base import Spaces, novel, random_proposal
 
 
 class RandomProposer:
-    """A random family, a random valid genome of it, never the same twice."""
+    """Proposes random valid genomes of random families, without repetition."""
 
     def __init__(self, spaces: Spaces, seed: int):
         self._spaces = spaces
         self._rng = random.Random(seed)
 
     def ask(self, archive: Archive) -> Proposal | None:
-        """A genome that has not been proposed."""
+        """A new genome."""
         return novel(archive, lambda: random_proposal(self._spaces, self._rng), self._rng, self._spaces)
 
     def tell(self, member: Member) -> None:
-        """Nothing is learned."""
+        """Does nothing: this strategy uses no feedback."""

@@ -1,4 +1,4 @@
-"""The children that a model prefers: a pool of them by every operator, the most promising first."""
+"""Ranking of children by a model: every move fills a pool, and the child with the largest expected improvement wins."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from evoflash.proposers.lattice import Lattice, Point
 from evoflash.proposers.operators import Child, Density, Operators
 from evoflash.proposers.surrogate import Surrogate
 
-NEIGHBOURHOODS = 3  # the fastest of a family, whose neighbours are all in the pool
-LEAST_NEWS = 2  # results until models are fitted anew, however few there are
-HASTE = 6  # models are not fitted anew before this fraction (one over it) of what was in flight is known
-FRESH = 6  # this fraction (one over it) of the random points in a pool is drawn anew each time
-LEAST_SHARE = 8  # a slow family gets at least this fraction (one over it) of a full pool
-NEAR = 1.5  # how many times slower than the fastest a family may be to have a turn
+NEIGHBOURHOODS = 3  # the pool contains all neighbours of this many fastest members of a family
+MIN_NEW_RESULTS = 2  # minimum number of new results before the models are refitted
+IN_FLIGHT_DIVISOR = 6  # nor are they refitted before 1 / this of the candidates in flight have results
+REDRAW_DIVISOR = 6  # 1 / this of the random points in a pool is redrawn each time
+MIN_POOL_DIVISOR = 8  # a slow family gets at least 1 / this of a full pool
+NEAR_RATIO = 1.5  # families up to this factor slower than the fastest get turns
 
 Parents = Callable[[Archive, str], list[Member]]
 
 
 class Ranking:
-    """Children of all families by expected improvement over the best of all, so that families compete for the budget.
+    """Ranks children of all families by expected improvement over the best, so that families compete for the budget.
 
     Args:
-        moves: the operators that fill the pool.
-        size: children of the fastest family; a family that is r times slower gets r**-2 as many.
-        growth: models are fitted anew when this share of results has been added.
-        turns: every so many children, one is of another family than the fastest, in turn of those that are near it;
-            0 is never. A model knows a family the better the more it has seen of it, and expects most of what it knows.
+        moves: the moves that fill the pool.
+        size: children of the fastest family; a family that is r times slower gets r**-2 times as many.
+        growth: the models are refitted when the number of results has grown by this share.
+        trees: trees of a forest.
+        process: weight of the Gaussian process.
+        turns: one of this many children comes from another family that is nearly as fast as the fastest, each in turn;
+            0 disables this. Otherwise a family with few results would hardly be chosen, since its model expects little.
     """
 
     def __init__(
@@ -53,28 +55,28 @@ class Ranking:
         self._turns = turns
         self._rng = rng
         self._surrogates = {family: Surrogate(lattice, trees, process) for family, lattice in lattices.items()}
-        self._strangers: dict[str, list[Child]] = {family: [] for family in lattices}
+        self._random_children: dict[str, list[Child]] = {family: [] for family in lattices}
         self._ranked: deque[Child] = deque()
         self._others: list[deque[Child]] = []  # the ranked children of each family that has turns
         self._asked = 0
-        self._gains: list[float] | None = None  # what the ranked children were expected to gain, the largest first
-        self._told = self._fitted = 0
+        self._gains: list[float] | None = None  # expected improvements of the ranked children, largest first
+        self._results = self._fitted = 0
 
     def tell(self, family: str, point: Point, time_us: float | None) -> None:
-        """A result; None for a failure."""
+        """Reports a result; a time of None is a failure."""
         self._surrogates[family].tell(point, time_us)
-        self._told += 1
+        self._results += 1
 
     def next(
         self, archive: Archive, parents: Parents, is_new: Callable[[str, Point], bool], in_flight: int
     ) -> Child | None:
-        """The most promising child that is still new; None while too little is known.
+        """The best-ranked child that is still new; None when there are too few results.
 
         Args:
-            in_flight: proposals whose results are not known. When there are many, a few results more make no haste.
+            in_flight: proposals without a result. With many of them, the models are refitted less often.
         """
-        news = max(LEAST_NEWS, self._growth * self._told, in_flight / HASTE)
-        if self._told - self._fitted >= news or not self._ranked:
+        new_results = max(MIN_NEW_RESULTS, self._growth * self._results, in_flight / IN_FLIGHT_DIVISOR)
+        if self._results - self._fitted >= new_results or not self._ranked:
             self._rank(archive, parents, is_new)
         self._asked += 1
         sources = [self._ranked]
@@ -88,15 +90,15 @@ class Ranking:
         return None
 
     def expected_gain(self, builds: int) -> float | None:
-        """What the next children may gain together, of log time; None while too little is known.
+        """The sum of the expected improvements of the next children, in log time; None when there are too few results.
 
-        The sum of their expected improvements: too much where they would all find the same, which is so while much is
-        left to find. Where it is small it is about what recorded spaces then brought (docs/results/search.md).
+        It is an overestimate while it is large, because children may all find the same improvement. Small values agree
+        with the gains on recorded spaces (docs/results/search.md).
         """
         return sum(self._gains[:builds]) if self._gains is not None else None
 
     def _rank(self, archive: Archive, parents: Parents, is_new: Callable[[str, Point], bool]) -> None:
-        self._fitted = self._told
+        self._fitted = self._results
         best = archive.best
         assert best is not None
         scored: list[tuple[float, Child]] = []
@@ -107,14 +109,14 @@ class Ranking:
                 self._operators.density_of[family] = Density(points, self._lattices[family].sizes)
             if self._surrogates[family].fit(self._rng.randrange(2**31), self._growth):
                 slower = archive.elites(1, family)[0].fitness_us / best.fitness_us
-                count = max(self._size // LEAST_SHARE, int(self._size / slower**2))
+                count = max(self._size // MIN_POOL_DIVISOR, int(self._size / slower**2))
                 self._draw(family, count // len(self._moves), is_new)
                 pool = self._pool(archive, family, parents(archive, family), count)
-                if not pool:  # all of it has been tried
+                if not pool:  # everything has been tried
                     continue
                 gains = self._surrogates[family].expected_improvement([child.point for child in pool], best.fitness_us)
                 scored += zip(gains.tolist(), pool, strict=True)
-                if family != best.candidate.family and slower <= NEAR:
+                if family != best.candidate.family and slower <= NEAR_RATIO:
                     near.append(family)
         scored.sort(key=lambda pair: -pair[0])  # stable: ties stay in the order of the pool
         self._gains = [gain for gain, _ in scored] if scored else None
@@ -122,15 +124,15 @@ class Ranking:
         self._others = [deque(child for _, child in scored if child.family == family) for family in near]
 
     def _draw(self, family: str, count: int, is_new: Callable[[str, Point], bool]) -> None:
-        """Keeps random points at hand: where few are valid a draw takes milliseconds, so most of them serve again."""
-        kept = [child for child in self._strangers[family] if is_new(family, child.point)]
-        fresh = max(count // FRESH, count // 2 - len(kept))
-        drawn = [self._operators.make("random", family, []) for _ in range(fresh)]
-        self._strangers[family] = [*kept, *(child for child in drawn if child is not None)][-count:]
+        """Keeps a stock of random points, since a draw takes milliseconds when few genomes are valid."""
+        kept = [child for child in self._random_children[family] if is_new(family, child.point)]
+        redrawn = max(count // REDRAW_DIVISOR, count // 2 - len(kept))
+        drawn = [self._operators.make("random", family, []) for _ in range(redrawn)]
+        self._random_children[family] = [*kept, *(child for child in drawn if child is not None)][-count:]
 
     def _pool(self, archive: Archive, family: str, parents: list[Member], count: int) -> list[Child]:
-        """New children of a family, each point once: neighbours of its fastest, random ones, and some by every move."""
-        pool = {child.point: child for child in self._strangers[family]}
+        """New children of a family, without duplicates: random points, neighbours of the fastest, children of moves."""
+        pool = {child.point: child for child in self._random_children[family]}
         for parent in archive.elites(NEIGHBOURHOODS, family):
             pool |= {child.point: child for child in self._operators.neighbours(parent)}
         for number in range(count):

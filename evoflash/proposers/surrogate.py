@@ -1,4 +1,4 @@
-"""How much better than the best a family's untried points may be: expected improvement by what its results say."""
+"""The surrogate of a family: expected improvement of untried points, from models fitted to its results."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ import math
 import numpy as np
 
 from evoflash.proposers.lattice import Lattice, Point
-from evoflash.proposers.models import Failures, Forest, Process
+from evoflash.proposers.models import FailureClassifier, Forest, GaussianProcess
 
-CAUTION = 3  # power of the probability: beyond the edge of what works the regression promises most, and knows least
-LEAST = 3  # right results before there is anything to learn
+FEASIBILITY_POWER = 3  # exponent of the success probability, since regression is least reliable where kernels fail
+MIN_RESULTS = 3  # correct results that are needed to fit the models
 
 
 class Surrogate:
     """The models of one family.
 
-    A forest sees products, ratios and the space's own figures, and finds switches and thresholds; a Gaussian process
-    sees the coordinates, and knows where nothing was tried. Their means and deviations are averaged; what each is worth
-    on recorded spaces is in docs/results/search.md.
+    The forest gets products, ratios and derived values as features, and models switches and thresholds. The Gaussian
+    process gets the coordinates, and is uncertain where nothing was tried. Means and deviations are weighted averages
+    of both. docs/results/search.md has an ablation on recorded spaces.
 
     Args:
-        trees: of a forest.
-        process: the weight of the Gaussian process, from 0 to 1.
+        trees: trees of a forest.
+        process: weight of the Gaussian process, from 0 to 1.
     """
 
     def __init__(self, lattice: Lattice, trees: int, process: float):
         self._lattice = lattice
         self._points: list[Point] = []
         self._rows: list[np.ndarray] = []
-        self._log_times: list[float] = []  # NaN: a failure
-        self._forest, self._process, self._failures = Forest(trees), Process(), Failures(trees)
+        self._log_times: list[float] = []  # NaN for a failure
+        self._forest, self._process, self._failures = Forest(trees), GaussianProcess(), FailureClassifier(trees)
         self._weight = process
         self._fitted_on = 0
 
     def tell(self, point: Point, time_us: float | None) -> None:
-        """A result; None for a failure."""
+        """Adds a result; a time of None is a failure."""
         self._points.append(point)
         self._log_times.append(math.nan if time_us is None else math.log(time_us))
 
     def fit(self, seed: int, growth: float = 0.0) -> bool:
-        """Learns what was told, where that is more than before by a share; whether there was enough of it."""
+        """Refits the models if the results have grown by the share `growth`; returns whether there are enough."""
         times = np.array(self._log_times)
         right = ~np.isnan(times)
-        if right.sum() < LEAST:
+        if right.sum() < MIN_RESULTS:
             return False
         if self._fitted_on and len(times) - self._fitted_on < max(1, growth * len(times)):
             return True
@@ -57,21 +57,19 @@ class Surrogate:
         return True
 
     def expected_improvement(self, points: list[Point], best_us: float) -> np.ndarray:
-        """Of log time beyond the best (Jones and others, 1998), times a power of the probability to be right.
+        """Expected improvement of log time (Jones et al., 1998), times a power of the success probability.
 
-        The shape is (points,).
-
-        `fit` must have answered True.
+        Shape (points,). `fit` must have returned True before.
         """
         from scipy.special import ndtr
 
         rows = self._lattice.features(points)
-        mean, spread = self._forest.guess(rows)
+        mean, spread = self._forest.predict(rows)
         if self._weight > 0:
-            other_mean, other_spread = self._process.guess(self._lattice.unit(points))
+            other_mean, other_spread = self._process.predict(self._lattice.unit(points))
             mean += self._weight * (other_mean - mean)
             spread += self._weight * (other_spread - spread)
         spread += 1e-9
         ahead = (math.log(best_us) - mean) / spread
         improvement = spread * (ahead * ndtr(ahead) + np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi))
-        return improvement * (1 - self._failures.probability(rows)) ** CAUTION
+        return improvement * (1 - self._failures.probability(rows)) ** FEASIBILITY_POWER

@@ -44,7 +44,7 @@ def read(path: Path) -> Recording:
         if name.endswith(".json"):
             return Recording.of(stem, list(_json_rows(stem, text)))
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} does not hold what its format asks for ({error!r}); mend the file") from None
+        raise UsageError(f"{path} does not match its format ({error!r}); fix the file") from None
     raise UsageError(f"{path} is of no known format; give .csv, .json (Kernel Tuner or T4), plain or .gz, or a run")
 
 

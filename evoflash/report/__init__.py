@@ -1,1 +1,1 @@
-"""What a person sees: tables of runs and candidates, live progress."""
+"""Reports for the user: tables of runs and candidates, and live progress."""

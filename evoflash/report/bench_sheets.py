@@ -1,4 +1,4 @@
-"""A bench as tables."""
+"""The tables of `evoflash bench`."""
 
 import statistics
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ COLUMNS = "|>p50, us|>p90|>p99|>TFLOP/s|>GB/s|>vs best|>vs math|>cold p50, us|>r
 
 
 def shape_sheet(result: ShapeResult) -> Sheet:
-    """Baselines and kernels by time, then what has no times, each with the reason."""
+    """Baselines and kernels by time, then those without times, each with the reason."""
     timed = [entry for entry in (*result.baselines, *result.kernels) if entry.p50_us is not None]
     rows = [_row(entry) for entry in sorted(timed, key=lambda entry: entry.p50_us or 0.0)]
     known = {entry.name: entry for entry in result.kernels}
@@ -28,16 +28,16 @@ def shape_sheet(result: ShapeResult) -> Sheet:
 
 
 def self_test_sheet(label: str, found: Sequence[Reliability]) -> Sheet:
-    """How often a kernel was told from itself, and from itself with 2 % more work."""
+    """How often a kernel was found to differ from itself, and from itself with 2 % more work."""
     columns = (
-        "|>p50, us|>trials|>rounds|>launches a sample|>false alarms|>95 % interval|>2 % told|>95 % interval"
+        "|>p50, us|>trials|>rounds|>launches a sample|>false alarms|>95 % interval|>2 % detected|>95 % interval"
         "|>median ratio, same|>2 % more|>seconds|verdict"
     )
     rows = []
     for each in found:
         same, more = (statistics.median(ratio.value for ratio in ratios) for ratios in (each.same, each.more))
-        spans = [f"[{low:.1%}, {high:.1%}]" for low, high in (each.false_alarm_interval, each.told_interval)]
-        shares = [f"{count / each.trials:.1%}" for count in (each.false_alarms, each.told)]
+        spans = [f"[{low:.1%}, {high:.1%}]" for low, high in (each.false_alarm_interval, each.detected_interval)]
+        shares = [f"{count / each.trials:.1%}" for count in (each.false_alarms, each.detected)]
         head = (each.name, us(each.p50_us), each.trials, each.rounds, each.launches)
         tail = (f"{same:.4f}", f"{more:.4f}", f"{each.seconds:.0f}", each.verdict)
         rows.append((*head, shares[0], spans[0], shares[1], spans[1], *tail))
@@ -45,7 +45,7 @@ def self_test_sheet(label: str, found: Sequence[Reliability]) -> Sheet:
 
 
 def kernels_sheet(results: Sequence[ShapeResult]) -> Sheet:
-    """What each kernel was on which shapes: family, genome and how it was chosen."""
+    """The family and genome of each kernel by shape, and how the genome was chosen."""
     shapes: dict[tuple[object, ...], list[str]] = {}
     for result in results:
         for entry in result.kernels:
@@ -57,7 +57,7 @@ def kernels_sheet(results: Sequence[ShapeResult]) -> Sheet:
 
 
 def cases_sheets(tallies: Sequence[CaseTally]) -> list[Sheet]:
-    """Passes and failures of each kernel, then each failure by name."""
+    """A table of passes and failures by kernel, and a table of the failures."""
     rows = [
         (
             tally.kernel,

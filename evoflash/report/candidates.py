@@ -1,4 +1,4 @@
-"""What there is to say of one candidate, and of the difference between two."""
+"""Reports on one candidate, and on the difference between two."""
 
 import difflib
 from typing import Any
@@ -12,7 +12,7 @@ from evoflash.store import StoredCandidate
 
 
 def candidate_sheets(stored: StoredCandidate, final: Final | None) -> list[Sheet]:
-    """A candidate and its evidence as tables; `final` is its result in the finals, if it was there."""
+    """A candidate and its evidence as tables; `final` is its result in the finals, if any."""
     candidate, evaluation = stored.candidate, stored.evaluation
     head = {
         "run": stored.run_id,
@@ -22,7 +22,7 @@ def candidate_sheets(stored: StoredCandidate, final: Final | None) -> list[Sheet
         "parents": list(stored.parent_ids) or None,
         "status": f"{evaluation.status.value} at {evaluation.stage.value}{' (quick)' if evaluation.quick else ''}",
         "reason": evaluation.reason or None,
-        "twin of number": evaluation.duplicate_of,
+        "duplicate of number": evaluation.duplicate_of,
         "p50": f"{us(stored.fitness_us)} us" if stored.fitness_us is not None else None,
         "evaluated in": duration(evaluation.seconds),
         "finished": moment(stored.finished_at),
@@ -62,7 +62,7 @@ def candidate_sheets(stored: StoredCandidate, final: Final | None) -> list[Sheet
 
 
 def candidate_document(stored: StoredCandidate, final: Final | None) -> dict[str, Any]:
-    """A candidate for --json, its source and the compiler's log included."""
+    """A candidate for --json, including its source and the compiler's log."""
     candidate = stored.candidate
     return {
         "candidate": stored.id,
@@ -84,7 +84,7 @@ def candidate_document(stored: StoredCandidate, final: Final | None) -> dict[str
 
 
 def source_diff(old: StoredCandidate, new: StoredCandidate) -> str:
-    """A unified diff of the rendered files; empty for twins."""
+    """A unified diff of the rendered sources; empty when they are equal."""
     before, after = ((each.source or "").splitlines() for each in (old, new))
     diff = difflib.unified_diff(before, after, f"candidate-{old.id}", f"candidate-{new.id}", lineterm="")
     return "\n".join(diff)
@@ -103,19 +103,19 @@ def diff_document(old: StoredCandidate, new: StoredCandidate) -> dict[str, Any]:
 
 
 def genes_sheet(old: StoredCandidate, new: StoredCandidate) -> Sheet:
-    """What differs in the genomes."""
+    """The genes that differ."""
     changes = genome_changes(old.candidate, new.candidate)
     return Sheet.of("genome", f"|{old.id}|{new.id}", [(name, *values) for name, values in changes.items()])
 
 
 def speed_line(old: StoredCandidate, new: StoredCandidate) -> str:
-    """How the times compare, in words."""
+    """A sentence that compares the times."""
     ratio = speedup(old, new)
     if ratio is None:
         named = ", ".join(f"candidate {each.id} is {each.evaluation.status.value}" for each in (old, new))
         return f"no speeds to compare: {named}"
-    paces = f"{us(old.fitness_us)} us and {us(new.fitness_us)} us"
-    return f"candidate {new.id} is {times(ratio)} as fast as candidate {old.id} ({paces})"
+    both = f"{us(old.fitness_us)} us and {us(new.fitness_us)} us"
+    return f"candidate {new.id} is {times(ratio)} as fast as candidate {old.id} ({both})"
 
 
 def _build(build: BuildReport) -> dict[str, object]:

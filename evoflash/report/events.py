@@ -1,4 +1,4 @@
-"""Progress for programs: one JSON object a line, on standard error."""
+"""Progress for programs: one JSON object per line, on standard error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evoflash.core.evaluation import Evaluation
 
 
 class Events:
-    """Says what happens; a candidate is told of when it is in the database, not before."""
+    """Prints events. The event of a candidate is printed only after it has been stored in the database."""
 
     def __enter__(self) -> Self:
         return self
@@ -22,15 +22,15 @@ class Events:
     ) -> None: ...
 
     def baselines(self, shape: str, times_us: dict[str, float]) -> None:
-        """PyTorch's own times on a shape."""
-        self._say("baselines", shape=shape, p50_us=times_us)
+        """The times of PyTorch's baselines on a shape."""
+        self._print("baselines", shape=shape, p50_us=times_us)
 
     def update(self, building: int, examining: int) -> None:
-        """Nothing: this is for who waits, not for who reads later."""
+        """Prints nothing: the counts are only of interest while they are current."""
 
     def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
         """A candidate has a result, which is in the database."""
-        self._say(
+        self._print(
             "candidate",
             shape=shape,
             index=candidate.index,
@@ -45,8 +45,8 @@ class Events:
         )
 
     def note(self, text: str) -> None:
-        """Something that a person may want to know."""
-        self._say("note", text=text)
+        """A message for the user."""
+        self._print("note", text=text)
 
-    def _say(self, event: str, **what: Any) -> None:
+    def _print(self, event: str, **what: Any) -> None:
         print(json.dumps({"event": event, **what}), file=sys.stderr, flush=True)

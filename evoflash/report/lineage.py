@@ -1,4 +1,4 @@
-"""The tree of a candidate back to its first ancestors: what each step changed, and what that brought."""
+"""The lineage of a candidate as a tree: what each step changed, and the speedup."""
 
 import json
 import sys
@@ -17,12 +17,12 @@ from evoflash.store import Ancestor, Relative, StoredCandidate
 
 @dataclass(frozen=True)
 class Change:
-    """A step from a parent.
+    """The change from a parent.
 
     Attributes:
         parent: the parent's id.
-        genes: name -> (parent's value, own value); "family" too where that changed.
-        speedup: how many times faster than the parent; None where either has no time.
+        genes: name -> (parent's value, own value), including "family" if that changed.
+        speedup: how many times faster than the parent; None if either has no time.
     """
 
     parent: int
@@ -35,8 +35,9 @@ class Step:
     """A node of the tree.
 
     Attributes:
-        repeated: the tree has shown this ancestor, and its ancestors, already.
-        elsewhere: it belongs to another run than the tree's first candidate.
+        level: its depth in the tree.
+        repeated: whether the tree has already shown this ancestor and its ancestors.
+        elsewhere: whether it belongs to a different run than the tree's root.
     """
 
     stored: Relative
@@ -47,7 +48,7 @@ class Step:
 
     @property
     def line(self) -> str:
-        """The node in one line."""
+        """The node as one line of text."""
         candidate = self.stored.candidate
         time = self.stored.fitness_us
         result = f"{us(time)} us" if time is not None else self.stored.status
@@ -55,28 +56,28 @@ class Step:
         head = f"{self.stored.id}{run} {candidate.family} by {candidate.operator}: {result}"
         if self.repeated:
             return f"{head} (see above)"
-        return "; ".join([head, *(_told(change) for change in self.changes)])
+        return "; ".join([head, *(_describe(change) for change in self.changes)])
 
 
 def genome_changes(old: Candidate, new: Candidate) -> dict[str, tuple[Any, Any]]:
-    """What differs between two candidates, family first: name -> (old, new)."""
+    """The genes that differ between two candidates, with the family first: name -> (old, new)."""
     family = {"family": (old.family, new.family)} if old.family != new.family else {}
     return {**family, **new.genome.changes_from(old.genome)}
 
 
 def speedup(old: StoredCandidate | Relative, new: StoredCandidate | Relative) -> float | None:
-    """How many times faster the new one is; None where either has no time."""
+    """How many times faster the new one is; None if either has no time."""
     if not old.fitness_us or not new.fitness_us:
         return None
     return old.fitness_us / new.fitness_us
 
 
 def walk(ancestry: Sequence[Ancestor]) -> Iterator[Step]:
-    """The tree from the candidate back, depth first; an ancestor that is met again is not entered again."""
+    """The tree from the candidate back to its first ancestors, depth first; shared ancestors are expanded once."""
     known = {ancestor.stored.id: ancestor.stored for ancestor in ancestry}
     entered: set[int] = set()
     waiting = [(ancestry[0].stored.id, 0)]
-    while waiting:  # a stack of our own: a lineage may be deeper than Python's
+    while waiting:  # an explicit stack, since a lineage may be deeper than Python's recursion limit
         key, level = waiting.pop()
         stored = known[key]
         elsewhere = stored.run_id != ancestry[0].stored.run_id
@@ -87,7 +88,7 @@ def walk(ancestry: Sequence[Ancestor]) -> Iterator[Step]:
 
 
 def print_tree(ancestry: Sequence[Ancestor]) -> None:
-    """The tree on standard output: drawn on a terminal, indented lines when piped."""
+    """Prints the tree to standard output: drawn on a terminal, as indented lines when piped."""
     console = Console(file=sys.stdout)
     if not console.is_terminal:
         for step in walk(ancestry):
@@ -104,7 +105,7 @@ def print_tree(ancestry: Sequence[Ancestor]) -> None:
 
 
 def print_document(ancestry: Sequence[Ancestor]) -> None:
-    """The tree as one JSON document, parents nested in their children."""
+    """Prints the tree as one JSON document, with parents nested in their children."""
     branch: list[dict[str, Any]] = []
     deepest = 0
     for step in walk(ancestry):
@@ -115,7 +116,7 @@ def print_document(ancestry: Sequence[Ancestor]) -> None:
         branch.append(node)
         deepest = max(deepest, step.level)
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(limit + 4 * deepest)  # the encoder recurses twice a generation
+    sys.setrecursionlimit(limit + 4 * deepest)  # the encoder recurses twice per generation
     try:
         print(json.dumps(branch[0]))
     finally:
@@ -149,7 +150,7 @@ def _changes(stored: Relative, known: dict[int, Relative]) -> tuple[Change, ...]
     )
 
 
-def _told(change: Change) -> str:
+def _describe(change: Change) -> str:
     genes = ", ".join(f"{name} {_value(old)} → {_value(new)}" for name, (old, new) in change.genes.items())
     speed = f", {times(change.speedup)}" if change.speedup is not None else ""
     return f"from {change.parent}: {genes or 'nothing changed'}{speed}"

@@ -1,4 +1,4 @@
-"""What a person sees of a search, on standard error: a live panel on a terminal, plain lines elsewhere."""
+"""Progress of a search on standard error: a live panel on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PLAIN_EVERY_S = 5.0
 
 
 class LiveProgress:
-    """Counts what happens and shows it.
+    """Counts results and shows the progress.
 
     Args:
-        budget: candidates that the search may try, over all shapes.
+        budget: the budget of candidates over all shapes.
     """
 
     def __init__(self, budget: int):
@@ -53,13 +53,13 @@ class LiveProgress:
             self._live.stop()
 
     def baselines(self, shape: str, times_us: dict[str, float]) -> None:
-        """PyTorch's own times, the fastest first."""
+        """The times of PyTorch's baselines, fastest first."""
         self._baselines[shape] = dict(sorted(times_us.items(), key=lambda pair: pair[1]))
         self._start = time.monotonic()
         self.note(f"{shape}: baselines: {self._baselines_of(shape)}")
 
     def update(self, building: int, examining: int) -> None:
-        """What is going on."""
+        """Updates the panel; off a terminal prints a line every few seconds."""
         self._doing = (building, examining)
         if self._live is not None:
             self._live.update(self._panel())
@@ -77,7 +77,7 @@ class LiveProgress:
             self.note(f"{self._prefix(shape)}{what}: {_us(fitness)}{self._against(shape)}")
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a permanent line."""
         elapsed = time.monotonic() - self._start
         self._console.print(Text(f"{elapsed:6.1f} s  {text}"), soft_wrap=True)
 
@@ -105,18 +105,18 @@ class LiveProgress:
         building, examining = self._doing
         return (
             f"{time.monotonic() - self._start:6.1f} s  {self._statuses.total()}/{self._budget} candidates, "
-            f"{self._rate():.0f} a minute; {building} building, {examining} to time; "
+            f"{self._rate():.0f} per minute; {building} building, {examining} timing; "
             f"{'; '.join(bests) or 'nothing correct yet'}; failures: {self._failures()}"
         )
 
     def _panel(self) -> Table:
         building, examining = self._doing
         table = Table(box=None, show_header=False, padding=(0, 1))
-        table.add_row("candidates", f"{self._statuses.total()} of {self._budget}, {self._rate():.0f} a minute")
-        table.add_row("now", f"{building} waiting or building, {examining} waiting or timing")
+        table.add_row("candidates", f"{self._statuses.total()} of {self._budget}, {self._rate():.0f} per minute")
+        table.add_row("now", f"{building} queued or building, {examining} queued or timing")
         for shape, (candidate, fitness) in self._best.items():
-            told = f"{_us(fitness)}{self._against(shape)}: #{candidate.index} {candidate.family}"
-            table.add_row(f"{self._prefix(shape)}best", told)
+            best = f"{_us(fitness)}{self._against(shape)}: #{candidate.index} {candidate.family}"
+            table.add_row(f"{self._prefix(shape)}best", best)
         for shape in self._baselines:
             table.add_row(f"{self._prefix(shape)}baselines", self._baselines_of(shape))
         table.add_row("failures", self._failures())

@@ -1,4 +1,4 @@
-"""How strategies stand on recorded spaces, as tables and convergence curves."""
+"""Comparison of strategies on recorded spaces, as tables and convergence curves."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ CURVES = "curves.csv"
 
 
 def replay_sheets(standings: Sequence[Standing], evaluations: int) -> list[Sheet]:
-    """One table over all spaces, one by space."""
+    """A table over all spaces, and a table by space."""
     marks = list(standings[0].medians)
     columns = [
         "strategy",
@@ -23,7 +23,7 @@ def replay_sheets(standings: Sequence[Standing], evaluations: int) -> list[Sheet
         *(f">@{mark}" for mark in marks),
         *(f">P(95 %)@{mark}" for mark in marks),
         ">p vs first",
-        ">ms a proposal",
+        ">ms per proposal",
     ]
     rows = [
         (
@@ -50,7 +50,7 @@ def replay_sheets(standings: Sequence[Standing], evaluations: int) -> list[Sheet
 
 
 def write_curves(folder: Path, traces: Sequence[Trace], recordings: Mapping[str, Recording]) -> Path:
-    """The convergence as CSV: the fraction of the optimum after each evaluation, quartiles over the seeds."""
+    """Writes the convergence as CSV: quartiles over the seeds of the fraction of the optimum after each evaluation."""
     path = folder / CURVES
     groups: dict[tuple[str, str], list[Trace]] = {}
     for trace in traces:

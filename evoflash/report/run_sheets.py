@@ -1,4 +1,4 @@
-"""Runs as tables."""
+"""Tables of runs."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ SHOWN_CASES = 3
 
 
 def run_sheets(found: RunReport) -> list[Sheet]:
-    """The report as tables."""
+    """The report of a run as tables."""
     run = found.run
     head = {
         "status": f"{run.status}{': ' + run.stop_reason if run.stop_reason else ''}",
@@ -54,23 +54,23 @@ def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def insights_sheet(insights: Sequence[Insight]) -> Sheet:
-    """What was learnt, one a row."""
+    """Observations, one per row."""
     rows = [(each.generation, each.kind, each.text) for each in insights]
     return Sheet.of("insights", ">generation|kind|text", rows)
 
 
 def _latest(insights: Sequence[Insight]) -> list[Insight]:
-    """Of each kind what was written last: earlier generations knew less. `runs insights --all` has everything."""
+    """The observations of the latest generation of each kind; `runs insights --all` shows all generations."""
     last = {each.kind: each.generation for each in sorted(insights, key=lambda each: each.generation)}
     return [each for each in insights if each.generation == last[each.kind]]
 
 
 def finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:
-    """Finalists and baselines by time, then the baselines that cannot run; `ids` maps numbers in the run to ids."""
+    """Finalists and baselines by time, and the baselines that cannot run; `ids` maps indices in the run to ids."""
     rows: list[tuple[float, tuple[object, ...]]] = []
     for final in finals.finalists:
         time = final.time
-        told = final.reason or _declined(final.refused)
+        remark = final.reason or _declined(final.refused)
         row = (
             f"candidate {ids[final.index]}",
             final.status.value,
@@ -80,7 +80,7 @@ def finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:
             _shown(final.vs_best),
             _shown(final.vs_math),
             final.cases,
-            told,
+            remark,
         )
         rows.append((time.p50_us if time else float("inf"), row))
     for each in finals.baselines:
@@ -98,7 +98,7 @@ def finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:
 
 
 def by_shape_sheet(finals: Finals, ids: Mapping[int, int]) -> Sheet:
-    """Of a robust run, each finalist on each shape against the fastest baseline there."""
+    """In a multi-shape run, each finalist on each shape against the fastest baseline there."""
     rows = []
     for final in finals.finalists:
         for time in final.by_shape:
@@ -110,7 +110,7 @@ def by_shape_sheet(finals: Finals, ids: Mapping[int, int]) -> Sheet:
 
 
 def runs_sheet(runs: Sequence[RunSummary]) -> Sheet:
-    """All runs, one a row."""
+    """All runs, one per row."""
     rows = [
         (
             run.id,
@@ -150,7 +150,7 @@ def best_sheet(found: Best) -> Sheet:
 
 
 def _declined(cases: Sequence[str]) -> str:
-    """The first few cases that a kernel declined; `runs show --json` has them all."""
+    """The first few cases that a kernel declined; `runs show --json` lists all."""
     if not cases:
         return ""
     more = f" and {len(cases) - SHOWN_CASES} more" if len(cases) > SHOWN_CASES else ""
@@ -158,7 +158,7 @@ def _declined(cases: Sequence[str]) -> str:
 
 
 def moment(when: datetime) -> str:
-    """Local time to the second."""
+    """Local time with seconds."""
     return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 

@@ -1,4 +1,4 @@
-"""What there is to say of a run: its counts, how it converged, its finals, its best candidate."""
+"""Reports on a run: counts, convergence, finals, and its best candidate."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from evoflash.store import Insight, Outcome, RunStore, RunSummary, Tally
 
 @dataclass(frozen=True)
 class Share:
-    """What one family or operator brought; `improvements` are the times that it made the best of the run better."""
+    """The results of one family or operator; `improvements` counts how often it improved the best time of the run."""
 
     name: str
     candidates: int
@@ -27,7 +27,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Improvement:
-    """A moment at which the best of the run got better; `after` counts the candidates finished by then."""
+    """An improvement of the best time of a run; `after` is the number of candidates finished by then."""
 
     after: int
     seconds: float
@@ -39,16 +39,16 @@ class Improvement:
 
 @dataclass(frozen=True)
 class RunReport:
-    """Everything that `evoflash runs show` prints."""
+    """The content of `evoflash runs show`."""
 
     run: RunSummary
-    siblings: tuple[RunSummary, ...]  # the runs over other shapes of the same search
+    siblings: tuple[RunSummary, ...]  # the runs of the same search over other shapes
     statuses: dict[str, int]
     families: tuple[Share, ...]
     operators: tuple[Share, ...]
     convergence: tuple[Improvement, ...]
     finals: Finals | None
-    finalist_ids: dict[int, int]  # number in the run -> id
+    finalist_ids: dict[int, int]  # index in the run -> id
     insights: tuple[Insight, ...]
 
 
@@ -58,11 +58,11 @@ class Best:
 
     Attributes:
         candidate: its id; `index` is its number in the run.
-        p50_us: median of the finals' interleaved rounds, or of the search where no finals ran.
-        vs_best: how many times faster than the fastest baseline, which `best_baseline` names; None without finals.
-        vs_math: the same against SDPA's math backend.
-        baselines: their medians in the finals, microseconds.
-        cases: how many correctness cases it passed.
+        p50_us: the median of the finals' interleaved rounds, or that of the search if no finals ran.
+        vs_best: how many times faster than the fastest baseline, `best_baseline`; None without finals.
+        vs_math: how many times faster than SDPA's math backend.
+        baselines: medians of the baselines in the finals, microseconds.
+        cases: number of correctness cases that it passed.
     """
 
     run: int
@@ -83,7 +83,7 @@ class Best:
 
 
 def report(store: RunStore, run_id: int | None) -> RunReport:
-    """A run, the latest where none is named; a fixed number of queries however many candidates it has."""
+    """The report of a run, by default the latest; makes a fixed number of queries."""
     run = store.run(run_id)
     tally = store.tally(run.id)
     steps = store.improvements(run.id)
@@ -102,18 +102,18 @@ def report(store: RunStore, run_id: int | None) -> RunReport:
 
 
 def improvements(steps: Sequence[tuple[int, Outcome]], start: datetime) -> tuple[Improvement, ...]:
-    """The steps of the best so far, in the order in which candidates finished."""
+    """The improvements of a run, in the order in which the candidates finished."""
     found: list[Improvement] = []
     for after, each in steps:
         assert each.fitness_us is not None
-        # The clock may have been set back meanwhile; time in the report goes forward.
+        # The clock may have been set back; times in the report never decrease.
         seconds = max(found[-1].seconds if found else 0.0, (each.finished_at - start).total_seconds())
         found.append(Improvement(after, seconds, each.id, each.index, each.operator, each.fitness_us))
     return tuple(found)
 
 
 def shares(by: str, tally: Sequence[Tally], steps: Sequence[tuple[int, Outcome]]) -> tuple[Share, ...]:
-    """Totals by "family" or "operator", the name with the most candidates first."""
+    """Totals by "family" or "operator", the one with the most candidates first."""
     improved = Counter(getattr(each, by) for _, each in steps)
     groups: dict[str, list[Tally]] = {}
     for each in tally:
@@ -128,7 +128,7 @@ def shares(by: str, tally: Sequence[Tally], steps: Sequence[tuple[int, Outcome]]
 
 
 def _statuses(tally: Sequence[Tally]) -> dict[str, int]:
-    """Counts by status, the most frequent first."""
+    """Counts by status, most frequent first."""
     counts: Counter[str] = Counter()
     for each in tally:
         counts[each.status] += each.count
@@ -136,7 +136,7 @@ def _statuses(tally: Sequence[Tally]) -> dict[str, int]:
 
 
 def best(store: RunStore, run_id: int | None) -> Best:
-    """The winner of the finals; where none ran or nobody passed, the fastest of the search that did not fail there.
+    """The winner of the finals. Without one, the fastest candidate of the search that did not fail in the finals.
 
     Raises:
         NothingCorrectError: when the run has no correct candidate.

@@ -1,4 +1,4 @@
-"""Tables on standard output: drawn on a terminal, plain lines when piped, nothing cut off in either."""
+"""Tables on standard output: drawn on a terminal, plain lines when piped; no cell is truncated."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ from rich.text import Text
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table before it is shown.
+    """A table.
 
     Attributes:
-        title: what it lists.
+        title: its title.
         columns: headers; a leading ">" aligns a column to the right.
         rows: cells as text.
     """
@@ -27,7 +27,7 @@ class Sheet:
 
     @classmethod
     def of(cls, title: str, columns: str, rows: Sequence[Sequence[object]]) -> "Sheet":
-        """From columns separated by "|" and cells of any kind; None shows as a dash, a line break as a slash."""
+        """Creates a table from columns separated by "|" and cells of any type; None is shown as a dash."""
         cells = tuple(
             tuple("-" if cell is None else str(cell).strip().replace("\n", " / ") for cell in row) for row in rows
         )
@@ -35,12 +35,12 @@ class Sheet:
 
     @classmethod
     def facts(cls, title: str, facts: Mapping[str, object]) -> "Sheet":
-        """Names and values, one a line; nested mappings become dotted names."""
+        """Creates a table of names and values; nested mappings get dotted names."""
         return cls.of(title, "|", list(_flat(facts)))
 
 
 def print_sheets(*sheets: Sheet) -> None:
-    """Prints sheets that have rows, to standard output."""
+    """Prints the tables that have rows to standard output."""
     console = Console(file=sys.stdout)
     for sheet in sheets:
         if not sheet.rows:
@@ -52,17 +52,17 @@ def print_sheets(*sheets: Sheet) -> None:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output; NaN and infinities, which JSON lacks, as null."""
+    """Prints a JSON document to standard output; NaN and infinities, which JSON lacks, become null."""
     print(pydantic_core.to_json(document, indent=2, inf_nan_mode="null", fallback=str).decode())
 
 
 def us(value: float | None) -> str | None:
-    """Microseconds with four digits."""
+    """Microseconds with four significant digits."""
     return None if value is None else digits(value)
 
 
 def digits(value: float) -> str:
-    """Four significant digits, never in exponents from 0.001 to 10 million."""
+    """Four significant digits, without an exponent from 0.001 to 10 million."""
     if value != 0 and not 1e-3 <= abs(value) < 1e7:
         return f"{value:.3g}"
     decimals = next((3 - power for power in range(4) if abs(value) < 10 ** (power + 1)), 0)

@@ -1,4 +1,4 @@
-"""A verification as tables."""
+"""The tables of `evoflash verify`."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ from evoflash.verify.verdict import Checked, Verdict
 
 
 def cases_sheet(verdict: Verdict) -> Sheet:
-    """Every case in its order: the errors beside what was allowed and beside SDPA's, and what came of it."""
+    """Every case in order: its errors, the allowed errors, those of SDPA, and the outcome."""
     columns = "case|>max error|>allowed|>SDPA's|>rms|>allowed|>SDPA's||gate|why"
     title = f"{verdict.name}: {verdict.problem}, seed {verdict.seed}"
     return Sheet.of(title, columns, [_row(each) for each in verdict.checks])
 
 
 def verdicts_sheet(verdicts: Sequence[Verdict]) -> Sheet:
-    """One line a kernel."""
+    """One row per kernel."""
     rows = []
     for each in verdicts:
         worst = each.worst

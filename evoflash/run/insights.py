@@ -38,7 +38,7 @@ class Observation:
 class Talkative(Protocol):
     """A strategy that can say how it goes about it, e.g. how often its islands started afresh."""
 
-    def said(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """Figures by name; nothing where there is nothing to say."""
         ...
 
@@ -63,7 +63,7 @@ def observe(
         found += silent(family, members)
     if archive.best is not None:
         found += bound(archive.best, spaces[archive.best.candidate.family], device)
-    for name, figures in strategy.said().items() if isinstance(strategy, Talkative) else ():
+    for name, figures in strategy.figures().items() if isinstance(strategy, Talkative) else ():
         told = ", ".join(f"{key} {value}" for key, value in figures.items())
         found.append(Observation("population", f"{name}: {told}", {"name": name, **figures}))
     return found

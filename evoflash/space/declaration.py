@@ -106,7 +106,7 @@ def read(path: Path) -> Declaration:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise SpaceError(f"{path}: {where}: {first['msg']}; mend the file") from None
+        raise SpaceError(f"{path}: {where}: {first['msg']}; fix the file") from None
     for name in [*declaration.parameters, *declaration.derived]:
         if name in RESERVED or (name in declaration.derived and name in declaration.parameters):
             raise SpaceError(f"{path}: {name!r} has a meaning already; choose another name")

@@ -51,12 +51,12 @@ class Expression:
             if not all(_understood(node) for node in tree.find_all(nodes.Expr)):
                 words = ", ".join(FUNCTIONS)
                 raise SpaceError(
-                    f"{where}: {text!r}: only arithmetic, comparisons and {words} are understood; mend the text"
+                    f"{where}: {text!r}: only arithmetic, comparisons and {words} are understood; fix the text"
                 )
             self._call = _ENVIRONMENT.compile_expression(text, undefined_to_none=False)
         except (jinja2.TemplateError, SyntaxError, RecursionError, MemoryError, ArithmeticError, ValueError) as error:
             why = getattr(error, "message", None) or error
-            raise SpaceError(f"{where}: {text!r} does not parse: {why}; mend the expression") from None
+            raise SpaceError(f"{where}: {text!r} does not parse: {why}; fix the expression") from None
         self.names = frozenset(meta.find_undeclared_variables(tree)) - FUNCTIONS.keys()
 
     def __call__(self, namespace: Mapping[str, Any]) -> Any:
@@ -69,9 +69,9 @@ class Expression:
         try:
             value = self._call(namespace)
         except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError, RecursionError, NameError) as error:
-            raise SpaceError(f"{self.where}: {self.text!r} fails: {error}; mend the expression") from None
+            raise SpaceError(f"{self.where}: {self.text!r} fails: {error}; fix the expression") from None
         if isinstance(value, jinja2.Undefined):
-            raise SpaceError(f"{self.where}: {self.text!r} reads something that does not exist; mend the expression")
+            raise SpaceError(f"{self.where}: {self.text!r} reads something that does not exist; fix the expression")
         return value
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The one database of runs, and Optuna's view of it."""
+"""The database of runs, and its copy for optuna-dashboard."""
 
 from evoflash.store.mirror import StudyMirror
 from evoflash.store.records import Ancestor, Insight, Outcome, Relative, RunSummary, StoredCandidate, Tally

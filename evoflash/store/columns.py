@@ -1,4 +1,4 @@
-"""Column types that give back exactly what was put in, on every database."""
+"""Column types whose values round-trip exactly on every database."""
 
 import math
 import struct
@@ -9,15 +9,16 @@ from sqlalchemy import DateTime, Dialect, Double, LargeBinary, Text, TypeDecorat
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
 
 LongText = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
-"""Source text and compiler logs; MySQL's TEXT ends at 64 KiB."""
+"""Source text and compiler logs; MySQL's TEXT is limited to 64 KiB."""
 
 _NO_INFINITY = ("mysql", "mariadb")
 
 
 class Number(TypeDecorator[float]):
-    """A float that is always there, NaN and infinities included.
+    """A float that is never missing and may be NaN or infinite.
 
-    SQL has no NaN (SQLite binds it as NULL): NULL is NaN here. MySQL has no infinity: the largest float stands for it.
+    SQL has no NaN (SQLite binds it as NULL), so NULL represents NaN. MySQL has no infinity, so the largest float
+    represents it.
     """
 
     impl = Double
@@ -41,7 +42,7 @@ class Number(TypeDecorator[float]):
 
 
 class Samples(TypeDecorator[tuple[float, ...]]):
-    """A row of floats as packed little-endian doubles: exact, and less than half of their text."""
+    """A tuple of floats, stored as little-endian doubles: exact, and less than half the size of text."""
 
     impl = LargeBinary
     cache_ok = True
@@ -58,7 +59,7 @@ class Samples(TypeDecorator[tuple[float, ...]]):
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment in UTC; stored without a zone, since SQLite has none."""
+    """A UTC time; stored without a time zone, since SQLite has none."""
 
     impl = DateTime
     cache_ok = True

@@ -1,4 +1,4 @@
-"""How the database is opened, SQLite with a write-ahead log or any other SQLAlchemy URL, and what its refusals mean."""
+"""Engines for SQLite with a write-ahead log or for any other SQLAlchemy URL, and messages for database errors."""
 
 import contextlib
 import sqlite3
@@ -20,7 +20,7 @@ BUSY_SECONDS = 30.0
 
 
 def writing_engine(url: URL) -> Engine:
-    """An engine whose transactions may write; SQLite's take the write lock when they begin, so none fails halfway."""
+    """An engine for writing. SQLite transactions take the write lock when they begin, so that none fails halfway."""
     engine = _create(url)
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_writer)
@@ -29,7 +29,7 @@ def writing_engine(url: URL) -> Engine:
 
 
 def reading_engine(url: URL) -> Engine:
-    """An engine that never changes the file; each transaction sees one state of it."""
+    """An engine that never changes the file; each transaction sees a consistent snapshot."""
     path = sqlite_path(url)
     if path is None:
         return writing_engine(url)
@@ -38,7 +38,7 @@ def reading_engine(url: URL) -> Engine:
         with engine.connect() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
     except DBAPIError:
-        # In a folder that cannot be written SQLite cannot make the log's index; a database at rest needs none.
+        # SQLite cannot create the log's index in a read-only folder; a database without a log does not need it.
         log = path.with_name(path.name + "-wal")
         if log.exists() and log.stat().st_size:
             raise
@@ -70,19 +70,19 @@ def _create(url: URL, **options: Any) -> Engine:
 
 
 def _to_json(value: Any) -> str:
-    """JSON of whatever settings hold: paths, enums, models; NaN and infinities, which JSON lacks, become texts."""
+    """JSON of settings: paths, enums and models; NaN and infinities, which JSON lacks, become strings."""
     return pydantic_core.to_json(value, inf_nan_mode="strings", fallback=str).decode()
 
 
 def _prepare_writer(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions are begun by the listener above, not by Python's driver
+    connection.isolation_level = None  # the listener above begins transactions, not Python's driver
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 @contextlib.contextmanager
 def explained(url: URL, doing: str) -> Iterator[None]:
-    """Turns what the database or the disk refuses into a StorageError that says what to do.
+    """Turns database and disk errors into a StorageError that says what to do.
 
     Args:
         url: the database.
@@ -98,17 +98,17 @@ def explained(url: URL, doing: str) -> Iterator[None]:
         raise StorageError(f"cannot {doing} in {shown(url)}: {words}; {advice}") from error
 
 
-_CHECK = "check the database, or give another with --db"
+_CHECK = "check the database, or give another one with --db"
 _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("locked", "busy"), "another program holds it: close that and try again, or give another with --db"),
+    (("locked", "busy"), "another program is using it: close that program, or give another database with --db"),
     (("disk is full", "no space"), "free some space, then continue with `evoflash resume`"),
     (
         ("readonly", "read-only", "permission", "unable to open", "not a directory", "file exists"),
-        "check that the file and its folder can be written, or give another with --db",
+        "check that the file and its folder can be written, or give another database with --db",
     ),
     (
         ("not a database", "malformed"),
-        "the file is damaged or is no SQLite database: restore it, or give another with --db",
+        "the file is damaged or not an SQLite database: restore it, or give another one with --db",
     ),
-    (("already exists",), "it belongs to another program: give another with --db"),
+    (("already exists",), "the database belongs to another program: give another one with --db"),
 )

@@ -1,4 +1,4 @@
-"""Where the database is."""
+"""Locations of databases: SQLAlchemy URLs and SQLite paths."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from evoflash.errors import UsageError
 
 
 def resolve(url: str) -> URL:
-    """The database that a person means: a SQLAlchemy URL, or the path of an SQLite file.
+    """Parses a SQLAlchemy URL or the path of an SQLite file.
 
     Raises:
         UsageError: for a URL that does not parse.
@@ -19,11 +19,11 @@ def resolve(url: str) -> URL:
     try:
         return make_url(url)
     except (ArgumentError, ValueError) as error:
-        raise UsageError(f"{url!r} is no database URL: {error}; write a path or sqlite:///path.db") from None
+        raise UsageError(f"{url!r} is not a database URL: {error}; write a path or sqlite:///path.db") from None
 
 
 def sqlite_path(url: URL) -> Path | None:
-    """The SQLite file, or None for another database and for one in memory."""
+    """The path of an SQLite file; None for other databases and for an SQLite database in memory."""
     name = url.database
     if url.get_backend_name() != "sqlite" or not name or name == ":memory:" or name.startswith("file:"):
         return None
@@ -31,5 +31,5 @@ def sqlite_path(url: URL) -> Path | None:
 
 
 def shown(url: URL) -> str:
-    """The database for a message: the path as given, or the URL without its password."""
+    """The location for a message: the path as given, or the URL without its password."""
     return url.database if url.database and sqlite_path(url) else url.render_as_string(hide_password=True)

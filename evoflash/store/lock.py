@@ -1,4 +1,4 @@
-"""One writer at a time: a lock file beside the SQLite file, released by the system when its process dies."""
+"""The writer's lock: a lock file next to the SQLite file, released by the system when its process dies."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ from filelock import FileLock, Timeout
 
 from evoflash.errors import StorageError
 
-# A reader that asks whether a writer lives holds the lock for an instant; a writer outlasts that.
+# A reader holds the lock for a moment when it checks for a writer, so a writer retries for this long.
 LOCK_SECONDS = 1.0
 
 
 def lock_for_writing(path: Path) -> FileLock:
-    """Makes the folder of a database and takes its lock.
+    """Creates the folder of a database and takes the lock.
 
     Raises:
-        StorageError: when another search holds it, or the folder cannot be written.
+        StorageError: when another search has the lock, or the folder cannot be written.
     """
     lock = _lock(path)
     try:
@@ -22,17 +22,17 @@ def lock_for_writing(path: Path) -> FileLock:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise StorageError(
-            f"another search writes to {path}; wait until it ends, or give this one its own database with --db other.db"
+            f"another search is writing to {path}; wait until it ends, or use another database with --db other.db"
         ) from None
     except (OSError, NotImplementedError) as error:
         raise StorageError(
-            f"cannot write in {path.parent}: {error}; check that the folder can be written, or give another with --db"
+            f"cannot write to {path.parent}: {error}; check that the folder can be written, or give another with --db"
         ) from None
     return lock
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process that lives may be writing to the database."""
+    """Whether a live process may be writing to the database."""
     if not _lock_path(path).exists():
         return False
     lock = _lock(path)
@@ -41,7 +41,7 @@ def is_locked(path: Path) -> bool:
     except Timeout:
         return True
     except (OSError, NotImplementedError):
-        return True  # another's file: believe what the database says
+        return True  # the lock file belongs to another user, so a writer may exist
     lock.release()
     return False
 

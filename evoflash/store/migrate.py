@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this evoflash; refuses one from a newer evoflash, untouched."""
+"""Migrations of the schema. A database of a newer evoflash is rejected and left unchanged."""
 
 from typing import TYPE_CHECKING
 
@@ -10,19 +10,19 @@ from evoflash.errors import StorageError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-VERSION_TABLE = "evoflash_alembic_version"  # Optuna owns `alembic_version` in the same file
+VERSION_TABLE = "evoflash_alembic_version"  # Optuna uses `alembic_version` in the same file
 HEAD = "0003"
 
 
 def revision(connection: Connection) -> str | None:
-    """The schema's revision, or None where there are no tables of evoflash yet."""
+    """The revision of the schema, or None for a database without evoflash's tables."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
 
 
 def refuse_newer(connection: Connection, where: str) -> None:
-    """Checks that this evoflash knows the schema.
+    """Checks that the schema is known to this version.
 
     Raises:
         StorageError: when the database was written by a newer evoflash.
@@ -36,12 +36,12 @@ def refuse_newer(connection: Connection, where: str) -> None:
     if found not in known:
         raise StorageError(
             f"{where} was written by a newer evoflash (schema {found}; evoflash {__version__} has {HEAD}) and "
-            "was left as it is; upgrade with `pip install -U evoflash`, or give another database with --db"
+            "was not changed; upgrade with `pip install -U evoflash`, or give another database with --db"
         )
 
 
 def upgrade(connection: Connection) -> None:
-    """Runs the migrations that are missing, within the connection's transaction."""
+    """Runs the missing migrations within the connection's transaction."""
     if revision(connection) == HEAD:
         return
     from alembic import command
@@ -50,7 +50,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def config(connection: Connection | None = None) -> "Config":
-    """Alembic's settings for the migrations that ship in this package; there is no alembic.ini."""
+    """Alembic's settings for the migrations in this package; there is no alembic.ini."""
     import importlib.resources
 
     from alembic.config import Config

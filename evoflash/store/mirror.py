@@ -1,4 +1,4 @@
-"""Optuna's view of a run: `optuna-dashboard sqlite:///runs/evoflash.db` shows every strategy's run as a study."""
+"""Copies of runs as Optuna studies, which `optuna-dashboard sqlite:///runs/evoflash.db` shows."""
 
 import contextlib
 import json
@@ -30,19 +30,19 @@ class StudyMirror:
     """Copies recorded candidates into the study "run-<id>" as finished trials.
 
     Parameters are "family" and "<family>.<parameter>", all categorical; the value is the fitness in microseconds. A
-    candidate without a fitness is a failed trial. User attributes hold index, operator, status and reason.
-    Optuna wants a parameter's choices never to change within a study: those that the study began with stay, and a value
-    outside of them becomes a user attribute.
+    candidate without a fitness is a failed trial. User attributes hold index, operator, status and reason. Optuna does
+    not allow the choices of a parameter to change within a study, so a value outside the original choices becomes a
+    user attribute.
     """
 
     def __init__(self, url: str, run_id: int, strategy: str, spaces: Mapping[str, Choices]):
-        """Makes nothing yet.
+        """Creates the mirror; the database is first accessed by `sync`.
 
         Args:
             url: the database, as for `RunStore.open`.
             run_id: the run.
-            strategy: shown with the study.
-            spaces: family -> parameter -> its choices.
+            strategy: stored as a user attribute of the study.
+            spaces: family -> parameter -> choices.
         """
         self._url = resolve(url)
         self._name = f"run-{run_id}"
@@ -52,13 +52,13 @@ class StudyMirror:
         self._distributions: dict[str, BaseDistribution] = {}
 
     def sync(self, pairs: Iterable[tuple[Candidate, Evaluation]]) -> int:
-        """Adds the trials that the study does not have yet; answers how many. All are added or none.
+        """Adds the missing trials in one transaction; returns how many.
 
         Raises:
-            StorageError: when the database refuses.
+            StorageError: when the database cannot be written.
         """
         with self._study() as (study, storage):
-            known = self._known if self._known is not None else self._look(study)
+            known = self._known if self._known is not None else self._load(study)
             new = {candidate.index: (candidate, evaluation) for candidate, evaluation in pairs}
             new = {index: pair for index, pair in new.items() if index not in known}
             trials = [_trial(*pair, self._distributions) for pair in new.values()]
@@ -68,8 +68,8 @@ class StudyMirror:
             known |= set(new)
         return len(new)
 
-    def _look(self, study: "Study") -> set[int]:
-        """What the study holds already, and the choices that it was begun with."""
+    def _load(self, study: "Study") -> set[int]:
+        """Reads the indices in the study, and the choices of its parameters."""
         from optuna.distributions import CategoricalDistribution
 
         named: dict[str, Sequence[Gene]] = {"family": sorted(self._spaces)}
@@ -90,7 +90,7 @@ class StudyMirror:
         if self._url.get_backend_name() == "sqlite":
             options["connect_args"] = {"timeout": BUSY_SECONDS}
         verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it reports each study that it makes
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs each study that it creates
         storage = None
         try:
             with explained(self._url, f"mirror {self._name} for Optuna"):
@@ -154,9 +154,9 @@ def _insert(
     trials: Sequence["FrozenTrial"],
     distributions: Mapping[str, "BaseDistribution"],
 ) -> None:
-    """Writes finished trials into Optuna's tables, numbered from `number` on, in one transaction.
+    """Writes finished trials into Optuna's tables, numbered from `number`, in one transaction.
 
-    `Study.add_trial` asks some questions for every parameter: 25 ms a trial, half a minute for a thousand.
+    `Study.add_trial` makes several queries per parameter: 25 ms per trial, or half a minute for a thousand.
     """
     from optuna.distributions import distribution_to_json
 
@@ -188,5 +188,5 @@ def _insert(
 
 
 def _relax(connection: sqlite3.Connection, _record: object) -> None:
-    """Trials are copies: one lost to a power cut is added again by the next sync."""
+    """Relaxes durability: trials are copies, and the next sync adds lost ones again."""
     connection.execute("PRAGMA synchronous = NORMAL")

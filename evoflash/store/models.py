@@ -1,9 +1,9 @@
 """The tables. A change here needs a migration in `migrations/versions/`; a test compares the two.
 
 runs ─┬─ candidates ─┬─ lineage (child, parent, ordinal)
-      │              ├─ builds, accuracies, timings      one candidate's evidence
+      │              ├─ builds, accuracies, timings      the evidence for a candidate
       │              └─ sources                          shared by digest
-      ├─ finals, contestants                             the end of a run
+      ├─ finals, contestants                             the finals of a run
       └─ insights
 """
 
@@ -19,7 +19,7 @@ DIGEST = 64
 
 
 class Base(DeclarativeBase):
-    """Every table of evoflash; Optuna's live in the same file under their own metadata."""
+    """Base class of evoflash's tables; Optuna's tables are in the same file with separate metadata."""
 
     type_annotation_map = {
         datetime: Instant,
@@ -49,14 +49,14 @@ class RunRow(Base):
     elapsed_s: Mapped[float | None] = mapped_column(Double)
     final_rounds: Mapped[int | None]  # None until the finals have run
     baseline_failures: Mapped[dict[str, Any] | None]
-    # Runs of one search over several shapes have the id of the first of them; a run by itself has none.
+    # The runs of one search over several shapes share the id of the first of them; a single run has none.
     group_id: Mapped[int | None] = mapped_column(index=True)
 
-    __table_args__ = {"sqlite_autoincrement": True}  # an id that people wrote down is never given to another run
+    __table_args__ = {"sqlite_autoincrement": True}  # ids are never reused
 
 
 class SourceRow(Base):
-    """A rendered source; twins share it."""
+    """A rendered source, shared by duplicates."""
 
     __tablename__ = "sources"
 
@@ -66,7 +66,7 @@ class SourceRow(Base):
 
 
 class CandidateRow(Base):
-    """A candidate and the head of its evaluation; `index` counts within the run, `id` across all runs."""
+    """A candidate with the main fields of its evaluation; `index` is unique within the run, `id` across all runs."""
 
     __tablename__ = "candidates"
 
@@ -89,14 +89,14 @@ class CandidateRow(Base):
 
     __table_args__ = (
         UniqueConstraint("run_id", "index", name="uq_candidates_run_index"),
-        Index("ix_candidates_run_fitness", "run_id", "status", "fitness_us"),  # answers "the best of a run" alone
-        Index("ix_candidates_run_kinds", "run_id", "family", "operator", "status", "fitness_us"),  # counts by kind
+        Index("ix_candidates_run_fitness", "run_id", "status", "fitness_us"),  # covers the query for the best of a run
+        Index("ix_candidates_run_kinds", "run_id", "family", "operator", "status", "fitness_us"),  # covers the counts
         {"sqlite_autoincrement": True},
     )
 
 
 class LineageRow(Base):
-    """One edge from a candidate to a parent; `ordinal` keeps the order in which parents were named."""
+    """An edge from a candidate to a parent; `ordinal` is the order of the parents."""
 
     __tablename__ = "lineage"
 
@@ -106,7 +106,7 @@ class LineageRow(Base):
 
 
 class BuildRow(Base):
-    """What the compiler said of a candidate."""
+    """The compiler's report on a candidate."""
 
     __tablename__ = "builds"
 
@@ -122,7 +122,7 @@ class BuildRow(Base):
 
 
 class AccuracyRow(Base):
-    """Errors of a candidate on one case; `final` tells those of the finals from those of the search."""
+    """Errors of a candidate on one case; `final`: from the finals, not from the search."""
 
     __tablename__ = "accuracies"
 
@@ -151,7 +151,7 @@ class Times:
 
 
 class TimingRow(Times, Base):
-    """Times of a candidate in one regime; `final` is a finalist's cold timing."""
+    """Times of a candidate in one cache regime; `final`: a finalist's cold timing."""
 
     __tablename__ = "timings"
 
@@ -163,7 +163,7 @@ class TimingRow(Times, Base):
 
 
 class FinalRow(Base):
-    """A finalist's verdict, in the order in which the finals gave them."""
+    """A finalist's result, in the order of the finals."""
 
     __tablename__ = "finals"
 
@@ -181,7 +181,7 @@ class FinalRow(Base):
 
 
 class ContestantRow(Times, Base):
-    """Interleaved times of the finals: of a finalist where `finalist` is its ordinal, else of a baseline."""
+    """Interleaved times of the finals; `finalist` is the ordinal of a finalist, or None for a baseline."""
 
     __tablename__ = "contestants"
 
@@ -192,7 +192,7 @@ class ContestantRow(Times, Base):
 
 
 class InsightRow(Base):
-    """Something that was learnt during a run."""
+    """An observation about a run."""
 
     __tablename__ = "insights"
 

@@ -1,4 +1,4 @@
-"""Opening the database: the lock, the schema's version, and what a killed search left behind."""
+"""Opening a database: the lock, the schema version, and runs that were killed."""
 
 from filelock import FileLock
 from sqlalchemy import Engine, update
@@ -11,14 +11,14 @@ from evoflash.store.location import shown, sqlite_path
 from evoflash.store.lock import is_locked, lock_for_writing
 from evoflash.store.models import RunRow
 
-KILLED = "its process ended without a word; continue with `evoflash resume`"
+KILLED = "its process was killed; continue with `evoflash resume`"
 
 
 def open_writer(url: URL) -> tuple[Engine, FileLock | None]:
-    """A database at this evoflash's schema, and the lock on it (None where the database is no SQLite file).
+    """Opens a database for writing and migrates it; returns also its lock (None if it is not an SQLite file).
 
     Raises:
-        StorageError: when it cannot be written, another search writes it, or a newer evoflash made it.
+        StorageError: when it cannot be written, another search is writing to it, or a newer evoflash wrote it.
     """
     path = sqlite_path(url)
     lock = lock_for_writing(path) if path is not None else None
@@ -26,15 +26,15 @@ def open_writer(url: URL) -> tuple[Engine, FileLock | None]:
     try:
         with explained(url, "open the runs"):
             if path is not None and path.exists():
-                # A look without writing first: even the switch to a write-ahead log would change a newer file.
-                look = reading_engine(url)
-                _revision(look, url)
-                look.dispose()
+                # First check read-only: even the switch to a write-ahead log would change a newer file.
+                reader = reading_engine(url)
+                _revision(reader, url)
+                reader.dispose()
             database = writing_engine(url)
             with database.begin() as connection:
                 migrate.refuse_newer(connection, shown(url))
                 migrate.upgrade(connection)
-                if lock is not None:  # nobody else writes, so whatever says that it runs was killed
+                if lock is not None:  # there is no other writer, so runs that are marked as running were killed
                     running = update(RunRow).where(RunRow.status == "running")
                     connection.execute(running.values(status="interrupted", stop_reason=KILLED))
     except BaseException:
@@ -47,14 +47,14 @@ def open_writer(url: URL) -> tuple[Engine, FileLock | None]:
 
 
 def open_reader(url: URL) -> tuple[Engine, bool]:
-    """A database that is only read, and whether a search that lives may be writing it.
+    """Opens a database for reading; returns also whether a live search may be writing to it.
 
     Raises:
         NotFoundError: when there are no runs yet.
-        StorageError: when it cannot be read, or a newer evoflash made it.
+        StorageError: when it cannot be read, or a newer evoflash wrote it.
     """
     path = sqlite_path(url)
-    none_yet = NotFoundError(f"there are no runs in {shown(url)} yet; run `evoflash search`, or name another with --db")
+    none_yet = NotFoundError(f"there are no runs in {shown(url)} yet; run `evoflash search`, or give another with --db")
     if path is not None and not path.exists():
         raise none_yet
     with explained(url, "read the runs"):
@@ -62,7 +62,7 @@ def open_reader(url: URL) -> tuple[Engine, bool]:
         found = _revision(database, url)
     if found is None:
         raise none_yet
-    if found != migrate.HEAD:  # an older schema: bring it up to date, as a search would
+    if found != migrate.HEAD:  # an older schema is migrated, as by a search
         database.dispose()
         upgraded, lock = open_writer(url)
         upgraded.dispose()
@@ -73,7 +73,7 @@ def open_reader(url: URL) -> tuple[Engine, bool]:
 
 
 def _revision(database: Engine, url: URL) -> str | None:
-    """The schema's revision, after refusing a newer one."""
+    """The revision of the schema; raises StorageError for a newer one."""
     with database.connect() as connection:
         migrate.refuse_newer(connection, shown(url))
         return migrate.revision(connection)

@@ -1,4 +1,4 @@
-"""Records from rows: each function asks the database a fixed number of questions, however many candidates there are."""
+"""Queries. Each function makes a fixed number of queries, independent of the number of candidates."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ _HEAD += [CandidateRow.operator, CandidateRow.status, CandidateRow.fitness_us]
 
 
 def read_candidates(connection: Connection, chosen: CandidateIds, *, sources: bool = True) -> list[StoredCandidate]:
-    """The chosen candidates with their evidence, by run and index; `sources` False leaves the sources' text out."""
+    """Candidates with their evidence, ordered by run and index; `sources=False` leaves out the source text."""
     text = SourceRow.text if sources else SourceRow.digest
     heads = connection.execute(
         select(CandidateRow.__table__, text.label("text"), SourceRow.language)
@@ -51,10 +51,10 @@ def read_candidates(connection: Connection, chosen: CandidateIds, *, sources: bo
 
 
 def read_ancestry(connection: Connection, candidate_id: int) -> list[Ancestor]:
-    """The candidate and all its ancestors, each once, nearest first."""
+    """A candidate and all its ancestors without duplicates, nearest first."""
     start = select(CandidateRow.id.label("id")).where(CandidateRow.id == candidate_id)
     ancestry = start.cte("ancestry", recursive=True)
-    # UNION, not UNION ALL: crossover makes diamonds, and a shared ancestor must be walked once.
+    # UNION, not UNION ALL: with crossover, ancestors can be shared, and each must be visited once.
     ancestry = ancestry.union(select(LineageRow.parent_id).join(ancestry, LineageRow.candidate_id == ancestry.c.id))
     chosen = select(ancestry.c.id)
     heads = connection.execute(select(*_HEAD).where(CandidateRow.id.in_(chosen))).mappings()
@@ -62,7 +62,7 @@ def read_ancestry(connection: Connection, candidate_id: int) -> list[Ancestor]:
     parents = _parents(connection, chosen)
     depths = {candidate_id: 0} if candidate_id in rows else {}
     queue = list(depths)
-    for each in queue:  # grows while it is walked: breadth first gives the least depth
+    for each in queue:  # grows during the iteration; breadth first gives the least depth
         for parent in parents.get(each, ()):
             if parent.id not in depths:
                 depths[parent.id] = depths[each] + 1
@@ -71,17 +71,17 @@ def read_ancestry(connection: Connection, candidate_id: int) -> list[Ancestor]:
 
 
 def read_tally(connection: Connection, run_id: int) -> list[Tally]:
-    """The candidates of a run, counted by family, operator and status."""
+    """Counts of a run's candidates by family, operator and status."""
     kinds = (CandidateRow.family, CandidateRow.operator, CandidateRow.status)
     counts = select(*kinds, func.count(), func.min(CandidateRow.fitness_us)).where(CandidateRow.run_id == run_id)
     return [Tally(*row) for row in connection.execute(counts.group_by(*kinds))]
 
 
 def read_improvements(connection: Connection, run_id: int) -> list[tuple[int, Outcome]]:
-    """The candidates that made the best of a run better when they finished, each after how many had, itself included.
+    """The candidates that improved the best time of a run, each with the number of candidates finished by then.
 
-    Each step looks for the first of all that are better than the last one. Few are better than a good one, so all steps
-    together read about as much of an index as a run has candidates, and few rows.
+    Each step of the recursive query finds the first candidate that is faster than the last one. Few candidates are
+    faster than a good one, so all steps together scan about one index entry per candidate, and few rows.
     """
     every = aliased(CandidateRow)
     right = (every.run_id == run_id, every.status == Status.OK, every.fitness_us.is_not(None))
@@ -104,11 +104,11 @@ def read_improvements(connection: Connection, run_id: int) -> list[tuple[int, Ou
 
 
 def _places(connection: Connection, run_id: int, ids: Sequence[int]) -> list[int]:
-    """How many candidates of a run had finished when each of these had, itself included."""
+    """The number of candidates of a run that had finished when each of these finished, itself included."""
     own = CandidateRow.run_id == run_id
     totals = select(func.min(CandidateRow.id), func.max(CandidateRow.id), func.count()).where(own)
     least, most, count = connection.execute(totals).one()
-    if not count or most - least + 1 == count:  # nobody else wrote meanwhile
+    if not count or most - least + 1 == count:  # no other run wrote in between
         return [each - least + 1 for each in ids]
     before = aliased(CandidateRow)
     place = select(func.count()).where(before.run_id == run_id, before.id <= CandidateRow.id).scalar_subquery()
@@ -117,14 +117,14 @@ def _places(connection: Connection, run_id: int, ids: Sequence[int]) -> list[int
 
 
 def read_fastest(connection: Connection, run_id: int, count: int, but: Sequence[int]) -> list[int]:
-    """The ids of a run's fastest right candidates, leaving these indices out; of equals the least index first."""
+    """The ids of a run's fastest correct candidates except the indices `but`; ties are ordered by index."""
     right = (CandidateRow.run_id == run_id, CandidateRow.status == Status.OK, CandidateRow.fitness_us.is_not(None))
     ranking = select(CandidateRow.id).where(*right, CandidateRow.index.not_in(but))
     return list(connection.scalars(ranking.order_by(CandidateRow.fitness_us, CandidateRow.index).limit(count)))
 
 
 def read_runs(connection: Connection, run_id: int | None = None) -> list[RunSummary]:
-    """Runs with the totals of their candidates, by id; one run where an id is given."""
+    """Runs with the totals of their candidates, ordered by id; only one run if an id is given."""
     correct = CandidateRow.status == Status.OK
     totals = select(
         CandidateRow.run_id,
@@ -141,7 +141,7 @@ def read_runs(connection: Connection, run_id: int | None = None) -> list[RunSumm
         .correlate(totals)
         .scalar_subquery()
     )
-    # Every row would have to be read for this, so only where the run itself does not say it.
+    # This reads every row of a run, so it is only computed for runs without an elapsed time.
     own = aliased(CandidateRow)
     last = select(func.max(own.finished_at)).where(own.run_id == RunRow.id).correlate(RunRow).scalar_subquery()
     found = select(
@@ -187,7 +187,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class _Parent:
-    """An end of an edge of the lineage."""
+    """A parent of a candidate."""
 
     run_id: int
     index: int
@@ -195,7 +195,7 @@ class _Parent:
 
 
 def _parents(connection: Connection, chosen: CandidateIds) -> dict[int, list[_Parent]]:
-    """Id -> its parents, in order, those of other runs last."""
+    """Id -> parents in order, with those of other runs last."""
     parent = aliased(CandidateRow)
     edges = (
         select(LineageRow.candidate_id, parent.run_id, parent.index, parent.id)
@@ -243,7 +243,7 @@ def _stored(row: Row, parents: list[_Parent], evidence: Evidence, sources: bool)
 def _summary(row: Row) -> RunSummary:
     elapsed = row["elapsed_s"]
     if elapsed is None and row["last_at"] is not None:
-        elapsed = max(0.0, (row["last_at"] - row["created_at"]).total_seconds())  # a clock may be set back
+        elapsed = max(0.0, (row["last_at"] - row["created_at"]).total_seconds())  # the clock may have been set back
     computed = {
         "elapsed_s": elapsed,
         "candidates": row["candidates"] or 0,
@@ -255,5 +255,5 @@ def _summary(row: Row) -> RunSummary:
 
 
 def record(kind: type[SomeRecord], row: Row) -> SomeRecord:
-    """A record from the columns of its fields."""
+    """Creates a record from the columns of the same names."""
     return kind(**{name: row[name] for name in kind.model_fields})

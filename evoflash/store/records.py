@@ -1,4 +1,4 @@
-"""What the store answers: frozen values, never rows of the database."""
+"""The frozen records that the store returns."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,16 +13,16 @@ class RunSummary:
     """One run, with the totals of its candidates.
 
     Attributes:
-        status: "running", "done", "interrupted" or "failed"; a run whose process died counts as interrupted.
-        stop_reason: why it ended, for a person.
+        status: "running", "done", "interrupted" or "failed"; a run whose process died is interrupted.
+        stop_reason: a readable reason why it ended.
         problem: the problem's fields and its "kind".
-        plan: every setting as resolved.
+        plan: the resolved settings.
         machine: device, driver, toolkit, torch, git commit, clocks.
-        elapsed_s: seconds of search; for a run that was killed, up to its last candidate.
-        candidates: how many are recorded; `correct` of them are ok.
-        best_us: the least warm median of the search, microseconds; `best_id` and `best_index` name that candidate.
+        elapsed_s: seconds of search; for a killed run, until its last candidate.
+        candidates: number of recorded candidates, of which `correct` are ok.
+        best_us: the best warm median of the search in microseconds, of the candidate `best_id` with index `best_index`.
         has_finals: whether finals are recorded.
-        group_id: what the runs of one search over several shapes share, the id of the first; None for a run by itself.
+        group_id: the id of the first run of the same search over several shapes; None for a single run.
     """
 
     id: int
@@ -49,12 +49,12 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class StoredCandidate:
-    """A candidate as the database knows it.
+    """A candidate from the database.
 
     Attributes:
-        id: unique over all runs.
+        id: unique across all runs.
         parent_ids: ids of its parents, in the order of `candidate.parents`.
-        source: the rendered file, or None where rendering failed.
+        source: the rendered file; None if it was not stored or not read.
     """
 
     id: int
@@ -75,7 +75,7 @@ class StoredCandidate:
 
 @dataclass(frozen=True)
 class Relative:
-    """A candidate as its family tree shows it: the genome and what came of it, without the evidence."""
+    """A candidate in a lineage: its genome and result, without the evidence."""
 
     id: int
     run_id: int
@@ -87,7 +87,7 @@ class Relative:
 
 @dataclass(frozen=True)
 class Ancestor:
-    """One candidate of a lineage; `depth` is the least number of generations back, 0 for the candidate itself."""
+    """An ancestor in a lineage; `depth` is the least number of generations back, 0 for the candidate itself."""
 
     stored: Relative
     depth: int
@@ -95,7 +95,7 @@ class Ancestor:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many candidates of a run share family, operator and status, and the least time among them."""
+    """The number of candidates of a run with the same family, operator and status, and their best time."""
 
     family: str
     operator: str
@@ -106,7 +106,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A candidate in one line, for counting thousands of them."""
+    """A candidate without its genome and evidence, for processing thousands of them."""
 
     id: int
     index: int
@@ -119,7 +119,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Insight:
-    """Something that was learnt during a run."""
+    """An observation about a run, in words and as data."""
 
     id: int
     run_id: int

@@ -1,4 +1,4 @@
-"""The one database: runs, candidates, lineage and evidence. The loop writes it, everything else reads it."""
+"""The database of runs, candidates, lineage and evidence. The search writes it; everything else only reads."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,15 +21,15 @@ from evoflash.store.finals import read_finals, write_finals
 from evoflash.store.models import CandidateRow, InsightRow, RunRow
 from evoflash.store.records import Ancestor, Insight, Outcome, RunSummary, StoredCandidate, Tally
 
-LABEL = 255  # characters that the database keeps of a problem's label
+LABEL = 255  # maximum length of a problem's label in the database
 
 
 class RunStore:
-    """Runs in one database; many may read it while one writes.
+    """The runs of one database, with one writer and any number of readers.
 
-    Opened for writing it makes the folder and file, brings the schema up to date, and holds a lock beside it until
-    it is closed. Each write is one transaction: whenever the process is killed, it is there as a whole or not at all.
-    Every refusal of the database or the disk is a StorageError that says what to do.
+    Opening for writing creates the folder and file, migrates the schema, and takes a lock until the store is closed.
+    Each write is one transaction, so that it is stored completely or not at all when the process is killed. Database
+    and disk errors are StorageErrors that say what to do.
     """
 
     def __init__(self, url: URL, database: Engine, lock: FileLock | None, *, write: bool, alive: bool):
@@ -44,8 +44,8 @@ class RunStore:
         """Opens a SQLAlchemy URL or the path of an SQLite file.
 
         Raises:
-            NotFoundError: for reading, when there are no runs yet.
-            StorageError: when it cannot be opened, another search writes it, or a newer evoflash made it.
+            NotFoundError: when it is opened for reading and there are no runs yet.
+            StorageError: when it cannot be opened, another search is writing to it, or a newer evoflash wrote it.
         """
         where = location.resolve(url)
         if write:
@@ -55,7 +55,7 @@ class RunStore:
         return cls(where, database, None, write=False, alive=alive)
 
     def close(self) -> None:
-        """Lets go of the database and the writer's lock."""
+        """Closes the database and releases the writer's lock."""
         self._engine.dispose()
         if self._lock is not None:
             self._lock.release()
@@ -77,7 +77,7 @@ class RunStore:
         machine: Mapping[str, Any],
         label: str | None = None,
     ) -> int:
-        """A new run, running; answers its id. `label` says what is searched where that is not the problem alone."""
+        """Creates a run with status "running"; returns its id. `label` replaces the problem's label."""
         row = insert(RunRow).values(
             created_at=datetime.now(UTC),
             status="running",
@@ -105,13 +105,13 @@ class RunStore:
         language: str | None = None,
         elapsed_s: float | None = None,
     ) -> int:
-        """One finished candidate, in one commit; its parents must be recorded already. Answers its id.
+        """Records a finished candidate in one transaction; its parents must be recorded already. Returns its id.
 
         Args:
-            elapsed_s: seconds that the run has searched by now; kept, so that a run that is killed knows them.
+            elapsed_s: seconds of search so far; stored, so that it is known for a killed run.
 
         Raises:
-            StorageError: also when the run has this index already, or lacks a parent.
+            StorageError: also when the run already has this index, or a parent is missing.
         """
         source = (source_text, language) if source_text is not None else None
         with self._writing(f"record candidate {candidate.index} of run {run_id}") as connection:
@@ -120,36 +120,36 @@ class RunStore:
             return writing.write_candidate(connection, run_id, candidate, evaluation, source)
 
     def record_finals(self, run_id: int, finals: Finals) -> None:
-        """The finals of a run, in place of earlier ones."""
+        """Records the finals of a run, replacing earlier ones."""
         with self._writing(f"record the finals of run {run_id}") as connection:
             write_finals(connection, run_id, finals)
 
     def record_insight(self, run_id: int, generation: int, kind: str, text: str, data: Mapping[str, Any]) -> None:
-        """Something that was learnt during a run."""
+        """Records an observation about a run."""
         with self._writing(f"record an insight of run {run_id}") as connection:
             writing.write_insight(connection, run_id, generation, kind, text, data)
 
     def finish_run(self, run_id: int, *, status: str, reason: str, elapsed_s: float) -> None:
-        """Ends a run: "done", "interrupted" or "failed", why, and how many seconds it searched in all."""
+        """Ends a run with a status ("done", "interrupted" or "failed"), a reason and its total seconds of search."""
         values = {"status": status, "stop_reason": reason, "elapsed_s": elapsed_s, "finished_at": datetime.now(UTC)}
         with self._writing(f"finish run {run_id}") as connection:
             writing.update_run(connection, run_id, values)
 
     def reopen_run(self, run_id: int) -> None:
-        """Sets a run running again."""
+        """Sets the status of a run to "running" again."""
         with self._writing(f"reopen run {run_id}") as connection:
             writing.update_run(connection, run_id, {"status": "running", "stop_reason": "", "finished_at": None})
 
     def runs(self) -> list[RunSummary]:
-        """All runs, the earliest first."""
+        """All runs, oldest first."""
         with self._reading("list the runs") as connection:
-            return [self._judged(run) for run in reading.read_runs(connection)]
+            return [self._checked(run) for run in reading.read_runs(connection)]
 
     def run(self, run_id: int | None = None) -> RunSummary:
-        """One run; the latest where no id is given.
+        """One run, by default the latest.
 
         Raises:
-            NotFoundError: names the runs that exist.
+            NotFoundError: when there is no such run; names the existing ones.
         """
         with self._reading("read a run") as connection:
             known = list(connection.scalars(select(RunRow.id).order_by(RunRow.id)))
@@ -158,13 +158,13 @@ class RunStore:
             if run_id is not None and run_id not in known:
                 named = ", ".join(str(each) for each in known[-20:])
                 raise NotFoundError(f"there is no run {run_id}; choose from: {'… ' if len(known) > 20 else ''}{named}")
-            return self._judged(reading.read_runs(connection, known[-1] if run_id is None else run_id)[0])
+            return self._checked(reading.read_runs(connection, known[-1] if run_id is None else run_id)[0])
 
     def group(self, run_id: int | None = None) -> list[RunSummary]:
-        """The runs of the search that a run belongs to, by id: those over its other shapes and itself.
+        """All runs of the search that a run belongs to, ordered by id: itself, and those of the other shapes.
 
         Raises:
-            NotFoundError: when there is no such run; names those that exist.
+            NotFoundError: when there is no such run; names the existing ones.
         """
         run = self.run(run_id)
         if run.group_id is None:
@@ -172,49 +172,49 @@ class RunStore:
         return [each for each in self.runs() if each.group_id == run.group_id]
 
     def form_group(self, run_ids: Sequence[int]) -> None:
-        """Notes that runs belong to one search over several shapes."""
+        """Marks runs as belonging to one search over several shapes."""
         with self._writing(f"group the runs {', '.join(map(str, run_ids))}") as connection:
             for run_id in run_ids:
                 writing.update_run(connection, run_id, {"group_id": run_ids[0]})
 
     def recorded(self, run_id: int) -> list[tuple[Candidate, Evaluation]]:
-        """Everything that a run evaluated, by index, exactly as recorded."""
+        """All evaluated candidates of a run, ordered by index."""
         chosen = select(CandidateRow.id).where(CandidateRow.run_id == run_id)
         with self._reading(f"read the candidates of run {run_id}") as connection:
             found = reading.read_candidates(connection, chosen, sources=False)
         return [(stored.candidate, stored.evaluation) for stored in found]
 
     def finished_by_source(self, run_id: int, statuses: Sequence[str]) -> dict[str, int]:
-        """Digests of the sources of a run's candidates that were judged in full and ended so -> the candidates' ids."""
+        """Source digest -> candidate id, of a run's fully evaluated candidates with one of these statuses."""
         chosen = (CandidateRow.run_id == run_id, CandidateRow.status.in_(statuses), CandidateRow.quick.is_(False))
         wanted = select(CandidateRow.source_digest, CandidateRow.id).where(*chosen).order_by(CandidateRow.index)
         with self._reading(f"read the candidates of run {run_id}") as connection:
             return {digest: key for digest, key in connection.execute(wanted) if digest is not None}
 
     def outcomes(self, run_id: int) -> list[Outcome]:
-        """Every candidate of a run in one line, in the order in which they finished."""
+        """The outcomes of all candidates of a run, in the order in which they finished."""
         columns = [getattr(CandidateRow, name) for name in Outcome.__dataclass_fields__]
         chosen = select(*columns).where(CandidateRow.run_id == run_id).order_by(CandidateRow.id)
         with self._reading(f"read the candidates of run {run_id}") as connection:
             return [Outcome(*row) for row in connection.execute(chosen)]
 
     def tally(self, run_id: int) -> list[Tally]:
-        """The candidates of a run, counted by family, operator and status."""
+        """Counts of a run's candidates by family, operator and status."""
         with self._reading(f"count the candidates of run {run_id}") as connection:
             return reading.read_tally(connection, run_id)
 
     def improvements(self, run_id: int) -> list[tuple[int, Outcome]]:
-        """The candidates that made the best of a run better, each after how many that had finished, itself included."""
+        """The candidates that improved the best time of a run, each with the number of candidates finished by then."""
         with self._reading(f"read the improvements of run {run_id}") as connection:
             return reading.read_improvements(connection, run_id)
 
     def fastest(self, run_id: int, count: int = 1, but: Sequence[int] = ()) -> list[int]:
-        """The ids of a run's fastest right candidates, leaving these indices out."""
+        """The ids of a run's fastest correct candidates, except the indices `but`."""
         with self._reading(f"read the fastest of run {run_id}") as connection:
             return reading.read_fastest(connection, run_id, count, but)
 
     def finals(self, run_id: int) -> Finals | None:
-        """The finals of a run as recorded; None before they ran."""
+        """The finals of a run; None before they ran."""
         with self._reading(f"read the finals of run {run_id}") as connection:
             return read_finals(connection, run_id)
 
@@ -222,17 +222,17 @@ class RunStore:
         """One candidate with its evidence and source.
 
         Raises:
-            NotFoundError: when there is none with this id.
+            NotFoundError: when there is no candidate with this id.
         """
         with self._reading(f"read candidate {candidate_id}") as connection:
             found = reading.read_candidates(connection, select(literal(candidate_id)))
         return found[0] if found else _no_candidate(candidate_id)
 
     def candidate_ids(self, run_id: int, indices: Sequence[int]) -> dict[int, int]:
-        """Indices in a run -> ids.
+        """Index in a run -> id, for several indices.
 
         Raises:
-            NotFoundError: when the run has none with one of them.
+            NotFoundError: when the run has no candidate with one of the indices.
         """
         wanted = select(CandidateRow.index, CandidateRow.id).where(
             CandidateRow.run_id == run_id, CandidateRow.index.in_(indices)
@@ -248,12 +248,12 @@ class RunStore:
         """The id of a run's candidate.
 
         Raises:
-            NotFoundError: when the run has none with this index.
+            NotFoundError: when the run has no candidate with this index.
         """
         return self.candidate_ids(run_id, [index])[index]
 
     def ancestry(self, candidate_id: int) -> list[Ancestor]:
-        """A candidate and every ancestor of it, each once, nearest first.
+        """A candidate and all its ancestors without duplicates, nearest first.
 
         Raises:
             NotFoundError: when there is no candidate with this id.
@@ -262,21 +262,21 @@ class RunStore:
             return reading.read_ancestry(connection, candidate_id) or _no_candidate(candidate_id)
 
     def insights(self, run_id: int) -> list[Insight]:
-        """What was learnt during a run, in the order in which it was."""
+        """The observations about a run, oldest first."""
         columns = [getattr(InsightRow, name) for name in Insight.__dataclass_fields__]
         chosen = select(*columns).where(InsightRow.run_id == run_id).order_by(InsightRow.id)
         with self._reading(f"read the insights of run {run_id}") as connection:
             return [Insight(*row) for row in connection.execute(chosen)]
 
-    def _judged(self, run: RunSummary) -> RunSummary:
-        """A run that says it is running while nobody holds the writer's lock was killed."""
+    def _checked(self, run: RunSummary) -> RunSummary:
+        """The run, marked as interrupted if its status is "running" but there is no writer: then it was killed."""
         killed = run.status == "running" and not self._alive
         return replace(run, status="interrupted", stop_reason=opening.KILLED) if killed else run
 
     @contextlib.contextmanager
     def _writing(self, doing: str) -> Iterator[Connection]:
         if not self._write:
-            raise StorageError(f"cannot {doing}: {location.shown(self._url)} is open for reading; open it for writing")
+            raise StorageError(f"cannot {doing}: {location.shown(self._url)} is open read-only; open it for writing")
         with explained(self._url, doing), self._engine.begin() as connection:
             yield connection
 
@@ -287,4 +287,4 @@ class RunStore:
 
 
 def _no_candidate(candidate_id: int) -> Any:
-    raise NotFoundError(f"there is no candidate {candidate_id}; `evoflash runs best` names the best of a run")
+    raise NotFoundError(f"there is no candidate {candidate_id}; `evoflash runs best` shows the best of a run")

@@ -1,4 +1,4 @@
-"""Rows from records: what one transaction of the store inserts."""
+"""Inserts and updates within a transaction of the store."""
 
 import hashlib
 import math
@@ -27,7 +27,7 @@ from evoflash.store.models import (
 
 
 def source_digest(text: str) -> str:
-    """The key of a source in the database: SHA-256 of its text."""
+    """The key of a source in the database: the SHA-256 of its text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -38,7 +38,7 @@ def write_candidate(
     evaluation: Evaluation,
     source: tuple[str, str | None] | None,
 ) -> int:
-    """A candidate with all its evidence; `source` is text and language. Answers its id."""
+    """Inserts a candidate with its evidence; `source` is text and language. Returns its id."""
     found = ids_of(connection, run_id, candidate.parents)
     parents = [found[index] for index in candidate.parents]
     if candidate.origin is not None:
@@ -86,24 +86,24 @@ def write_candidate(
 def write_insight(
     connection: Connection, run_id: int, generation: int, kind: str, text: str, data: Mapping[str, Any]
 ) -> None:
-    """Something that was learnt during a run; generation 0 is the run as a whole."""
+    """Inserts an observation about a run; generation 0 is the run as a whole."""
     row = {"run_id": run_id, "generation": generation, "kind": kind, "text": text, "data": dict(data)}
     connection.execute(insert(InsightRow).values(row))
 
 
 def update_run(connection: Connection, run_id: int, values: dict[str, Any]) -> None:
-    """Changes columns of a run.
+    """Updates columns of a run.
 
     Raises:
         NotFoundError: when there is no such run.
     """
     changed = connection.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
     if not changed.rowcount:
-        raise NotFoundError(f"there is no run {run_id}; `evoflash runs list` shows those that exist")
+        raise NotFoundError(f"there is no run {run_id}; `evoflash runs list` shows the existing ones")
 
 
 def ids_of(connection: Connection, run_id: int, indices: Sequence[int]) -> dict[int, int]:
-    """Indices in a run -> ids.
+    """Index in a run -> id, for several indices.
 
     Raises:
         StorageError: when one of them is not recorded.
@@ -121,22 +121,20 @@ def ids_of(connection: Connection, run_id: int, indices: Sequence[int]) -> dict[
 
 
 def _refuse_second(connection: Connection, run_id: int, index: int) -> None:
-    """Why the database refused a candidate, if it is for the run's lack or the index's second use."""
+    """Raises the error for a missing run or a duplicate index, if one of them is the cause."""
     same = (CandidateRow.run_id == RunRow.id) & (CandidateRow.index == index)
     wanted = select(CandidateRow.id).select_from(RunRow).outerjoin(CandidateRow, same).where(RunRow.id == run_id)
     row = connection.execute(wanted).first()
     if row is None:
         raise NotFoundError(f"there is no run {run_id}; begin it before recording candidates")
     if row[0] is not None:
-        raise StorageError(
-            f"candidate {index} of run {run_id} is recorded already (id {row[0]}); give the next a new index"
-        )
+        raise StorageError(f"candidate {index} of run {run_id} is already recorded (id {row[0]}); use another index")
 
 
 def _write_source(connection: Connection, text: str, language: str | None) -> str:
     digest = source_digest(text)
     row = {"digest": digest, "text": text, "language": language}
-    # Twins share a source, and on a server another search may insert it between a look and our insert.
+    # Duplicates share a source, and on a server another search may insert it between a query and this insert.
     match connection.dialect.name:
         case "sqlite":
             connection.execute(sqlite.insert(_table(SourceRow)).on_conflict_do_nothing(), row)
@@ -153,7 +151,7 @@ def _write_source(connection: Connection, text: str, language: str | None) -> st
 def write_evidence(
     connection: Connection, candidate_id: int, accuracy: Sequence[Accuracy], timings: Sequence[Timing], *, final: bool
 ) -> None:
-    """What the search, or the finals, saw of a candidate."""
+    """Inserts the errors and times of a candidate, from the search or from the finals."""
     for table, records in ((AccuracyRow, accuracy), (TimingRow, timings)):
         rows = [
             {"candidate_id": candidate_id, "final": final, "ordinal": ordinal, **record.model_dump()}
@@ -163,11 +161,11 @@ def write_evidence(
 
 
 def _table(row: type[Base]) -> Table:
-    """The table of a mapped class. Inserting into the class itself costs twice the time."""
+    """The table of a mapped class; inserting into the class itself takes twice as long."""
     return cast(Table, row.__table__)
 
 
 def insert_all(connection: Connection, table: type[Base], rows: list[dict[str, Any]]) -> None:
-    """Rows of one table, all alike."""
+    """Inserts rows into a table; all rows have the same columns."""
     if rows:
         connection.execute(insert(_table(table)), rows)

@@ -1,6 +1,6 @@
 """The process that cleans up after a driver that had no time to: killed, out of memory, gone with its terminal.
 
-`python -m evoflash.system.reaper MARK` reads lines from standard input, `+ FOLDER` and `- FOLDER` with the folder as JSON.
+`python -m evoflash.system.reaper MARK` reads lines from standard input, `+ FOLDER` and `- FOLDER`, folders as JSON.
 When the input ends, which happens when the driver is gone, however it went, it kills every process that carries MARK
 in its environment and removes the folders that are still on its list. It has a session of its own, so that what ends
 the driver's terminal or process group does not end it.

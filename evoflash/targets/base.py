@@ -109,7 +109,7 @@ def compiler_version(program: str) -> str:
     answer = processes.run([*shlex.split(program), "--version"], 60)
     lines = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
     if answer.returncode or not lines:
-        raise MissingError(f"{program} --version fails: {answer.stderr.strip() or 'no output'}; mend the compiler")
+        raise MissingError(f"{program} --version fails: {answer.stderr.strip() or 'no output'}; fix the compiler")
     return lines[0] if "release" not in answer.stdout else next(line for line in lines if "release" in line)
 
 

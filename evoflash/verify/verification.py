@@ -16,7 +16,7 @@ from evoflash.codegen.toolchain import Build, Toolchain
 from evoflash.core.status import Gate, Status
 from evoflash.errors import UsageError
 from evoflash.evaluator import sanitizers
-from evoflash.evaluator.floor import believed, floor_us
+from evoflash.evaluator.floor import floor_us, reject_below_floor
 from evoflash.evaluator.messages import (
     Call,
     Examine,
@@ -162,7 +162,7 @@ class Verification(Session):
         if isinstance(answer, WorkerDeath):
             gate = BY_STATUS[answer.status]
             return Checked(case=TIMED, outcome="refused", gate=gate, reason=answer.reason), None, floor
-        examined = believed(Examined.model_validate(answer), floor)
+        examined = reject_below_floor(Examined.model_validate(answer), floor)
         p50 = examined.timings[0].p50_us if examined.timings else None
         outcome: Outcome = "passed" if examined.status is Status.OK else "refused"
         return Checked(case=TIMED, outcome=outcome, gate=examined.gate, reason=examined.reason), p50, floor

@@ -1,1 +1,1 @@
-"""What runs in the process that holds torch and the device; nothing else imports it."""
+"""The evaluation worker: the process that imports torch and uses the device. No other package imports this one."""

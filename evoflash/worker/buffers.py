@@ -1,4 +1,4 @@
-"""Where a kernel's tensors lie when it is checked: each between guard bands, everything around it poisoned."""
+"""Buffers of a correctness check: each tensor lies between guard bands, and its surroundings are poisoned."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from evoflash.problems import Inputs
 if TYPE_CHECKING:
     import torch
 
-GUARD_ELEMENTS = 1 << 15  # before and after: more than a tile of rows, and a multiple of any alignment
+GUARD_ELEMENTS = 1 << 15  # on each side: more than a tile of rows, and a multiple of any alignment
 
-# Signalling NaN, which any arithmetic makes quiet: so what nobody wrote is told from a NaN that was computed.
+# Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN.
 POISON = {"float16": 0x7DE7, "bfloat16": 0x7FA7, "float32": 0x7FA5_A5A5, "float64": 0x7FF4_5A5A_5A5A_5A5A, "uint8": -1}
 
 
-class Guarded:
-    """A poisoned tensor between guard bands; with gaps between its rows where its strides leave some."""
+class GuardedTensor:
+    """A poisoned tensor between guard bands. Gaps between its rows, where the strides leave any, are guarded too."""
 
     def __init__(self, shape: Sequence[int], stride: Sequence[int], like: torch.Tensor):
         import torch
@@ -36,24 +36,24 @@ class Guarded:
         self.poison()
 
     @classmethod
-    def copy(cls, tensor: torch.Tensor) -> Guarded:
-        """A tensor at a new address with the same strides."""
+    def copy(cls, tensor: torch.Tensor) -> GuardedTensor:
+        """A guarded copy with the same strides."""
         made = cls(tensor.shape, tensor.stride(), tensor)
         made.tensor.copy_(tensor)
         return made
 
     def poison(self) -> None:
-        """NaN everywhere, guards included."""
+        """Fills the tensor and its guards with the poison."""
         self._bits.fill_(self._poison)
 
-    def calm(self) -> None:
-        """Zeros instead of NaN around the tensor."""
+    def zero_surroundings(self) -> None:
+        """Replaces the poison around the tensor by zeros."""
         inside = self.tensor.clone()
         self._bits.zero_()
         self.tensor.copy_(inside)
 
-    def untouched(self) -> torch.Tensor:
-        """Whether everything around the tensor is what `poison` left: a boolean on its device."""
+    def guards_intact(self) -> torch.Tensor:
+        """Whether everything around the tensor still holds the poison: a boolean tensor on its device."""
         import torch
 
         if self._dense:
@@ -64,59 +64,59 @@ class Guarded:
         return kept.all()
 
     def unwritten(self) -> torch.Tensor:
-        """Which elements of the tensor still hold the poison."""
+        """Mask of the elements that still hold the poison."""
         import torch
 
         return torch.as_strided(self._bits, *self._place) == self._poison
 
 
 class Arena:
-    """The buffers of one call: inputs at fresh addresses, the output laid out like the first of them, a workspace.
+    """The buffers of one call: copies of the inputs, an output with the strides of the first input, and a workspace.
 
     Args:
-        copy: False takes the inputs where they are, without guards.
+        copy: False uses the inputs in place, without guards.
 
     Attributes:
-        inputs: copies with the same strides.
-        output: what the kernel is to write.
+        inputs: guarded copies with the same strides, or the inputs themselves.
+        output: the tensor that the kernel writes.
     """
 
     def __init__(self, inputs: Inputs, output_shape: tuple[int, ...], copy: bool = True):
         import torch
 
-        self._guarded = [Guarded.copy(tensor) for tensor in inputs] if copy else []
+        self._guarded = [GuardedTensor.copy(tensor) for tensor in inputs] if copy else []
         self.inputs: Inputs = tuple(each.tensor for each in self._guarded) if copy else inputs
         first = inputs[0]
         dense = torch.empty(output_shape, device="meta").stride()
         stride = first.stride() if tuple(first.shape) == output_shape else dense
-        self.output = Guarded(output_shape, stride, first)
-        self._workspace: Guarded | None = None
+        self.output = GuardedTensor(output_shape, stride, first)
+        self._workspace: GuardedTensor | None = None
 
     def workspace(self, size: int) -> torch.Tensor:
-        """Bytes for the kernel's own use; what they hold is poison, and so is what lies around."""
+        """Allocates a guarded, poisoned workspace of `size` bytes."""
         import torch
 
-        self._workspace = Guarded((size,), (1,), torch.empty(0, dtype=torch.uint8, device=self.inputs[0].device))
+        self._workspace = GuardedTensor((size,), (1,), torch.empty(0, dtype=torch.uint8, device=self.inputs[0].device))
         return self._workspace.tensor
 
     def poison(self) -> None:
-        """Makes ready for a launch: nothing that an earlier one left is there."""
+        """Poisons output and workspace, so that nothing of an earlier launch is left."""
         self.output.poison()
         if self._workspace is not None:
             self._workspace.poison()
 
-    def calm(self) -> None:
-        """Zeros around the inputs: what comes out otherwise now was read from there."""
+    def zero_surroundings(self) -> None:
+        """Puts zeros around the inputs. An output that changes by this depends on out-of-bounds reads."""
         for each in self._guarded:
-            each.calm()
+            each.zero_surroundings()
 
-    def trespass(self) -> str | None:
-        """What was written outside of the output and workspace: "output", "workspace", "inputs", or None."""
+    def stray_write(self) -> str | None:
+        """The buffer whose guards were overwritten: "output", "workspace", "inputs", or None."""
         import torch
 
         named = {"output": [self.output], "workspace": [self._workspace] if self._workspace else []}
         named["inputs"] = self._guarded
-        kept = {name: [each.untouched() for each in group] for name, group in named.items()}
+        kept = {name: [each.guards_intact() for each in group] for name, group in named.items()}
         flags = torch.stack([flag for group in kept.values() for flag in group]).tolist()
         for name, group in kept.items():
             if not all(flags[: len(group)]):
@@ -126,7 +126,7 @@ class Arena:
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The same memory as integers."""
+    """An integer view of the same memory."""
     import torch
 
     return tensor.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])

@@ -1,6 +1,6 @@
-"""What a device's time is read from: launches that can be repeated, and how long a repetition takes.
+"""Clocks of the devices: they capture launches for repetition and time one repetition.
 
-On CUDA it is the replay of a graph between two events, on a CPU an inner loop by a monotonic clock.
+On CUDA a clock replays a CUDA graph between two events; on a CPU it times an inner loop by a monotonic clock.
 """
 
 from __future__ import annotations
@@ -17,65 +17,64 @@ if TYPE_CHECKING:
 
 Call = Callable[[], Any]
 
-KEPT_BYTES = 4 << 30  # free memory that PyTorch may keep while a graph is captured
+KEPT_BYTES = 4 << 30  # unused memory that PyTorch's allocator may keep while a graph is captured
 
 
 class Clock(Protocol):
-    """Turns calls into something repeatable and measures it.
+    """Captures calls for repetition, and times them.
 
     Attributes:
-        enough_s: seconds of samples after which no more are needed than `FEWEST_SAMPLES`: launches of milliseconds
-            differ by little, and a search has other candidates to time.
+        max_sampling_s: seconds after which sampling stops, once there are `timing.MIN_SAMPLES` samples.
     """
 
-    enough_s: float
+    max_sampling_s: float
 
     def capture(self, calls: Sequence[Call], launches: int) -> Any:
-        """This many launches, taking the calls in turn, ready to be replayed."""
+        """Captures this many launches, cycling through the calls, for replay."""
         ...
 
     def sample(self, captured: Any) -> float:
-        """Microseconds a launch over one replay."""
+        """Replays once; returns microseconds per launch."""
         ...
 
-    def is_whole(self, captured: Any) -> bool:
-        """Whether every launch has been captured, and has left as much as the first."""
+    def is_complete(self, captured: Any) -> bool:
+        """Whether every launch was captured, each with as many graph nodes as the first."""
         ...
 
     def launches(self, estimate_us: float, calls: int) -> int:
-        """How many launches make a sample long enough to be measured."""
+        """The number of launches per sample, given an estimate of one launch and the number of calls."""
         ...
 
 
 class CpuClock:
-    """perf_counter around an inner loop of at least `TARGET_US`."""
+    """Times an inner loop of at least `TARGET_US` with `time.perf_counter_ns`."""
 
     TARGET_US = 2000.0
-    enough_s = 1.0
+    max_sampling_s = 1.0
 
     def capture(self, calls: Sequence[Call], launches: int) -> list[Call]:
-        """The calls in turn."""
+        """A list of the calls, cycled."""
         return [calls[number % len(calls)] for number in range(launches)]
 
     def sample(self, captured: list[Call]) -> float:
-        """Microseconds a launch."""
+        """Microseconds per launch."""
         start = time.perf_counter_ns()
         for call in captured:
             call()
         return (time.perf_counter_ns() - start) / 1e3 / len(captured)
 
-    def is_whole(self, captured: list[Call]) -> bool:
-        """Always: the calls themselves are made when a sample is taken."""
+    def is_complete(self, captured: list[Call]) -> bool:
+        """Always true: nothing is captured, a sample makes the calls themselves."""
         return True
 
     def launches(self, estimate_us: float, calls: int) -> int:
-        """At least one, and `TARGET_US` of them."""
+        """At least one launch, and about `TARGET_US` in total."""
         return max(1, round(self.TARGET_US / max(estimate_us, 0.1)))
 
 
 @dataclass(frozen=True)
 class CapturedGraph:
-    """A graph of so many launches, and how many nodes the first and all of them have left in it."""
+    """A CUDA graph of launches, with the node counts after the first and after the last launch."""
 
     graph: torch.cuda.CUDAGraph
     launches: int
@@ -84,10 +83,10 @@ class CapturedGraph:
 
 
 class CudaClock:
-    """Replays of a CUDA graph between two events: a launch from Python costs more than a kernel."""
+    """Times replays of a CUDA graph between two events, since a launch from Python takes longer than a short kernel."""
 
     TARGET_US = 200.0
-    enough_s = 0.2
+    max_sampling_s = 0.2
 
     def __init__(self) -> None:
         import torch
@@ -97,18 +96,18 @@ class CudaClock:
         self._stream = torch.cuda.Stream()
 
     def capture(self, calls: Sequence[Call], launches: int) -> CapturedGraph:
-        """A graph of the calls in turn."""
+        """Captures a graph of the calls, cycled."""
         import torch
 
-        for call in calls:  # load modules and allocate workspaces before the capture forbids it
+        for call in calls:  # loads modules and allocates workspaces, which is not allowed during capture
             call()
         torch.cuda.synchronize()
-        # A capture cannot take over memory that is free but kept for calls outside of graphs.
+        # A capture cannot use the allocator's free memory of eager calls.
         if torch.cuda.memory_reserved() - torch.cuda.memory_allocated() > KEPT_BYTES:
             torch.cuda.empty_cache()
         graph, stream = torch.cuda.CUDAGraph(), self._stream.cuda_stream
         first_nodes = nodes = 0
-        # Not torch.cuda.graph(): that always empties the allocator's cache first, which takes milliseconds.
+        # torch.cuda.graph() would always empty the allocator's cache first, which takes milliseconds.
         with torch.cuda.stream(self._stream):
             graph.capture_begin(capture_error_mode="thread_local")
             try:
@@ -122,23 +121,23 @@ class CudaClock:
         return CapturedGraph(graph, launches, first_nodes, nodes)
 
     def sample(self, captured: CapturedGraph) -> float:
-        """Microseconds a launch."""
+        """Microseconds per launch."""
         self._start.record()
         captured.graph.replay()
         self._end.record()
         self._end.synchronize()
         return self._start.elapsed_time(self._end) * 1e3 / captured.launches
 
-    def is_whole(self, captured: CapturedGraph) -> bool:
-        """Whether the graph holds every launch: all write the same output, so what is left out would not show in it."""
+    def is_complete(self, captured: CapturedGraph) -> bool:
+        """Whether the graph contains every launch; all write the same output, so the output would not show a gap."""
         return captured.first_nodes > 0 and captured.nodes == captured.launches * captured.first_nodes
 
     def launches(self, estimate_us: float, calls: int) -> int:
-        """Whole turns of the calls, `TARGET_US` of them, so that each input set counts alike."""
+        """A multiple of the number of calls, about `TARGET_US` in total, so that all input sets have equal weight."""
         turns = max(1, round(self.TARGET_US / max(estimate_us, 0.1) / calls))
         return turns * calls
 
 
-def clock(device: str) -> Clock:
+def make_clock(device: str) -> Clock:
     """The clock of "cuda" or "cpu"."""
     return CudaClock() if device == "cuda" else CpuClock()

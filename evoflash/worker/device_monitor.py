@@ -1,4 +1,4 @@
-"""Under what conditions a round was timed: clock, temperature, and whether the device was held back meanwhile."""
+"""Device conditions during timing: clock, temperature, and throttling."""
 
 from __future__ import annotations
 
@@ -10,53 +10,58 @@ from typing import Any, Protocol
 
 from evoflash.core.finals import Conditions
 
-# What lowers clocks for a reason that is not the kernel's: NVML's nvmlClocksEventReason constants.
+# Reasons for a lower clock other than an idle device: NVML's nvmlClocksEventReason constants.
 POWER_CAP, HW_SLOWDOWN, SW_THERMAL, HW_THERMAL, POWER_BRAKE = 0x4, 0x8, 0x20, 0x40, 0x80
-HELD_BACK = POWER_CAP | HW_SLOWDOWN | SW_THERMAL | HW_THERMAL | POWER_BRAKE
+THROTTLE_REASONS = POWER_CAP | HW_SLOWDOWN | SW_THERMAL | HW_THERMAL | POWER_BRAKE
 
 
 @dataclass(frozen=True)
-class Look:
-    """One look at the device; None where it does not tell. `throttles` counts what has held it back so far."""
+class DeviceState:
+    """The state of a device at one moment; None where it is not known.
+
+    Attributes:
+        is_throttled: whether it is throttled at this moment.
+        throttle_count: how often it has been throttled so far, on a CPU.
+    """
 
     clock_mhz: float | None = None
     temperature_c: float | None = None
-    held_back: bool = False
-    throttles: int = 0
+    is_throttled: bool = False
+    throttle_count: int = 0
 
 
 class DeviceMonitor(Protocol):
-    """Looks at a device; takes microseconds."""
+    """Reads the state of a device; a reading takes microseconds."""
 
-    def look(self) -> Look:
-        """Now."""
+    def read(self) -> DeviceState:
+        """The current state."""
         ...
 
 
-class CpuGauge:
-    """The cores' mean clock and Linux's counters of thermal throttling; a virtual machine may tell neither."""
+class CpuMonitor:
+    """Reads the mean clock of the cores and Linux's counters of thermal throttling, which virtual machines may lack."""
 
     def __init__(self) -> None:
         base = Path("/sys/devices/system/cpu")
         self._clocks = sorted(base.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
         self._throttles = sorted(base.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
 
-    def look(self) -> Look:
-        """Now."""
+    def read(self) -> DeviceState:
+        """The current state."""
         clocks = [float(value) / 1e3 for path in self._clocks if (value := _read(path))]
-        throttles = sum(int(value) for path in self._throttles if (value := _read(path)))
-        return Look(statistics.fmean(clocks) if clocks else None, None, False, throttles)
+        throttle_count = sum(int(value) for path in self._throttles if (value := _read(path)))
+        return DeviceState(statistics.fmean(clocks) if clocks else None, None, False, throttle_count)
 
 
-class CudaGauge:
-    """NVML's clock of the multiprocessors, temperature and reasons for a lower clock."""
+class CudaMonitor:
+    """Reads the SM clock, the temperature and the throttle reasons from NVML."""
 
     def __init__(self, pynvml: Any, handle: Any):
         self._nvml = pynvml
         self._handle = handle
 
-    def look(self) -> Look:
-        """Now; what the driver does not tell is None."""
+    def read(self) -> DeviceState:
+        """The current state; what the driver does not report is None."""
         nvml = self._nvml
 
         def ask(function: Any, *arguments: Any) -> Any:
@@ -66,39 +71,44 @@ class CudaGauge:
                 return None
 
         reasons = ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons) or 0
-        return Look(
+        return DeviceState(
             ask(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_SM),
             ask(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU),
-            bool(reasons & HELD_BACK),
+            bool(reasons & THROTTLE_REASONS),
         )
 
 
 def monitor(device: str) -> DeviceMonitor | None:
     """The monitor of "cuda" or "cpu"; None where the driver has no NVML."""
     if device != "cuda":
-        return CpuGauge()
+        return CpuMonitor()
     import pynvml
     import torch
 
     try:
         pynvml.nvmlInit()
         uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
-        return CudaGauge(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid))
+        return CudaMonitor(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid))
     except (pynvml.NVMLError, AttributeError):
         return None
 
 
-def was_held_back(before: Look | None, after: Look | None) -> bool:
-    """Whether the device was held back between two looks."""
+def was_throttled(before: DeviceState | None, after: DeviceState | None) -> bool:
+    """Whether the device was throttled between two readings."""
     if before is None or after is None:
         return False
-    return before.held_back or after.held_back or after.throttles > before.throttles
+    return before.is_throttled or after.is_throttled or after.throttle_count > before.throttle_count
 
 
-def summary(looks: Sequence[Look], thrown_away: int, held_back: int) -> Conditions:
-    """Clocks and temperatures over all rounds; how many were thrown away, and how many count though held back."""
-    clocks = sorted(look.clock_mhz for look in looks if look.clock_mhz is not None)
-    temperatures = [look.temperature_c for look in looks if look.temperature_c is not None]
+def summary(states: Sequence[DeviceState], thrown_away: int, held_back: int) -> Conditions:
+    """The conditions over all rounds.
+
+    Args:
+        thrown_away: rounds that were discarded because of throttling.
+        held_back: throttled rounds that were kept.
+    """
+    clocks = sorted(state.clock_mhz for state in states if state.clock_mhz is not None)
+    temperatures = [state.temperature_c for state in states if state.temperature_c is not None]
     return Conditions(
         clock_mhz=(clocks[0], statistics.median(clocks), clocks[-1]) if clocks else None,
         temperature_c=(min(temperatures), max(temperatures)) if temperatures else None,

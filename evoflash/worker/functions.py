@@ -1,4 +1,4 @@
-"""Somebody else's attention: any Python function with SDPA's signature, under the gates that a function can meet."""
+"""Correctness checks of a Python function with the signature of scaled_dot_product_attention."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
 from evoflash.problems import Case
 from evoflash.worker.buffers import Arena
-from evoflash.worker.correctness import judge_first, require_unharmed, same_bits
+from evoflash.worker.correctness import bitwise_equal, check_first_output, require_no_stray_writes
 from evoflash.worker.kernel import UNSUPPORTED, LaunchError
-from evoflash.worker.references import Reference, WrongError
+from evoflash.worker.references import Reference, WrongResultError
 
 if TYPE_CHECKING:
     import torch
 
 
 def load(name: str) -> Callable[..., Any]:
-    """The function that "module:function" names.
+    """Imports the function named by "module:function".
 
     Raises:
-        LaunchError: when there is none.
+        LaunchError: when it cannot be imported or called.
     """
     module, _, path = name.partition(":")
     try:
@@ -33,60 +33,60 @@ def load(name: str) -> Callable[..., Any]:
     except Exception as error:
         raise LaunchError(f"{name} cannot be imported: {type(error).__name__}: {error}") from None
     if not callable(found):
-        raise LaunchError(f"{name} is no function")
+        raise LaunchError(f"{name} is not callable")
     return found
 
 
-def check(function: Callable[..., Any], case: Case, truth: Reference, synchronize: Callable[[], None]) -> Accuracy:
-    """The errors of a function on a case.
+def check(function: Callable[..., Any], case: Case, reference: Reference, synchronize: Callable[[], None]) -> Accuracy:
+    """Checks a function on a case and returns its errors.
 
     Raises:
-        WrongError: as for a kernel; and for an answer of another form, that shares memory with an input, or that a
-            later call changes.
-        LaunchError: when the function raises; with the code UNSUPPORTED where that says that it does not take this.
+        WrongResultError: as for a kernel; also for an output of the wrong form, one that shares memory with an input,
+            or one that a later call changes.
+        LaunchError: with the code UNSUPPORTED, when the function raises.
     """
     problem, name = case.problem, case.name
-    arena = Arena(truth.inputs, problem.output_shape())
+    arena = Arena(reference.inputs, problem.output_shape())
     arguments = _arguments(function, problem)
 
     def call() -> torch.Tensor:
         try:
             out = function(*arena.inputs, **arguments)
         except Exception as error:
-            if "CUDA" in str(error):  # the device failed, which is another thing than not taking a case
+            if "CUDA" in str(error):  # a failure of the device, not an unsupported case
                 raise
             words = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            raise LaunchError(f"{name}: it raises {words}", UNSUPPORTED) from None
+            raise LaunchError(f"{name}: the function raised {words}", UNSUPPORTED) from None
         synchronize()
         return out
 
     kept = call()
-    _require_form(kept, truth, name)
+    _require_form(kept, reference, name)
     first = kept.clone()
     for number, tensor in enumerate(arena.inputs):
         if kept.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr():
-            raise WrongError(f"{name}: its output shares memory with input {number}", Gate.ALIAS)
-    require_unharmed(arena, truth.inputs, name)
-    accuracy = judge_first(first, arena, truth, name, call)
-    if not same_bits(first, call()):
-        raise WrongError(f"{name}: the second call differs from the first", Gate.REPEAT)
+            raise WrongResultError(f"{name}: the output shares memory with input {number}", Gate.ALIAS)
+    require_no_stray_writes(arena, reference.inputs, name)
+    accuracy = check_first_output(first, arena, reference, name, call)
+    if not bitwise_equal(first, call()):
+        raise WrongResultError(f"{name}: the second call differs from the first", Gate.REPEAT)
     mirrored = problem.mirror(arena.inputs)
     last = call().clone()
     if mirrored:
         problem.mirror(arena.inputs)
         try:
-            truth.judge(-last, name)
-        except WrongError as error:
-            words = f"{error}, with other values at the same addresses"
-            raise WrongError(words, Gate.FRESH, error.accuracy) from None
-    if not same_bits(first, kept):
-        raise WrongError(f"{name}: a later call changes what an earlier one answered", Gate.KEPT)
-    require_unharmed(arena, truth.inputs, name)
+            reference.check(-last, name)
+        except WrongResultError as error:
+            words = f"{error}, with new values at the same addresses"
+            raise WrongResultError(words, Gate.FRESH, error.accuracy) from None
+    if not bitwise_equal(first, kept):
+        raise WrongResultError(f"{name}: a later call changed an earlier output", Gate.KEPT)
+    require_no_stray_writes(arena, reference.inputs, name)
     return accuracy
 
 
 def _arguments(function: Callable[..., Any], problem: Any) -> dict[str, Any]:
-    """Keywords as SDPA calls them; SDPA's defaults are left out, so that a function without the keyword will do."""
+    """Keyword arguments as for SDPA. Defaults are left out, so that a function may lack their keywords."""
     try:
         known = inspect.signature(function).parameters
         takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
@@ -99,12 +99,13 @@ def _arguments(function: Callable[..., Any], problem: Any) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value not in (None, False)}
 
 
-def _require_form(out: Any, truth: Reference, name: str) -> None:
+def _require_form(out: Any, reference: Reference, name: str) -> None:
     import torch
 
-    like, shape = truth.inputs[0], tuple(truth.reference.shape)
+    like, shape = reference.inputs[0], tuple(reference.expected.shape)
     if not isinstance(out, torch.Tensor):
-        raise WrongError(f"{name}: it answers a {type(out).__name__}, no tensor", Gate.FORM)
+        raise WrongResultError(f"{name}: returned a {type(out).__name__} instead of a tensor", Gate.FORM)
     got = (tuple(out.shape), out.dtype, out.device.type)
     if got != (shape, like.dtype, like.device.type):
-        raise WrongError(f"{name}: it answers {got[0]} {got[1]} on {got[2]}, not {shape} {like.dtype}", Gate.FORM)
+        wanted = f"{shape} {like.dtype} on {like.device.type}"
+        raise WrongResultError(f"{name}: returned {got[0]} {got[1]} on {got[2]}, expected {wanted}", Gate.FORM)

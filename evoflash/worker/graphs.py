@@ -1,4 +1,4 @@
-"""CUDA graphs, looked at while they are captured: whether every launch has left something in them."""
+"""Node counts of CUDA graphs during capture, which show whether every launch was captured."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def nodes_captured(stream: int) -> int:
-    """Nodes (kernels, copies, memsets) of the graph that a stream, by its handle, is captured into until here.
+    """The number of nodes (kernels, copies, memsets) captured so far on a stream, given by its handle.
 
     Raises:
-        RuntimeError: when the driver fails.
+        RuntimeError: when a driver call fails.
     """
     status, identity, count = ctypes.c_int(), ctypes.c_uint64(), ctypes.c_size_t()
     graph, dependencies = ctypes.c_void_p(), ctypes.c_void_p()
@@ -24,7 +24,7 @@ def nodes_captured(stream: int) -> int:
 def _do(name: str, *arguments: Any) -> None:
     code = getattr(_driver(), name)(*arguments)
     if code:
-        raise RuntimeError(f"{name} answers {code}")
+        raise RuntimeError(f"{name} returned {code}")
 
 
 @functools.cache

@@ -18,7 +18,7 @@ UNSUPPORTED = -1  # EVOFLASH_UNSUPPORTED of the problem's header
 
 
 class LaunchError(Exception):
-    """The kernel cannot be loaded, or its launcher answered an error code."""
+    """The kernel cannot be loaded, or its launcher returned an error code."""
 
     def __init__(self, message: str, code: int | None = None):
         super().__init__(message)
@@ -26,7 +26,7 @@ class LaunchError(Exception):
 
 
 class Kernel:
-    """The two functions of a library, called with tensors; as a context manager it unloads the library at the end.
+    """A loaded library with its two functions. As a context manager it unloads the library at the end.
 
     Raises:
         LaunchError: when the library does not load or lacks a function.
@@ -49,9 +49,9 @@ class Kernel:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Unloads a CPU library; no call that `bind` made may be used any more.
+        """Unloads a CPU library; calls made by `bind` must not be used afterwards.
 
-        A CUDA library stays: its module is the context's, and graphs that were captured may still name it.
+        A CUDA library stays loaded: its module belongs to the context, and captured graphs may still refer to it.
         """
         if not self._on_device:
             _ctypes.dlclose(self._library._handle)
@@ -63,10 +63,12 @@ class Kernel:
         out: torch.Tensor,
         allocate: Callable[[int], torch.Tensor] | None = None,
     ) -> Callable[[], None]:
-        """A call without arguments that launches on these tensors, on the stream that is current when it is called.
+        """Returns a function without arguments that launches the kernel on these tensors, on the current stream.
 
-        `allocate` makes the workspace, of so many bytes; PyTorch does by default. The call raises LaunchError when the
-        launcher answers an error code.
+        It raises LaunchError when the launcher returns an error code.
+
+        Args:
+            allocate: allocates the workspace, given its size in bytes; by default `torch.empty`.
         """
         import torch
 
@@ -77,7 +79,7 @@ class Kernel:
         allocate = allocate or functools.partial(torch.empty, dtype=torch.uint8, device=out.device)
         workspace = allocate(size) if size else None
         arguments.workspace = workspace.data_ptr() if workspace is not None else None  # type: ignore[attr-defined]
-        # torch.cuda.current_stream() takes longer than most kernels run; this is what it asks underneath.
+        # torch.cuda.current_stream() takes longer than most kernels run; this is the call that it wraps.
         device = out.device.index if out.device.type == "cuda" else None
         launch = self._launch
 
@@ -85,7 +87,7 @@ class Kernel:
             stream = torch._C._cuda_getCurrentRawStream(device) if device is not None else None
             code = launch(address, stream)
             if code:
-                meaning = "it does not take this problem" if code == UNSUPPORTED else "the runtime's error code"
-                raise LaunchError(f"evoflash_launch answered {code}: {meaning}", code)
+                meaning = "unsupported problem" if code == UNSUPPORTED else "error code of the runtime"
+                raise LaunchError(f"evoflash_launch returned {code}: {meaning}", code)
 
         return call

@@ -1,4 +1,4 @@
-"""Times kernels on a device, and makes sure that the launches which were timed did their work."""
+"""Timing of kernels on a device, with a check that the timed launches computed their output."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from evoflash.evaluator.messages import Examine, Race, Raced, SelfTest
 from evoflash.problems import Inputs, Problem, searched_cases
 from evoflash.worker import device_monitor, race, timing
 from evoflash.worker.buffers import Arena
-from evoflash.worker.clock import Call, clock
-from evoflash.worker.correctness import fresh, judge_timed
+from evoflash.worker.clock import Call, make_clock
+from evoflash.worker.correctness import check_timed_launches, clone_with_strides
 from evoflash.worker.kernel import Kernel
-from evoflash.worker.references import References, WrongError
+from evoflash.worker.references import References, WrongResultError
 from evoflash.worker.self_test import self_test
 
-WARM_SETS = 3  # input sets that a warm timing rotates over; one for each base seed, so each output can be judged
+WARM_SETS = 3  # input sets that a warm timing rotates over: one per base seed, so that each output can be checked
 COLD_SETS_LIMIT = 64
 COLD_SAMPLES = 20
 
 
 class KernelTimer:
-    """Times on one device.
+    """Times kernels on one device.
 
     Args:
-        references: the right answers of the worker.
-        announce: told what comes next, so that a death can be placed.
+        references: the references of the worker's cases.
+        announce: called with the name of each stage before it begins, so that the driver knows where a worker died.
     """
 
     def __init__(self, device: str, references: References, announce: Callable[[str], None]):
         self._device = device
         self._references = references
         self._announce = announce
-        self._clock = clock(device)
+        self._clock = make_clock(device)
         self._monitor = device_monitor.monitor(device)
         self._cold_sets: list[Inputs] = []
 
     def time(self, kernel: Kernel, problem: Problem, request: Examine) -> tuple[tuple[Timing, ...], bool]:
-        """A kernel's timings, and whether it was given up early.
+        """Times a kernel; returns its timings, and whether timing stopped early.
 
         Raises:
-            WrongError: when the timed launches did not do their work.
+            WrongResultError: when the timed launches did not compute their output.
         """
         self._announce("timing")
         cases = searched_cases(problem)
@@ -57,13 +57,13 @@ class KernelTimer:
             quick_samples=request.quick_samples,
             best_us=request.best_us,
         )
-        self._judge(problem, arenas, measured.captured, measured.timing.launches)
+        self._check_timed_launches(problem, arenas, measured.captured, measured.timing.launches)
         if measured.quick or self._device != "cuda":
             return (measured.timing,), measured.quick
         return (measured.timing, self._cold(kernel, problem, max(5, request.samples // 10))), measured.quick
 
     def race(self, request: Race) -> Raced:
-        """Libraries and baselines, interleaved; then what the timed launches of each library leave is judged."""
+        """Times libraries and baselines in interleaved rounds, then checks the timed launches of each library."""
         problem = request.problem
         sets = self._input_sets(problem, WARM_SETS)
         contestants, failures = self._baselines(problem, sets, request.without)
@@ -72,7 +72,7 @@ class KernelTimer:
         for name, kernel in kernels.items():
             self._announce(f"racing {name}")
             arenas[name] = [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets]
-            contestants[name] = race.ready(self._clock, _calls(kernel, problem, arenas[name]))
+            contestants[name] = race.prepare(self._clock, _calls(kernel, problem, arenas[name]))
         self._announce("racing all")
         raced = race.interleave(
             self._clock,
@@ -82,15 +82,17 @@ class KernelTimer:
             warmup=request.warmup,
             budget_s=request.budget_s,
             spare_s=request.spare_s,
-            close=list(kernels),
+            compared=list(kernels),
             monitor=self._monitor,
         )
         cold, wrong = {}, {}
         for name, kernel in kernels.items():
             self._announce(f"racing {name}")
             try:
-                self._judge(problem, arenas[name], contestants[name].captured, contestants[name].launches)
-            except WrongError as error:
+                self._check_timed_launches(
+                    problem, arenas[name], contestants[name].captured, contestants[name].launches
+                )
+            except WrongResultError as error:
                 wrong[name] = str(error)
             if self._device == "cuda":
                 cold[name] = self._cold(kernel, problem, COLD_SAMPLES)
@@ -103,7 +105,7 @@ class KernelTimer:
         )
 
     def self_test(self, request: SelfTest) -> SelfTested:
-        """A library, or PyTorch's own answer, against itself."""
+        """Times a library, or PyTorch's SDPA, against itself."""
         problem = request.problem
         sets = self._input_sets(problem, WARM_SETS)
         self._announce("racing it against itself")
@@ -117,7 +119,7 @@ class KernelTimer:
         return self_test(self._clock, calls, again, request.trials, request.rounds, request.seed, request.budget_s)
 
     def empty_launch_us(self) -> float | None:
-        """What a kernel that does nothing takes in a graph of many, the least of several samples; None on a CPU."""
+        """The time of an empty kernel in a graph of many, the minimum of several samples; None on a CPU."""
         if self._device != "cuda":
             return None
         import torch
@@ -125,20 +127,20 @@ class KernelTimer:
         captured = self._clock.capture([lambda: torch.cuda._sleep(0)], 200)
         return min(self._clock.sample(captured) for _ in range(10))
 
-    def _judge(self, problem: Problem, arenas: Sequence[Arena], captured: Any, launches: int) -> None:
-        """The answers of the launches that were timed, one more time; on a CPU these may be fewer than the arenas."""
+    def _check_timed_launches(self, problem: Problem, arenas: Sequence[Arena], captured: Any, launches: int) -> None:
+        """Repeats the timed launches and checks their outputs; on a CPU there may be fewer launches than arenas."""
         cases = searched_cases(problem)
-        if not self._clock.is_whole(captured):
-            raise WrongError(f"{cases[0].name}: some of the launches that were timed did nothing", Gate.TIMED)
+        if not self._clock.is_complete(captured):
+            raise WrongResultError(f"{cases[0].name}: some of the timed launches did nothing", Gate.TIMED)
         for arena, case in list(zip(arenas, cases, strict=True))[:launches]:
             name = f"{case.name}, after timing"
-            judge_timed(problem, arena, self._references.of(case), name, lambda: self._clock.sample(captured))
+            check_timed_launches(problem, arena, self._references.of(case), name, lambda: self._clock.sample(captured))
 
     def _baselines(
         self, problem: Problem, sets: Sequence[Inputs], without: Sequence[str]
-    ) -> tuple[dict[str, race.Ready], dict[str, str]]:
-        """The calls of each baseline; for those that cannot run, the reason."""
-        contestants: dict[str, race.Ready] = {}
+    ) -> tuple[dict[str, race.PreparedCalls], dict[str, str]]:
+        """The prepared calls of each baseline, and for those that cannot run the reason."""
+        contestants: dict[str, race.PreparedCalls] = {}
         failures: dict[str, str] = {}
         baselines: Mapping[str, Any] = problem.baselines(self._device)
         for name, baseline in baselines.items():
@@ -147,18 +149,18 @@ class KernelTimer:
             self._announce(f"racing {name}")
             calls = [lambda inputs=inputs, run=baseline: run(*inputs) for inputs in sets]
             try:
-                contestants[name] = race.ready(self._clock, calls)
-            except RuntimeError as error:  # a backend that does not take this dtype or shape, or too little memory
+                contestants[name] = race.prepare(self._clock, calls)
+            except RuntimeError as error:  # a backend that does not support this dtype or shape, or too little memory
                 failures[name] = str(error).splitlines()[0]
         return contestants, failures
 
     def _cold(self, kernel: Kernel, problem: Problem, samples: int) -> Timing:
-        """Input sets rotated over twice the last-level cache, so that each launch finds its inputs in device memory."""
+        """Times launches that rotate over input sets of twice the L2 cache, so that inputs come from device memory."""
         import torch
 
         cache = torch.cuda.get_device_properties(0).L2_cache_size
         count = min(COLD_SETS_LIMIT, max(2, -(-2 * cache // problem.min_bytes)))
-        if not self._cold_sets:  # kept for the next kernel: making them takes longer than timing it
+        if not self._cold_sets:  # kept for the next kernel, since generating them takes longer than the timing
             self._cold_sets = self._input_sets(problem, count)
         calls = []
         for inputs in self._cold_sets:
@@ -167,10 +169,10 @@ class KernelTimer:
         return timing.measure(self._clock, calls, samples=samples, quick_samples=3, best_us=None, regime="cold").timing
 
     def _input_sets(self, problem: Problem, count: int) -> list[Inputs]:
-        """Input tensors at addresses of their own; the first ones are those of the searched cases."""
+        """Copies of the inputs of the searched cases, repeated as often as needed."""
         own = [self._references.of(case).inputs for case in searched_cases(problem)]
-        # Copies: a kernel that writes its inputs must not spoil the reference for the candidates after it.
-        return [tuple(fresh(tensor) for tensor in own[number % len(own)]) for number in range(count)]
+        # Copies, since a kernel that overwrites its inputs must not spoil the references of later candidates.
+        return [tuple(clone_with_strides(tensor) for tensor in own[number % len(own)]) for number in range(count)]
 
 
 def _calls(kernel: Kernel, problem: Problem, arenas: Sequence[Arena]) -> list[Call]:

@@ -1,4 +1,4 @@
-"""The right answers: references and the errors that they allow, computed once a case."""
+"""References: the expected output of each case and the allowed errors, computed once per case."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 
-class WrongError(Exception):
-    """The kernel ran and its result cannot be used; the message says where, the gate says which check found it."""
+class WrongResultError(Exception):
+    """A kernel ran, but its result is wrong. The message says where; `gate` is the check that found it."""
 
     def __init__(self, message: str, gate: Gate, accuracy: Accuracy | None = None):
         super().__init__(message)
@@ -24,37 +24,39 @@ class WrongError(Exception):
 
 @dataclass(frozen=True)
 class Reference:
-    """What a case's right answer is, and what errors are allowed.
+    """The expected output of a case, and the allowed errors.
 
     Attributes:
-        unspecified: where a NaN is as right as the reference; None for nowhere.
-        plain_max, plain_rms: errors of PyTorch's own answer.
+        inputs: the inputs of the case.
+        expected: the output in float64.
+        unspecified: mask of the elements where a NaN is accepted as well; None for none.
+        bounds: the allowed errors.
+        plain_max, plain_rms: the errors of PyTorch's own implementation.
     """
 
     inputs: Inputs
-    reference: torch.Tensor
+    expected: torch.Tensor
     unspecified: torch.Tensor | None
     bounds: Bounds
     plain_max: float
     plain_rms: float
 
-    def judge(self, out: torch.Tensor, name: str) -> Accuracy:
-        """The errors of an output.
+    def check(self, out: torch.Tensor, name: str) -> Accuracy:
+        """Checks an output and returns its errors.
 
         Raises:
-            WrongError: when they are out of bounds.
+            WrongResultError: when the errors are beyond the bounds.
         """
         import torch
 
-        reference = self.reference
-        stray = out.isnan() != reference.isnan()
+        stray = out.isnan() != self.expected.isnan()
         if self.unspecified is not None:
             stray &= ~self.unspecified
         if bool(stray.any().item()):
-            index = place(stray.flatten().to(torch.int8).argmax().item(), tuple(out.shape))
-            what = "it left NaN or nothing" if bool(out[index].isnan().item()) else "the NaN of an input was lost"
-            raise WrongError(f"{name}: {what} at {index} ({int(stray.sum().item())} places)", Gate.NAN)
-        max_error, rms_error, mean_error, worst = errors(out, reference)
+            index = unravel_index(stray.flatten().to(torch.int8).argmax().item(), tuple(out.shape))
+            what = "unexpected NaN" if bool(out[index].isnan().item()) else "an input's NaN was not propagated"
+            raise WrongResultError(f"{name}: {what} at {index} ({int(stray.sum().item())} elements)", Gate.NAN)
+        max_error, rms_error, mean_error, worst = errors(out, self.expected)
         bounds = self.bounds
         accuracy = Accuracy(
             case=name,
@@ -65,7 +67,7 @@ class Reference:
             sdpa_rms_error=self.plain_rms,
             max_bound=bounds.max_error,
             rms_bound=bounds.rms_error,
-            worst_index=place(worst, tuple(out.shape)),
+            worst_index=unravel_index(worst, tuple(out.shape)),
         )
         for word, error, bound in (
             ("max", max_error, bounds.max_error),
@@ -74,12 +76,12 @@ class Reference:
         ):
             if not error <= bound:
                 where = f"worst at {accuracy.worst_index}"
-                raise WrongError(f"{name}: {word} error {error:.3g} > {bound:.3g}, {where}", Gate.ERROR, accuracy)
+                raise WrongResultError(f"{name}: {word} error {error:.3g} > {bound:.3g}, {where}", Gate.ERROR, accuracy)
         return accuracy
 
 
 class References:
-    """The references of a device's cases, computed once; those asked for longest ago are forgotten."""
+    """References of cases on one device, in an LRU cache."""
 
     LIMIT = 96
 
@@ -90,34 +92,34 @@ class References:
     def of(self, case: Case) -> Reference:
         """The reference of a case."""
         key = case.model_dump_json()
-        truth = self._known.pop(key, None) or self._compute(case)
-        self._known[key] = truth
+        reference = self._known.pop(key, None) or self._compute(case)
+        self._known[key] = reference
         if len(self._known) > self.LIMIT:
             del self._known[next(iter(self._known))]
-        return truth
+        return reference
 
     def _compute(self, case: Case) -> Reference:
         problem = case.problem
         inputs = problem.inputs(case.seed, case.variant, self._device)
-        reference = problem.reference(inputs)
-        plain_max, plain_rms, _, _ = errors(problem.plain(inputs), reference)
-        bounds = problem.bounds(reference, plain_max, plain_rms)
-        return Reference(inputs, reference, problem.unspecified(inputs), bounds, plain_max, plain_rms)
+        expected = problem.reference(inputs)
+        plain_max, plain_rms, _, _ = errors(problem.plain(inputs), expected)
+        bounds = problem.bounds(expected, plain_max, plain_rms)
+        return Reference(inputs, expected, problem.unspecified(inputs), bounds, plain_max, plain_rms)
 
 
-def errors(out: torch.Tensor, reference: torch.Tensor) -> tuple[float, float, float, int]:
-    """max, rms and mean of |out - reference|, and the flat index of the largest; where either is NaN, 0."""
+def errors(out: torch.Tensor, expected: torch.Tensor) -> tuple[float, float, float, int]:
+    """max, rms and mean of |out - expected|, and the flat index of the maximum; a NaN in either counts as 0."""
     import torch
 
-    error = (out.double() - reference).abs()
+    error = (out.double() - expected).abs()
     error = torch.where(error.isnan(), 0.0, error)
     largest, where = error.flatten().max(dim=0)
     figures = torch.stack([largest, error.square().mean().sqrt(), error.mean()]).tolist()
     return figures[0], figures[1], figures[2], int(where.item())
 
 
-def place(flat: int | float, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A flat index as one for each dimension."""
+def unravel_index(flat: int | float, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Converts a flat index into one index per dimension."""
     index = []
     for size in reversed(shape):
         flat, at = divmod(int(flat), size)

@@ -1,7 +1,7 @@
-"""Launches a kernel without PyTorch, on memory that ends where its tensors end: what sanitizers want to watch.
+"""Launches a kernel under a sanitizer: without PyTorch, and with each tensor in an exact allocation of its own.
 
-`python -m evoflash.evaluator.sanitized_launch LIBRARY cpu|cuda PROBLEMS.json` allocates every tensor apart and launches
-once for each problem. It prints how many problems the kernel took; an error code of the launcher ends it with 3.
+`python -m evoflash.worker.sanitized_launch LIBRARY cpu|cuda PROBLEMS.json` launches the kernel once per problem. It
+prints how many problems the kernel accepted, and exits with 3 when the launcher returned an error code.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from evoflash.plugins import problem_from_dict
 from evoflash.system import processes
 
 UNSUPPORTED = -1
-SCALE = 1 / math.sqrt(3)  # of a uniform distribution, so that logits stay small
-PERIOD = 65521  # elements that repeat, a prime: no two rows are alike, and a large tensor is made at once
+SCALE = 1 / math.sqrt(3)  # of the uniform distribution, so that logits stay small
+PERIOD = 65521  # elements after which the values repeat, for speed; a prime, so that rows differ
 
 
 class HostMemory:
-    """malloc and free, which a sanitizer watches."""
+    """Host memory from malloc, which sanitizers track."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None)
@@ -32,22 +32,22 @@ class HostMemory:
         self._libc.free.argtypes = [ctypes.c_void_p]
 
     def allocate(self, size: int, content: bytes | None) -> int:
-        """An address."""
+        """Allocates and fills memory; returns its address."""
         address = self._libc.malloc(size)
         if content is not None:
             ctypes.memmove(address, content, size)
         return address
 
     def free(self, address: int) -> None:
-        """Gives it back."""
+        """Frees an allocation."""
         self._libc.free(address)
 
     def synchronize(self) -> None:
-        """Nothing is left to wait for."""
+        """Does nothing, since a CPU launch is synchronous."""
 
 
 class DeviceMemory:
-    """The driver's allocations, in the primary context of the first device."""
+    """Device memory from the CUDA driver, in the primary context of the first device."""
 
     def __init__(self) -> None:
         self._cuda = ctypes.CDLL("libcuda.so.1")
@@ -58,7 +58,7 @@ class DeviceMemory:
         self._do("cuCtxSetCurrent", context)
 
     def allocate(self, size: int, content: bytes | None) -> int:
-        """An address on the device."""
+        """Allocates and fills device memory; returns its address."""
         address = ctypes.c_uint64()
         self._do("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
         if content is not None:
@@ -66,7 +66,7 @@ class DeviceMemory:
         return address.value
 
     def free(self, address: int) -> None:
-        """Gives it back."""
+        """Frees an allocation."""
         self._do("cuMemFree_v2", ctypes.c_uint64(address))
 
     def synchronize(self) -> None:
@@ -76,27 +76,27 @@ class DeviceMemory:
     def _do(self, name: str, *arguments: Any) -> None:
         code = getattr(self._cuda, name)(*arguments)
         if code:
-            raise OSError(f"{name} answers {code}")
+            raise OSError(f"{name} returned {code}")
 
 
 class Block:
-    """A contiguous tensor: as much of torch's as `Problem.arguments` asks for."""
+    """A contiguous tensor with the part of torch's interface that `Problem.arguments` uses."""
 
     def __init__(self, address: int, shape: tuple[int, ...]):
         self._address = address
         self._stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
     def data_ptr(self) -> int:
-        """Its address."""
+        """The address of the first element."""
         return self._address
 
     def stride(self) -> tuple[int, ...]:
-        """In elements."""
+        """Strides in elements."""
         return self._stride
 
 
 def elements(count: int, dtype: str, rng: random.Random) -> bytes:
-    """Random elements as they lie in memory, the same again after `PERIOD`."""
+    """Random elements as bytes; the values repeat after `PERIOD` elements."""
     if count > PERIOD:
         once = elements(PERIOD, dtype, rng)
         return (once * (count // PERIOD + 1))[: len(once) // PERIOD * count]
@@ -110,7 +110,7 @@ def elements(count: int, dtype: str, rng: random.Random) -> bytes:
 
 
 def launch(library: ctypes.CDLL, problem: Any, memory: HostMemory | DeviceMemory) -> int:
-    """The launcher's answer."""
+    """Launches the kernel on a problem; returns the launcher's code."""
     dtype, rng = problem.facts()["dtype"], random.Random(0)
     width = 4 if dtype == "float32" else 2
     addresses: list[int] = []
@@ -134,7 +134,7 @@ def launch(library: ctypes.CDLL, problem: Any, memory: HostMemory | DeviceMemory
 
 
 def main() -> int:
-    """0 when every problem was computed or declined."""
+    """Entry point; returns 0 when every problem was computed or declined."""
     processes.restrain()
     path, device, problems = sys.argv[1:]
     memory = DeviceMemory() if device == "cuda" else HostMemory()
@@ -147,7 +147,7 @@ def main() -> int:
     failed = [code for code in codes if code not in (0, UNSUPPORTED)]
     print(f"launched {codes.count(0)} of {len(codes)}", flush=True)
     if failed:
-        print(f"evoflash_launch answered {failed[0]}")
+        print(f"evoflash_launch returned {failed[0]}")
     return 3 if failed else 0
 
 

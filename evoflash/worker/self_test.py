@@ -1,8 +1,8 @@
-"""The timing's own test: one kernel against itself, and against itself with 2 % more work.
+"""Self-test of the timing: a kernel against itself, and against itself with 2 % more work.
 
-A trial is a race of three contestants over so many rounds: a kernel, the same kernel again, and 51 of its launches
-where the others have 50. So the slower one is not a scaled sample: the device does the work. The intervals should hold
-a ratio of 1 for the first two in 95 of 100 trials, and exclude it for the third in nearly all.
+A trial times three contestants in interleaved rounds: a kernel, a copy of it, and the kernel with 51 launches where the
+others have 50. The extra work is real, not a scaled sample. In 95 of 100 trials the interval of the copy's ratio should
+contain 1, and in nearly all trials that of the third contestant should exclude it.
 """
 
 from __future__ import annotations
@@ -16,40 +16,43 @@ from evoflash.core.reliability import SelfTested
 from evoflash.core.statistics import Ratio, paired_ratio
 from evoflash.worker.clock import Call, Clock
 
-MORE_LAUNCHES = 50  # one more for so many: 2 %
-FEWEST_TRIALS = 10
+MORE_LAUNCHES = 50  # one extra launch per this many: 2 %
+MIN_TRIALS = 10
 
 
 def self_test(
-    watch: Clock, calls: Sequence[Call], again: Sequence[Call], trials: int, rounds: int, seed: int, budget_s: float
+    clock: Clock, calls: Sequence[Call], again: Sequence[Call], trials: int, rounds: int, seed: int, budget_s: float
 ) -> SelfTested:
-    """Trials until the budget is spent, `FEWEST_TRIALS` at least.
+    """Runs trials until the budget is spent, but at least `MIN_TRIALS`.
 
     Args:
-        calls, again: of one kernel that is loaded twice, each with outputs of its own, as two finalists are.
+        calls, again: the calls of one kernel that is loaded twice, each with its own outputs, like two finalists.
+        trials: maximum number of trials.
+        rounds: rounds per trial.
+        budget_s: seconds after which no further trial begins.
     """
-    trial = watch.capture(calls, len(calls))
-    estimate = statistics.median(watch.sample(trial) for _ in range(5))
+    trial = clock.capture(calls, len(calls))
+    estimate = statistics.median(clock.sample(trial) for _ in range(5))
     step = MORE_LAUNCHES * len(calls)
-    launches = max(1, round(watch.launches(estimate, len(calls)) / step)) * step
+    launches = max(1, round(clock.launches(estimate, len(calls)) / step)) * step
     more = launches // MORE_LAUNCHES
     captured = {
-        "first": (watch.capture(calls, launches), 1.0),
-        "again": (watch.capture(again, launches), 1.0),
-        "more": (watch.capture(calls, launches + more), (launches + more) / launches),  # its time, as if of `launches`
+        "first": (clock.capture(calls, launches), 1.0),
+        "again": (clock.capture(again, launches), 1.0),
+        "more": (clock.capture(calls, launches + more), (launches + more) / launches),  # scaled to `launches` launches
     }
     rng, order = random.Random(seed), list(captured)
     start = time.monotonic()
     same: list[Ratio] = []
     slower: list[Ratio] = []
     firsts: list[float] = []
-    while len(same) < trials and (len(same) < FEWEST_TRIALS or time.monotonic() - start < budget_s):
+    while len(same) < trials and (len(same) < MIN_TRIALS or time.monotonic() - start < budget_s):
         samples: dict[str, list[float]] = {name: [] for name in order}
         for number in range(-1, rounds):
             rng.shuffle(order)
             for name in order:
                 launched, factor = captured[name]
-                value = watch.sample(launched) * factor
+                value = clock.sample(launched) * factor
                 if number >= 0:
                     samples[name].append(value)
         same.append(paired_ratio(samples["again"], samples["first"]))

@@ -1,4 +1,4 @@
-"""How fast is a kernel? Samples of many launches over rotating inputs."""
+"""Timing of one kernel: samples of many launches that rotate over the input sets."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from evoflash.core.evaluation import Timing
 from evoflash.worker.clock import Call, Clock
 
 WARMUP_LAUNCHES = 20
-FEWEST_SAMPLES = 20  # of a timing in which each takes long
-GIVE_UP_RATIO = 3.0  # a candidate this far behind the best is not timed in full
+MIN_SAMPLES = 20  # taken even when they exceed `Clock.max_sampling_s`
+GIVE_UP_RATIO = 3.0  # a candidate slower than the best by this factor is not timed in full
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A timing, whether it was given up after the quick samples, and the launches that were timed, to be repeated."""
+    """A timing.
+
+    Attributes:
+        quick: whether timing stopped after the quick samples.
+        captured: the timed launches, for repetition.
+    """
 
     timing: Timing
     quick: bool
@@ -28,7 +33,7 @@ class Measured:
 
 
 def measure(
-    watch: Clock,
+    clock: Clock,
     calls: Sequence[Call],
     *,
     samples: int,
@@ -36,27 +41,28 @@ def measure(
     best_us: float | None,
     regime: str = "warm",
 ) -> Measured:
-    """Times calls; gives up after the quick samples when they are far behind the best.
+    """Times calls; stops after the quick samples when they are slower than the best by `GIVE_UP_RATIO`.
 
     Args:
-        samples: at most; see `Clock.enough_s`.
+        samples: maximum number of samples; see `Clock.max_sampling_s`.
+        best_us: the best time so far; None never stops early.
     """
-    captured = watch.capture(calls, len(calls))
-    watch.sample(captured)
+    captured = clock.capture(calls, len(calls))
+    clock.sample(captured)
     quick: list[float] = []
     for _ in range(quick_samples):
-        quick.append(watch.sample(captured))
+        quick.append(clock.sample(captured))
         if best_us is not None and len(quick) >= 3 and min(quick) > GIVE_UP_RATIO * best_us:
             return Measured(_timing(regime, quick, len(calls)), True, captured)
-    launches = watch.launches(statistics.median(quick), len(calls))
+    launches = clock.launches(statistics.median(quick), len(calls))
     if launches != len(calls):
-        captured = watch.capture(calls, launches)
+        captured = clock.capture(calls, launches)
     for _ in range(-(-WARMUP_LAUNCHES // launches)):
-        watch.sample(captured)
+        clock.sample(captured)
     full: list[float] = []
     start = time.monotonic()
-    while len(full) < samples and (len(full) < FEWEST_SAMPLES or time.monotonic() - start < watch.enough_s):
-        full.append(watch.sample(captured))
+    while len(full) < samples and (len(full) < MIN_SAMPLES or time.monotonic() - start < clock.max_sampling_s):
+        full.append(clock.sample(captured))
     return Measured(_timing(regime, full, launches), False, captured)
 
 

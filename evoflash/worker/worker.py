@@ -1,8 +1,8 @@
-"""The child process in which kernels run: it may crash, hang, or lose its CUDA context, and is then replaced.
+"""The worker process, in which kernels run. It may crash, hang, or lose its CUDA context; the driver then replaces it.
 
-`python -m evoflash.evaluator.worker FD DEVICE PARENT` serves the requests of `messages` on the socket FD until it is
-closed or the process PARENT is gone. Before each step it says what it is about to do, so that the
-driver can tell where it died.
+`python -m evoflash.worker.worker FD DEVICE PARENT` serves the requests of `evaluator.messages` on the socket FD until
+the socket is closed or the process PARENT ends. It announces each step before it begins, so that the driver knows where
+a worker died.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from evoflash.system import processes
 from evoflash.worker import correctness, functions
 from evoflash.worker.kernel import UNSUPPORTED, Kernel, LaunchError
 from evoflash.worker.kernel_timer import KernelTimer
-from evoflash.worker.references import References, WrongError
+from evoflash.worker.references import References, WrongResultError
 
 
 class Worker:
@@ -52,7 +52,7 @@ class Worker:
             torch.cuda.init()
         else:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
-        self._begin()
+        self._reset()
         self._handlers: dict[str, Callable[[dict[str, Any]], Record | None]] = {
             "prepare": lambda body: self._prepare(Prepare(**body)),
             "examine": lambda body: self._examine(Examine(**body)),
@@ -62,8 +62,8 @@ class Worker:
             "call": lambda body: self._call(Call(**body)),
         }
 
-    def _begin(self) -> None:
-        """Forgets what an earlier problem left: it takes memory."""
+    def _reset(self) -> None:
+        """Drops references and buffers of an earlier problem."""
         self._references = References(self._device)
         self._kernel_timer = KernelTimer(self._device, self._references, self._stage)
 
@@ -91,7 +91,7 @@ class Worker:
     # Requests.
 
     def _prepare(self, request: Prepare) -> None:
-        self._begin()
+        self._reset()
         for case in searched_cases(request.problem):
             self._references.of(case)
 
@@ -124,11 +124,11 @@ class Worker:
                 self._stage(f"checking {case.name}")
                 if str(library) not in kernels:
                     kernels[str(library)] = Kernel(library)
-                kernel, truth = kernels[str(library)], self._references.of(case)
+                kernel, reference = kernels[str(library)], self._references.of(case)
                 try:
-                    accuracy.append(correctness.check(kernel, case, truth, self._synchronize))
+                    accuracy.append(correctness.check(kernel, case, reference, self._synchronize))
                     if self._device == "cuda":
-                        correctness.check_stream(kernel, case, truth)
+                        correctness.check_stream(kernel, case, reference)
                 except LaunchError as error:
                     if error.code != UNSUPPORTED:
                         raise
@@ -157,7 +157,7 @@ class Worker:
         return self._verdict(call, accuracy, refused)
 
     def _verdict(self, step: Callable[[], Verified], accuracy: list[Accuracy], refused: list[str]) -> Verified:
-        """The step's answer, or how the kernel failed in it, with what had been found until then."""
+        """The result of a step; for a failure its status, with the evidence collected so far."""
         outcome = self._guarded(step)
         if isinstance(outcome, Verified):
             return outcome
@@ -167,12 +167,12 @@ class Worker:
     # Failures.
 
     def _guarded(self, step: Callable[[], Any]) -> Any:
-        """The step's answer, or (status, gate, reason, evidence) when the kernel failed."""
+        """The result of a step, or (status, gate, reason, evidence) when the kernel failed."""
         try:
             answer = step()
             self._synchronize()
             return answer
-        except WrongError as error:
+        except WrongResultError as error:
             return Status.WRONG, error.gate, str(error), () if error.accuracy is None else (error.accuracy,)
         except LaunchError as error:
             return self._check_context(Status.LAUNCH_FAILED, str(error))
@@ -184,7 +184,7 @@ class Worker:
             return self._check_context(Status.LAUNCH_FAILED, str(error).splitlines()[0])
 
     def _check_context(self, status: Status, reason: str) -> tuple[Status, Gate, str, tuple[Accuracy, ...]]:
-        """A CUDA fault is sticky: the context is lost, and with it this process."""
+        """Checks whether the CUDA context survived a failure: some errors are sticky and make this process unusable."""
         try:
             self._synchronize()
         except RuntimeError as error:
@@ -195,7 +195,7 @@ class Worker:
 
 
 def machine_facts(device: str) -> dict[str, Any]:
-    """Versions and device as PyTorch sees them."""
+    """Versions and device properties, as reported by PyTorch."""
     import torch
 
     facts: dict[str, Any] = {
@@ -215,15 +215,15 @@ def machine_facts(device: str) -> dict[str, Any]:
 
 
 def _exit_with_parent(parent: int) -> None:
-    """A kernel that never returns must not outlive a driver that was killed, nor the reaper that should end it."""
+    """Ends this process when its parent is gone, so that a hanging kernel never outlives a killed driver."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
 
 
 def main() -> None:
-    """Entry of the child process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    """Entry point of the worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C
     processes.restrain()
     connection = Connection(int(sys.argv[1]))
     threading.Thread(target=_exit_with_parent, args=(int(sys.argv[3]),), daemon=True).start()

@@ -75,7 +75,7 @@ def test_a_compiler_without_openmp(monkeypatch, place):
     monkeypatch.setenv("CXX", str(fake))
     checks = {check.name: check for check in diagnostics.host_compiler()}
     assert checks["C++ compiler"].found == f"{fake}: fake 1.0"
-    assert (checks["OpenMP"].ok, checks["OpenMP"].found) == (False, "a program fails: error: no -fopenmp")
+    assert (checks["OpenMP"].ok, checks["OpenMP"].found) == (False, "a program failed: error: no -fopenmp")
 
 
 def test_a_damaged_database_blocks(monkeypatch, place):

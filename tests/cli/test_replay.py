@@ -86,5 +86,5 @@ def test_what_does_not_exist_is_named(folder):
         call("one.csv", "--strategy", "evolution:crosover=no")
     with pytest.raises(UsageError, match="check the path"):
         call("three.csv")
-    with pytest.raises(UsageError, match="two spaces are called one"):
+    with pytest.raises(UsageError, match="two spaces have the name one"):
         call("one.csv", "one.csv")

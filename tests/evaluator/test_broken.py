@@ -19,12 +19,12 @@ VERDICTS = [
     ("does_not_compile", Status.BUILD_FAILED, Stage.BUILD, ["error", "undeclared_name"]),
     ("compiles_for_ever", Status.BUILD_TIMEOUT, Stage.BUILD, [f"took longer than {DEADLINE_S} s"]),
     ("error_code", Status.LAUNCH_FAILED, Stage.CORRECTNESS, ["77"]),
-    ("declines", Status.LAUNCH_FAILED, Stage.CORRECTNESS, ["does not take this problem"]),
+    ("declines", Status.LAUNCH_FAILED, Stage.CORRECTNESS, ["unsupported problem"]),
     ("misses_a_key", Status.WRONG, Stage.CORRECTNESS, ["seed 0", "error", ">", "worst at (0, "]),
-    ("out_of_bounds", Status.WRONG, Stage.CORRECTNESS, ["seed 0", "wrote outside its output"]),
-    ("writes_input", Status.WRONG, Stage.CORRECTNESS, ["seed 0", "wrote into its input", "at (0, 0, 0, 3)"]),
-    ("writes_input_later", Status.WRONG, Stage.CORRECTNESS, ["after timing", "wrote into its input"]),
-    ("leaves_rows", Status.WRONG, Stage.CORRECTNESS, ["seed 0", "left nothing at (0, 0, 31, 0)"]),
+    ("out_of_bounds", Status.WRONG, Stage.CORRECTNESS, ["seed 0", "write outside the output"]),
+    ("writes_input", Status.WRONG, Stage.CORRECTNESS, ["seed 0", "was overwritten at (0, 0, 0, 3)"]),
+    ("writes_input_later", Status.WRONG, Stage.CORRECTNESS, ["after timing", "was overwritten"]),
+    ("leaves_rows", Status.WRONG, Stage.CORRECTNESS, ["seed 0", "output not written at (0, 0, 31, 0)"]),
     ("segfault", Status.CRASHED, Stage.CORRECTNESS, ["SIGSEGV", "while checking seed 0"]),
     ("hangs", Status.HUNG, Stage.CORRECTNESS, [f"{DEADLINE_S} s", "while checking seed 0"]),
     ("run_to_run", Status.WRONG, Stage.CORRECTNESS, ["run 2 differs from run 1 at (0, 0, 0, 0)"]),
@@ -64,7 +64,7 @@ def test_the_evidence_of_a_wrong_kernel_is_kept(run):
 def test_the_finals_catch_what_the_searched_shape_hides(run):
     finals = {(run.order[final.index], final.status) for final in run.finals.finalists}
     assert finals == {("none", Status.OK), ("nan_swallowed", Status.WRONG), ("searched_shape_only", Status.WRONG)}
-    assert "nan_row: the NaN of an input was lost" in run.finals_of("nan_swallowed")[0].reason
+    assert "nan_row: an input's NaN was not propagated" in run.finals_of("nan_swallowed")[0].reason
     assert "1x1" in run.finals_of("searched_shape_only")[0].reason
 
 

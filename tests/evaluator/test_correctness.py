@@ -5,24 +5,24 @@ import math
 import pytest
 
 from evoflash.problems import AttentionProblem, Case
-from evoflash.worker.buffers import Arena, Guarded
-from evoflash.worker.references import References, WrongError
+from evoflash.worker.buffers import Arena, GuardedTensor
+from evoflash.worker.references import References, WrongResultError
 
 torch = pytest.importorskip("torch")
 
 
-def reference(variant="normal", **changes):
+def reference_of(variant="normal", **changes):
     problem = AttentionProblem.of(1, 2, 40, 16, **{"dtype": "float16", **changes})
     return References("cpu").of(Case(name="by hand", problem=problem, seed=0, variant=variant))
 
 
-def right(truth):
-    return truth.reference.to(truth.inputs[0].dtype)
+def right(reference):
+    return reference.expected.to(reference.inputs[0].dtype)
 
 
 def test_the_rounded_reference_is_right():
-    truth = reference()
-    accuracy = truth.judge(right(truth), "by hand")
+    reference = reference_of()
+    accuracy = reference.check(right(reference), "by hand")
     assert accuracy.max_error <= accuracy.max_bound
     assert accuracy.rms_error <= accuracy.rms_bound
 
@@ -30,42 +30,42 @@ def test_the_rounded_reference_is_right():
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_a_two_percent_error_of_the_scale_is_wrong(dtype):
     """The absolute caps let it pass; the bounds relative to SDPA's own error do not."""
-    truth = reference(dtype=dtype)
-    q, k, v = (tensor.double() for tensor in truth.inputs)
-    out = (torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(16) * 1.02, dim=-1) @ v).to(truth.inputs[0].dtype)
-    with pytest.raises(WrongError, match=r"error .* > .*worst at"):
-        truth.judge(out, "by hand")
+    reference = reference_of(dtype=dtype)
+    q, k, v = (tensor.double() for tensor in reference.inputs)
+    out = (torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(16) * 1.02, dim=-1) @ v).to(reference.inputs[0].dtype)
+    with pytest.raises(WrongResultError, match=r"error .* > .*worst at"):
+        reference.check(out, "by hand")
 
 
 def test_the_place_of_the_worst_error_is_told():
-    truth = reference()
-    out = right(truth)
+    reference = reference_of()
+    out = right(reference)
     out[0, 1, 17, 5] += 0.05
-    with pytest.raises(WrongError, match=r"worst at \(0, 1, 17, 5\)") as raised:
-        truth.judge(out, "by hand")
+    with pytest.raises(WrongResultError, match=r"worst at \(0, 1, 17, 5\)") as raised:
+        reference.check(out, "by hand")
     assert raised.value.accuracy is not None
     assert raised.value.accuracy.worst_index == (0, 1, 17, 5)
 
 
-@pytest.mark.parametrize(("value", "words"), [(math.nan, "left NaN or nothing"), (math.inf, "error inf")])
+@pytest.mark.parametrize(("value", "words"), [(math.nan, "unexpected NaN"), (math.inf, "error inf")])
 def test_what_is_not_finite_is_wrong(value, words):
-    truth = reference()
-    out = right(truth)
+    reference = reference_of()
+    out = right(reference)
     out[0, 0, 3, 2] = value
-    with pytest.raises(WrongError, match=rf"{words}.*\(0, 0, 3, 2\)"):
-        truth.judge(out, "by hand")
+    with pytest.raises(WrongResultError, match=rf"{words}.*\(0, 0, 3, 2\)"):
+        reference.check(out, "by hand")
 
 
 def test_a_nan_of_the_inputs_must_come_out_of_its_row_and_of_no_other():
-    truth = reference("nan_row")
-    assert truth.reference.isnan().any(dim=-1).sum() == 1
-    truth.judge(right(truth), "by hand")
-    with pytest.raises(WrongError, match="the NaN of an input was lost"):
-        truth.judge(right(truth).nan_to_num(), "by hand")
-    spread = right(truth)
+    reference = reference_of("nan_row")
+    assert reference.expected.isnan().any(dim=-1).sum() == 1
+    reference.check(right(reference), "by hand")
+    with pytest.raises(WrongResultError, match="an input's NaN was not propagated"):
+        reference.check(right(reference).nan_to_num(), "by hand")
+    spread = right(reference)
     spread[0, 1, 0, 0] = math.nan
-    with pytest.raises(WrongError, match="left NaN or nothing"):
-        truth.judge(spread, "by hand")
+    with pytest.raises(WrongResultError, match="unexpected NaN"):
+        reference.check(spread, "by hand")
 
 
 STRIDES = {"dense": (5120, 2560, 64, 1), "transposed": (5120, 64, 128, 1), "gapped": (9000, 4000, 72, 1)}
@@ -73,11 +73,11 @@ STRIDES = {"dense": (5120, 2560, 64, 1), "transposed": (5120, 64, 128, 1), "gapp
 
 @pytest.mark.parametrize("stride", STRIDES.values(), ids=STRIDES)
 def test_guards_notice_what_is_written_around_a_tensor_and_only_that(stride):
-    guarded = Guarded((1, 2, 40, 64), stride, torch.zeros(1, dtype=torch.float16))
+    guarded = GuardedTensor((1, 2, 40, 64), stride, torch.zeros(1, dtype=torch.float16))
     assert guarded.unwritten().all()
     guarded.tensor.fill_(math.nan)  # a NaN that a kernel computes is not the poison
     assert not guarded.unwritten().any()
-    assert guarded.untouched()
+    assert guarded.guards_intact()
     own = torch.zeros_like(guarded._buffer, dtype=torch.bool)
     torch.as_strided(own, (1, 2, 40, 64), stride, guarded.tensor.storage_offset()).fill_(True)
     around = [0, own.nonzero().min().item() - 1, own.nonzero().max().item() + 1, len(own) - 1]
@@ -85,36 +85,36 @@ def test_guards_notice_what_is_written_around_a_tensor_and_only_that(stride):
     for place in [*around, *(around[1] + 1 + gaps[:: max(1, len(gaps) // 3)]).flatten().tolist()]:
         guarded.poison()
         guarded._buffer[place] = math.nan
-        assert not guarded.untouched()
+        assert not guarded.guards_intact()
 
 
 def test_an_arena_tells_where_a_kernel_trespassed():
-    truth = reference("gapped")
-    arena = Arena(truth.inputs, (1, 2, 40, 16))
-    assert arena.output.tensor.stride() == truth.inputs[0].stride()
+    reference = reference_of("gapped")
+    arena = Arena(reference.inputs, (1, 2, 40, 16))
+    assert arena.output.tensor.stride() == reference.inputs[0].stride()
     arena.workspace(100).fill_(0)
-    assert arena.trespass() is None
+    assert arena.stray_write() is None
     for name, guarded in (("output", arena.output), ("inputs", arena._guarded[2]), ("workspace", arena._workspace)):
         assert guarded is not None
         guarded._buffer[-1] = 1
-        assert arena.trespass() == name
+        assert arena.stray_write() == name
         guarded._buffer[-1] = guarded._buffer[0]
-    assert arena.trespass() is None
+    assert arena.stray_write() is None
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_nan_value_is_wanted_where_it_is_seen_and_allowed_where_the_mask_hides_it(causal):
-    truth = reference("nan_value", causal=causal)
-    lost = truth.reference.isnan()
+    reference = reference_of("nan_value", causal=causal)
+    lost = reference.expected.isnan()
     assert lost[0, 0, 20:, 1].all()
     assert lost.sum() == (20 if causal else 40)
-    truth.judge(right(truth), "by hand")
-    leaked = right(truth)
+    reference.check(right(reference), "by hand")
+    leaked = right(reference)
     leaked[0, 0, :, 1] = math.nan  # 0 * NaN, as SDPA's math backend has it
-    truth.judge(leaked, "by hand")
+    reference.check(leaked, "by hand")
     leaked[0, 0, 0, 2] = math.nan
-    with pytest.raises(WrongError, match=r"left NaN or nothing at \(0, 0, 0, 2\)"):
-        truth.judge(leaked, "by hand")
+    with pytest.raises(WrongResultError, match=r"unexpected NaN at \(0, 0, 0, 2\)"):
+        reference.check(leaked, "by hand")
 
 
 def test_sdpa_itself_meets_the_contract_on_every_case():
@@ -122,8 +122,8 @@ def test_sdpa_itself_meets_the_contract_on_every_case():
         problem = AttentionProblem.of(1, 2, 40, 16, dtype="float32", causal=causal)
         references = References("cpu")
         for case in problem.cases():
-            truth = references.of(case)
-            truth.judge(case.problem.plain(truth.inputs), case.name)
+            reference = references.of(case)
+            reference.check(case.problem.plain(reference.inputs), case.name)
 
 
 def test_the_reference_is_that_of_torch_in_float64():

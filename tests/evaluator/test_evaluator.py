@@ -135,7 +135,7 @@ def test_a_worker_that_does_not_start_is_an_error_with_its_last_words():
 
 def test_a_worker_without_time_to_start(monkeypatch):
     monkeypatch.setattr(sandboxes, "START_DEADLINE_S", 0.0)
-    with Sandbox("cpu") as sandbox, pytest.raises(WorkerError, match="does not start: no answer within 0 s"):
+    with Sandbox("cpu") as sandbox, pytest.raises(WorkerError, match="does not start: no response within 0 s"):
         sandbox.start()
 
 

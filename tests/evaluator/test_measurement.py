@@ -10,17 +10,17 @@ from evoflash.core.finals import Contestant
 from evoflash.core.reliability import Reliability
 from evoflash.core.statistics import Ratio
 from evoflash.core.status import Gate, Status
-from evoflash.evaluator.floor import believed, floor_us
+from evoflash.evaluator.floor import floor_us, reject_below_floor
 from evoflash.evaluator.messages import Examined, Raced, Verified
 from evoflash.evaluator.ranking import rank
 from evoflash.problems import AttentionProblem
 from evoflash.targets import cpu, cuda
 from evoflash.targets.cuda import CudaTarget
 from evoflash.worker import clock, race, timing
-from evoflash.worker.device_monitor import Look, summary, was_held_back
-from evoflash.worker.race import ALWAYS, MOST_ROUNDS, interleave, ready
-from evoflash.worker.self_test import FEWEST_TRIALS, self_test
-from evoflash.worker.timing import FEWEST_SAMPLES, measure
+from evoflash.worker.device_monitor import DeviceState, summary, was_throttled
+from evoflash.worker.race import MAX_ROUNDS_FACTOR, THROTTLED_STREAK, interleave, prepare
+from evoflash.worker.self_test import MIN_TRIALS, self_test
+from evoflash.worker.timing import MIN_SAMPLES, measure
 
 MISSION = AttentionProblem.of(1, 8, 512, 64)
 H200 = CudaTarget("H200", cuda.of_arch("sm_90a").facts, {"max_sm_clock_mhz": 1980})
@@ -42,18 +42,18 @@ def test_a_time_below_the_floor_is_no_success():
         timing = Timing(regime="warm", p50_us=p50, p90_us=p50, p99_us=p50, launches=1)
         return Examined(status=Status.OK, timings=(timing,))
 
-    assert believed(examined(3.0), 1.0).status is Status.OK
-    refused = believed(examined(0.5), 1.0)
+    assert reject_below_floor(examined(3.0), 1.0).status is Status.OK
+    refused = reject_below_floor(examined(0.5), 1.0)
     assert (refused.status, refused.gate) == (Status.MISMEASURED, Gate.FLOOR)
-    assert "0.5 us is less than the 1 us" in refused.reason
+    assert "0.5 us is less than 1 us" in refused.reason
 
 
 @pytest.mark.parametrize(
-    ("first", "nodes", "is_whole"), [(1, 40, True), (2, 80, True), (0, 0, False), (1, 27, False), (2, 79, False)]
+    ("first", "nodes", "is_complete"), [(1, 40, True), (2, 80, True), (0, 0, False), (1, 27, False), (2, 79, False)]
 )
-def test_a_graph_in_which_launches_are_missing_is_told(first, nodes, is_whole):
+def test_a_graph_in_which_launches_are_missing_is_told(first, nodes, is_complete):
     watch = object.__new__(clock.CudaClock)  # which needs a GPU for nothing but its events
-    assert watch.is_whole(clock.CapturedGraph(None, 40, first, nodes)) is is_whole
+    assert watch.is_complete(clock.CapturedGraph(None, 40, first, nodes)) is is_complete
 
 
 def raced(**medians):
@@ -101,7 +101,7 @@ def test_whoever_failed_does_not_win_by_being_fast():
 class Clock:
     """Samples from a list of calls that answer their time; a launch takes what its call says."""
 
-    enough_s = 10.0
+    max_sampling_s = 10.0
 
     def __init__(self, noise=0.0):
         self.rng, self.noise = random.Random(1), noise
@@ -117,45 +117,47 @@ class Clock:
 
 
 def test_a_round_in_which_the_device_was_held_back_is_held_again():
-    looks = itertools.cycle([Look(1900, 40), Look(1900, 41), Look(1200, 80, held_back=True), Look(1200, 80)])
+    states = itertools.cycle(
+        [DeviceState(1900, 40), DeviceState(1900, 41), DeviceState(1200, 80, is_throttled=True), DeviceState(1200, 80)]
+    )
 
     class DeviceMonitor:
-        def look(self):
-            return next(looks)
+        def read(self):
+            return next(states)
 
-    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 4, warmup=0, monitor=DeviceMonitor())
+    done = interleave(Clock(), {"a": prepare(Clock(), [lambda: 1.0])}, 4, warmup=0, monitor=DeviceMonitor())
     assert len(done.samples["a"]) == 4
     assert done.conditions.thrown_away == 3
     assert done.conditions.clock_mhz == (1900, 1900, 1900)
     assert done.conditions.temperature_c == (41, 41)
-    assert "3 rounds thrown away" in str(done.conditions)
+    assert "3 throttled rounds discarded" in str(done.conditions)
 
 
 def test_a_device_that_is_always_held_back_does_not_hold_up_the_race():
     class DeviceMonitor:
-        def look(self):
-            return Look(1200, 80, held_back=True)
+        def read(self):
+            return DeviceState(1200, 80, is_throttled=True)
 
-    done = interleave(Clock(), {"a": ready(Clock(), [lambda: 1.0])}, 9, warmup=0, monitor=DeviceMonitor())
-    assert (len(done.samples["a"]), done.conditions.thrown_away, done.conditions.held_back) == (9, ALWAYS, 9)
-    assert "9 kept though the device was held back" in str(done.conditions)
+    done = interleave(Clock(), {"a": prepare(Clock(), [lambda: 1.0])}, 9, warmup=0, monitor=DeviceMonitor())
+    assert (len(done.samples["a"]), done.conditions.thrown_away, done.conditions.held_back) == (9, THROTTLED_STREAK, 9)
+    assert "9 throttled rounds kept" in str(done.conditions)
 
 
 def rounds_of(seconds_a_round, difference=0.0, noise=0.02, spare_s=60.0):
     """Rounds of two contestants of whom four rounds are wanted, and what is known of them then."""
     watch = Clock(noise)
-    racing = {"a": ready(watch, [lambda: 10.0]), "b": ready(watch, [lambda: 10.0 * (1 + difference)])}
+    racing = {"a": prepare(watch, [lambda: 10.0]), "b": prepare(watch, [lambda: 10.0 * (1 + difference)])}
     now = itertools.count(step=seconds_a_round)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(race.time, "monotonic", lambda: next(now))
-        return len(interleave(watch, racing, 4, spare_s=spare_s, close=["a", "b"]).samples["a"])
+        return len(interleave(watch, racing, 4, spare_s=spare_s, compared=["a", "b"]).samples["a"])
 
 
 def test_kernels_that_cannot_be_told_apart_get_more_rounds_while_there_is_time():
-    assert rounds_of(0.01) == 4 * MOST_ROUNDS
+    assert rounds_of(0.01) == 4 * MAX_ROUNDS_FACTOR
     assert rounds_of(0.01, difference=0.5) == 4
     assert rounds_of(0.01, noise=0.0001) == 4
-    assert 4 < rounds_of(1.0, spare_s=24) < 4 * MOST_ROUNDS
+    assert 4 < rounds_of(1.0, spare_s=24) < 4 * MAX_ROUNDS_FACTOR
     assert rounds_of(0.01, spare_s=0) == 4
 
 
@@ -175,20 +177,20 @@ def test_what_a_ratio_tells(low, high, told, settled):
 
 
 def test_slow_kernels_are_sampled_less_often_but_often_enough(monkeypatch):
-    def count(seconds_a_look):  # at the clock, which nobody looks at before the fewest have been taken
-        now = itertools.count(step=seconds_a_look)
+    def count(seconds_per_sample):  # by the clock, which is not read before the minimum has been taken
+        now = itertools.count(step=seconds_per_sample)
         monkeypatch.setattr(timing.time, "monotonic", lambda: next(now))
         done = measure(Clock(), [lambda: 1.0], samples=100, quick_samples=3, best_us=None)
         return len(done.timing.samples)
 
-    assert [count(each) for each in (0.01, 0.25, 20.0)] == [100, FEWEST_SAMPLES + 39, FEWEST_SAMPLES]
+    assert [count(each) for each in (0.01, 0.25, 20.0)] == [100, MIN_SAMPLES + 39, MIN_SAMPLES]
 
 
 def test_counters_of_throttling_count_by_their_growth():
-    assert not was_held_back(Look(throttles=7), Look(throttles=7))
-    assert was_held_back(Look(throttles=7), Look(throttles=8))
-    assert not was_held_back(None, Look(held_back=True))
-    assert summary([Look()], 0, 0).clock_mhz is None
+    assert not was_throttled(DeviceState(throttle_count=7), DeviceState(throttle_count=7))
+    assert was_throttled(DeviceState(throttle_count=7), DeviceState(throttle_count=8))
+    assert not was_throttled(None, DeviceState(is_throttled=True))
+    assert summary([DeviceState()], 0, 0).clock_mhz is None
 
 
 @pytest.mark.parametrize(("noise", "told"), [(0.002, True), (0.2, False)])
@@ -197,15 +199,15 @@ def test_the_self_test_tells_two_percent_from_nothing_where_the_noise_allows(noi
     judged = Reliability.of("it", found)
     assert (judged.trials, judged.rounds, judged.launches) == (40, 40, 50)
     assert judged.false_alarms <= 6
-    assert (judged.told >= 38) == told
+    assert (judged.detected >= 38) == told
     assert judged.sound == told
-    assert judged.told_interval[0] <= judged.told / 40 <= judged.told_interval[1]
+    assert judged.detected_interval[0] <= judged.detected / 40 <= judged.detected_interval[1]
 
 
 def test_the_self_test_says_when_it_sees_what_is_not_there():
     """The second copy is always slower, as if it lay badly in memory."""
     found = self_test(Clock(0.001), [lambda: 10.0], [lambda: 10.1], trials=20, rounds=20, seed=0, budget_s=0)
-    assert len(found.same) == FEWEST_TRIALS
+    assert len(found.same) == MIN_TRIALS
     judged = Reliability.of("it", found)
     assert not judged.sound
     assert "false alarms" in judged.verdict

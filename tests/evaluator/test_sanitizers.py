@@ -54,7 +54,7 @@ def test_a_complaint_of_compute_sanitizer_refuses_and_so_does_a_hazard_that_it_w
 def test_any_other_warning_is_kept():
     output = MEMCHECK.replace("Invalid", "Warning: unaligned").replace("3 errors", "0 errors")
     found = read_cuda("memcheck", output.replace("=========     ", "") + "launched 4 of 6\n", 0)
-    assert (found.clean, found.summary) == (True, "nothing on 4 problems")
+    assert (found.clean, found.summary) == (True, "no errors on 4 problems")
     assert found.warnings == ("Warning: unaligned __global__ read of size 2 bytes",)
     assert "1 warnings" in str(found)
 
@@ -66,7 +66,7 @@ def test_a_tool_that_failed_is_no_clean_bill(output):
 
 def test_a_kernel_that_was_never_launched_is_not_called_clean_for_it():
     silent = "========= COMPUTE-SANITIZER\nlaunched 0 of 3\n========= ERROR SUMMARY: 0 errors\n"
-    assert "not watched" in read_cuda("memcheck", silent, 0).summary
+    assert "not checked" in read_cuda("memcheck", silent, 0).summary
     assert not read_cpu("address", "killed", -9).clean
 
 
@@ -83,7 +83,7 @@ def test_a_right_kernel_is_clean(tmp_path):
     source = load("tiny", [TINY]).render(next(iter(space.genomes())), PROBLEM, target.facts)
     (found,) = sanitizers.run(target, Toolchain(target, tmp_path), source, PROBLEM)
     assert found.clean, found
-    assert "nothing on" in found.summary
+    assert "no errors on" in found.summary
 
 
 def test_the_problem_itself_and_small_ones_of_its_kind_are_launched():
@@ -93,7 +93,7 @@ def test_the_problem_itself_and_small_ones_of_its_kind_are_launched():
     assert large not in chosen  # on a CPU; a GPU has done it before one sees that it began
     assert all(each.flops <= sanitizers.SMALL_FLOPS and each.causal and each.dtype == "bfloat16" for each in chosen)
     assert any(each.kv_heads < each.heads for each in chosen)
-    assert sanitizers.problems_of(large, "cuda") == [large, *chosen][: sanitizers.MOST_PROBLEMS]
+    assert sanitizers.problems_of(large, "cuda") == [large, *chosen][: sanitizers.MAX_PROBLEMS]
 
 
 def test_a_kernel_that_takes_its_own_lengths_only_is_watched_too(tmp_path):

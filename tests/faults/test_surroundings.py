@@ -163,7 +163,7 @@ def test_a_database_that_another_program_locks(tmp_path, busy_s, code):
     assert run.exitcode == code, (tmp_path / "said").read_text()
     other.wait(60)
     if code:
-        assert "another program holds it" in (tmp_path / "said").read_text()
+        assert "another program is using it" in (tmp_path / "said").read_text()
         assert status(tmp_path) in ("interrupted", "failed")
         run = processes.Process(target=driver.drive, args=(tmp_path, "said-again", changes))
         run.start()

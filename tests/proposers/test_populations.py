@@ -6,7 +6,7 @@ from evoflash.core.evaluation import BuildReport
 from evoflash.core.genome import Genome
 from evoflash.errors import NotFoundError
 from evoflash.proposers.evolution import EvolutionProposer, Settings
-from evoflash.proposers.populations import PEAKS, POPULATIONS, STAGNANT, MapElitesPopulation, peaks, population
+from evoflash.proposers.populations import PEAKS, POPULATIONS, STAGNATION, MapElitesPopulation, peaks, population
 from tests.helpers import failed, right
 from tests.proposers.test_evolution import rugged, search
 
@@ -44,15 +44,15 @@ def test_islands_keep_their_niches_start_afresh_and_get_a_migrant():
     archive, islands = Archive(), MapElitesPopulation()
     for number in range(4):  # without parents: each island in turn
         islands.tell(grown(archive, 50.0 - number, shared=number // 2 * 40_000, rows=number))
-    assert {name: each["niches"] for name, each in islands.said().items()} == {"one 0": 2, "one 1": 2}
-    for number in range(STAGNANT):  # children of candidate 0 that bring nothing
+    assert {name: each["niches"] for name, each in islands.figures().items()} == {"one 0": 2, "one 1": 2}
+    for number in range(STAGNATION):  # children of candidate 0 that bring nothing
         islands.tell(grown(archive, None, parents=(0,), rows=100 + number))
-    said = islands.said()
+    said = islands.figures()
     assert [said[name]["restarts"] for name in ("one 0", "one 1")] == [1, 0]
     migrant = [each.fitness_us for _ in range(2) for each in islands.parents(archive, "one")]
     assert migrant.count(47.0) == 2  # the best of island 1 is on both
     islands.tell(grown(archive, 10.0, parents=(0,), shared=0, rows=500))
-    assert islands.said()["one 0"]["improvements"] == 3  # by candidates 0 and 2 before it
+    assert islands.figures()["one 0"]["improvements"] == 3  # by candidates 0 and 2 before it
     assert sorted(each.fitness_us for each in archive.niches().values()) == [10.0, 47.0]  # whatever happened to islands
 
 

@@ -9,7 +9,7 @@ import pytest
 from evoflash.core.genome import Genome
 from evoflash.proposers.bandit import Bandit
 from evoflash.proposers.lattice import Lattice
-from evoflash.proposers.models import Failures, Forest, Process, telling
+from evoflash.proposers.models import FailureClassifier, Forest, GaussianProcess, training_subset
 from evoflash.proposers.surrogate import Surrogate
 from tests.helpers import FLAG, categorical, ordinal, space
 
@@ -111,24 +111,24 @@ def test_too_little_is_known_at_first():
     assert surrogate.fit(0)
 
 
-@pytest.mark.parametrize("model", [Forest(30), Process()], ids=["forest", "process"])
+@pytest.mark.parametrize("model", [Forest(30), GaussianProcess()], ids=["forest", "process"])
 def test_a_model_fits_and_knows_its_uncertainty(model):
     rng = np.random.default_rng(0)
     rows = rng.random((60, 3)).astype(np.float32)
     rows[:, 0] *= 0.5
     truth = np.log(2 + rows[:, 0] + rows[:, 1] ** 2)
     model.fit(rows, truth, 0)
-    mean, deviation = model.guess(rows)
+    mean, deviation = model.predict(rows)
     assert np.corrcoef(mean, truth)[0, 1] > 0.95
     assert (deviation >= 0).all()
-    if isinstance(model, Process):
+    if isinstance(model, GaussianProcess):
         far = np.array([[1.0, 0.5, 0.5]], np.float32)
-        assert model.guess(far)[1][0] > 3 * np.median(deviation)
+        assert model.predict(far)[1][0] > 3 * np.median(deviation)
 
 
 def test_failures_are_probabilities():
     rows = np.arange(40, dtype=np.float32)[:, None]
-    failures = Failures(30)
+    failures = FailureClassifier(30)
     failures.fit(rows, rows[:, 0] >= 20, 0)
     found = failures.probability(rows)
     assert found[:15].max() < 0.3
@@ -139,11 +139,11 @@ def test_failures_are_probabilities():
 
 def test_the_fastest_and_the_latest_are_learned_from():
     times = np.array([math.log(1 + (number * 37) % 101) for number in range(101)])
-    chosen = telling(times, 20)
+    chosen = training_subset(times, 20)
     assert set(np.argsort(times)[:10]) <= set(chosen)
     assert set(range(91, 101)) <= set(chosen)
     assert len(chosen) <= 20
-    assert telling(times, 200).tolist() == list(range(101))
+    assert training_subset(times, 200).tolist() == list(range(101))
 
 
 def test_the_bandit_prefers_what_pays_and_follows_a_change():
@@ -153,7 +153,7 @@ def test_the_bandit_prefers_what_pays_and_follows_a_change():
         chosen = 0
         for _ in range(count):
             arm = bandit.choose(["good", "bad"], rng)
-            bandit.pay(arm, 0.8 if arm == pays else 0.05)
+            bandit.update(arm, 0.8 if arm == pays else 0.05)
             chosen += arm == pays
         return chosen
 

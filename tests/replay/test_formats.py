@@ -92,9 +92,9 @@ def test_every_format_gives_the_same_recording(files, name):
     ("name", "content", "says"),
     [
         ("other.txt", "x", "no known format"),
-        ("broken.json", "{", "mend the file"),
-        ("keys.json", "{}", "mend the file"),
-        ("times.csv", "rows,time_ms\n1,fast\n", "mend the file"),
+        ("broken.json", "{", "fix the file"),
+        ("keys.json", "{}", "fix the file"),
+        ("times.csv", "rows,time_ms\n1,fast\n", "fix the file"),
         ("failed.csv", "rows,time_ms,status\n1,,failed\n", "no configuration that has a time"),
         ("missing.csv", None, "check the path"),
     ],

@@ -51,7 +51,7 @@ def test_a_path_and_its_url_are_the_same(path):
 
 def test_a_reader_cannot_write(path):
     RunStore.open(str(path), write=True).close()
-    with RunStore.open(str(path)) as store, pytest.raises(StorageError, match="open for reading"):
+    with RunStore.open(str(path)) as store, pytest.raises(StorageError, match="open read-only"):
         runs.begin(store)
 
 
@@ -69,7 +69,7 @@ def test_a_second_writer_is_refused_while_the_first_lives(path):
     )
     try:
         assert holder.stdout.readline() == "open\n"
-        with pytest.raises(StorageError, match=r"another search writes to .*runs\.db; wait .* --db"):
+        with pytest.raises(StorageError, match=r"another search is writing to .*runs\.db; wait .* --db"):
             RunStore.open(str(path), write=True)
         with RunStore.open(str(path)) as reader:
             assert reader.runs() == []
@@ -130,7 +130,7 @@ def test_a_newer_database_is_refused_untouched(path):
 @pytest.mark.parametrize("write", [True, False])
 def test_what_is_no_database_is_refused(path, write):
     path.write_text("these are notes, not a database " * 100)
-    with pytest.raises(StorageError, match="no SQLite database"):
+    with pytest.raises(StorageError, match="not an SQLite database"):
         RunStore.open(str(path), write=write)
     assert path.read_text().startswith("these are notes")
 
@@ -150,7 +150,7 @@ def test_tables_of_another_program_are_refused(path):
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", Path("/proc/evoflash")):
-        with pytest.raises(StorageError, match=r"cannot write in .*--db"):
+        with pytest.raises(StorageError, match=r"cannot write to .*--db"):
             RunStore.open(str(folder / "runs.db"), write=True)
 
 
@@ -193,7 +193,7 @@ def test_another_program_that_holds_the_file_is_told_of(path, monkeypatch):
     with RunStore.open(str(path), write=True) as store:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StorageError, match="another program holds it"):
+        with pytest.raises(StorageError, match="another program is using it"):
             runs.begin(store)
         other.execute("ROLLBACK")
         other.close()

@@ -162,7 +162,7 @@ def test_reading_asks_as_much_for_many_as_for_few(store):
 def test_what_does_not_fit_is_refused_and_leaves_nothing(store):
     run = runs.small_run(store)
     before = exact(store.recorded(run))
-    with pytest.raises(StorageError, match="recorded already"):
+    with pytest.raises(StorageError, match="already recorded"):
         store.record(run, candidate(3), ok(1.0), source(99))
     with pytest.raises(StorageError, match="candidate 50 of run 1 is not recorded"):
         store.record(run, candidate(60, 50), ok(1.0), source(99))

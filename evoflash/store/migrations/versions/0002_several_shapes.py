@@ -1,7 +1,7 @@
-"""Searches over several shapes: runs that belong together, and times by shape.
+"""Searches over several shapes: groups of runs, and times by shape.
 
-Columns are added and nothing more: for a foreign key SQLite would have to drop and make the table anew, and dropping
-`runs` deletes what refers to it.
+This only adds columns. For a foreign key, SQLite would have to recreate the table, and dropping `runs` would delete the
+rows that refer to it.
 """
 
 import sqlalchemy as sa

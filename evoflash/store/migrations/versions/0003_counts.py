@@ -1,4 +1,4 @@
-"""An index from which a run's candidates are counted by family, operator and status without reading them."""
+"""An index that covers the counts of a run's candidates by family, operator and status."""
 
 from alembic import op
 

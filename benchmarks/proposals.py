@@ -36,7 +36,7 @@ def main() -> int:
     problem = problems.parse(arguments.shape)
     facts = {**cuda.of_arch("sm_90a").facts, "multiprocessors": 132, "l2_bytes": L2_BYTES}
     spaces = {
-        family: template.space(problem, facts)
+        family: template.space([problem], facts)
         for family, template in load_all().items()
         if template.manifest.target == "cuda" and not template.refusals(problem, facts)
     }

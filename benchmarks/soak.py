@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
@@ -32,6 +33,7 @@ from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation, Timing
 from evoflash.core.genome import Genome
 from evoflash.core.status import Stage, Status
 from evoflash.evaluator import Limits
+from evoflash.proposers.evolution import EvolutionProposer
 from evoflash.report import lineage
 from evoflash.report import runs as report
 from evoflash.run.plan import Plan
@@ -111,11 +113,12 @@ def soak(folder: Path, budget: int) -> dict[str, Any]:
     watch, asks, records = Watch(), [], []
     with RunStore.open(settings.db, write=True) as store:
         search = watch.search = Search([plan], target, Toolchain(target, settings.cache), store, watch)
-        (task,) = search.tasks
-        task.proposer.ask = timed(task.proposer.ask, asks)  # type: ignore[method-assign]
-        store.record = timed(store.record, records)  # type: ignore[method-assign]
         start = time.monotonic()
-        (outcome,) = search.run()
+        with (
+            patch.object(EvolutionProposer, "ask", timed(EvolutionProposer.ask, asks)),
+            patch.object(RunStore, "record", timed(RunStore.record, records)),
+        ):
+            (outcome,) = search.run()
         seconds = time.monotonic() - start
         statuses = report.report(store, outcome.run_id).statuses
         asked = {"runs show": [], "lineage": []}
@@ -130,7 +133,7 @@ def soak(folder: Path, budget: int) -> dict[str, Any]:
         "seconds": seconds,
         "statuses": statuses,
         "throughput": str(outcome.throughput),
-        "worker_starts": task.evaluator._sandbox.starts,  # type: ignore[attr-defined]
+        "worker_starts": search.tasks[0].evaluator._sandbox.starts,  # type: ignore[attr-defined]
         "driver_mib": [round(each / mib, 1) for each in quarters(watch.driver, statistics.median)],
         "worker_mib": [round(each / mib, 1) for each in quarters(watch.worker, statistics.median)],
         "driver_kib_a_candidate": slope(watch.driver) / 1024,

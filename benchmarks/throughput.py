@@ -41,7 +41,7 @@ def main() -> None:
             config.effort("standard", target.name, budget=arguments.budget, minutes=60.0),
             settings,
             effort_name="standard",
-            families=choose_families(problem, target, tuple(arguments.family), settings.templates),
+            families=choose_families([problem], target, tuple(arguments.family), settings.templates),
             strategy=arguments.strategy,
             seed=0,
             limits=Limits(),

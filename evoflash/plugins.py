@@ -7,8 +7,11 @@
 """
 
 import functools
+from collections.abc import Mapping
 from importlib import metadata
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer
 
 from evoflash.errors import unknown
 from evoflash.problems import AttentionProblem, Problem
@@ -30,3 +33,22 @@ def problem_of(kind: str) -> type[Problem]:
     if kind not in kinds:
         raise unknown("problem", kind, kinds)
     return kinds[kind]
+
+
+def problem_from_dict(data: Mapping[str, Any]) -> Problem:
+    """A problem from plain data; the reverse of `Problem.to_dict`.
+
+    Raises:
+        NotFoundError: for a kind that neither ships nor is installed.
+        ValidationError: for fields that make no problem of its kind.
+    """
+    fields = dict(data)
+    return problem_of(fields.pop("kind"))(**fields)
+
+
+def _validated(value: Any) -> Any:
+    return problem_from_dict(value) if isinstance(value, Mapping) else value
+
+
+# A field of a `Record` that holds a problem of any kind, and is its `to_dict` in JSON.
+AnyProblem = Annotated[Problem, BeforeValidator(_validated), PlainSerializer(Problem.to_dict)]

@@ -122,7 +122,7 @@ def _spaces(*families: str) -> dict[str, SearchSpace]:
     }
     return {
         family: SearchSpace(
-            Declaration.model_validate({"family": family, **declared[family]}), {"rows": 64}, {"cores": 2}
+            Declaration.model_validate({"family": family, **declared[family]}), [{"rows": 64}], {"cores": 2}
         )
         for family in families
     }

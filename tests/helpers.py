@@ -11,6 +11,7 @@ from evoflash.core.evaluation import Evaluation, Timing
 from evoflash.core.status import Stage, Status
 from evoflash.problems import AttentionProblem
 from evoflash.run.plan import Plan
+from evoflash.run.shapes import Shape
 from evoflash.space.declaration import Declaration
 from evoflash.space.search_space import SearchSpace
 from evoflash.targets import Target
@@ -46,7 +47,7 @@ def space(
     declaration = Declaration.model_validate(
         {"family": family, "parameters": parameters, "constraints": declared, **more}
     )
-    return SearchSpace(declaration, {"rows": 64}, device or {"cores": 2})
+    return SearchSpace(declaration, [{"rows": 64}], device or {"cores": 2})
 
 
 def right(p50_us: float, **changes: Any) -> Evaluation:
@@ -73,8 +74,7 @@ def plan(target: Target, family: str, folder: Path, **changes: Any) -> Plan:
     effort |= {name: changes.pop(name) for name in tuple(changes) if name in effort and name != "window"}
     builders = changes.get("builders", 2)
     values = {
-        "problem": {"kind": PROBLEM.kind, **PROBLEM.model_dump()},
-        "shape": SHAPE,
+        "shapes": (Shape(name=SHAPE, problem=PROBLEM),),
         "families": (family,),
         "strategy": "random",
         "seed": 0,

@@ -4,6 +4,7 @@ import hashlib
 import random
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from evoflash.codegen.template import Source
@@ -13,7 +14,10 @@ from evoflash.core.finals import Final, Finals
 from evoflash.core.status import Stage, Status
 from evoflash.errors import WorkerError
 from evoflash.evaluator import Limits
+from evoflash.run.plan import Plan
 from evoflash.search import Search
+from evoflash.store import RunStore
+from evoflash.targets import Target
 from tests.helpers import Quiet, failed, right
 
 UNMEASURABLE, HOPELESS = 777, 666
@@ -59,17 +63,14 @@ class MadeUpEvaluator:
     A length of `UNMEASURABLE` is too much for this device, and of `HOPELESS` no kernel is right.
     """
 
-    toolchain: MadeUpToolchain
-    latest: "MadeUpEvaluator"
-
-    def __init__(self, problem, *_, limits: Limits, **__):
+    def __init__(self, problem, toolchain: MadeUpToolchain, limits: Limits):
+        self.toolchain = toolchain
         self._problem = problem
         self._limits = limits
         self.examined: list[Path] = []
         self.entered: list[int] = []
         self.threads: set[int] = set()
         self.closed = False
-        MadeUpEvaluator.latest = self
 
     def start(self):
         return {"torch": "none"}
@@ -106,23 +107,28 @@ class MadeUpEvaluator:
         return Finals(finalists=verdicts, baselines=(), rounds=rounds)
 
 
-class OneTask(Search):
-    """A search of one task, whose state is the search's for these tests."""
+def made_up_evaluators(toolchain: MadeUpToolchain):
+    """What a search makes its evaluators with."""
 
-    def run(self):
-        (outcome,) = super().run()
-        return outcome
+    def make(plan: Plan, target: Target) -> dict[str, MadeUpEvaluator]:
+        return {
+            name: MadeUpEvaluator(problem, toolchain, limits=plan.limits) for name, problem in plan.problems.items()
+        }
 
-    def __getattr__(self, name: str):
-        return getattr(self.tasks[0], name)
+    return make
+
+
+def made_up_search(
+    plans: Sequence[Plan], target: Target, toolchain: MadeUpToolchain, store: RunStore, progress, run_ids=()
+):
+    return Search(plans, target, toolchain, store, progress, run_ids, make_evaluators=made_up_evaluators(toolchain))
 
 
 def story(search: Search):
     """What a run proposed and found, by number, as it is in the database."""
-    assert search.run_id is not None
     return [
         (candidate, evaluation.status, evaluation.fitness_us)
-        for candidate, evaluation in search.store.recorded(search.run_id)
+        for candidate, evaluation in search.store.recorded(search.tasks[0].run_id)
     ]
 
 

@@ -20,7 +20,7 @@ def spread(
 ) -> Sources:
     """One genome for each problem, then greedily those of some random ones that show most values not yet seen."""
     template, rng = load(family), random.Random(seed)
-    spaces = {problem: template.space(problem, device) for problem in problems}
+    spaces = {problem: template.space([problem], device) for problem in problems}
     chosen = [(problem, space.sample(rng)) for problem, space in spaces.items()]
     pool = [(problem, space.sample(rng)) for problem, space in spaces.items() for _ in range(draws)]
     missing = {(name, value) for name, each in template.declaration.parameters.items() for value in each.values}

@@ -23,14 +23,14 @@ RIGHT = {
 
 def render(shape: str, seed: int = 0) -> str:
     problem = problems.parse(shape)
-    genome = FAMILY.space(problem, XEON).sample(random.Random(seed))
+    genome = FAMILY.space([problem], XEON).sample(random.Random(seed))
     return FAMILY.render(genome, problem, XEON).text
 
 
 @pytest.mark.parametrize(("dtype", "products"), [("bf16", 1), ("fp16", 3), ("fp32", 6)])
 def test_a_number_is_as_many_parts_as_it_takes(dtype, products):
     problem = problems.parse(f"b=1,h=2,s=64,d=64,dtype={dtype}")
-    space = FAMILY.space(problem, XEON)
+    space = FAMILY.space([problem], XEON)
     ones = {"qk_rows": 1, "qk_columns": 1, "pv_rows": 1, "pv_columns": 1}
     text = FAMILY.render(space.repair(ones, random.Random(0)), problem, XEON).text
     assert text.count("tile_multiply<0, 1, 2>();") == 2 * products
@@ -55,7 +55,7 @@ def test_random_genomes_are_right_on_every_case(shape, tmp_path):
     if not target.facts["amx"]:
         pytest.skip("this processor has no AMX tiles for bfloat16")
     problem = problems.parse(shape)
-    genome = FAMILY.space(problem, target.facts).sample(random.Random(shape))
+    genome = FAMILY.space([problem], target.facts).sample(random.Random(shape))
     source = FAMILY.render(genome, problem, target.facts)
     entrant = FixedEntrant("random", "cpu_amx", "cpu_amx", "cpu", source, dict(genome), problem)
     with Verification(target, Toolchain(target, tmp_path)) as verification:

@@ -91,9 +91,9 @@ def test_other_architectures_are_refused_with_the_reason(arch):
 
 @pytest.mark.parametrize("split", [1, 2, 4])
 def test_keys_are_split_only_where_tiles_do_not_fill_the_device(split):
-    assert load("hopper").space(few_tiles(), DEVICE).is_valid(genome(split=split))
+    assert load("hopper").space([few_tiles()], DEVICE).is_valid(genome(split=split))
     many = problem().model_copy(update={"batch": 4})
-    assert load("hopper").space(many, DEVICE).is_valid(genome(split=split)) == (split == 1)
+    assert load("hopper").space([many], DEVICE).is_valid(genome(split=split)) == (split == 1)
 
 
 # Addresses. The copy engine writes panels of 128-byte rows with address bits 4 to 6 permuted by bits 7 to 9; the tensor

@@ -31,7 +31,7 @@ def device(arch: str = "sm_90a") -> dict[str, object]:
 def render(problem: AttentionProblem = MISSION, arch: str = "sm_90a", **genes: object) -> str:
     genome = Genome({**USUAL, **genes})
     template = load("mma")
-    assert template.space(problem, device(arch)).violations(genome) == []
+    assert template.space([problem], device(arch)).violations(genome) == []
     return template.render(genome, problem, device(arch)).text
 
 
@@ -55,7 +55,7 @@ def test_what_the_space_yields_compiles_without_spills(arch, tmp_path):
         sources = spread("mma", shapes, target.facts)
     else:
         rng = random.Random(5)
-        genomes = {shape: template.space(shape, target.facts).sample(rng) for shape in shapes}
+        genomes = {shape: template.space([shape], target.facts).sample(rng) for shape in shapes}
         sources = {(shape, each): template.render(each, shape, target.facts) for shape, each in genomes.items()}
     for where, build in build_all(sources, target, tmp_path).items():
         assert build.report.spill_bytes == 0, where
@@ -118,7 +118,7 @@ def test_few_queries_split_the_keys_over_the_grid_everywhere(arch):
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
 def test_every_head_size_has_genomes_where_shared_memory_is_small(arch, head_dim):
     problem = AttentionProblem.of(1, 8, 512, head_dim, dtype="float16")
-    space, rng = load("mma").space(problem, device(arch)), random.Random(0)
+    space, rng = load("mma").space([problem], device(arch)), random.Random(0)
     genomes = {space.sample(rng) for _ in range(12)}
     assert len(genomes) > 6
     assert {each["load"] for each in genomes} == {"copies"}
@@ -146,5 +146,5 @@ def test_every_head_size_has_genomes_where_shared_memory_is_small(arch, head_dim
     ],
 )
 def test_what_cannot_be_is_known_before_it_is_built(changes, arch, why):
-    broken = load("mma").space(MISSION, device(arch)).violations(Genome({**USUAL, **changes}))
+    broken = load("mma").space([MISSION], device(arch)).violations(Genome({**USUAL, **changes}))
     assert why in [each.why for each in broken]

@@ -5,6 +5,7 @@ from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits
 from evoflash.problems import AttentionProblem
 from evoflash.run.plan import QUEUE, Plan, choose_families, window_of
+from evoflash.run.shapes import Shape
 from tests.helpers import PROBLEM, SHAPE, TINY, plan
 
 
@@ -13,10 +14,13 @@ def target():
     return targets.detect("cpu")
 
 
+LONG = PROBLEM.model_copy(update={"seq_q": 64})
+
+
 def test_a_plan_survives_the_database(target):
     made = plan(target, "tiny", TINY, limits=Limits(max_spill_bytes=0))
     assert Plan.model_validate(made.model_dump(mode="json")) == made
-    assert made.make_problem() == PROBLEM
+    assert made.problems == {SHAPE: PROBLEM}
 
 
 def test_the_window_is_a_multiple_of_the_builders_at_most(target):
@@ -45,33 +49,34 @@ def test_no_more_proposals_are_in_flight_than_keep_a_device_busy():
 
 def test_all_families_that_fit_compete(target):
     known = {"cpu_amx", "cpu_flash"} if target.facts["amx"] else {"cpu_flash"}
-    assert set(choose_families(AttentionProblem.of(1, 8, 512, 64), target, (), (TINY,))) == known
-    assert set(choose_families(PROBLEM, target, (), (TINY,))) == {*known, "tiny"}
+    assert set(choose_families([AttentionProblem.of(1, 8, 512, 64)], target, (), (TINY,))) == known
+    assert set(choose_families([PROBLEM], target, (), (TINY,))) == {*known, "tiny"}
 
 
 def test_wanted_families_are_taken_once(target):
-    assert choose_families(PROBLEM, target, ("tiny", "tiny"), (TINY,)) == ("tiny",)
+    assert choose_families([PROBLEM], target, ("tiny", "tiny"), (TINY,)) == ("tiny",)
 
 
 def test_why_none_fits_is_said(target):
     with pytest.raises(SpaceError, match=r"no family takes .*\n  tiny: its tests need one dtype"):
-        choose_families(AttentionProblem.of(1, 8, 512, 64), target, ("tiny",), (TINY,))
+        choose_families([AttentionProblem.of(1, 8, 512, 64)], target, ("tiny",), (TINY,))
     with pytest.raises(SpaceError, match="scalar: it is for cuda"):
-        choose_families(PROBLEM, target, ("scalar",), ())
+        choose_families([PROBLEM], target, ("scalar",), ())
     with pytest.raises(NotFoundError, match="unknown template 'tny'; did you mean 'tiny'"):
-        choose_families(PROBLEM, target, ("tny",), (TINY,))
+        choose_families([PROBLEM], target, ("tny",), (TINY,))
 
 
 def test_a_half_written_family_does_not_stop_another(target, tmp_path):
     folder = tmp_path / "templates" / "begun"
     folder.mkdir(parents=True)
     (folder / "template.yaml").write_text("family: begun\n")
-    assert choose_families(PROBLEM, target, ("tiny",), (TINY, tmp_path)) == ("tiny",)
+    assert choose_families([PROBLEM], target, ("tiny",), (TINY, tmp_path)) == ("tiny",)
 
 
 def test_a_plan_of_an_earlier_version_is_read(target):
     made = plan(target, "tiny", TINY)
-    old = made.model_dump(mode="json", exclude={"beside"})
+    old = made.model_dump(mode="json", exclude={"shapes"})
+    old |= {"problem": {"kind": "attention", **PROBLEM.model_dump()}, "shape": SHAPE}
     old["effort"] = {**old["effort"], "patience": 12}
     del old["effort"]["patience_percent"]
     assert Plan.model_validate(old) == made
@@ -79,8 +84,24 @@ def test_a_plan_of_an_earlier_version_is_read(target):
         config.effort("quick", "cpu", patience=12)
 
 
+def test_a_plan_of_several_shapes_of_an_earlier_version_is_read(target):
+    made = plan(target, "tiny", TINY, shapes=(Shape(name="short", problem=PROBLEM), Shape(name="long", problem=LONG)))
+    old = made.model_dump(mode="json", exclude={"shapes"})
+    first, second = ({"kind": "attention", **each.model_dump()} for each in (PROBLEM, LONG))
+    old |= {"problem": first, "shape": "short", "beside": [{"shape": "long", "problem": second}]}
+    assert Plan.model_validate(old) == made
+    assert Plan.model_validate({**old, "beside": []}).problems == {"short": PROBLEM}
+
+
+def test_a_plan_needs_shapes_of_distinct_names(target):
+    shape = Shape(name="short", problem=PROBLEM)
+    for shapes in ((), (shape, shape)):
+        with pytest.raises(ValueError, match="shapes"):
+            plan(target, "tiny", TINY, shapes=shapes)
+
+
 def test_a_plan_for_one_kernel_of_several_shapes(target):
-    shapes = {"short": PROBLEM, "long": PROBLEM.model_copy(update={"seq_q": 64})}
+    shapes = {"short": PROBLEM, "long": LONG}
     made = Plan.make(
         shapes,
         target,
@@ -93,6 +114,6 @@ def test_a_plan_for_one_kernel_of_several_shapes(target):
         limits=Limits(),
     )
     assert made.title == "short+long"
-    assert made.make_problems() == shapes
-    assert made.make_problem() == PROBLEM
+    assert made.problems == shapes
+    assert made.label == "1x2x32x16 float32 and 1x2x64:32x16 float32"
     assert Plan.model_validate(made.model_dump(mode="json")) == made

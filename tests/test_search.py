@@ -1,8 +1,10 @@
 """The loop itself, on evaluations that a function makes up: order, twins, budget, interruption, resumption."""
 
-import pytest
+import shutil
 
-import evoflash.run.task
+import pytest
+from sqlalchemy import update
+
 from evoflash import targets
 from evoflash.core.candidate import Origin
 from evoflash.core.genome import Genome
@@ -10,11 +12,12 @@ from evoflash.core.status import Stage, Status
 from evoflash.errors import SpaceError, StorageError
 from evoflash.report import lineage
 from evoflash.run import warm_start
+from evoflash.run.plan import Plan
 from evoflash.search import Search
-from evoflash.space.search_space import SearchSpace
 from evoflash.store import RunStore
-from tests.helpers import PROBLEM, TINY, Quiet, plan
-from tests.made_up import Interrupting, MadeUpEvaluator, MadeUpToolchain, OneTask, story
+from evoflash.store.models import RunRow
+from tests.helpers import TINY, Quiet, plan
+from tests.made_up import Interrupting, MadeUpToolchain, made_up_search, story
 
 
 @pytest.fixture(scope="module")
@@ -23,28 +26,32 @@ def target():
 
 
 @pytest.fixture
-def begin(target, tmp_path, monkeypatch):
+def begin(target, tmp_path):
     """Makes a search on made-up evaluations; a run's id goes on with it."""
-    monkeypatch.setattr(evoflash.run.task, "Evaluator", MadeUpEvaluator)
     stores = []
 
     def make(run_id: int | None = None, progress=None, name: str = "runs.db", toolchain=None, **changes) -> Search:
         for store in stores:
             store.close()
         stores[:] = [RunStore.open(str(tmp_path / name), write=True)]
-        MadeUpEvaluator.toolchain = toolchain or MadeUpToolchain()
-        wanted = plan(target, "tiny", TINY, **{"budget": 40, "strategy": "evolution", **changes})
+        wanted = changes.pop("plan", None) or plan(
+            target, "tiny", TINY, **{"budget": 40, "strategy": "evolution", **changes}
+        )
         run_ids = () if run_id is None else (run_id,)
-        return OneTask([wanted], target, MadeUpEvaluator.toolchain, stores[0], progress or Quiet(), run_ids)  # type: ignore[arg-type]
+        return made_up_search([wanted], target, toolchain or MadeUpToolchain(), stores[0], progress or Quiet(), run_ids)
 
     yield make
     for store in stores:
         store.close()
 
 
+def evaluator(search):
+    return search.tasks[0].evaluator
+
+
 def test_a_budget_is_spent_and_everything_is_recorded(begin):
     search = begin()
-    outcome = search.run()
+    (outcome,) = search.run()
     recorded = search.store.recorded(outcome.run_id)
     assert [candidate.index for candidate, _ in recorded] == list(range(40))
     assert outcome.reason == "40 candidates tried"
@@ -53,9 +60,9 @@ def test_a_budget_is_spent_and_everything_is_recorded(begin):
     assert {Status.OK, Status.WRONG, Status.OVER_BUDGET, Status.DUPLICATE} >= {each.status for _, each in recorded}
     for candidate, _ in recorded:
         assert search.store.candidate(search.store.candidate_id(outcome.run_id, candidate.index)).source
-    assert len(MadeUpEvaluator.latest.threads) == 1  # one examination at a time
-    assert MadeUpEvaluator.latest.closed
-    assert MadeUpEvaluator.toolchain.stopped
+    assert len(evaluator(search).threads) == 1  # one examination at a time
+    assert evaluator(search).closed
+    assert search.toolchain.stopped
 
 
 def test_the_best_is_the_fastest_right_one(begin):
@@ -63,8 +70,8 @@ def test_the_best_is_the_fastest_right_one(begin):
     search = begin(progress=progress)
     search.run()
     times = {candidate.index: time_us for candidate, status, time_us in story(search) if status is Status.OK}
-    assert search.best is not None
-    assert search.best.candidate.index == min(times, key=lambda index: (times[index], index))
+    assert search.tasks[0].archive.best is not None
+    assert search.tasks[0].archive.best.candidate.index == min(times, key=lambda index: (times[index], index))
     bests = [times[index] for index in progress.bests]
     assert bests == sorted(bests, reverse=True)
     assert bests[-1] == min(times.values())
@@ -98,7 +105,7 @@ def test_another_seed_and_another_window_propose_otherwise(begin):
 
 def test_a_space_that_is_exhausted_ends_the_run(begin):
     search = begin(budget=1000, strategy="random", window=20)
-    outcome = search.run()
+    (outcome,) = search.run()
     assert outcome.reason == "every genome has been tried"
     candidates = [candidate for candidate, *_ in story(search)]
     assert len(candidates) == len({candidate.key for candidate in candidates}) == 168
@@ -110,11 +117,11 @@ def test_twins_are_told_their_elders_times(begin, comments_count):
     progress.note = lambda text: sources.append(list(toolchain.sources))  # the finals build again, for other cases
     search = begin(toolchain=toolchain, progress=progress, budget=1000, strategy="random", builders=1)
     search.run()
-    recorded = dict(search.store.recorded(search.run_id or 0))
+    recorded = dict(search.store.recorded(search.tasks[0].run_id))
     members = {candidate.index: (candidate, evaluation) for candidate, evaluation in recorded.items()}
     assert len(sources[0]) == len(set(sources[0])) == 84
     twins = [each for each in members.values() if each[1].status is Status.DUPLICATE]
-    assert len(twins) == 168 - len(set(MadeUpEvaluator.latest.examined)) - _over_budget(members.values())
+    assert len(twins) == 168 - len(set(evaluator(search).examined)) - _over_budget(members.values())
     for candidate, evaluation in twins:
         elder_candidate, elder = members[evaluation.duplicate_of]
         assert elder_candidate.index < candidate.index
@@ -124,7 +131,7 @@ def test_twins_are_told_their_elders_times(begin, comments_count):
         changes = set(candidate.genome.changes_from(elder_candidate.genome))
         assert changes <= ({"unused"} if comments_count else {"unused", "comment"})
         assert (evaluation.stage is Stage.BUILD) == ("the same source" in evaluation.reason)
-    assert len(MadeUpEvaluator.latest.examined) == len(set(MadeUpEvaluator.latest.examined))
+    assert len(evaluator(search).examined) == len(set(evaluator(search).examined))
 
 
 def _over_budget(members) -> int:
@@ -138,20 +145,36 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(begin, strategy):
     search = begin(progress=Interrupting(13), strategy=strategy)
     with pytest.raises(KeyboardInterrupt):
         search.run()
-    before = search.store.recorded(search.run_id or 0)
-    summary = search.store.run(search.run_id)
+    before = search.store.recorded(search.tasks[0].run_id)
+    summary = search.store.run(search.tasks[0].run_id)
     assert (summary.status, summary.candidates) == ("interrupted", 13)
-    again = begin(search.run_id, Interrupting(11), strategy=strategy)
+    again = begin(search.tasks[0].run_id, Interrupting(11), strategy=strategy)
     with pytest.raises(KeyboardInterrupt):
         again.run()
-    assert again.store.run(search.run_id).candidates == 24
-    assert len(MadeUpEvaluator.toolchain.sources) < 24  # what is known is not built again
-    last = begin(search.run_id, strategy=strategy)
+    assert again.store.run(search.tasks[0].run_id).candidates == 24
+    assert len(again.toolchain.sources) < 24  # what is known is not built again
+    last = begin(search.tasks[0].run_id, strategy=strategy)
     last.run()
     assert story(last) == story(whole)
-    after = dict(last.store.recorded(search.run_id or 0))
+    after = dict(last.store.recorded(search.tasks[0].run_id))
     assert all(after[candidate] == evaluation for candidate, evaluation in before)
-    assert last.store.run(search.run_id).status == "done"
+    assert last.store.run(search.tasks[0].run_id).status == "done"
+
+
+def test_a_run_of_an_earlier_evoflash_is_resumed(begin):
+    whole = begin(name="whole.db")
+    whole.run()
+    broken = begin(progress=Interrupting(13))
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    plan = broken.store.run(1).plan
+    (shape,) = plan.pop("shapes")
+    old = {**plan, "shape": shape["name"], "problem": shape["problem"], "beside": []}
+    with broken.store._engine.begin() as connection:
+        connection.execute(update(RunRow).values(plan=old))
+    search = begin(1, plan=Plan.model_validate(broken.store.run(1).plan))
+    search.run()
+    assert story(search) == story(whole)
 
 
 def test_a_run_that_would_go_another_way_is_not_resumed(begin):
@@ -159,12 +182,12 @@ def test_a_run_that_would_go_another_way_is_not_resumed(begin):
     with pytest.raises(KeyboardInterrupt):
         search.run()
     with pytest.raises(StorageError, match=r"cannot be resumed: candidate .* begin a new search"):
-        begin(search.run_id, seed=4).run()
+        begin(search.tasks[0].run_id, seed=4).run()
 
 
 def test_minutes_are_spent_too(begin):
     search = begin(minutes=1e-9, window=3)
-    outcome = search.run()
+    (outcome,) = search.run()
     assert "minutes spent" in outcome.reason
     assert len(story(search)) <= 3
 
@@ -172,9 +195,9 @@ def test_minutes_are_spent_too(begin):
 def test_if_all_finalists_fall_the_next_ones_enter(begin):
     progress = Quiet()
     search = begin(progress=progress, budget=12, finalists=2)
-    outcome = search.run()
-    ranking = [member.candidate.index for member in search.archive.ok()]
-    assert MadeUpEvaluator.latest.entered == ranking
+    (outcome,) = search.run()
+    ranking = [member.candidate.index for member in search.tasks[0].archive.ok()]
+    assert evaluator(search).entered == ranking
     assert outcome.finals is None
     finals = search.store.finals(outcome.run_id)
     assert finals is not None
@@ -198,30 +221,33 @@ def test_an_error_of_the_database_ends_the_run_and_is_said(begin, monkeypatch):
     monkeypatch.setattr(search.store, "record", record)
     with pytest.raises(StorageError, match="the disk is full"):
         search.run()
-    assert search.store.run(search.run_id).status == "failed"
-    assert search.store.run(search.run_id).stop_reason == "the disk is full"
-    assert MadeUpEvaluator.latest.closed
+    assert search.store.run(search.tasks[0].run_id).status == "failed"
+    assert search.store.run(search.tasks[0].run_id).stop_reason == "the disk is full"
+    assert evaluator(search).closed
 
 
-def test_an_empty_space_is_said_before_anything_starts(begin):
-    search = begin()
-    hopeless = {**PROBLEM.facts(), "head_dim": 0}
-    search.spaces["tiny"] = SearchSpace(search.templates["tiny"].declaration, hopeless, search.target.facts)
-    with pytest.raises(SpaceError, match=r"split <= problem\.head_dim"):
+def test_an_empty_space_is_said_before_anything_starts(begin, tmp_path):
+    shutil.copytree(TINY, tmp_path / "empty")
+    declaration = tmp_path / "empty" / "search_spaces" / "tiny.yaml"
+    text = declaration.read_text()
+    assert "split <= problem.head_dim" in text
+    declaration.write_text(text.replace("split <= problem.head_dim", "split > problem.head_dim"))
+    search = begin(templates=(tmp_path / "empty",))
+    with pytest.raises(SpaceError, match=r"split > problem\.head_dim"):
         search.run()
     assert search.store.runs() == []
 
 
 def test_patience_ends_a_search_and_a_resumed_one_at_the_same_place(begin):
     whole = begin(budget=1000, patience_percent=50)
-    outcome = whole.run()
+    (outcome,) = whole.run()
     assert "for 20 results less than the 50 % of --patience" in outcome.reason
     assert len(story(whole)) < 168
     broken = begin(name="broken.db", budget=1000, patience_percent=50, progress=Interrupting(9))
     with pytest.raises(KeyboardInterrupt):
         broken.run()
-    resumed = begin(broken.run_id, name="broken.db", budget=1000, patience_percent=50)
-    assert resumed.run().reason == outcome.reason
+    resumed = begin(broken.tasks[0].run_id, name="broken.db", budget=1000, patience_percent=50)
+    assert resumed.run()[0].reason == outcome.reason
     assert story(resumed) == story(whole)
 
 
@@ -230,10 +256,9 @@ def test_what_the_results_say_is_written_down_once_a_generation(begin):
     broken = begin(budget=120, strategy=strategy, progress=Interrupting(75))
     with pytest.raises(KeyboardInterrupt):
         broken.run()
-    search = begin(broken.run_id, budget=120, strategy=strategy)
+    search = begin(broken.tasks[0].run_id, budget=120, strategy=strategy)
     search.run()
-    assert search.run_id is not None
-    found = [each for each in search.store.insights(search.run_id) if each.generation > 0]
+    found = [each for each in search.store.insights(search.tasks[0].run_id) if each.generation > 0]
     assert {each.generation for each in found} == {1, 2, 3}
     assert {"importance", "population"} <= {each.kind for each in found}
     keys = [(each.generation, each.kind, each.text) for each in found]
@@ -243,17 +268,17 @@ def test_what_the_results_say_is_written_down_once_a_generation(begin):
 def test_a_second_search_begins_where_the_first_ended(begin):
     first = begin(budget=60)
     first.run()
-    assert first.best is not None
+    assert first.tasks[0].archive.best is not None
     with RunStore.open(str(first.store._url.database)) as store:
         warm = warm_start.best_of(store, store.run(1))
-    assert warm[0].genome == dict(first.best.candidate.genome)
+    assert warm[0].genome == dict(first.tasks[0].archive.best.candidate.genome)
     progress, built = Quiet(), []
-    progress.note = lambda text: built.append(len(MadeUpEvaluator.toolchain.sources))  # the finals build again
+    progress.note = lambda text: built.append(len(second.toolchain.sources))  # the finals build again
     second = begin(budget=12, seed=5, warm=warm, reuse=True, progress=progress)
     second.run()
     found = [candidate for candidate, *_ in story(second)]
     assert [candidate.genome for candidate in found[: len(warm)]] == [Genome(each.genome) for each in warm]
-    assert story(second)[0][2] == first.best.fitness_us
+    assert story(second)[0][2] == first.tasks[0].archive.best.fitness_us
     assert [candidate.origin for candidate in found[: len(warm)]] == [Origin(1, each.index) for each in warm]
     ancestry = second.store.ancestry(second.store.candidate_id(2, 0))
     assert [each.stored.run_id for each in ancestry][:2] == [2, 1]
@@ -271,6 +296,6 @@ def test_a_run_that_takes_results_over_is_resumed_to_the_same_end(begin):
     broken = begin(name="two.db", budget=60, seed=1, reuse=True, progress=Interrupting(20))
     with pytest.raises(KeyboardInterrupt):
         broken.run()
-    resumed = begin(broken.run_id, name="two.db", budget=60, seed=1, reuse=True)
+    resumed = begin(broken.tasks[0].run_id, name="two.db", budget=60, seed=1, reuse=True)
     resumed.run()
     assert story(resumed) == story(whole)

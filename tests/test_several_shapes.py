@@ -4,7 +4,6 @@ import math
 
 import pytest
 
-import evoflash.run.task
 from evoflash import targets
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.finals import Contestant, Final, Finals
@@ -12,12 +11,13 @@ from evoflash.core.status import Stage, Status
 from evoflash.errors import SpaceError, WorkerError
 from evoflash.problems import AttentionProblem
 from evoflash.run.multi_shape import JointEvaluator, joined, pooled
-from evoflash.run.plan import Shape, choose_families
-from evoflash.run.task import TRANSFER, TRANSFER_ELITES, TRANSFER_INTERVAL
+from evoflash.run.plan import choose_families
+from evoflash.run.proposals import TRANSFER, TRANSFER_ELITES, TRANSFER_INTERVAL
+from evoflash.run.shapes import Shape
 from evoflash.search import Search
 from evoflash.store import RunStore
 from tests.helpers import PROBLEM, TINY, Quiet, failed, plan, right
-from tests.made_up import HOPELESS, UNMEASURABLE, Interrupting, MadeUpEvaluator, MadeUpToolchain
+from tests.made_up import HOPELESS, UNMEASURABLE, Interrupting, MadeUpEvaluator, MadeUpToolchain, made_up_search
 from tests.store import runs
 
 
@@ -31,9 +31,8 @@ def target():
 
 
 @pytest.fixture
-def begin(target, tmp_path, monkeypatch):
+def begin(target, tmp_path):
     """Makes a search over lengths; runs' ids go on with it."""
-    monkeypatch.setattr(evoflash.run.task, "Evaluator", MadeUpEvaluator)
     stores = []
 
     def make(
@@ -42,11 +41,15 @@ def begin(target, tmp_path, monkeypatch):
         for store in stores:
             store.close()
         stores[:] = [RunStore.open(str(tmp_path / name), write=True)]
-        MadeUpEvaluator.toolchain = MadeUpToolchain(jitter=jitter)
         changes = {"budget": 60, "strategy": "random", **changes}
-        shapes = [Shape.of(f"length {length}", of(length)).model_dump() for length in lengths]
-        plans = [plan(target, "tiny", TINY, seed=n, **changes, **each) for n, each in enumerate(shapes)]
-        return Search(plans, target, MadeUpEvaluator.toolchain, stores[0], progress or Quiet(), run_ids)  # type: ignore[arg-type]
+        patience = changes.pop("patience_percent", None)
+        own = [{"patience_percent": each} for each in (patience if isinstance(patience, tuple) else [patience] * 9)]
+        shapes = [Shape(name=f"length {length}", problem=of(length)) for length in lengths]
+        plans = [
+            plan(target, "tiny", TINY, seed=n, **changes, **own[n], shapes=(each,)) for n, each in enumerate(shapes)
+        ]
+        toolchain = MadeUpToolchain(jitter=jitter)
+        return made_up_search(plans, target, toolchain, stores[0], progress or Quiet(), run_ids)
 
     yield make
     for store in stores:
@@ -58,7 +61,6 @@ def stories(search: Search):
     return [
         [(candidate, evaluation.status, evaluation.fitness_us) for candidate, evaluation in search.store.recorded(run)]
         for run in (task.run_id for task in search.tasks)
-        if run is not None
     ]
 
 
@@ -167,8 +169,7 @@ def test_a_shape_for_which_nothing_is_right_ends_without_a_winner(begin):
 
 
 def test_what_one_shape_leaves_of_the_budget_goes_to_the_others(begin):
-    search = begin(32, 64, budget=150, patience_percent=80, strategy="evolution")
-    search.tasks[1]._stopping._percent = None
+    search = begin(32, 64, budget=150, patience_percent=(80, None), strategy="evolution")
     search.run()
     first, second = (len(each) for each in stories(search))
     assert first < 60
@@ -182,23 +183,21 @@ def test_what_one_shape_leaves_of_the_budget_goes_to_the_others(begin):
 
 @pytest.fixture
 def joint(target):
-    beside = (Shape.of("long", of(128)), Shape.of("short", of(16)))
-    return plan(target, "tiny", TINY, budget=30, beside=beside)
+    problems = {"middle": of(32), "long": of(128), "short": of(16)}
+    shapes = tuple(Shape(name=name, problem=problem) for name, problem in problems.items())
+    return plan(target, "tiny", TINY, budget=30, shapes=shapes)
 
 
-def test_a_robust_run_scores_by_the_geometric_mean_and_keeps_each_shapes_times(joint, target, tmp_path, monkeypatch):
-    monkeypatch.setattr(evoflash.run.task, "Evaluator", MadeUpEvaluator)
-    MadeUpEvaluator.toolchain = MadeUpToolchain()
+def test_a_robust_run_scores_by_the_geometric_mean_and_keeps_each_shapes_times(joint, target, tmp_path):
     with RunStore.open(str(tmp_path / "runs.db"), write=True) as store:
-        search = Search([joint], target, MadeUpEvaluator.toolchain, store, Quiet())  # type: ignore[arg-type]
-        search.run()
+        made_up_search([joint], target, MadeUpToolchain(), store, Quiet()).run()
         summary, recorded = store.run(1), store.recorded(1)
     assert summary.problem_label == "1x2x32x16 float32 and 1x2x128x16 float32 and 1x2x16x16 float32"
     ok = [evaluation for _, evaluation in recorded if evaluation.status is Status.OK]
     assert len(ok) > 10
     for evaluation in ok:
         times = {each.shape: each.p50_us for each in evaluation.timings if each.shape}
-        assert set(times) == {joint.shape, "long", "short"}
+        assert set(times) == {"middle", "long", "short"}
         assert times["long"] == pytest.approx(8 * times["short"])
         assert evaluation.fitness_us == pytest.approx(math.prod(times.values()) ** (1 / 3))
 
@@ -295,13 +294,13 @@ def test_of_kernels_that_no_mean_tells_apart_the_simplest_is_taken():
 
 
 def test_a_family_that_has_a_difference_built_in_serves_no_two_shapes(target):
-    both = choose_families(of(32), target, ("tiny",), (TINY,), beside=[of(64)])
+    both = choose_families([of(32), of(64)], target, ("tiny",), (TINY,))
     assert both == ("tiny",)
     causal = of(64).model_copy(update={"causal": True})
     with pytest.raises(SpaceError, match="tiny: one kernel cannot serve shapes that differ in causal"):
-        choose_families(of(32), target, ("tiny",), (TINY,), beside=[causal])
+        choose_families([of(32), causal], target, ("tiny",), (TINY,))
     half = PROBLEM.model_copy(update={"dtype": "float16"})
     with pytest.raises(SpaceError, match="tiny: its tests need one dtype"):
-        choose_families(PROBLEM, target, ("tiny",), (TINY,), beside=[half])
+        choose_families([PROBLEM, half], target, ("tiny",), (TINY,))
     with pytest.raises(SpaceError, match="no family takes"):
-        choose_families(half, target, ("tiny",), (TINY,), need_all=False)
+        choose_families([half], target, ("tiny",), (TINY,), need_all=False)

@@ -303,8 +303,8 @@ def test_a_space_of_several_problems_admits_what_all_of_them_admit():
         }
     )
     facts = [{"rows": 24}, {"rows": 60}]
-    alone = [{genome.digest for genome in SearchSpace(declared, each, {}).genomes()} for each in facts]
-    both = SearchSpace(declared, facts[0], {}, facts[1:])
+    alone = [{genome.digest for genome in SearchSpace(declared, [each], {}).genomes()} for each in facts]
+    both = SearchSpace(declared, facts, {})
     found = list(both.genomes())
     assert {genome.digest for genome in found} == alone[0] & alone[1]
     assert {genome["rows"] for genome in found} == {6, 12}
@@ -314,5 +314,5 @@ def test_a_space_of_several_problems_admits_what_all_of_them_admit():
     assert [each.why for each in both.violations({"rows": 5, "fast": True})] == ["whole tiles"]
     assert [each.why for each in both.violations({"rows": 4, "fast": True})] == ["few tiles"]
     with pytest.raises(SpaceError, match=r"'rows': 7.* and .*'rows': 60") as caught:
-        SearchSpace(declared, {"rows": 7}, {}, [{"rows": 60}, {"rows": 11}]).sample(rng)
+        SearchSpace(declared, [{"rows": 7}, {"rows": 60}, {"rows": 11}], {}).sample(rng)
     assert "whole tiles" in str(caught.value)

@@ -29,7 +29,7 @@ def device(arch: str = "sm_90a") -> dict[str, object]:
 def render(problem: AttentionProblem = MISSION, **genes: object) -> str:
     genome = Genome({**USUAL, **genes})
     template = load("split")
-    assert template.space(problem, device()).violations(genome) == []
+    assert template.space([problem], device()).violations(genome) == []
     return template.render(genome, problem, device()).text
 
 
@@ -85,5 +85,5 @@ def test_the_family_is_hoppers(arch, refused):
     ],
 )
 def test_what_cannot_be_is_known_before_it_is_built(changes, why):
-    broken = load("split").space(MISSION, device()).violations(Genome({**USUAL, **changes}))
+    broken = load("split").space([MISSION], device()).violations(Genome({**USUAL, **changes}))
     assert why in [each.why for each in broken]

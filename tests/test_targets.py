@@ -121,7 +121,7 @@ def test_each_shipped_cuda_family_compiles(tmp_path):
             template = load(family)
             if template.manifest.target != "cuda" or template.refusals(problem, target.facts):
                 continue
-            space = template.space(problem, target.facts)
+            space = template.space([problem], target.facts)
             for genome in (space.sample(rng), space.sample(rng)):
                 jobs[family, arch, genome] = (toolchain, template.render(genome, problem, target.facts))
     assert {(family, arch) for family, arch, _ in jobs} >= {(f, a) for f in ("scalar", "wmma") for a in ARCHITECTURES}

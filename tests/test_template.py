@@ -127,14 +127,14 @@ def test_one_kernel_for_several_problems_has_no_size_of_one_of_them_built_in():
     )
     longer = longer.model_copy(update={"seq_kv": 4096})
     facts, rng = dict(cuda.of_arch("sm_90a").facts), random.Random(0)
-    alone, same, both = (mma.space(mission, facts, beside) for beside in ([], [bert], [longer]))
+    alone, same, both = (mma.space([mission, *more], facts) for more in ([], [bert], [longer]))
     drawn = {
         name: [each.sample(rng) for _ in range(40)] for name, each in (("alone", alone), ("same", same), ("both", both))
     }
     assert any(genome["specialised"] for genome in drawn["alone"])
     assert any(genome["specialised"] for genome in drawn["same"])  # batches are no constant: one kernel serves both
     assert not any(genome["specialised"] for genome in drawn["both"])
-    assert all(mma.space(longer, facts).is_valid(genome) and alone.is_valid(genome) for genome in drawn["both"])
+    assert all(mma.space([longer], facts).is_valid(genome) and alone.is_valid(genome) for genome in drawn["both"])
     special = next(genome for genome in drawn["alone"] if genome["specialised"])
     assert "one kernel must serve every seq_kv" in [each.why for each in both.violations(special)]
     assert mma.same_constants(mission, longer)
@@ -191,7 +191,7 @@ def test_each_shipped_cpu_family_renders(family, dtype, causal):
     facts = targets.detect("cpu").facts
     if template.refusals(problem, facts):
         pytest.skip("; ".join(template.refusals(problem, facts)))
-    space, rng, texts = template.space(problem, facts), random.Random(0), {}
+    space, rng, texts = template.space([problem], facts), random.Random(0), {}
     genomes = {space.sample(rng) for _ in range(12)}
     for genome in genomes:
         text = template.render(genome, problem, facts).text
@@ -239,5 +239,5 @@ def test_known_good_genomes_are_valid_for_the_shape_they_were_measured_on(family
     template = load(family)
     for seed in template.declaration.seeds:
         device = {"NVIDIA H200": H200, "NVIDIA H100 80GB HBM3": H100}.get(seed.device, XEON)
-        space = template.space(shapes.parse(seed.note.partition(":")[0]), device)
+        space = template.space([shapes.parse(seed.note.partition(":")[0])], device)
         assert not space.violations(Genome(seed.genome)), seed

@@ -98,3 +98,24 @@ def test_results_are_those_of_the_same_work_on_the_same_machine_before(store):
         digests[1]: Status.BUILD_FAILED,
     }
     assert warm_start.results(store, wanted, plan, machine) == {}
+
+
+def test_results_of_an_earlier_evoflash_are_found_by_the_shapes_of_its_plan(store):
+    one, two = ({"kind": "attention", "seq": seq} for seq in (1, 2))
+    machine, same = {"device": "test device"}, {"limits": {}, "target": "cpu", "debug": False}
+
+    def found(plan):
+        return set(warm_start.results(store, 100, {**same, **plan}, machine).values())
+
+    def record(plan):
+        run = runs.begin(store, machine=machine, plan={**same, **plan})
+        return store.record(run, candidate(0), ok(5.0), source(run), "cpp")
+
+    old_alone = record({"problem": one, "shape": "short"})
+    old_both = record({"problem": one, "shape": "short", "beside": [{"shape": "long", "problem": two}]})
+    alone = record({"shapes": [{"name": "another name", "problem": one}]})
+    both = record({"shapes": [{"name": "short", "problem": one}, {"name": "long", "problem": two}]})
+    assert found({"shapes": [{"name": "short", "problem": one}]}) == {old_alone, alone}
+    assert found({"shapes": [{"name": "short", "problem": one}, {"name": "long", "problem": two}]}) == {old_both, both}
+    assert found({"problem": one, "shape": "short", "beside": []}) == {old_alone, alone}
+    assert found({"shapes": [{"name": "short", "problem": two}]}) == set()

@@ -26,7 +26,7 @@ from evoflash.core.reliability import SelfTested
 from evoflash.core.status import Status
 from evoflash.errors import UsageError, WorkerError
 from evoflash.evaluator.evaluator import FINALS_DEADLINE_S, device_lock
-from evoflash.evaluator.messages import Prepare, Race, Raced, SelfTest, Verified, Verify, case_to_dict, problem_to_dict
+from evoflash.evaluator.messages import Prepare, Race, Raced, SelfTest, Verified, Verify
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.problems import Case, Problem, searched_cases
 from evoflash.system import processes
@@ -89,7 +89,7 @@ class Bench:
         made = [self._make(entrant, problem) for entrant in self._entrants]
         self._say(f"{name}: {problem.label}, {sum(library is not None for _, library in made)} kernels built")
         with self._lock:
-            prepared = self._call(Prepare(problem=problem_to_dict(problem)), problem)
+            prepared = self._call(Prepare(problem=problem), problem)
             if isinstance(prepared, WorkerDeath):
                 raced: Raced | WorkerDeath = prepared
             else:
@@ -137,7 +137,7 @@ class Bench:
         fallen: dict[str, WorkerDeath] = {}
         while True:
             request = Race(
-                problem=problem_to_dict(problem),
+                problem=problem,
                 libraries={name: library for name, library in racing.items() if name not in fallen},
                 rounds=self._effort.samples,
                 warmup=self._effort.warmup,
@@ -177,7 +177,7 @@ class Bench:
             libraries[entrant.name] = library.resolve()
         results = {}
         with self._lock, processes.temporary_folder("evoflash-twins-", Path(tempfile.gettempdir())) as folder:
-            self._call(Prepare(problem=problem_to_dict(problem)), problem)
+            self._call(Prepare(problem=problem), problem)
             copies: dict[str, tuple[Path, Path] | None] = {
                 name: (library, Path(shutil.copy(library, folder / f"{number}.so")))
                 for number, (name, library) in enumerate(libraries.items())
@@ -185,7 +185,7 @@ class Bench:
             for name, pair in (copies or {"sdpa": None}).items():
                 self._say(f"{name}: at most {trials} trials of {self._effort.samples} rounds")
                 request = SelfTest(
-                    problem=problem_to_dict(problem),
+                    problem=problem,
                     copies=pair,
                     trials=trials,
                     rounds=self._effort.samples,
@@ -243,7 +243,7 @@ class Bench:
     # The worker.
 
     def _verify(self, cases: Sequence[Case], library: Path) -> Verified:
-        request = Verify(cases=tuple((case_to_dict(case), library.resolve()) for case in cases))
+        request = Verify(cases=tuple((case, library.resolve()) for case in cases))
         answer = self._call(request, max((case.problem for case in cases), key=lambda problem: problem.flops))
         if isinstance(answer, WorkerDeath):
             return Verified(status=answer.status, reason=answer.reason)

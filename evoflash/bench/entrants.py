@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from evoflash.codegen.template import Source, Template, load
 from evoflash.core.genome import Genome
 from evoflash.errors import EvoflashError, NotFoundError, SpaceError, UsageError
-from evoflash.plugins import problem_of
+from evoflash.plugins import problem_from_dict
 from evoflash.problems import AttentionProblem, Problem
 from evoflash.store import RunStore
 from evoflash.targets import Target
@@ -87,7 +87,7 @@ class FixedEntrant:
     def _with_shared_bytes(self, problem: Problem, target: Target) -> Source:
         """With the dynamic shared memory by the family's formula, where the family still knows the genome."""
         try:
-            derived = load(self.family).space(self.problem, target.facts).derived(self.genome)
+            derived = load(self.family).space([self.problem], target.facts).derived(self.genome)
         except EvoflashError:
             return self.source
         shared = derived.get("shared_bytes")
@@ -123,7 +123,7 @@ class FamilyEntrant:
         refusals = self.template.refusals(problem, target.facts)
         if refusals:
             return "; ".join(refusals)
-        space = self.template.space(problem, target.facts)
+        space = self.template.space([problem], target.facts)
         if self.genome is not None:
             genome, note = self.genome, ""
             broken = space.violations(genome)
@@ -150,7 +150,6 @@ def of_candidate(store: RunStore, candidate: int, origin: str) -> FixedEntrant:
     if stored.source is None:
         raise NotFoundError(f"candidate {candidate} has no source; `evoflash show {candidate}` tells why it failed")
     run = store.run(stored.run_id)
-    fields = dict(run.problem)
     return FixedEntrant(
         name=f"candidate {candidate}",
         origin=origin,
@@ -158,7 +157,7 @@ def of_candidate(store: RunStore, candidate: int, origin: str) -> FixedEntrant:
         target=run.target,
         source=Source(stored.source, _language(run.target)),
         genome=dict(stored.candidate.genome),
-        problem=problem_of(fields.pop("kind"))(**fields),
+        problem=problem_from_dict(run.problem),
     )
 
 
@@ -196,7 +195,7 @@ def of_package(path: Path) -> FixedEntrant:
             target=record["target"],
             source=Source(text, _language(record["target"])),
             genome=record["genome"],
-            problem=AttentionProblem(**record["problem"]),
+            problem=problem_from_dict({"kind": AttentionProblem.kind, **record["problem"]}),  # none is on record
             note="edited since it was exported" if edited else "",
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -9,7 +9,7 @@ from evoflash.core.evaluation import Timing
 from evoflash.core.finals import Contestant
 from evoflash.core.statistics import paired_ratio
 from evoflash.core.status import Status
-from evoflash.evaluator.messages import Raced, problem_to_dict
+from evoflash.evaluator.messages import Raced
 from evoflash.evaluator.sandbox import WorkerDeath
 from evoflash.problems import Problem
 
@@ -43,7 +43,7 @@ def standings(
     return ShapeResult(
         shape=name,
         label=problem.label,
-        problem=problem_to_dict(problem),
+        problem=problem.to_dict(),
         flops=problem.flops,
         min_bytes=problem.min_bytes,
         rounds=max((len(each.samples) for each in raced.contestants), default=0),

@@ -175,7 +175,7 @@ def families(target: Target, templates: tuple[Path, ...]) -> list[Check]:
             continue
         why = "; ".join(template.refusals(mission, target.facts))
         try:
-            template.space(mission, target.facts).require_valid_genomes(random.Random(0))
+            template.space([mission], target.facts).require_valid_genomes(random.Random(0))
         except EvoflashError as error:
             why = why or str(error)
         found = why or f"supports mission, {mission.label}"

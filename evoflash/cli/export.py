@@ -54,7 +54,7 @@ def export_run(
     chosen = candidate if candidate is not None else report.best(store, summary.id).candidate
     stored = store.candidate(chosen)
     plan = Plan.model_validate(summary.plan)
-    problem = plan.make_problem()
+    problem = plan.shapes[0].problem
     exporters = {AttentionProblem.kind: write, **installed("exporters")}
     if problem.kind not in exporters:
         raise UsageError(f"there is no exporter for {problem.kind}; install a plug-in that provides one")
@@ -78,7 +78,7 @@ def export_run(
             "seed": summary.seed,
             "date": datetime.now(UTC).date().isoformat(),
             "evoflash": evoflash.__version__,
-            "problem": " and ".join(each.label for each in plan.make_problems().values()),
+            "problem": plan.label,
             "lineage": [
                 {
                     "candidate": each.stored.id,

@@ -122,7 +122,7 @@ def _rendered(
             f"{family} does not take {problem.label} on {target.device}: {'; '.join(refusals)}; "
             "choose another shape or --arch"
         )
-    space = template.space(problem, target.facts)
+    space = template.space([problem], target.facts)
     genome = space.sample(random.Random(seed)) if text is None else _parse(text)
     broken = space.violations(genome)
     if broken:

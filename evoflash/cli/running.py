@@ -47,8 +47,7 @@ def run_search(
     toolchain.require_writable()
     with RunStore.open(settings.db, write=True) as store:
         for plan in plans:
-            label = " and ".join(each.label for each in plan.make_problems().values())
-            say(f"{plan.title}: {label} on {device.device}; families: {', '.join(plan.families)}")
+            say(f"{plan.title}: {plan.label} on {device.device}; families: {', '.join(plan.families)}")
         with Events() if events else LiveProgress(plans[0].effort.budget) as progress:
             engine = Search(plans, device, toolchain, store, progress, run_ids)
             try:
@@ -62,16 +61,15 @@ def run_search(
 
 def _interrupted(engine: Search) -> None:
     for task in engine.tasks:
-        best = task.best
+        best = task.archive.best
         found = (
             f"best so far {best.fitness_us:.2f} us (#{best.candidate.index} {best.candidate.family})"
             if best
             else "nothing correct yet"
         )
         say(f"{task.plan.title}: interrupted after {len(task.archive)} candidates; {found}")
-    run_id = engine.tasks[0].run_id
-    if run_id is not None:  # otherwise it had not started
-        say(f"`evoflash resume {run_id}` continues it")
+    if len(engine.tasks):  # otherwise none has begun
+        say(f"`evoflash resume {engine.tasks[0].run_id}` continues it")
 
 
 def _finish(
@@ -117,7 +115,7 @@ def _mirror(task: Task, outcome: Outcome, settings: Settings) -> None:
     try:
         spaces = {
             family: {name: parameter.values for name, parameter in space.parameters.items()}
-            for family, space in task.spaces.items()
+            for family, space in task.families.spaces.items()
         }
         mirror = StudyMirror(settings.db, outcome.run_id, task.plan.strategy, spaces)
         mirror.sync((member.candidate, member.evaluation) for member in task.archive)

@@ -110,32 +110,32 @@ class Template:
         where = f"template {self.family}: requires"
         return [each.why for each in self.manifest.requires if not compile_expression(each.expr, where)(names)]
 
-    def space(self, problem: Problem, device: Mapping[str, Any], beside: Sequence[Problem] = ()) -> SearchSpace:
-        """The search space of this family for a problem on a device; bound once for each.
+    def space(self, problems: Sequence[Problem], device: Mapping[str, Any]) -> SearchSpace:
+        """The search space of this family for problems on a device; bound once for each.
 
         Args:
-            beside: further problems that one kernel must serve as well: valid is what is valid for all of them, less
-                the genomes whose kernels would have sizes built in that differ.
+            problems: all that one kernel must serve. What is valid for each of them is valid, less the genomes whose
+                kernels would have sizes built in that differ.
         """
-        key = (*(each.model_dump_json() for each in (problem, *beside)), *device.items())
+        key = (*(each.model_dump_json() for each in problems), *device.items())
         if key not in self._spaces:
-            declared, differing = self.declaration, self.differing(self.manifest.sizes, problem, beside)
+            declared, differing = self.declaration, self.differing(self.manifest.sizes, problems)
             if differing and "specialised" in declared.parameters:
                 why = f"one kernel must serve every {', '.join(differing)}"
                 general = Constraint(expr="not specialised", why=why)
                 declared = declared.model_copy(update={"constraints": (general, *declared.constraints)})
-            self._spaces[key] = SearchSpace(declared, problem.facts(), device, [each.facts() for each in beside])
+            self._spaces[key] = SearchSpace(declared, [each.facts() for each in problems], device)
         return self._spaces[key]
 
     def same_constants(self, one: Problem, other: Problem) -> bool:
         """Whether a kernel rendered for one problem is meant to take the other."""
-        return not self.differing(self.manifest.constants, one, [other])
+        return not self.differing(self.manifest.constants, [one, other])
 
     @staticmethod
-    def differing(names: Sequence[str], problem: Problem, beside: Sequence[Problem]) -> list[str]:
-        """Which of these facts other problems do not share with the first."""
-        facts = problem.facts()
-        return [name for name in names if any(each.facts().get(name) != facts.get(name) for each in beside)]
+    def differing(names: Sequence[str], problems: Sequence[Problem]) -> list[str]:
+        """Which of these facts the problems do not share."""
+        first, *others = (each.facts() for each in problems)
+        return [name for name in names if any(each.get(name) != first.get(name) for each in others)]
 
     def render(self, genome: Genome, problem: Problem, device: Mapping[str, Any]) -> Source:
         """The source file of a genome. The same genes, constants and architecture give the same text.
@@ -148,7 +148,7 @@ class Template:
         for name in readable:
             if name not in facts:
                 raise SpaceError(f"{self.folder / 'template.yaml'}: constants: {unknown('fact', name, facts)}")
-        derived = self.space(problem, device).derived(genome)
+        derived = self.space([problem], device).derived(genome)
         self._environment.begin()
         try:
             text = self._kernel.render(

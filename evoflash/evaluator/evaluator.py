@@ -27,8 +27,6 @@ from evoflash.evaluator.messages import (
     Raced,
     Verified,
     Verify,
-    case_to_dict,
-    problem_to_dict,
 )
 from evoflash.evaluator.ranking import Cost, name_of, podium
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
@@ -87,7 +85,7 @@ class Evaluator:
         self._samples = samples
         self._quick_samples = quick_samples
         self._deadline_s = deadline_s
-        self._sandbox = Sandbox(target.name, Prepare(problem=problem_to_dict(problem)))
+        self._sandbox = Sandbox(target.name, Prepare(problem=problem))
         self._lock = device_lock(target)
         self._witnesses: deque[Build] = deque(maxlen=WITNESSES)
 
@@ -137,7 +135,7 @@ class Evaluator:
         """Correctness on the searched problem, then timing; given up early when far behind the best."""
         assert build.library is not None
         request = Examine(
-            problem=problem_to_dict(self._problem),
+            problem=self._problem,
             library=build.library.resolve(),
             best_us=best_us,
             samples=self._samples,
@@ -179,7 +177,7 @@ class Evaluator:
     def finals(self, finalists: Sequence[Finalist], rounds: int) -> Finals:
         """Every case that the finalists claim, then interleaved rounds against all baselines, in a fresh process."""
         self._sandbox.close()
-        with self._lock, Sandbox(self._target.name, Prepare(problem=problem_to_dict(self._problem))) as sandbox:
+        with self._lock, Sandbox(self._target.name, Prepare(problem=self._problem)) as sandbox:
             verdicts = {each.index: self._verify(sandbox, each) for each in finalists}
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
             raced = self._race(sandbox, racing, rounds, SPARE_S * rounds)
@@ -210,7 +208,7 @@ class Evaluator:
         Raises:
             WorkerError: when none of them is right any more, or no baseline runs where none is known.
         """
-        case = case_to_dict(Case(name="witness", problem=self._problem, seed=BASE_SEEDS[0]))
+        case = Case(name="witness", problem=self._problem, seed=BASE_SEEDS[0])
         witnesses = [each.library.resolve() for each in self._witnesses if each.library is not None and each.is_intact]
         for library in reversed(witnesses):
             answer = sandbox.call(Verify(cases=((case, library),)), self._deadline_s)
@@ -238,7 +236,7 @@ class Evaluator:
         return deaths or dict.fromkeys(racing, death)
 
     def _verify(self, sandbox: Sandbox, finalist: Finalist) -> Verified:
-        request = Verify(cases=tuple((case_to_dict(case), library.resolve()) for case, library in finalist.cases))
+        request = Verify(cases=tuple((case, library.resolve()) for case, library in finalist.cases))
         answer = sandbox.call(request, self._deadline_s, each_stage=True)
         if isinstance(answer, WorkerDeath):
             return Verified(status=answer.status, reason=answer.reason)
@@ -248,7 +246,7 @@ class Evaluator:
         self, sandbox: Sandbox, racing: Mapping[int, Finalist], rounds: int, spare_s: float = 0.0
     ) -> Raced | WorkerDeath:
         request = Race(
-            problem=problem_to_dict(self._problem),
+            problem=self._problem,
             libraries={name_of(index): finalist.library.resolve() for index, finalist in racing.items()},
             rounds=rounds,
             spare_s=spare_s,

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from evoflash.core.evaluation import Accuracy, Timing
 from evoflash.core.finals import Conditions, Contestant
 from evoflash.core.record import Record
 from evoflash.core.status import Gate, Status
-from evoflash.plugins import problem_of
+from evoflash.plugins import AnyProblem, problem_from_dict
 from evoflash.problems import Case
+
+
+def _validated(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return Case(**{**value, "problem": problem_from_dict(value["problem"])})
+
+
+AnyCase = Annotated[Case, BeforeValidator(_validated)]  # of a problem of any kind
 
 
 class Prepare(Record):
     """Request to compute a problem's references in advance, outside the candidates' deadlines."""
 
     op: Literal["prepare"] = "prepare"
-    problem: dict[str, Any]
+    problem: AnyProblem
 
 
 class Examine(Record):
@@ -29,7 +41,7 @@ class Examine(Record):
     """
 
     op: Literal["examine"] = "examine"
-    problem: dict[str, Any]
+    problem: AnyProblem
     library: Path
     best_us: float | None
     samples: int
@@ -40,7 +52,7 @@ class Verify(Record):
     """Request to check cases, each with the library that was rendered for it."""
 
     op: Literal["verify"] = "verify"
-    cases: tuple[tuple[dict[str, Any], Path], ...]
+    cases: tuple[tuple[AnyCase, Path], ...]
 
 
 class Call(Record):
@@ -48,7 +60,7 @@ class Call(Record):
 
     op: Literal["call"] = "call"
     function: str
-    case: dict[str, Any]
+    case: AnyCase
 
 
 class Race(Record):
@@ -64,7 +76,7 @@ class Race(Record):
     """
 
     op: Literal["race"] = "race"
-    problem: dict[str, Any]
+    problem: AnyProblem
     libraries: dict[str, Path]
     rounds: int
     warmup: int = 2
@@ -85,7 +97,7 @@ class SelfTest(Record):
     """
 
     op: Literal["self_test"] = "self_test"
-    problem: dict[str, Any]
+    problem: AnyProblem
     copies: tuple[Path, Path] | None
     trials: int
     rounds: int
@@ -130,24 +142,3 @@ class Raced(Record):
     cold: dict[str, Timing] = {}
     wrong: dict[str, str] = {}
     conditions: Conditions = Conditions()
-
-
-def case_to_dict(case: Case) -> dict[str, Any]:
-    """Serialises a case."""
-    return {**case.model_dump(exclude={"problem"}), "problem": problem_to_dict(case.problem)}
-
-
-def case_from_dict(data: dict[str, Any]) -> Case:
-    """Deserialises a case."""
-    return Case(**{**data, "problem": problem_from_dict(data["problem"])})
-
-
-def problem_to_dict(problem: Any) -> dict[str, Any]:
-    """Serialises a problem, with its kind."""
-    return {"kind": problem.kind, **problem.model_dump()}
-
-
-def problem_from_dict(data: dict[str, Any]) -> Any:
-    """Deserialises a problem."""
-    fields = dict(data)
-    return problem_of(fields.pop("kind"))(**fields)

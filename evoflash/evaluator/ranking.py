@@ -21,8 +21,8 @@ def name_of(index: int) -> str:
 def podium(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: Raced) -> Finals:
     """The finalists, the winner first, with their ratios against each baseline.
 
-    The fastest and all that do not differ from it significantly (`Ratio.is_significant`) are tied: of these the simplest
-    wins, the one with the least cost.
+    The fastest and all that do not differ from it significantly (`Ratio.is_significant`) are tied: of these the
+    simplest wins, the one with the least cost.
 
     Args:
         costs: what a finalist takes, compared from left to right.

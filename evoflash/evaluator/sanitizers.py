@@ -20,7 +20,6 @@ from evoflash.codegen.template import Source
 from evoflash.codegen.toolchain import Build, Toolchain
 from evoflash.core.record import Record
 from evoflash.errors import MissingError
-from evoflash.evaluator.messages import problem_to_dict
 from evoflash.problems import Problem
 from evoflash.system import processes
 from evoflash.targets import Target, cuda
@@ -102,7 +101,7 @@ def _run_tool(target: Target, tool: str, build: Build, problems: Sequence[Proble
     assert build.library is not None
     with processes.temporary_folder("evoflash-sanitizer-", Path(tempfile.gettempdir())) as folder:
         listed = folder / "problems.json"
-        listed.write_text(json.dumps([problem_to_dict(each) for each in problems]), encoding="utf-8")
+        listed.write_text(json.dumps([each.to_dict() for each in problems]), encoding="utf-8")
         launched = [sys.executable, "-P", "-m", "evoflash.worker.sanitized_launch", str(build.library.resolve())]
         command = [*launched, target.name, str(listed)]
         variables = {}

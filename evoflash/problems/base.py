@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import field_serializer
+
 from evoflash.core.record import Record
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ class Problem(Record, abc.ABC):
     """One computation of one size and dtype."""
 
     kind: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields and its kind as plain data; `evoflash.plugins.problem_from_dict` is the reverse."""
+        return {"kind": self.kind, **self.model_dump(mode="json")}
 
     @property
     @abc.abstractmethod
@@ -120,6 +126,10 @@ class Case(Record):
     problem: Any
     seed: int = 0
     variant: str = "normal"
+
+    @field_serializer("problem")
+    def _problem_to_dict(self, problem: Problem) -> dict[str, Any]:
+        return problem.to_dict()
 
 
 def searched_cases(problem: Problem) -> list[Case]:

@@ -16,7 +16,7 @@ class RecordedSpace(SearchSpace):
     """A search space over a list of genomes."""
 
     def __init__(self, declaration: Declaration, genomes: Sequence[Genome]):
-        super().__init__(declaration, {}, {})
+        super().__init__(declaration, [{}], {})
         self._genomes = list(genomes)
         self._known = {self._values(genome) for genome in genomes}
         self._places = np.array(

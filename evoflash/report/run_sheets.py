@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from evoflash.core.finals import Finals
 from evoflash.core.statistics import Ratio
@@ -29,7 +30,7 @@ def run_sheets(found: RunReport) -> list[Sheet]:
     columns = ">candidates|>correct|>improvements|>best, us"
     return [
         Sheet.facts(f"run {run.id}", head),
-        Sheet.facts("settings", run.plan),
+        Sheet.facts("settings", _settings(run.plan)),
         Sheet.facts("machine", run.machine),
         Sheet.of("by status", "status|>candidates", list(found.statuses.items())),
         Sheet.of("by family", f"family|{columns}", [_share_row(share) for share in found.families]),
@@ -45,6 +46,11 @@ def run_sheets(found: RunReport) -> list[Sheet]:
         *(finals_sheets(found.finals, found.finalist_ids) if found.finals is not None else ()),
         insights_sheet(_latest(found.insights)),
     ]
+
+
+def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan on record with its shapes by their names."""
+    return {**plan, "shapes": {each["name"]: each["problem"] for each in plan.get("shapes", ())}}
 
 
 def insights_sheet(insights: Sequence[Insight]) -> Sheet:

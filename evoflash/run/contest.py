@@ -95,7 +95,7 @@ class Contest:
                     continue
                 if template.same_constants(case.problem, self._problem):
                     cases.append((case, own))  # what is exported meets every length, so this very kernel
-                elif template.space(case.problem, self._target.facts).is_valid(genome):
+                elif template.space([case.problem], self._target.facts).is_valid(genome):
                     cases.append((case, build(template.render(genome, case.problem, self._target.facts))))
             entries.append((member.candidate.index, own, cases))
 

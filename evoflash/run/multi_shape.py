@@ -21,7 +21,26 @@ from evoflash.evaluator import Evaluator, Finalist
 from evoflash.evaluator.ranking import PLAIN_BASELINE, Cost, settled
 from evoflash.problems import Problem, searched_cases
 from evoflash.run.contest import Contest, cost_of
+from evoflash.run.plan import Plan
 from evoflash.targets import Target
+
+Evaluators = Mapping[str, Evaluator]  # by the name of the shape
+
+
+def make_evaluators(plan: Plan, target: Target) -> Evaluators:
+    """An evaluator for each shape of a plan, the least work first: there a wrong kernel costs the least time."""
+    effort, shapes = plan.effort, sorted(plan.problems.items(), key=lambda pair: pair[1].flops)
+    return {
+        name: Evaluator(
+            problem,
+            target,
+            limits=plan.limits,
+            samples=effort.samples,
+            quick_samples=effort.quick_samples,
+            deadline_s=plan.evaluate_deadline_s,
+        )
+        for name, problem in shapes
+    }
 
 
 class JointEvaluator:
@@ -64,6 +83,12 @@ class JointEvaluator:
             if part.fitness_us is not None and not part.quick:
                 self._best_us[shape] = min(self._best_us.get(shape, part.fitness_us), part.fitness_us)
         return joined(parts)
+
+
+def joint(evaluators: Evaluators) -> Evaluator | JointEvaluator:
+    """What examines builds on all shapes."""
+    first, *others = evaluators.values()
+    return JointEvaluator(evaluators) if others else first
 
 
 class JointContest:

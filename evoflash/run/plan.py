@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from evoflash.codegen.template import Template, load, load_all
 from evoflash.config import Effort, Settings
@@ -15,8 +15,8 @@ from evoflash.core.record import Record
 from evoflash.errors import SpaceError
 from evoflash.evaluator import Limits
 from evoflash.evaluator.floor import floor_us
-from evoflash.plugins import problem_of
 from evoflash.problems import Problem
+from evoflash.run.shapes import Shape, shapes_on_record
 from evoflash.run.warm_start import Known
 from evoflash.targets import Target
 from evoflash.targets.base import usable_cores
@@ -28,24 +28,12 @@ LAUNCHES = 600
 QUEUE = 2  # candidates that wait for the device, so that it does not wait for them
 
 
-class Shape(Record):
-    """A problem, by its fields and `kind`, and what the person called it."""
-
-    shape: str
-    problem: dict[str, Any]
-
-    @classmethod
-    def of(cls, name: str, problem: Problem) -> Self:
-        """From the object."""
-        return cls(shape=name, problem={"kind": problem.kind, **problem.model_dump()})
-
-
 class Plan(Record):
     """A run's settings as resolved.
 
     Attributes:
-        problem: its fields, and `kind`; shape is what the person called it.
-        beside: further shapes that the one kernel of a robust run must serve; its score is the geometric mean.
+        shapes: what the kernel must serve. Of several its score is the geometric mean of its times, and it is rendered
+            for the first.
         effort: where a search has several runs, budget and minutes are of all of them.
         families: the templates that compete; chosen beforehand, so that a resumed run has the same ones.
         window: proposals in flight. A candidate is proposed when all but this many before it are known, whatever
@@ -55,9 +43,7 @@ class Plan(Record):
         sanitize: whether finalists run under the sanitizers.
     """
 
-    problem: dict[str, Any]
-    shape: str
-    beside: tuple[Shape, ...] = ()
+    shapes: tuple[Shape, ...] = Field(min_length=1)
     families: tuple[str, ...]
     strategy: str
     seed: int
@@ -80,9 +66,20 @@ class Plan(Record):
     @classmethod
     def _of_an_earlier_version(cls, data: Any) -> Any:
         """A plan on record may have a patience that counts results: its run goes on to the end of its budget."""
-        if isinstance(data, dict) and isinstance(effort := data.get("effort"), dict):
-            return {**data, "effort": {name: value for name, value in effort.items() if name != "patience"}}
+        if not isinstance(data, dict):
+            return data
+        if "problem" in data:
+            kept = {name: value for name, value in data.items() if name not in ("problem", "shape", "beside")}
+            data = {**kept, "shapes": shapes_on_record(data)}
+        if isinstance(effort := data.get("effort"), dict):
+            data = {**data, "effort": {name: value for name, value in effort.items() if name != "patience"}}
         return data
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({each.name for each in self.shapes}) < len(self.shapes):
+            raise ValueError("the shapes must have distinct names")
+        return self
 
     @classmethod
     def make(
@@ -106,13 +103,10 @@ class Plan(Record):
         Args:
             shapes: by name: one, or all that one kernel must serve.
         """
-        first, *beside = (Shape.of(name, problem) for name, problem in shapes.items())
         spared = 0 if target.builds_disturb_timing else 1
         builders = settings.jobs or max(1, usable_cores() - spared)
         return cls(
-            problem=first.problem,
-            shape=first.shape,
-            beside=tuple(beside),
+            shapes=tuple(Shape(name=name, problem=problem) for name, problem in shapes.items()),
             families=families,
             strategy=strategy,
             seed=seed,
@@ -132,22 +126,20 @@ class Plan(Record):
             evaluate_deadline_s=settings.evaluate_deadline_s,
         )
 
-    def make_problem(self) -> Problem:
-        """The problem as an object; of a robust run the first."""
-        return next(iter(self.make_problems().values()))
-
-    def make_problems(self) -> dict[str, Problem]:
-        """All shapes of the run, by name."""
-        made = {}
-        for each in (Shape(shape=self.shape, problem=self.problem), *self.beside):
-            fields = dict(each.problem)
-            made[each.shape] = problem_of(fields.pop("kind"))(**fields)
-        return made
+    @property
+    def problems(self) -> dict[str, Problem]:
+        """The problem of each shape, by its name."""
+        return {each.name: each.problem for each in self.shapes}
 
     @property
     def title(self) -> str:
         """What is searched, as the person called it."""
-        return "+".join((self.shape, *(each.shape for each in self.beside)))
+        return "+".join(each.name for each in self.shapes)
+
+    @property
+    def label(self) -> str:
+        """What is searched, by the sizes."""
+        return " and ".join(each.problem.label for each in self.shapes)
 
 
 def window_of(problems: Sequence[Problem], target: Target) -> int:
@@ -161,18 +153,17 @@ def window_of(problems: Sequence[Problem], target: Target) -> int:
 
 
 def choose_families(
-    problem: Problem,
+    problems: Sequence[Problem],
     target: Target,
     wanted: tuple[str, ...],
     templates: tuple[Path, ...],
     *,
-    beside: Sequence[Problem] = (),
     need_all: bool = True,
 ) -> tuple[str, ...]:
-    """The families that take a problem on a target: those wanted, or all that fit.
+    """The families that take problems on a target: those wanted, or all that fit.
 
     Args:
-        beside: problems that the same kernel must serve.
+        problems: all that one kernel must serve.
         need_all: every wanted family must fit, not only some.
 
     Raises:
@@ -184,11 +175,11 @@ def choose_families(
     candidates = [load(family, templates) for family in wanted] or [
         each for each in load_all(templates).values() if each.manifest.target == target.name
     ]
-    reasons = {each.family: _reasons(each, problem, target, beside) for each in candidates}
+    reasons = {each.family: _reasons(each, problems, target) for each in candidates}
     chosen = tuple(family for family, reason in reasons.items() if not reason)
     if not chosen or (need_all and len(chosen) < len(wanted)):
         lines = [f"  {family}: {'; '.join(reason)}" for family, reason in reasons.items() if reason]
-        label = " and ".join(each.label for each in (problem, *beside))
+        label = " and ".join(each.label for each in problems)
         raise SpaceError(
             f"no family takes {label} on {target.device}:\n" + "\n".join(lines)
             + "\nchoose another shape, dtype or target; `evoflash templates list` says what each family takes"
@@ -196,11 +187,11 @@ def choose_families(
     return chosen
 
 
-def _reasons(template: Template, problem: Problem, target: Target, beside: Sequence[Problem]) -> list[str]:
+def _reasons(template: Template, problems: Sequence[Problem], target: Target) -> list[str]:
     if template.manifest.target != target.name:
         return [f"it is for {template.manifest.target}"]
-    refusals = [why for each in (problem, *beside) for why in template.refusals(each, target.facts)]
-    differing = template.differing(template.manifest.constants, problem, beside)
+    refusals = [why for each in problems for why in template.refusals(each, target.facts)]
+    differing = template.differing(template.manifest.constants, problems)
     if differing:
         refusals.append(f"one kernel cannot serve shapes that differ in {', '.join(differing)}, which it has built in")
     return list(dict.fromkeys(refusals))

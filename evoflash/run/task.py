@@ -1,247 +1,262 @@
-"""A task: one kernel that is searched for, with its proposer, archive and run; a search has one or more of them.
+"""A task: one kernel that is searched for, with its proposals, archive and run; and its trials.
 
-The term is that of multitask tuning (Liu and others, "GPTune", PPoPP 2021). A task is one shape, or of a robust run
-several that one kernel must serve.
+The term is that of multitask tuning (Liu and others, "GPTune", PPoPP 2021). A task is one shape, or in a multi-shape
+run several shapes that one kernel must serve.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
-from evoflash import proposers
-from evoflash.codegen.template import Source, load
+from evoflash.codegen.template import Source
 from evoflash.codegen.toolchain import Toolchain
-from evoflash.core.archive import Archive, Member
-from evoflash.core.candidate import Candidate, Origin, Proposal
+from evoflash.core.archive import Archive
+from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.finals import Finals
 from evoflash.core.status import Status
 from evoflash.errors import StorageError
-from evoflash.evaluator import Evaluator
 from evoflash.run import warm_start
 from evoflash.run.contest import Contest
+from evoflash.run.duplicates import Duplicates
+from evoflash.run.families import Families
 from evoflash.run.insights import GENERATION, is_due, observe
-from evoflash.run.multi_shape import JointContest, JointEvaluator
-from evoflash.run.pipeline import Examiner
+from evoflash.run.multi_shape import Evaluators, JointContest, joint
 from evoflash.run.plan import Plan
+from evoflash.run.proposals import Proposals
 from evoflash.run.stopping import EarlyStopping
 from evoflash.run.worker_pools import WorkerPools
 from evoflash.store import RunStore
 from evoflash.targets import Target
 
-SEED, TRANSFER = "seed", "transfer"
-TRANSFER_INTERVAL = 4  # one in so many proposals of a task may be a genome of another task
-TRANSFER_ELITES = 3  # genomes of another task that are worth a try
-MAX_REPEATED_ASKS = 20  # of what is known already, until a proposer that does not know of transfers is given up
+
+@dataclass(eq=False)
+class Trial:
+    """One candidate on its way: proposed and rendered, built and examined, recorded, learned.
+
+    Attributes:
+        evaluation: None until the pipeline is done with it.
+        is_on_record: the run's database has it already, from before an interruption.
+    """
+
+    task: Task
+    candidate: Candidate
+    source: Source
+    evaluation: Evaluation | None = None
+    is_on_record: bool = False
+
+    @property
+    def index(self) -> int:
+        """The candidate's number in its run."""
+        return self.candidate.index
+
+    @property
+    def is_new_duplicate(self) -> bool:
+        """Whether its evaluation names an original whose times are still to be added."""
+        return not self.is_on_record and self.evaluation is not None and self.evaluation.status is Status.DUPLICATE
+
+    def complete(self) -> None:
+        """Adds the times of the original, whose result has been learned by now."""
+        assert self.evaluation is not None
+        self.evaluation = self.task.duplicates.completed(self.evaluation)
 
 
 class Task:
-    """The state of one run.
-
-    Args:
-        run_id: the run to go on with; None: `begin` makes a new one.
+    """The state of one run. `Task.new` begins one, `Task.resumed` goes on with one.
 
     Attributes:
-        proposed: all candidates, by number.
-        recorded: results on record when it began, by number.
-        results: results that wait until the proposer may be told, by number.
-        over: why nothing more is proposed; empty while something is.
-        is_closed: whether its run has ended, now or before it was resumed.
+        best_us: the fastest time so far, in order of completion; None while nothing is right.
+        stop_reason: why nothing more is proposed; empty while something is.
+        is_closed: the run has ended, now or before it was resumed.
     """
 
-    def __init__(self, plan: Plan, target: Target, store: RunStore, run_id: int | None = None):
+    def __init__(
+        self, plan: Plan, families: Families, evaluators: Evaluators, target: Target, store: RunStore, run_id: int
+    ):
         self.plan = plan
-        self.problems = plan.make_problems()
-        self.problem, *beside = self.problems.values()
-        self.templates = {family: load(family, plan.templates) for family in plan.families}
-        spaces = {name: each.space(self.problem, target.facts, beside) for name, each in self.templates.items()}
-        self.spaces = warm_start.seeded(spaces, plan.warm)
-        self._warm = warm_start.origins(plan.warm)
-        self.proposer = proposers.create(plan.strategy, self.spaces, plan.seed)
-        self.archive = Archive()
-        self.proposed: list[Candidate] = []
-        self.results: dict[int, Evaluation] = {}
-        self.over = ""
         self.run_id = run_id
-        recorded = store.recorded(run_id) if run_id is not None else []
-        self.recorded = {candidate.index: (candidate, evaluation) for candidate, evaluation in recorded}
-        self.is_closed = run_id is not None and store.run(run_id).status == "done"
+        self.evaluators = evaluators
+        self.evaluator = joint(evaluators)
+        self.families = families
+        self.archive = Archive()
+        self.duplicates = Duplicates(self.archive)
+        self.best_us: float | None = None
+        self.stop_reason = ""
+        self.is_closed = False
+        self._proposals = Proposals(plan, families, self.archive)
         self._target = target
         self._store = store
-        self._known: dict[str, int] = {}  # candidates of earlier runs, by their source
-        self._sources: dict[int, Source] = {}  # of the candidates that are not recorded yet
-        self._best_us: float | None = None
-        self._stopping = EarlyStopping(plan.effort.patience_percent)
-        insights = store.insights(run_id) if run_id is not None else []
-        self._observed = max((each.generation for each in insights), default=0)
-        # The shape with the least work goes first: there a wrong kernel is found out at the least cost.
-        by_work = sorted(self.problems.items(), key=lambda pair: pair[1].flops)
-        self._evaluators = {name: self._make_evaluator(name) for name, _ in by_work}
-        single = next(iter(self._evaluators.values()))
-        self.evaluator: Examiner = single if len(self._evaluators) == 1 else JointEvaluator(self._evaluators)
+        self._recorded: dict[int, tuple[Candidate, Evaluation]] = {}
+        self._known: dict[str, int] = {}  # candidates of earlier runs, by the digest of their source
+        self._early_stopping = EarlyStopping(plan.effort.patience_percent)
+        self._generation = 0  # of the insights that are on record
 
-    def _make_evaluator(self, shape: str) -> Evaluator:
-        effort = self.plan.effort
-        return Evaluator(
-            self.problems[shape],
-            self._target,
-            limits=self.plan.limits,
-            samples=effort.samples,
-            quick_samples=effort.quick_samples,
-            deadline_s=self.plan.evaluate_deadline_s,
-        )
-
-    def require_valid_genomes(self) -> None:
-        """Raises SpaceError, saying which constraint excludes what, when nothing is valid in one of the families."""
-        for space in self.spaces.values():
-            space.require_valid_genomes(random.Random(self.plan.seed))
-
-    def begin(self, machine: Mapping[str, Any]) -> None:
-        """Writes the run's head, or opens it again."""
-        plan = self.plan.model_dump(mode="json")
-        if self.run_id is None:
-            self.run_id = self._store.begin_run(
-                strategy=self.plan.strategy,
-                seed=self.plan.seed,
-                target=self._target.name,
-                problem=self.problem,
-                plan=plan,
-                machine=machine,
-                label=" and ".join(each.label for each in self.problems.values()),
-            )
-        elif not self.is_closed:
-            self._store.reopen_run(self.run_id)
-        if self.plan.reuse:
-            self._known = warm_start.results(self._store, self.run_id, plan, machine)
-
-    def propose(self, others: Sequence[Task]) -> Candidate | None:
-        """The next candidate, from another task or by the strategy; None when nothing new is left.
+    @classmethod
+    def new(
+        cls,
+        plan: Plan,
+        families: Families,
+        evaluators: Evaluators,
+        target: Target,
+        store: RunStore,
+        machine: Mapping[str, Any],
+    ) -> Self:
+        """A task whose run begins now.
 
         Args:
-            others: the tasks whose best genomes are worth a try, the most alike first.
+            machine: facts that are stored with the run.
         """
-        proposal = self._transfer(others) or self._ask()
-        if proposal is None:
-            self.over = "every genome has been tried"
-            return None
-        candidate = replace(proposal, origin=self._origin(proposal)).numbered(len(self.proposed))
-        self.archive.propose(candidate.family, candidate.genome)
-        self.proposed.append(candidate)
-        return candidate
+        run_id = store.begin_run(
+            strategy=plan.strategy,
+            seed=plan.seed,
+            target=target.name,
+            problem=families.problem,
+            plan=plan.model_dump(mode="json"),
+            machine=machine,
+            label=plan.label,
+        )
+        task = cls(plan, families, evaluators, target, store, run_id)
+        task._take_over_results(machine)
+        return task
 
-    def _transfer(self, others: Sequence[Task]) -> Proposal | None:
-        """A genome among the best of another task that is valid here and was not tried."""
-        if len(self.proposed) % TRANSFER_INTERVAL:
-            return None
-        for other in others:
-            for member in other.archive.elites(TRANSFER_ELITES):
-                family, genome = member.candidate.family, member.candidate.genome
-                is_new = family in self.spaces and not self.archive.has(family, genome)
-                if is_new and warm_start.fits(self.spaces[family], genome):
-                    origin = Origin(other.run_id, member.candidate.index) if other.run_id is not None else None
-                    return Proposal(family, genome, TRANSFER, origin=origin)
-        return None
+    @classmethod
+    def resumed(
+        cls,
+        plan: Plan,
+        families: Families,
+        evaluators: Evaluators,
+        target: Target,
+        store: RunStore,
+        machine: Mapping[str, Any],
+        run_id: int,
+    ) -> Self:
+        """A task that goes on with a run: what is on record is proposed and learned again, without an examination."""
+        task = cls(plan, families, evaluators, target, store, run_id)
+        task._recorded = {candidate.index: (candidate, found) for candidate, found in store.recorded(run_id)}
+        task._generation = max((each.generation for each in store.insights(run_id)), default=0)
+        task.is_closed = store.run(run_id).status == "done"
+        if not task.is_closed:
+            store.reopen_run(run_id)
+            task._take_over_results(machine)
+        return task
 
-    def _origin(self, proposal: Proposal) -> Origin | None:
-        """Whose genome a proposal is: that of another task, or of the run that this one began with."""
-        if proposal.operator != SEED:
-            return proposal.origin
-        return self._warm.get((proposal.family, proposal.genome.digest))
+    def _take_over_results(self, machine: Mapping[str, Any]) -> None:
+        if self.plan.reuse:
+            stored = self.plan.model_dump(mode="json")
+            self._known = warm_start.results(self._store, self.run_id, stored, machine)
 
-    def _ask(self) -> Proposal | None:
-        for _ in range(MAX_REPEATED_ASKS):
-            proposal = self.proposer.ask(self.archive)
-            if proposal is None or not self.archive.has(proposal.family, proposal.genome):
-                return proposal
-        return None
+    @property
+    def proposed(self) -> int:
+        """Candidates so far, those in flight included."""
+        return self._proposals.count
 
-    def render(self, candidate: Candidate) -> Source:
-        """The source of a candidate; of a robust run it is rendered for the first shape, and must serve the others."""
-        source = self.templates[candidate.family].render(candidate.genome, self.problem, self._target.facts)
-        if candidate.index not in self.recorded:
-            self._sources[candidate.index] = source
-        return source
+    @property
+    def is_replaying(self) -> bool:
+        """Whether candidates on record are still to be proposed again."""
+        return self.proposed <= max(self._recorded, default=-1)
 
-    def recall(self, candidate: Candidate, source: Source) -> Evaluation | None:
-        """The result on record: this run's own, or an earlier run's for the same source, which is then recorded here.
+    @property
+    def examined(self) -> int:
+        """Candidates whose results this process has found out and the proposer has learned."""
+        return len(self.archive) - len(self._recorded)
+
+    def propose(self, others: Sequence[Task]) -> Trial | None:
+        """The next trial, of a genome of another task or of the strategy's; None when nothing new is left.
+
+        Args:
+            others: the tasks whose best genomes are worth a trial, the most similar first.
 
         Raises:
             StorageError: when this run has another candidate on record under this number.
         """
-        known = self._known.pop(source.digest, None)
-        if candidate.index not in self.recorded:
-            return self._store.candidate(known).evaluation if known is not None else None
-        recorded, evaluation = self.recorded[candidate.index]
-        if candidate != recorded:
+        candidate = self._proposals.next((each.run_id, each.archive) for each in others)
+        if candidate is None:
+            self.stop_reason = "every genome has been tried"
+            return None
+        trial = Trial(self, candidate, self.families.render(candidate))
+        self._recall(trial)
+        return trial
+
+    def _recall(self, trial: Trial) -> None:
+        """Gives a trial the evaluation on record: this run's own, or an earlier run's for the same source."""
+        known = self._known.pop(trial.source.digest, None)
+        if trial.index not in self._recorded:
+            trial.evaluation = self._store.candidate(known).evaluation if known is not None else None
+            return
+        recorded, trial.evaluation = self._recorded[trial.index]
+        trial.is_on_record = True
+        if trial.candidate != recorded:
             raise StorageError(
-                f"run {self.run_id} cannot be resumed: candidate {candidate.index} would be {candidate.family} "
-                f"{candidate.genome.digest}, on record is {recorded.family} {recorded.genome.digest}; "
+                f"run {self.run_id} cannot be resumed: candidate {trial.index} would be {trial.candidate.family} "
+                f"{trial.candidate.genome.digest}, on record is {recorded.family} {recorded.genome.digest}; "
                 "templates, spaces or evoflash have changed since, so begin a new search"
             )
-        return evaluation
 
-    def record(self, candidate: Candidate, evaluation: Evaluation, elapsed_s: float) -> bool:
-        """Writes a result down, unless it is on record; whether it is the best so far."""
-        assert self.run_id is not None
-        if candidate.index in self._sources:
-            source = self._sources.pop(candidate.index)
-            self._store.record(self.run_id, candidate, evaluation, source.text, source.language, elapsed_s=elapsed_s)
+    def record(self, trial: Trial, elapsed_s: float) -> bool:
+        """Writes a trial's result down, unless it is on record; whether it is the best so far."""
+        evaluation = trial.evaluation
+        assert evaluation is not None
+        if not trial.is_on_record:
+            source = trial.source
+            self._store.record(
+                self.run_id, trial.candidate, evaluation, source.text, source.language, elapsed_s=elapsed_s
+            )
         fitness = evaluation.fitness_us if evaluation.status is Status.OK else None
-        if fitness is None or (self._best_us is not None and fitness >= self._best_us):
+        if fitness is None or (self.best_us is not None and fitness >= self.best_us):
             return False
-        self._best_us = fitness
+        self.best_us = fitness
         return True
 
-    def inherit(self, twin: Evaluation) -> Evaluation:
-        """A twin's result with its elder's times: the elder has a smaller number, so its result is known by now."""
-        assert twin.duplicate_of is not None
-        elder = self.archive.member(twin.duplicate_of).evaluation
-        return twin.model_copy(update={"timings": elder.timings, "reason": f"{twin.reason} ({elder.status})"})
-
-    def learn(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """Tells archive and proposer a result; results must come in the order of numbers."""
-        member = self.archive.add(candidate, evaluation.without_details())
-        self.proposer.tell(member)
-        self._stopping.tell(member, self.proposer)
-        if self._stopping.is_over and not self.over:
-            self.over = str(self._stopping)
+    def learn(self, trial: Trial) -> None:
+        """Tells archive and proposer the result of a trial; trials must come in the order of their numbers."""
+        assert trial.evaluation is not None
+        member = self.archive.add(trial.candidate, trial.evaluation.without_details())
+        self._proposals.proposer.tell(member)
+        self._early_stopping.tell(member, self._proposals.proposer)
+        if self._early_stopping.is_over and not self.stop_reason:
+            self.stop_reason = str(self._early_stopping)
         if is_due(len(self.archive)):
             self.observe()
 
     def observe(self) -> None:
-        """Writes down what the results so far say; a resumed run does not write a generation again."""
-        assert self.run_id is not None
+        """Records what the results so far say; a resumed run does not record a generation again."""
         generation = -(-len(self.archive) // GENERATION)
-        if generation > self._observed:
-            self._observed = generation
-            for each in observe(self.archive, self.spaces, self._target.facts, self.proposer):
+        if generation > self._generation:
+            self._generation = generation
+            for each in observe(self.archive, self.families.spaces, self._target.facts, self._proposals.proposer):
                 self._store.record_insight(self.run_id, generation, each.kind, each.text, each.data)
 
     def contest(self, toolchain: Toolchain, pools: WorkerPools) -> Contest | JointContest:
         """The finals that its best are to go through."""
-        evaluator = self._evaluators[self.plan.shape]
+        problems, templates = self.families.problems, self.families.templates
+        evaluators = self.evaluators
         contest = Contest(
-            self.problem, self._target, self.templates, toolchain, pools, evaluator, sanitize=self.plan.sanitize
+            self.families.problem,
+            self._target,
+            templates,
+            toolchain,
+            pools,
+            evaluators[self.plan.shapes[0].name],
+            sanitize=self.plan.sanitize,
         )
-        if len(self.problems) == 1:
+        if len(problems) == 1:
             return contest
-        return JointContest(self.problems, self._evaluators, contest, self._target, self.templates, toolchain)
+        return JointContest(problems, evaluators, contest, self._target, templates, toolchain)
 
     def finals(self) -> Finals | None:
         """The finals on record."""
-        return self._store.finals(self.run_id) if self.run_id is not None else None
+        return self._store.finals(self.run_id)
+
+    def leave_out(self, reason: str) -> None:
+        """Ends a run that cannot propose anything."""
+        self.stop_reason = reason
+        self.end("failed", reason, 0.0)
 
     def end(self, status: str, reason: str, elapsed_s: float) -> None:
         """Closes the run's record; one that is closed stays as it is."""
         self.evaluator.close()
-        if self.run_id is not None and not self.is_closed:
+        if not self.is_closed:
             self._store.finish_run(self.run_id, status=status, reason=reason, elapsed_s=elapsed_s)
         self.is_closed = True
-
-    @property
-    def best(self) -> Member | None:
-        """The fastest so far."""
-        return self.archive.best

@@ -12,13 +12,14 @@ from evoflash.core.record import Record
 from evoflash.core.status import Status
 from evoflash.errors import SpaceError
 from evoflash.problems import Problem
+from evoflash.run.shapes import shapes_on_record
 from evoflash.space.search_space import SearchSpace
 from evoflash.store import RunStore, RunSummary
 
 BEST = 5  # genomes of the nearest run
 UNLIKE = 2.0  # how far apart a text or a switch that differs sets two problems: as much as a factor of four in a size
 IDENTITY = ("device", "facts", "compiler", "driver", "torch")  # of a machine; times of another one are not its own
-WORK = ("problem", "beside", "limits", "target", "debug")  # of a plan; what an older evoflash did not write is empty
+WORK = ("limits", "target", "debug")  # of a plan; what an older evoflash did not write is empty
 FINAL = (Status.OK, Status.WRONG, Status.BUILD_FAILED, Status.LAUNCH_FAILED)  # what would be found again
 
 
@@ -33,7 +34,7 @@ class Known(Record):
 
 def nearest(store: RunStore, problem: Problem, device: str, target: str) -> RunSummary | None:
     """The run on the same device whose problem is most like this one, the latest of equals; None: there is none."""
-    wanted = {"kind": problem.kind, **problem.model_dump(mode="json")}
+    wanted = problem.to_dict()
     runs = [
         run
         for run in store.runs()
@@ -90,12 +91,19 @@ def results(store: RunStore, run_id: int, plan: Mapping[str, Any], machine: Mapp
         machine: the new run's, as stored.
     """
     found: dict[str, int] = {}
+    wanted = _work(plan)
     for run in store.runs():
         same_machine = all(run.machine.get(name) == machine.get(name) for name in IDENTITY)
-        same_work = all((run.plan.get(name) or None) == (plan.get(name) or None) for name in WORK)
-        if run.id < run_id and same_machine and same_work:
+        if run.id < run_id and same_machine and _work(run.plan) == wanted:
             found |= store.finished_by_source(run.id, FINAL)
     return found
+
+
+def _work(plan: Mapping[str, Any]) -> list[Any]:
+    """What a plan on record asks of a kernel; the names of several shapes count, since their times go by them."""
+    shapes = shapes_on_record(plan)
+    named = shapes if len(shapes) > 1 else [each["problem"] for each in shapes]
+    return [named, *(plan.get(name) or None for name in WORK)]
 
 
 def fits(space: SearchSpace, genome: Mapping[str, Gene]) -> bool:

@@ -18,19 +18,22 @@ from evoflash.space.declaration import Constraint, Declaration, Seed
 
 
 class SearchSpace:
-    """A declaration bound to the facts of a problem, of a device, and of the problems beside it."""
+    """A declaration bound to the facts of problems and of a device.
+
+    Args:
+        problems: the facts of each problem that one kernel must serve, mostly one.
+    """
 
     def __init__(
         self,
         declaration: Declaration,
-        problem: Mapping[str, Any],
+        problems: Sequence[Mapping[str, Any]],
         device: Mapping[str, Any],
-        beside: Sequence[Mapping[str, Any]] = (),
     ):
         self.family = declaration.family
         self.parameters = declaration.parameters
         self.seeds = declaration.seeds
-        self._validity = Validity(declaration, [problem, *beside], device)
+        self._validity = Validity(declaration, problems, device)
         self._components = [Component(names, checks, self._validity) for names, checks in self._validity.components]
 
     def seeded(self, genomes: Sequence[Mapping[str, Gene]]) -> Self:

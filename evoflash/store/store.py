@@ -85,7 +85,7 @@ class RunStore:
             strategy=strategy,
             seed=seed,
             target=target,
-            problem={"kind": problem.kind, **problem.model_dump(mode="json")},
+            problem=problem.to_dict(),
             problem_label=(label or problem.label)[:LABEL],
             plan=dict(plan),
             machine=dict(machine),

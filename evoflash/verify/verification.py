@@ -24,8 +24,6 @@ from evoflash.evaluator.messages import (
     Prepare,
     Verified,
     Verify,
-    case_to_dict,
-    problem_to_dict,
 )
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.problems import Case, Problem
@@ -140,11 +138,11 @@ class Verification:
             return Checked(case=case.name, outcome="declined", reason=build)
         if build.library is None:
             return Checked(case=case.name, outcome="refused", gate=Gate.BUILD, reason=build.reason)
-        request = Verify(cases=((case_to_dict(case), build.library.resolve()),))
+        request = Verify(cases=((case, build.library.resolve()),))
         return self._request(case, request)
 
     def _check_function(self, name: str, case: Case) -> Checked:
-        checked = self._request(case, Call(function=name, case=case_to_dict(case)))
+        checked = self._request(case, Call(function=name, case=case))
         if checked.gate is Gate.LAUNCH and checked.reason.startswith(name):
             raise UsageError(f"{checked.reason}; write module:function, importable from the working directory")
         return checked
@@ -174,14 +172,14 @@ class Verification:
         """Times a kernel and checks the timed launches; returns also the median and the floor in microseconds."""
         assert build.library is not None
         request = Examine(
-            problem=problem_to_dict(problem),
+            problem=problem,
             library=build.library.resolve(),
             best_us=None,
             samples=TIMED_SAMPLES,
             quick_samples=5,
         )
         with device_lock(self._target):
-            self._sandbox.call(Prepare(problem=problem_to_dict(problem)), self._deadline_s)
+            self._sandbox.call(Prepare(problem=problem), self._deadline_s)
             answer = self._sandbox.call(request, self._deadline_s, each_stage=True)
         floor = floor_us(problem, self._target, self._sandbox.machine)
         if isinstance(answer, WorkerDeath):

@@ -9,7 +9,7 @@ from evoflash.core.evaluation import Timing
 from evoflash.core.finals import contestant
 from evoflash.core.reliability import SelfTested
 from evoflash.core.status import Gate
-from evoflash.evaluator.messages import Examine, Race, Raced, SelfTest, problem_from_dict
+from evoflash.evaluator.messages import Examine, Race, Raced, SelfTest
 from evoflash.problems import Inputs, Problem, searched_cases
 from evoflash.worker import device_monitor, race, timing
 from evoflash.worker.buffers import Arena
@@ -64,7 +64,7 @@ class KernelTimer:
 
     def race(self, request: Race) -> Raced:
         """Times libraries and baselines in interleaved rounds, then checks the timed launches of each library."""
-        problem = problem_from_dict(request.problem)
+        problem = request.problem
         sets = self._input_sets(problem, WARM_SETS)
         contestants, failures = self._baselines(problem, sets, request.without)
         kernels = {name: Kernel(library) for name, library in request.libraries.items()}
@@ -106,7 +106,7 @@ class KernelTimer:
 
     def self_test(self, request: SelfTest) -> SelfTested:
         """Times a library, or PyTorch's SDPA, against itself."""
-        problem = problem_from_dict(request.problem)
+        problem = request.problem
         sets = self._input_sets(problem, WARM_SETS)
         self._announce("racing it against itself")
         calls: list[Call] = [lambda inputs=inputs: problem.plain(inputs) for inputs in sets]

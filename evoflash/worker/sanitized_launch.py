@@ -14,7 +14,7 @@ import struct
 import sys
 from typing import Any
 
-from evoflash.evaluator.messages import problem_from_dict
+from evoflash.plugins import problem_from_dict
 from evoflash.system import processes
 
 UNSUPPORTED = -1

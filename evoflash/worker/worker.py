@@ -29,8 +29,6 @@ from evoflash.evaluator.messages import (
     SelfTest,
     Verified,
     Verify,
-    case_from_dict,
-    problem_from_dict,
 )
 from evoflash.problems import searched_cases
 from evoflash.system import processes
@@ -93,13 +91,12 @@ class Worker:
     # Requests.
 
     def _prepare(self, request: Prepare) -> None:
-        problem = problem_from_dict(request.problem)
         self._reset()
-        for case in searched_cases(problem):
+        for case in searched_cases(request.problem):
             self._references.of(case)
 
     def _examine(self, request: Examine) -> Examined:
-        problem = problem_from_dict(request.problem)
+        problem = request.problem
         accuracy: list[Accuracy] = []
 
         def examine() -> Examined:
@@ -123,8 +120,7 @@ class Worker:
         kernels: dict[str, Kernel] = {}
 
         def verify() -> Verified:
-            for data, library in request.cases:
-                case = case_from_dict(data)
+            for case, library in request.cases:
                 self._stage(f"checking {case.name}")
                 if str(library) not in kernels:
                     kernels[str(library)] = Kernel(library)
@@ -142,7 +138,7 @@ class Worker:
         return self._verdict(verify, accuracy, refused)
 
     def _call(self, request: Call) -> Verified:
-        case = case_from_dict(request.case)
+        case = request.case
         accuracy: list[Accuracy] = []
         refused: list[str] = []
 

@@ -89,7 +89,7 @@ def test_one_kernel_for_two_shapes(folder):
     with RunStore.open(str(folder / "runs.db")) as store:
         run = store.run()
         recorded, finals = store.recorded(run.id), store.finals(run.id)
-    assert list(Plan.model_validate(run.plan).make_problems()) == [GOOD, OTHER]
+    assert list(Plan.model_validate(run.plan).problems) == [GOOD, OTHER]
     best = next(evaluation for _, evaluation in recorded if evaluation.status is Status.OK)
     assert {each.shape for each in best.timings} == {"", GOOD, OTHER}
     assert finals is not None

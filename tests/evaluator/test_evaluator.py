@@ -13,7 +13,7 @@ from evoflash.core.status import Stage, Status
 from evoflash.errors import WorkerError
 from evoflash.evaluator import Evaluator, Limits
 from evoflash.evaluator import sandbox as sandboxes
-from evoflash.evaluator.messages import Examine, Prepare, problem_to_dict
+from evoflash.evaluator.messages import Examine, Prepare, Verify
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.problems import AttentionProblem
 from evoflash.targets.cuda import CudaTarget
@@ -127,7 +127,7 @@ def test_a_limit_on_what_a_target_does_not_report_holds_nothing_up(target):
 
 def test_a_worker_that_does_not_start_is_an_error_with_its_last_words():
     with (
-        Sandbox("no-such-device", Prepare(problem=problem_to_dict(PROBLEM))) as sandbox,
+        Sandbox("no-such-device", Prepare(problem=PROBLEM)) as sandbox,
         pytest.raises(WorkerError, match="worker cannot prepare"),
     ):
         sandbox.start()
@@ -140,9 +140,7 @@ def test_a_worker_without_time_to_start(monkeypatch):
 
 
 def test_a_worker_dies_with_the_sandbox_and_a_new_one_takes_its_place(build):
-    request = Examine(
-        problem=problem_to_dict(PROBLEM), library=build("segfault").library, best_us=None, samples=2, quick_samples=1
-    )
+    request = Examine(problem=PROBLEM, library=build("segfault").library, best_us=None, samples=2, quick_samples=1)
     with Sandbox("cpu") as sandbox:
         death = sandbox.call(request, 60)
         assert isinstance(death, WorkerDeath)
@@ -159,9 +157,8 @@ def test_a_worker_dies_with_the_sandbox_and_a_new_one_takes_its_place(build):
 
 
 def test_a_problem_travels_to_the_worker_and_back():
-    from evoflash.evaluator.messages import case_from_dict, case_to_dict, problem_from_dict
-
     problem = AttentionProblem.of(2, 4, 33, 16, kv_heads=2, dtype="bfloat16", causal=True, scale=0.3)
-    assert problem_from_dict(problem_to_dict(problem)) == problem
-    for case in problem.cases():
-        assert case_from_dict(case_to_dict(case)) == case
+    prepare = Prepare(problem=problem)
+    assert Prepare.model_validate_json(prepare.model_dump_json()) == prepare
+    verify = Verify(cases=tuple((case, Path("kernel.so")) for case in problem.cases()))
+    assert Verify.model_validate_json(verify.model_dump_json()) == verify

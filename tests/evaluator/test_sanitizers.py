@@ -79,7 +79,7 @@ def test_words_of_address_and_undefined_behaviour_sanitizer():
 
 def test_a_right_kernel_is_clean(tmp_path):
     target = targets.detect("cpu")
-    space = load("tiny", [TINY]).space(PROBLEM, target.facts)
+    space = load("tiny", [TINY]).space([PROBLEM], target.facts)
     source = load("tiny", [TINY]).render(next(iter(space.genomes())), PROBLEM, target.facts)
     (found,) = sanitizers.run(target, Toolchain(target, tmp_path), source, PROBLEM)
     assert found.clean, found

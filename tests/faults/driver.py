@@ -10,14 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import evoflash.run.task
 from evoflash import targets
 from evoflash.errors import EvoflashError
 from evoflash.report.events import Events
-from evoflash.search import Search
 from evoflash.store import RunStore, engine
 from tests.helpers import TINY, plan
-from tests.made_up import MadeUpEvaluator, MadeUpToolchain
+from tests.made_up import MadeUpToolchain, made_up_search
 
 
 def drive(folder: Path, said: str, changes: dict[str, Any], busy_s: float | None = None) -> None:
@@ -30,14 +28,12 @@ def drive(folder: Path, said: str, changes: dict[str, Any], busy_s: float | None
         os.dup2(file.fileno(), sys.stderr.fileno())
     if busy_s is not None:
         engine.BUSY_SECONDS = busy_s
-    evoflash.run.task.Evaluator = MadeUpEvaluator  # type: ignore[misc, assignment]
-    MadeUpEvaluator.toolchain = MadeUpToolchain(jitter=True)
     target = targets.detect("cpu")
     try:
         with RunStore.open(str(folder / "runs.db"), write=True) as store:
             run_ids = [1] if store.runs() else []
             wanted = plan(target, "tiny", TINY, **changes)
-            Search([wanted], target, MadeUpEvaluator.toolchain, store, Events(), run_ids).run()  # type: ignore[arg-type]
+            made_up_search([wanted], target, MadeUpToolchain(jitter=True), store, Events(), run_ids).run()
     except EvoflashError as error:
         print(f"evoflash: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

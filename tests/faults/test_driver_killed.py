@@ -95,8 +95,8 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_undisturbed(
 
 def replayed(plan: Plan, results):
     """What a run that nobody disturbed would have proposed on these results."""
-    target, problem = targets.detect(plan.target), plan.make_problem()
-    spaces = {family: load(family, plan.templates).space(problem, target.facts) for family in plan.families}
+    target, problem = targets.detect(plan.target), plan.shapes[0].problem
+    spaces = {family: load(family, plan.templates).space([problem], target.facts) for family in plan.families}
     proposer, archive, proposed = proposers.create(plan.strategy, spaces, plan.seed), Archive(), []
     for index in range(plan.effort.budget):
         while len(proposed) - len(archive) < plan.window and len(proposed) < plan.effort.budget:

@@ -37,7 +37,7 @@ def lived_through(path: Path, document: dict[str, Any], seed: int) -> str:
         return said(error, r"space\.yaml|expression", "refused")
     rng = random.Random(seed)
     try:
-        space = SearchSpace(declared, PROBLEM, DEVICE)
+        space = SearchSpace(declared, [PROBLEM], DEVICE)
         genome = space.sample(rng)
     except SpaceError as error:
         empty = "has no valid genome" in str(error)
@@ -84,7 +84,7 @@ def test_repair_of_anything_ends_valid(tmp_path_factory, document, genes, seed):
     path = tmp_path_factory.getbasetemp() / "space.yaml"
     path.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
     try:
-        space = SearchSpace(declaration.read(path), PROBLEM, DEVICE)
+        space = SearchSpace(declaration.read(path), [PROBLEM], DEVICE)
         repaired = space.repair({**dict.fromkeys(space.parameters, 1), **genes}, random.Random(seed))
     except UsageError:
         return

@@ -48,7 +48,7 @@ class Base:
 
     def source(self, target: Target) -> Source:
         template, genome = load(self.family), Genome(self.genome)
-        broken = template.space(self.problem, target.facts).violations(genome)
+        broken = template.space([self.problem], target.facts).violations(genome)
         assert not broken, f"base {self.name}: {broken}"
         return template.render(genome, self.problem, target.facts)
 

@@ -87,7 +87,7 @@ def _right(target: Target, genomes: int) -> Iterator[FixedEntrant]:
             problem = problems.parse(shape)
             if template.manifest.target != target.name or template.refusals(problem, target.facts):
                 continue
-            space = template.space(problem, target.facts)
+            space = template.space([problem], target.facts)
             for _ in range(genomes):
                 genome: Genome = space.sample(rng)
                 source = template.render(genome, problem, target.facts)

@@ -15,7 +15,7 @@ from evoflash import targets
 from evoflash.codegen.template import Source
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.status import Status
-from evoflash.evaluator.messages import Examine, Prepare, problem_to_dict
+from evoflash.evaluator.messages import Examine, Prepare
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.system import processes
 from tests.faults.command import processes_of, require_nothing_left, search
@@ -103,7 +103,7 @@ def test_a_program_that_runs_too_long_is_killed_with_what_it_began(tmp_path):
 
 
 def test_a_kernel_that_takes_all_memory_is_stopped(hungry):
-    problem = problem_to_dict(PROBLEM)
+    problem = PROBLEM
     with Sandbox("cpu", Prepare(problem=problem)) as sandbox:
         sandbox.start()
         sandbox._memory_limit = sandbox._memory_bytes() + 200 * 1024**2
@@ -116,7 +116,7 @@ def test_a_kernel_that_takes_all_memory_is_stopped(hungry):
 
 
 def test_a_worker_that_has_grown_is_replaced(monkeypatch):
-    problem = problem_to_dict(PROBLEM)
+    problem = PROBLEM
     with Sandbox("cpu") as sandbox:
         for expected in (1, 1):
             assert not isinstance(sandbox.call(Prepare(problem=problem), 60), WorkerDeath)

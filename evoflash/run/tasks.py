@@ -1,0 +1,129 @@
+"""The tasks of a search: begun together, they take turns and learn from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from evoflash.errors import WorkerError
+from evoflash.progress import Progress
+from evoflash.run import warm_start
+from evoflash.run.families import Families
+from evoflash.run.multi_shape import Evaluators, joint
+from evoflash.run.plan import Plan
+from evoflash.run.task import Task
+from evoflash.store import RunStore
+from evoflash.targets import Target
+
+
+class Tasks:
+    """The tasks of a search, in the order of its plans; none until `begin`."""
+
+    def __init__(self) -> None:
+        self._tasks: list[Task] = []
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __getitem__(self, number: int) -> Task:
+        return self._tasks[number]
+
+    def begin(
+        self,
+        plans: Sequence[Plan],
+        run_ids: Sequence[int],
+        target: Target,
+        store: RunStore,
+        progress: Progress,
+        make_evaluators: Callable[[Plan, Target], Evaluators],
+        known: Mapping[str, Any],
+    ) -> None:
+        """Starts the workers, then begins a run for each plan, or goes on with it.
+
+        No run begins before all workers are up, so an interruption until then leaves none behind.
+
+        Args:
+            run_ids: the runs to go on with; none begins new ones.
+            known: facts of the machine, stored with each run beside those that its worker tells.
+
+        Raises:
+            SpaceError: when a family has no valid genome.
+            WorkerError: when no shape can be measured.
+        """
+        families = [Families(plan, target) for plan in plans]
+        for each in families:
+            each.require_valid_genomes()
+        evaluators = [make_evaluators(plan, target) for plan in plans]
+        ids: Sequence[int | None] = run_ids or [None] * len(plans)
+        try:
+            workers = [
+                _start(*each, store, progress, is_alone=len(plans) == 1)
+                for each in zip(plans, evaluators, ids, strict=True)
+            ]
+            for number, (machine, failure) in enumerate(workers):
+                own = (plans[number], families[number], evaluators[number], target, store, {**known, **machine})
+                run_id = ids[number]
+                task = Task.new(*own) if run_id is None else Task.resumed(*own, run_id)
+                self._tasks.append(task)
+                if failure:
+                    task.leave_out(failure)
+                    progress.note(f"{task.plan.title} is left out: {failure}")
+        except BaseException:
+            for each in evaluators[len(self) :]:  # a task closes its own
+                joint(each).close()
+            raise
+        if not run_ids and len(plans) > 1:
+            store.form_group([task.run_id for task in self])
+        if all(task.stop_reason for task in self):
+            failures = ", ".join(f"{task.plan.title}: {task.stop_reason}" for task in self)
+            raise WorkerError(f"none of the shapes can be measured ({failures}); run `evoflash doctor`")
+
+    @property
+    def next(self) -> Task | None:
+        """The task with the fewest proposals, of those that still propose."""
+        return min((task for task in self if not task.stop_reason), key=lambda task: task.proposed, default=None)
+
+    def related(self, task: Task) -> list[Task]:
+        """The other tasks, the one with the most similar problem first."""
+        own, others = task.families.problem.to_dict(), [each for each in self if each is not task]
+        return sorted(others, key=lambda other: warm_start.distance(other.families.problem.to_dict(), own))
+
+    @property
+    def are_replaying(self) -> bool:
+        """Whether candidates on record are still to be proposed again."""
+        return any(task.is_replaying for task in self)
+
+    @property
+    def proposed(self) -> int:
+        """Candidates of all tasks."""
+        return sum(task.proposed for task in self)
+
+    @property
+    def examined(self) -> int:
+        """Candidates of all tasks whose results were not on record."""
+        return sum(task.examined for task in self)
+
+
+def _start(
+    plan: Plan, evaluators: Evaluators, run_id: int | None, store: RunStore, progress: Progress, *, is_alone: bool
+) -> tuple[Mapping[str, Any], str]:
+    """What the workers of a plan know of the machine; or why its shapes cannot be measured.
+
+    Raises:
+        WorkerError: when the shapes cannot be measured, and are the only ones or have been measured before.
+    """
+    summary = store.run(run_id) if run_id is not None else None
+    if summary is not None and summary.status == "done":  # nothing more is measured: its history serves the others
+        return {}, ""
+    evaluator = joint(evaluators)
+    try:
+        machine = evaluator.start()
+        progress.baselines(plan.title, evaluator.baselines())
+    except WorkerError as error:
+        if is_alone or (summary is not None and summary.candidates):
+            raise
+        return {}, str(error)
+    return machine, ""

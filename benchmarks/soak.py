@@ -257,7 +257,7 @@ def table(found: dict[str, Any]) -> str:
             lines.append(f"| {name} | {' | '.join(f'{each:.2f}' for each in run[key])} | |")
         lines += ["", f"The database: {run['database_kib_a_candidate']:.1f} KiB a candidate.", ""]
     if stored := found.get("stored"):
-        lines += ["| asked of the database | ms (median of 7) | first time |", "|---|---|---|"]
+        lines += ["| command | ms (median of 7) | first time |", "|---|---|---|"]
         for name, value in stored["query_ms"].items():
             lines.append(f"| {name} | {value:.0f} | {stored['query_ms_first'][name]:.0f} |")
         commands = ", ".join(f"`evoflash {name}` {value:.0f} ms" for name, value in stored["command_ms"].items())

@@ -51,27 +51,27 @@ def test_it_holds_what_is_valid_each_as_likely_as_any_other():
 
 @pytest.mark.parametrize("kept", [{"a": 4}, {"c": "y", "on": True}, {"a": 3, "b": 2, "on": True, "c": "z"}])
 def test_some_genes_are_kept(kept):
-    made = decision_diagram.build(DOMAINS, RULES, may_hold).given(kept)
+    made = decision_diagram.build(DOMAINS, RULES, may_hold).restricted(kept)
     assert made.count == len(valid(**kept))
     assert set(drawn(made)) == {tuple(sorted(each.items())) for each in valid(**kept)}
 
 
 def test_kept_genes_beside_which_nothing_is_valid():
     made = decision_diagram.build(DOMAINS, RULES, may_hold)
-    assert made.given({"a": 4, "b": 4}).count == 0
-    assert made.given({"on": 1}).count == 0  # True is another gene
+    assert made.restricted({"a": 4, "b": 4}).count == 0
+    assert made.restricted({"on": 1}).count == 0  # True is another gene
 
 
 def test_what_reads_much_is_left_to_the_caller(monkeypatch):
-    monkeypatch.setattr(decision_diagram, "WIDEST", 2)
+    monkeypatch.setattr(decision_diagram, "MAX_READS", 2)
     assert decision_diagram.build(DOMAINS, RULES, may_hold).count == len(valid(RULES[:2]))
 
 
 def test_a_diagram_that_would_be_too_large_has_fewer_constraints(monkeypatch):
-    monkeypatch.setattr(decision_diagram, "MOST_EDGES", 30)
+    monkeypatch.setattr(decision_diagram, "MAX_EDGES", 30)
     made = decision_diagram.build(DOMAINS, RULES, may_hold)
     assert made.count in (len(valid(RULES[:2])), len(valid(())))
-    monkeypatch.setattr(decision_diagram, "MOST_EDGES", 1)
+    monkeypatch.setattr(decision_diagram, "MAX_EDGES", 1)
     assert decision_diagram.build(DOMAINS, RULES, may_hold).count == len(valid(())) == 72
 
 

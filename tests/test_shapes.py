@@ -32,7 +32,7 @@ def test_fields_are_those_of_their_own_shape():
         (["mission,misison"], NotFoundError, "did you mean 'mission'"),
         (["mission,b=1"], UsageError, "'h' is missing"),
         (["tiny,causal"], NotFoundError, "unknown shape 'causal'"),
-        ([" , "], UsageError, "no shape is named"),
+        ([" , "], UsageError, "no shape is given"),
     ],
 )
 def test_what_is_no_shape_is_said(texts, error, says):

@@ -15,7 +15,8 @@ from evoflash.cli.runs import Database, Run
 from evoflash.config import Settings
 from evoflash.core.finals import Final
 from evoflash.errors import UsageError
-from evoflash.export.package import Winner, write
+from evoflash.export.package import write
+from evoflash.export.winner import Winner
 from evoflash.plugins import installed
 from evoflash.problems import AttentionProblem
 from evoflash.report import runs as report

@@ -1,4 +1,4 @@
-"""Finished builds on disk, by key: whole and as they were written, or not there."""
+"""The build cache on disk. An entry is found only if it is complete and unchanged."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from evoflash.errors import StorageError
 LIBRARY = "kernel.so"
 REPORT = "report.json"
 BUILDING = ".building-"
-ABANDONED_S = 3600.0  # no build takes so long: a folder this old is from a machine that stopped
+ABANDONED_S = 3600.0  # no build takes this long: an older folder is left over from a crash of the machine
 
 
 class BuildCache:
-    """A folder of finished builds; safe to share between processes, and to delete.
+    """A folder of finished builds; it can be shared between processes, and deleted.
 
-    An entry is a library and its report. The report holds the library's digest and stands behind its own, so an entry
-    in which a single bit has changed is none.
+    An entry is a library and its report. The report contains the digest of the library, and its file begins with the
+    digest of the report, so that any change of an entry is detected.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def require_writable(self) -> None:
-        """Makes the folder, and removes what builds left there when the machine stopped.
+        """Creates the folder, and removes builds that a crash of the machine left there.
 
         Raises:
             StorageError: when it cannot be written.
@@ -38,24 +38,24 @@ class BuildCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 file.write(b"0" * 4096)
-                now = os.fstat(file.fileno()).st_mtime  # by the file system's clock, which is not always ours
-            for left in self.folder.glob(f"{BUILDING}*"):
-                with contextlib.suppress(FileNotFoundError):  # another process removes it too
-                    if now - left.stat().st_mtime > ABANDONED_S:
-                        shutil.rmtree(left, ignore_errors=True)
+                now = os.fstat(file.fileno()).st_mtime  # the file system's clock, which may differ from the local one
+            for abandoned in self.folder.glob(f"{BUILDING}*"):
+                with contextlib.suppress(FileNotFoundError):  # another process may remove it too
+                    if now - abandoned.stat().st_mtime > ABANDONED_S:
+                        shutil.rmtree(abandoned, ignore_errors=True)
         except OSError as error:
             raise self.refused(error) from None
 
     def refused(self, error: OSError | str) -> StorageError:
-        """What to tell a person when the disk refuses."""
+        """The error for a failed write."""
         why = error if isinstance(error, str) else error.strerror
         return StorageError(
-            f"cannot write {self.folder}: {why}; free space, or choose another folder by --cache, then go on by "
+            f"cannot write {self.folder}: {why}; free space, or choose another folder with --cache, then continue with "
             "`evoflash resume`"
         )
 
     def find(self, key: str) -> tuple[BuildReport, Path] | None:
-        """An entry's report and library, unless it is missing or damaged."""
+        """The report and library of an entry; None if it is missing or damaged."""
         home = self._home(key)
         try:
             digest, _, text = (home / REPORT).read_text(encoding="utf-8").partition("\n")
@@ -67,12 +67,12 @@ class BuildCache:
         return None
 
     def keep(self, key: str, folder: Path, report: BuildReport) -> Path:
-        """Moves a finished build, the library in its folder, into the cache in one step; answers where the library is.
+        """Moves the folder of a finished build into the cache atomically; returns the path of its library.
 
-        A process that was faster keeps its own.
+        If another process has already added the entry, that entry is used.
 
         Raises:
-            OSError: when the disk refuses.
+            OSError: when it cannot be written.
         """
         home = self._home(key)
         text = report.model_dump_json()
@@ -95,7 +95,7 @@ class BuildCache:
 
 
 def is_intact(library: Path, report: BuildReport) -> bool:
-    """Whether a library is there and is what its report says."""
+    """Whether a library exists and matches the digest in its report."""
     try:
         return file_digest(library) == report.binary_digest
     except OSError:

@@ -1,4 +1,4 @@
-"""Builds: one ninja build a source, in a folder of its own, under limits, into a content-addressed cache."""
+"""The toolchain: one ninja build per source, in its own folder and with limits, into a content-addressed cache."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from evoflash.core.status import Status
 from evoflash.system import processes
 from evoflash.targets import Target
 
-LOG_CHARACTERS = 20_000  # of compiler output that are kept: a template error can print megabytes
-COMPILER_BYTES = 16 * processes.GIB  # of address space; a template that unrolls without end must not take the machine
+LOG_CHARACTERS = 20_000  # stored characters of compiler output; a template error can print megabytes
+COMPILER_BYTES = 16 * processes.GIB  # address space of a compiler, in case a template unrolls without end
 
-# What a compiler says when it is the machine that failed, not the source.
+# Compiler output when the machine failed, not the source.
 REFUSED_BY_DISK = re.compile(r"No space left on device|Disk quota exceeded|File size limit exceeded|File too large")
 KILLED = re.compile(r"\bKilled\b|code=137|signal 9")
 
 
 @dataclass(frozen=True)
 class Build:
-    """The outcome of a build: a library, or the status and reason of a failure. Either way the compiler's report.
+    """The outcome of a build: a library, or the status and reason of a failure, and the compiler's report.
 
     Attributes:
-        max_spill_bytes: the source's.
+        max_spill_bytes: the limit that the source sets for itself.
     """
 
     report: BuildReport
@@ -47,7 +47,7 @@ class Build:
 
     @property
     def is_intact(self) -> bool:
-        """Whether there is a library, and it is as the compiler left it."""
+        """Whether there is a library, and it is unchanged since the build."""
         return self.library is not None and is_intact(self.library, self.report)
 
 
@@ -55,10 +55,10 @@ class Toolchain:
     """Builds sources for one target.
 
     Args:
-        target: whose commands are run.
-        cache: the folder of finished builds; safe to share between processes, and to delete.
+        target: provides the commands.
+        cache: the folder of finished builds; can be shared between processes, and deleted.
         deadline_s: seconds after which a build is killed.
-        verbose: print commands and compiler output on standard error.
+        verbose: print commands and compiler output to standard error.
     """
 
     def __init__(self, target: Target, cache: Path, deadline_s: float = 60.0, verbose: bool = False):
@@ -72,14 +72,14 @@ class Toolchain:
         self._stopped = False
 
     def stop(self) -> None:
-        """Ends every build that runs and refuses further ones; their `build` raises CancelledError."""
+        """Kills all running builds and refuses further ones; their `build` raises CancelledError."""
         with self._guard:
             self._stopped = True
             for process in self._running:
                 processes.kill(process)
 
     def key(self, source: Source) -> str:
-        """What a build is known by: the source, the compilers, their flags and the architecture."""
+        """The cache key of a build: a hash of the source, the compilers, their flags and the architecture."""
         return hashlib.sha256(f"{source.digest} {self.target.toolchain_digest}".encode()).hexdigest()[:32]
 
     def require_writable(self) -> None:
@@ -87,7 +87,7 @@ class Toolchain:
         self._cache.require_writable()
 
     def build(self, source: Source) -> Build:
-        """The library of a source, from the cache if it is there.
+        """Builds a source, or finds it in the cache.
 
         Raises:
             StorageError: when the cache cannot be written, or the disk is full.
@@ -95,7 +95,7 @@ class Toolchain:
         return replace(self._find_or_build(source), max_spill_bytes=source.max_spill_bytes)
 
     def restored(self, build: Build, source: Source) -> Build:
-        """A build itself while its library is as the compiler left it, else built again: a cache may be cleared."""
+        """The build itself if its library is unchanged; otherwise a new build, e.g. after the cache was cleared."""
         return build if build.library is None or build.is_intact else self.build(source)
 
     def _find_or_build(self, source: Source) -> Build:
@@ -119,7 +119,7 @@ class Toolchain:
         self._write_ninja_file(folder)
         start = time.monotonic()
         log, code = self._run_ninja(folder)
-        if code and KILLED.search(f"{log} signal {-code}"):  # by somebody, or for want of memory: no word on the source
+        if code and KILLED.search(f"{log} signal {-code}"):  # killed by a user or the OOM killer, not due to the source
             log, code = self._run_ninja(folder)
         seconds = time.monotonic() - start
         if self.verbose:
@@ -146,7 +146,7 @@ class Toolchain:
         return Build(report, folder / LIBRARY)
 
     def _write_ninja_file(self, folder: Path) -> None:
-        # The deadline kills ninja and all that it started; the limits are the system's own, should that fail.
+        # The deadline kills ninja and its children; these limits are a second line of defence.
         limits = f"ulimit -t {int(self.deadline_s) + 10}; ulimit -c 0; ulimit -v {COMPILER_BYTES // 1024}"
         with open(folder / "build.ninja", "w", encoding="utf-8") as file:
             writer: Any = ninja.Writer(file)  # type: ignore[arg-type] - it takes any file, and says that it takes a str
@@ -156,7 +156,7 @@ class Toolchain:
                 writer.build(step.output, f"step{number}", list(step.inputs))
 
     def _run_ninja(self, folder: Path) -> tuple[str, int | None]:
-        """Output and exit code; the code is None at the deadline."""
+        """Output and exit code; the code is None if the deadline has passed."""
         program = os.path.join(ninja.BIN_DIR, "ninja")
         arguments = [program, "-C", str(folder), "-j", "1", "--verbose" if self.verbose else "--quiet"]
         with self._guard:
@@ -169,7 +169,7 @@ class Toolchain:
             if self._stopped:
                 raise CancelledError
             if process.returncode < 0:
-                processes.kill(process)  # what it had started goes on without it
+                processes.kill(process)  # its children may still be running
             return log, process.returncode
         except subprocess.TimeoutExpired:
             processes.kill(process)
@@ -181,7 +181,7 @@ class Toolchain:
     def _spawn(self, arguments: list[str], folder: Path) -> subprocess.Popen[str]:
         return processes.start(
             arguments,
-            variables={"TMPDIR": str(folder.absolute()), "LC_ALL": "C"},  # what they leave goes with the folder
+            variables={"TMPDIR": str(folder.absolute()), "LC_ALL": "C"},  # temporary files are removed with the folder
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -190,8 +190,8 @@ class Toolchain:
 
 
 def _first_error(log: str) -> str:
-    """The compiler's first complaint."""
+    """The first error in the compiler's output."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     return next(
-        (line for line in lines if "error" in line.lower()), lines[-1] if lines else "the compiler said nothing"
+        (line for line in lines if "error" in line.lower()), lines[-1] if lines else "the compiler printed nothing"
     )

@@ -7,15 +7,13 @@ import importlib.resources
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 
 from evoflash import __version__
+from evoflash.export.winner import Winner
 from evoflash.targets import cpu, cuda, nvrtc
-
-if TYPE_CHECKING:
-    from evoflash.export.package import Winner
 
 # The file, inside the package, by which an earlier export is known.
 MARKER = "provenance.json"

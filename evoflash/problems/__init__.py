@@ -1,4 +1,4 @@
-"""Problems: what is computed. `parse` turns what a person types into one."""
+"""Problems: the computations that kernels are searched for. `parse` reads a problem from the command line."""
 
 from evoflash.problems.attention import AttentionProblem
 from evoflash.problems.base import BASE_SEEDS, PLAIN_BASELINE, Bounds, Case, Inputs, Problem, searched_cases

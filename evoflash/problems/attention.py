@@ -1,4 +1,4 @@
-"""Scaled-dot-product attention, the first problem: out = softmax(scale q k^T) v, causal or not, with grouped heads."""
+"""Scaled-dot-product attention: out = softmax(scale q k^T) v, optionally causal, with grouped heads."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24}
 
-# The absolute caps are necessary and far from sufficient: a 2 % error of the softmax scale passes them alone.
+# The absolute caps are necessary but not sufficient: a 2 % error of the softmax scale is within them.
 MAX_ERROR_CAP = 0.06
 MEAN_ERROR_CAP = 0.02
 
 # The reference is computed in slices of at most this many scores, so that long sequences fit in memory.
 REFERENCE_SCORES = 2**24
 
-GRID_HEIGHT = 65_535  # of a CUDA grid: its second and third dimension
+GRID_HEIGHT = 65_535  # the limit on the second and third dimension of a CUDA grid
 
 
 class AttentionArguments(ctypes.Structure):
-    """The twin of `EvoflashAttention` in templates/include/attention.h."""
+    """The ctypes equivalent of `EvoflashAttention` in templates/include/attention.h."""
 
     _fields_ = [
         ("q", ctypes.c_void_p),
@@ -49,9 +49,9 @@ class AttentionArguments(ctypes.Structure):
 class AttentionProblem(Problem):
     """Attention of one size.
 
-    q is (batch, heads, seq_q, head_dim), k and v are (batch, kv_heads, seq_kv, head_dim), the output is like q.
-    `causal` is top-left as in PyTorch's `is_causal`: row i sees the keys j <= i. `scale` None means 1 /
-    sqrt(head_dim).
+    q has the shape (batch, heads, seq_q, head_dim), k and v have (batch, kv_heads, seq_kv, head_dim), and the output
+    has the shape of q. The causal mask is aligned top-left, as with PyTorch's `is_causal`: row i sees the keys j <= i.
+    A `scale` of None means 1 / sqrt(head_dim).
     """
 
     kind: ClassVar[str] = "attention"
@@ -74,20 +74,20 @@ class AttentionProblem(Problem):
 
     @classmethod
     def of(cls, batch: int, heads: int, seq: int, head_dim: int, **more: Any) -> Self:
-        """A square problem from batch, heads, length and head size; keywords override any field."""
+        """A problem with equal lengths and ungrouped heads; keywords override any field."""
         sizes = {"batch": batch, "heads": heads, "kv_heads": heads, "seq_q": seq, "seq_kv": seq, "head_dim": head_dim}
         return cls(**{**sizes, **more})
 
     @property
     def label(self) -> str:
-        """batch x heads(kv_heads) x length x head size, dtype, causal."""
+        """batch x heads(kv_heads) x length x head size, dtype, causal; e.g. "1x8x512x64 float16"."""
         heads = f"{self.heads}" if self.heads == self.kv_heads else f"{self.heads}({self.kv_heads})"
         lengths = f"{self.seq_q}" if self.seq_q == self.seq_kv else f"{self.seq_q}:{self.seq_kv}"
         return f"{self.batch}x{heads}x{lengths}x{self.head_dim} {self.dtype}" + (" causal" if self.causal else "")
 
     @property
     def softmax_scale(self) -> float:
-        """The factor on the scores."""
+        """The factor of the scores."""
         return self.scale if self.scale is not None else 1.0 / math.sqrt(self.head_dim)
 
     def facts(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class AttentionProblem(Problem):
 
     @property
     def flops(self) -> int:
-        """4 * batch * heads * head_dim * (pairs of query and visible key)."""
+        """4 * batch * heads * head_dim * (number of pairs of a query and a visible key)."""
         if self.causal:
             square = min(self.seq_q, self.seq_kv)
             pairs = square * (square + 1) // 2 + max(0, self.seq_q - self.seq_kv) * self.seq_kv
@@ -110,33 +110,33 @@ class AttentionProblem(Problem):
 
     @property
     def min_bytes(self) -> int:
-        """q and out once, k and v once."""
+        """The bytes of q, k, v and the output."""
         queries = 2 * self.batch * self.heads * self.seq_q
         keys = 2 * self.batch * self.kv_heads * self.seq_kv
         return (queries + keys) * self.head_dim * DTYPE_BYTES[self.dtype]
 
     def cases(self) -> tuple[Case, ...]:
-        """The fifteen base cases, then odd lengths, causal, grouped heads and adversaries at this head size."""
-        return attention_cases.known(self, tuple(DTYPES.values()))
+        """The fifteen base cases, then odd lengths, causal masks, grouped heads and adversaries at this head size."""
+        return attention_cases.standard_cases(self, tuple(DTYPES.values()))
 
-    def fresh_cases(self, seed: int) -> tuple[Case, ...]:
-        """The problem itself, shapes drawn by the seed, and more heads than a grid is high."""
-        return attention_cases.fresh(self, seed)
+    def random_cases(self, seed: int) -> tuple[Case, ...]:
+        """The problem itself, random shapes, and more heads than the height of a grid."""
+        return attention_cases.random_cases(self, seed)
 
     def inputs(self, seed: int, variant: str, device: str) -> Inputs:
-        """q, k, v from a seeded normal distribution; see `adversaries` for the variants: some change strides only."""
+        """q, k, v from a seeded normal distribution, changed according to the variant (see `adversaries`)."""
         import torch
 
         generator = torch.Generator().manual_seed(seed)
         q, k, v = (torch.randn(shape, generator=generator) for shape in self.input_shapes())
         dtype = getattr(torch, self.dtype)
-        made = [tensor.to(device=device, dtype=dtype) for tensor in adversaries.inputs(variant, q, k, v)]
-        return adversaries.laid_out(variant, *made)
+        made = [tensor.to(device=device, dtype=dtype) for tensor in adversaries.with_values(variant, q, k, v)]
+        return adversaries.with_layout(variant, *made)
 
     def mirror(self, inputs: Inputs) -> bool:
-        """All three negated: the scores stay what they are, and the values change their sign.
+        """Negates q, k and v in place: the scores do not change, and the output changes its sign.
 
-        By the sign bit, since a GPU's negation of a NaN gives another NaN.
+        It flips the sign bits, since a GPU's negation may change the payload of a NaN.
         """
         import torch
 
@@ -148,9 +148,10 @@ class AttentionProblem(Problem):
         return True
 
     def unspecified(self, inputs: Inputs) -> torch.Tensor | None:
-        """Where a causal mask hides a NaN: 0 * NaN is NaN in SDPA's math backend, and a fused kernel skips what it can.
+        """The rows for which a causal mask hides a NaN.
 
-        So rows that see a NaN key or value must hold a NaN, and rows that do not may.
+        SDPA's math backend computes 0 * NaN = NaN there, while fused kernels skip masked keys. So rows that see a NaN
+        key or value must contain NaN, and rows for which it is masked may.
         """
         _, k, v = inputs
         hidden = (k.isnan().flatten(2).any(dim=2)[..., None] | v.isnan().any(dim=2))[:, :, None]
@@ -159,16 +160,16 @@ class AttentionProblem(Problem):
         return hidden.repeat_interleave(self.heads // self.kv_heads, dim=1).expand(self.output_shape())
 
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of q, k and v."""
+        """The shapes of q, k and v."""
         keys = (self.batch, self.kv_heads, self.seq_kv, self.head_dim)
         return (self.output_shape(), keys, keys)
 
     def output_shape(self) -> tuple[int, ...]:
-        """Like q."""
+        """The shape of q."""
         return (self.batch, self.heads, self.seq_q, self.head_dim)
 
     def reference(self, inputs: Inputs) -> torch.Tensor:
-        """float64 throughout, a slice of heads and rows at a time; a NaN is in the rows that see it, no other."""
+        """Computed in float64, in slices of heads and rows; a NaN is only in the rows that see it."""
         import torch
 
         q, k, v = inputs
@@ -183,9 +184,9 @@ class AttentionProblem(Problem):
             queries, keys, values = (
                 tensor[batch, which].double() for tensor, which in ((q, head), (k, head // group), (v, head // group))
             )
-            lost = values.isnan()
-            has_nan = bool(lost.any().item())
-            values = values.masked_fill(lost, 0.0) if has_nan else values
+            is_nan = values.isnan()
+            has_nan = bool(is_nan.any().item())
+            values = values.masked_fill(is_nan, 0.0) if has_nan else values
             for start in range(0, self.seq_q, rows):
                 scores = queries[:, start : start + rows] @ keys.mT * self.softmax_scale
                 numbers = torch.arange(start, start + scores.shape[1], device=q.device)
@@ -194,15 +195,15 @@ class AttentionProblem(Problem):
                     scores.masked_fill_(~visible, -math.inf)
                 answer = torch.softmax(scores, dim=-1) @ values
                 if has_nan:
-                    answer.masked_fill_((visible.double() @ lost.double()) > 0, math.nan)
+                    answer.masked_fill_((visible.double() @ is_nan.double()) > 0, math.nan)
                 flat[first : first + heads, start : start + rows] = answer
         return out
 
     def plain(self, inputs: Inputs) -> torch.Tensor:
-        """SDPA as PyTorch chooses it, on contiguous copies, and on as many heads at a time as a grid is high.
+        """SDPA with PyTorch's default backend, on contiguous copies and at most `GRID_HEIGHT` heads at a time.
 
-        Its errors do not depend on strides, but cuDNN's backend reads beside rows that are not aligned; and it fails,
-        as PyTorch 2.11 calls it, where there are more heads than that.
+        The copies are needed because the cuDNN backend reads outside unaligned rows, and the slices because it fails
+        with more heads (PyTorch 2.11).
         """
         import torch
 
@@ -214,10 +215,10 @@ class AttentionProblem(Problem):
         return torch.cat(answers, dim=1) if len(answers) > 1 else answers[0]
 
     def bounds(self, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
-        """rms <= 2 SDPA's, max <= 3 SDPA's + the output type's rounding, and the absolute caps.
+        """rms <= 2 * SDPA's, max <= 3 * SDPA's + the rounding of the output type, and the absolute caps.
 
-        SDPA can be exact by luck on a few values (one key, say), so its rms counts as at least what rounding to the
-        output type leaves on average, unit roundoff / sqrt(3).
+        SDPA can happen to be exact on a few values (for example with one key). So its rms error counts as at least the
+        rms of rounding to the output type, unit roundoff / sqrt(3).
         """
         finite = reference[reference.isfinite()]
         largest = finite.abs().max().item() if finite.numel() else 0.0
@@ -230,9 +231,9 @@ class AttentionProblem(Problem):
         )
 
     def baselines(self, target: str) -> Mapping[str, Baseline]:
-        """SDPA's backends by name, and the eager matmul-softmax-matmul.
+        """SDPA's backends by name, and eager matmul-softmax-matmul.
 
-        On a CPU: sdpa (the fused one, as PyTorch chooses it), sdpa-math (the plain one) and eager.
+        On a CPU: sdpa (the default, fused backend), sdpa-math (the unfused one) and eager.
         """
         from torch.nn.attention import SDPBackend
 
@@ -249,7 +250,7 @@ class AttentionProblem(Problem):
         return {**named, "eager": self._eager}
 
     def arguments(self, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
-        """Pointers, sizes and strides in elements; the last stride of every tensor must be 1."""
+        """Pointers, sizes, and strides in elements; the last stride of every tensor must be 1."""
         q, k, v = inputs
         strides = [(ctypes.c_int64 * 3)(*tensor.stride()[:3]) for tensor in (q, k, v, out)]
         return AttentionArguments(

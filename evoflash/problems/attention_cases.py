@@ -1,15 +1,12 @@
-"""The correctness cases of attention: what a finalist is checked on, and what nobody could know before."""
+"""The correctness cases of attention: the standard cases, and random ones that a kernel cannot be tuned to."""
 
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Self
 
 from evoflash.problems import adversaries
 from evoflash.problems.base import BASE_SEEDS, Case
-
-if TYPE_CHECKING:
-    from evoflash.problems.attention import AttentionProblem
 
 BASE_SHAPES = {
     "tiny": (1, 1, 32, 64),
@@ -19,12 +16,63 @@ BASE_SHAPES = {
     "multi_batch": (4, 8, 256, 64),
 }
 ODD_LENGTHS = ((1, 1), (31, 33), (65, 63), (127, 129), (113, 203), (799, 3), (3, 799), (1023, 1024))
-LONG = (65, 4099)  # keys enough for any pipeline to go round many times
-MANY_HEADS = 65_600  # more than a grid's second and third dimension hold
+LONG = (65, 4099)  # enough keys for many rounds of any pipeline
+MANY_HEADS = 65_600  # more than the limit on the second and third dimension of a grid
 
 
-def known(problem: AttentionProblem, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
-    """The fifteen base cases, then odd lengths, causal, grouped heads (in groups of its own size) and adversaries."""
+class AttentionLike(Protocol):
+    """The part of `AttentionProblem` from which cases are derived."""
+
+    @property
+    def heads(self) -> int:
+        """Query heads."""
+        ...
+
+    @property
+    def kv_heads(self) -> int:
+        """Key-value heads."""
+        ...
+
+    @property
+    def head_dim(self) -> int:
+        """Head size."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """The element type."""
+        ...
+
+    @property
+    def causal(self) -> bool:
+        """Whether there is a causal mask."""
+        ...
+
+    @property
+    def scale(self) -> float | None:
+        """The factor of the scores; None for the default."""
+        ...
+
+    @property
+    def softmax_scale(self) -> float:
+        """The factor of the scores."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """Sizes, dtype and mask."""
+        ...
+
+    @classmethod
+    def of(cls, batch: int, heads: int, seq: int, head_dim: int, **more: Any) -> Self:
+        """A problem with equal lengths and ungrouped heads; keywords override any field."""
+        ...
+
+
+def standard_cases(problem: AttentionLike, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
+    """The fifteen base cases, then odd lengths, causal masks, grouped heads (also in the problem's group size) and
+    adversaries.
+    """
     of = type(problem).of
     same = {"dtype": problem.dtype, "causal": problem.causal}
     own: dict[str, Any] = {**same, "scale": problem.scale}
@@ -42,7 +90,7 @@ def known(problem: AttentionProblem, dtypes: tuple[str, ...]) -> tuple[Case, ...
         grouped = of(2, 8, 65, size, **{**own, "kv_heads": 2, "seq_kv": 129, "causal": causal})
         cases.append(Case(name=f"grouped heads 8(2) 65x129{word}", problem=grouped))
     group = problem.heads // problem.kv_heads
-    if group > 1:  # kernels that share keys among a group's heads decline the cases above
+    if group > 1:  # kernels that share keys within a group decline the cases above
         for rows, keys in (*ODD_LENGTHS, LONG):
             odd = of(1, 2 * group, rows, size, **{**own, "kv_heads": 2, "seq_kv": keys})
             cases.append(Case(name=f"grouped heads {2 * group}(2) {rows}x{keys}", problem=odd))
@@ -61,8 +109,8 @@ def known(problem: AttentionProblem, dtypes: tuple[str, ...]) -> tuple[Case, ...
     return tuple(cases)
 
 
-def fresh(problem: AttentionProblem, seed: int) -> tuple[Case, ...]:
-    """The problem itself, shapes drawn by the seed, and more heads than a grid is high."""
+def random_cases(problem: AttentionLike, seed: int) -> tuple[Case, ...]:
+    """The problem itself, random shapes, and more heads than the height of a grid."""
     rng = random.Random(seed)
     of = type(problem).of
     own = {"dtype": problem.dtype, "causal": problem.causal, "scale": problem.scale}

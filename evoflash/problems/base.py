@@ -1,11 +1,11 @@
-"""What a kernel computes: the extension point for problems.
+"""The base class of problems, which is an extension point.
 
-A problem knows its inputs, its float64 reference, its baselines and its tolerances. It knows nothing of templates or
-search. A problem travels to worker processes as JSON, so it is a frozen pydantic model; PyTorch is imported only
-where tensors are made.
+A problem defines inputs, a float64 reference, baselines and tolerances. It is independent of templates and the search.
+Problems are sent to worker processes as JSON, so they are frozen pydantic models; PyTorch is imported only where
+tensors are created.
 
-To add one: subclass `Problem`, put its C header into `templates/include/`, name it in the entry-point group
-`evoflash.problems`.
+To add a problem, subclass `Problem`, put its C header into `templates/include/`, and register it in the entry-point
+group `evoflash.problems`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PLAIN_BASELINE = "sdpa-math"  # the unfused one, against which every speed is gi
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a candidate's errors are held to; absolute."""
+    """The allowed absolute errors."""
 
     max_error: float
     rms_error: float
@@ -51,16 +51,16 @@ class Problem(Record, abc.ABC):
     @property
     @abc.abstractmethod
     def label(self) -> str:
-        """A short text that names this problem among others, e.g. "1x8x512x64 float16"."""
+        """A short description, e.g. "1x8x512x64 float16"."""
 
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
-        """What constraints and templates may read, by name: plain numbers, strings and booleans."""
+        """The values that constraints and templates can read, by name: numbers, strings and booleans."""
 
     @property
     @abc.abstractmethod
     def flops(self) -> int:
-        """Floating-point operations that any algorithm must do (a multiply-add is two)."""
+        """Floating-point operations that any algorithm needs (a multiply-add counts as two)."""
 
     @property
     @abc.abstractmethod
@@ -69,59 +69,59 @@ class Problem(Record, abc.ABC):
 
     @abc.abstractmethod
     def cases(self) -> tuple[Case, ...]:
-        """Every case that a finalist is checked on: the base shapes and the adversaries."""
+        """The cases of the finals: base shapes and adversarial inputs."""
 
     @abc.abstractmethod
     def inputs(self, seed: int, variant: str, device: str) -> Inputs:
-        """Input tensors for a seed; the same values on every device."""
+        """The input tensors for a seed; the values are the same on every device."""
 
     @abc.abstractmethod
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the inputs, in their order."""
+        """The shapes of the inputs, in order."""
 
     @abc.abstractmethod
     def output_shape(self) -> tuple[int, ...]:
-        """Shape of the output; its dtype is that of the first input."""
+        """The shape of the output; its dtype is that of the first input."""
 
     @abc.abstractmethod
     def reference(self, inputs: Inputs) -> torch.Tensor:
-        """The result in float64, computed in float64 from the same inputs."""
+        """The expected output, computed in float64 from the same inputs."""
 
     @abc.abstractmethod
     def plain(self, inputs: Inputs) -> torch.Tensor:
-        """PyTorch's own answer in the inputs' dtype; its error is the measure of a candidate's."""
+        """PyTorch's own result in the dtype of the inputs; the bounds are derived from its errors."""
 
     @abc.abstractmethod
     def bounds(self, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
-        """What errors are allowed, given the error of PyTorch's own answer on the same inputs."""
+        """The allowed errors, given the errors of `plain` on the same inputs."""
 
-    def fresh_cases(self, seed: int) -> tuple[Case, ...]:
-        """Cases that nobody could know before, for a kernel that is right on the known ones only."""
+    def random_cases(self, seed: int) -> tuple[Case, ...]:
+        """Random cases, which expose kernels that are only correct on the standard cases."""
         return (Case(name=f"fresh seed {seed}", problem=self, seed=seed),)
 
     def mirror(self, inputs: Inputs) -> bool:
-        """Changes every input in place so that the right answer is the old one negated, to the bit.
+        """Changes the inputs in place so that the output is negated, bit for bit; twice restores the inputs.
 
-        Twice is as if it had not been. A kernel that keeps results by address shows here, at the price of a launch.
-        False where the problem knows no such change; the inputs are as they were then.
+        This exposes kernels that cache results by address, for the cost of one launch. Returns False, and changes
+        nothing, if there is no such transformation for the problem.
         """
         return False
 
     def unspecified(self, inputs: Inputs) -> torch.Tensor | None:
-        """Places of the output, as booleans, where a NaN is as right as the reference's number; None for nowhere."""
+        """Mask of the output elements where a NaN is accepted as well; None for none."""
         return None
 
     @abc.abstractmethod
     def baselines(self, target: str) -> Mapping[str, Baseline]:
-        """Rivals by name for a target ("cuda" or "cpu"); each takes the inputs and returns the output."""
+        """The baselines by name for a target ("cuda" or "cpu"); each takes the inputs and returns the output."""
 
     @abc.abstractmethod
     def arguments(self, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
-        """The ctypes twin of the problem's C structure, filled; its field `workspace` is set by the caller."""
+        """The launcher's arguments as a ctypes structure; the caller sets its field `workspace`."""
 
 
 class Case(Record):
-    """One correctness check: a problem, a seed, and how its inputs are made ("normal" or an adversary)."""
+    """A correctness case: a problem, a seed, and the variant of its inputs ("normal" or an adversary)."""
 
     name: str
     problem: Any
@@ -134,5 +134,5 @@ class Case(Record):
 
 
 def searched_cases(problem: Problem) -> list[Case]:
-    """The checks of the searched shape itself."""
+    """The cases of the searched shape itself."""
     return [Case(name=f"seed {seed}", problem=problem, seed=seed) for seed in BASE_SEEDS]

@@ -1,4 +1,4 @@
-"""Shapes as a person writes them: a name of configs/shapes.yaml, or b=1,h=8,s=512,d=64,causal."""
+"""Parsing of shapes: a name from configs/shapes.yaml, or fields such as b=1,h=8,s=512,d=64,causal."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,21 +25,21 @@ SYNTAX = "b=1,h=8,s=512,d=64 and optionally kv=, t=, dtype=fp16|bf16|fp32, scale
 
 
 def shape_names() -> list[str]:
-    """The names of configs/shapes.yaml, in its order."""
+    """The names in configs/shapes.yaml, in order."""
     return list(resources.config("shapes"))
 
 
 def parse(text: str, dtype: str | None = None, folders: Sequence[Path] = ()) -> AttentionProblem:
-    """The problem that a person means.
+    """Parses a shape.
 
     Args:
-        text: a shape's name, or comma-separated fields.
+        text: the name of a shape, or comma-separated fields.
         dtype: fp16, bf16 or fp32; overrides that of the shape.
-        folders: the user's own, whose configs/shapes.yaml goes before what ships.
+        folders: the user's folders, whose configs/shapes.yaml overrides the shipped one.
 
     Raises:
-        NotFoundError: for an unknown name, with the nearest ones.
-        UsageError: for fields that do not make a problem.
+        NotFoundError: for an unknown name, with the closest ones.
+        UsageError: for invalid fields.
     """
     shapes = resources.config("shapes", folders)
     if "=" in text:
@@ -54,7 +54,7 @@ def parse(text: str, dtype: str | None = None, folders: Sequence[Path] = ()) -> 
 def parse_all(
     texts: Sequence[str], dtype: str | None = None, folders: Sequence[Path] = ()
 ) -> dict[str, AttentionProblem]:
-    """The problems that a person means, by what the person called them; each problem once.
+    """Parses several shapes; returns the distinct problems by name, as the user wrote it.
 
     Args:
         texts: names and fields, as for `parse`, separated by commas: "mission,b=1,h=8,s=64,d=64,causal,bert".
@@ -66,14 +66,14 @@ def parse_all(
             if problem not in found.values():
                 found[name] = problem
     if not found:
-        raise UsageError(f"no shape is named; write names of configs/shapes.yaml by commas, or {SYNTAX}")
+        raise UsageError(f"no shape is given; write names from configs/shapes.yaml separated by commas, or {SYNTAX}")
     return found
 
 
 def build(where: str, values: Mapping[str, Any], dtype: str | None = None) -> AttentionProblem:
-    """A problem from the short field names of shapes.yaml."""
+    """Creates a problem from the short field names of shapes.yaml."""
     if not isinstance(values, Mapping):
-        raise UsageError(f"shape {where!r} must hold fields, not {values!r}; write {SYNTAX}")
+        raise UsageError(f"shape {where!r} must be a mapping of fields, not {values!r}; write {SYNTAX}")
     stray = [key for key in values if key not in FIELDS]
     if stray:
         raise UsageError(f"shape {where!r}: unknown field {stray[0]!r}; write {SYNTAX}")
@@ -96,9 +96,9 @@ def build(where: str, values: Mapping[str, Any], dtype: str | None = None) -> At
 
 
 def _split(text: str) -> list[str]:
-    """The shapes of a text: a name is one, and so are fields in a row in which none comes twice."""
+    """Splits a text into shapes: each is a name, or consecutive fields without a repeated key."""
     shapes: list[list[str]] = []
-    keys: set[str] = set()  # of the fields in a row
+    keys: set[str] = set()  # keys of the current fields
     for part in (each.strip() for each in text.split(",")):
         key, equals, _ = part.partition("=")
         is_field = bool(equals) or part == "causal"

@@ -1,4 +1,4 @@
-"""Any strategy on recorded measurements, with no device: how searches are compared, and how ours is tuned."""
+"""Replay of strategies on recorded measurements, without a device, for comparing and tuning them."""
 
 from evoflash.replay.measures import Standing, standing
 from evoflash.replay.recording import Recording

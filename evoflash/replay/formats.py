@@ -1,6 +1,6 @@
-"""Recordings from files: CSV, Kernel Tuner's cache, T4.
+"""Reads recordings from files: CSV, Kernel Tuner's cache, T4.
 
-- CSV (.csv, .csv.gz): a column a parameter, then `time_ms`, and as far as known `status`, `compile_ms`, `bench_ms`.
+- CSV (.csv, .csv.gz): one column per parameter, then `time_ms`, and optionally `status`, `compile_ms`, `bench_ms`.
 - Kernel Tuner's cache (.json, .json.gz): https://kerneltuner.github.io/kernel_tuner, `util.process_cache`.
 - T4 results (.json, .json.gz): https://github.com/odgaard/TuningSchema, results-schema 1.0.0.
 """
@@ -21,16 +21,16 @@ from evoflash.core.status import Stage, Status
 from evoflash.errors import UsageError
 from evoflash.replay.recording import Recording
 
-MEASURED = ("time_ms", "status", "compile_ms", "bench_ms")  # columns of a CSV that are no parameters
+MEASURED = ("time_ms", "status", "compile_ms", "bench_ms")  # columns of a CSV that are not parameters
 COMPILE_FAILURES = ("CompilationFailedConfig", "compile")
 Row = tuple[str, Genome, Evaluation]
 
 
 def read(path: Path) -> Recording:
-    """A recording from a file.
+    """Reads a recording from a file.
 
     Raises:
-        UsageError: when it cannot be read or is of no known format.
+        UsageError: when it cannot be read or has an unknown format.
     """
     name = path.name.removesuffix(".gz")
     try:
@@ -45,7 +45,7 @@ def read(path: Path) -> Recording:
             return Recording.of(stem, list(_json_rows(stem, text)))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} does not match its format ({error!r}); fix the file") from None
-    raise UsageError(f"{path} is of no known format; give .csv, .json (Kernel Tuner or T4), plain or .gz, or a run")
+    raise UsageError(f"{path} has an unknown format; use .csv, .json (Kernel Tuner or T4), plain or .gz, or a run")
 
 
 def _csv_rows(family: str, text: str) -> Iterator[Row]:
@@ -60,7 +60,7 @@ def _csv_rows(family: str, text: str) -> Iterator[Row]:
 def _json_rows(family: str, text: str) -> Iterator[Row]:
     try:
         content = json.loads(text)
-    except json.JSONDecodeError:  # a cache of a session that was not closed ends in a comma
+    except json.JSONDecodeError:  # the cache of an unfinished session ends in a comma
         content = json.loads(text.rstrip().rstrip(",") + "}}")
     if "results" in content:
         return (_t4_row(family, each) for each in content["results"])
@@ -72,7 +72,7 @@ def _json_rows(family: str, text: str) -> Iterator[Row]:
 def _kernel_tuner_row(family: str, entry: Mapping[str, Any], names: list[str], objective: str) -> Row:
     genome = Genome({name: _gene(entry[name]) for name in names})
     time = entry.get("__error__", entry.get(objective))
-    failed = isinstance(time, str)  # an error's name stands where the time would
+    failed = isinstance(time, str)  # the name of an error instead of a time
     build_ms, bench_ms = (float(entry.get(name) or 0) for name in ("compile_time", "benchmark_time"))
     return family, genome, _evaluation(time if failed else "ok", "ok", None if failed else time, build_ms, bench_ms)
 
@@ -90,7 +90,7 @@ def _t4_row(family: str, result: Mapping[str, Any]) -> Row:
 
 
 def _evaluation(status: str, good: str, time_ms: float | None, build_ms: float, bench_ms: float) -> Evaluation:
-    """A result; `status` is that of the file, in which `good` is no failure."""
+    """A result from the status in the file, which is `good` if there was no failure."""
     build, seconds = BuildReport(seconds=build_ms / 1e3), bench_ms / 1e3
     if status == good and time_ms is not None:
         time_us = 1e3 * time_ms

@@ -1,12 +1,12 @@
-"""How good a strategy is on recorded spaces.
+"""Performance measures of strategies on recorded spaces.
 
-The score is that of Willemsen and others (Future Generation Computer Systems 2024, doi 10.1016/j.future.2024.05.021).
-With the N right times in descending order d, random search is expected to have found
-S(M) = d[min(N - 1, round(M (N + 1) / (M + 1)))] after M draws. A run whose best is f(t) after t evaluations is worth
-(S(t) - f(t)) / (S(t) - optimum) there, and its score is the mean of that from the evaluation at which random search
-gets 1 % of the way from the median to the optimum to the one at which it gets 95 %: 0 is random, 1 the optimum found at
-once. It is linear in the runs, so that of a strategy is the mean over its seeds, then over the spaces, and strategies
-are compared seed by seed.
+The score is that of Willemsen et al. (Future Generation Computer Systems 2024, doi 10.1016/j.future.2024.05.021). With
+the N correct times in descending order d, random search is expected to have found
+S(M) = d[min(N - 1, round(M (N + 1) / (M + 1)))] after M draws. A run whose best is f(t) after t evaluations has the
+performance (S(t) - f(t)) / (S(t) - optimum), and its score is the mean performance between the evaluations at which
+random search gets 1 % and 95 % of the way from the median to the optimum. So 0 is random search, and 1 is finding the
+optimum at once. The score is linear in the runs: that of a strategy is the mean over its seeds, then over the spaces,
+and strategies are compared seed by seed.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from evoflash.replay.recording import Recording
 from evoflash.replay.simulation import Trace
 
 MARKS = (25, 50, 100, 200)
-NEAR = 0.95  # this fraction of the optimum is as good as found
-UNREACHED = 1.5  # a run that never gets there counts as having needed this multiple of its evaluations
+NEAR = 0.95  # fraction of the optimum that counts as found
+UNREACHED = 1.5  # evaluations of a run that never gets there, as a multiple of its actual evaluations
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A strategy over all spaces.
+    """The measures of a strategy over all spaces.
 
     Attributes:
-        score: see above, with a 95 % bootstrap interval over the seeds.
-        ev95: evaluations until 95 % of the optimum: the median over the seeds, the geometric mean over the spaces.
-        medians: evaluations -> fraction of the optimum: the median over the seeds, the mean over the spaces.
+        score: the score above, with a 95 % bootstrap interval over the seeds.
+        ev95: evaluations until 95 % of the optimum: the median over the seeds, then the geometric mean over the spaces.
+        medians: evaluations -> fraction of the optimum: the median over the seeds, then the mean over the spaces.
         reached: evaluations -> share of the runs that have 95 % of the optimum by then.
-        p_value: of the paired test against the first strategy of the table; None for that one itself.
-        proposal_ms: what a proposal took, on average.
+        p_value: of the paired test against the first strategy of the table; None for that strategy itself.
+        proposal_ms: mean time of a proposal.
         by_space: score and ev95 of each space.
     """
 
@@ -53,43 +53,43 @@ class Standing:
 
 
 def expected_random(descending: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """S: what random search is expected to have found after so many draws; the same shape as `draws`."""
+    """S: the time that random search is expected to have found after `draws` draws; of the shape of `draws`."""
     count = len(descending)
     places = np.round(draws * (count + 1) / (draws + 1)).astype(int)
     return descending[np.minimum(count - 1, places)]
 
 
 def cutoff(descending: np.ndarray, share: float) -> int:
-    """The draws after which random search is expected to be this share of the way from the median to the optimum."""
+    """The number of draws after which random search is expected to be this far from the median to the optimum."""
     optimum, median, count = descending[-1], float(np.median(descending)), len(descending)
     place = int(np.argmax(descending <= optimum + (median - optimum) * (1 - share)))
     return max(1, math.ceil(place / (count + 1 - place)))
 
 
 def run_score(trace: Trace, recording: Recording) -> float:
-    """The score of one run; while it has nothing right it has the slowest time."""
+    """The score of one run; until it finds a correct configuration, its best counts as the slowest time."""
     descending = recording.descending_us
     start, end = cutoff(descending, 0.01), min(cutoff(descending, 0.95), len(trace.best_us))
     moments = np.arange(min(start, end), end + 1)
     expected = expected_random(descending, moments)
     found = np.minimum(np.array(trace.best_us), descending[0])[moments - 1]
     gap = expected - recording.optimum_us
-    known = gap > 0  # once random search has the optimum there is nothing to gain
+    known = gap > 0  # undefined once random search is expected to have found the optimum
     return float(np.mean((expected - found)[known] / gap[known])) if known.any() else 0.0
 
 
 def evaluations_until(trace: Trace, recording: Recording) -> float:
-    """How many evaluations a run needed to be near the optimum."""
+    """The number of evaluations after which a run is near the optimum."""
     near = recording.optimum_us / np.array(trace.best_us) >= NEAR
     return float(np.argmax(near) + 1) if near.any() else UNREACHED * len(trace.best_us)
 
 
 def standing(traces: Sequence[Trace], recordings: Mapping[str, Recording], rival: Sequence[Trace] = ()) -> Standing:
-    """One strategy's measures.
+    """The measures of one strategy.
 
     Args:
-        traces: its runs, the same seeds on each space.
-        rival: the runs of the strategy that it is compared with, on the same spaces by the same seeds.
+        traces: its runs, with the same seeds on each space.
+        rival: the runs of the strategy to compare with, on the same spaces with the same seeds.
     """
     spaces = list(dict.fromkeys(trace.space for trace in traces))
     by_space = {name: [trace for trace in traces if trace.space == name] for name in spaces}
@@ -116,7 +116,7 @@ def standing(traces: Sequence[Trace], recordings: Mapping[str, Recording], rival
 
 
 def _interval(scores: Sequence[np.ndarray]) -> tuple[float, float]:
-    """95 %, by drawing the seeds of each space anew."""
+    """A 95 % bootstrap interval, by resampling the seeds of each space."""
     rng = np.random.default_rng(0)
     means = np.mean([own[rng.integers(len(own), size=(RESAMPLES, len(own)))].mean(axis=1) for own in scores], axis=0)
     low, high = np.quantile(means, (0.025, 0.975))
@@ -124,13 +124,13 @@ def _interval(scores: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def _paired(traces: Sequence[Trace], rival: Sequence[Trace], recordings: Mapping[str, Recording]) -> float:
-    """Wilcoxon's signed-rank test on the scores of the runs with the same space and seed, two-sided."""
-    from scipy.stats import wilcoxon  # late: it takes half a second to import
+    """The p-value of Wilcoxon's two-sided signed-rank test on scores paired by space and seed."""
+    from scipy.stats import wilcoxon  # imported late, since it takes half a second
 
     theirs = {(each.space, each.seed): run_score(each, recordings[each.space]) for each in rival}
     pairs = [(run_score(each, recordings[each.space]), theirs[each.space, each.seed]) for each in traces]
     differences = np.array([own - other for own, other in pairs])
     if not np.any(differences):
         return 1.0
-    outcome: Any = wilcoxon(differences)  # its stubs know no fields
+    outcome: Any = wilcoxon(differences)  # its stubs lack the fields
     return float(outcome.pvalue)

@@ -1,4 +1,4 @@
-"""Strategies against each other on the same recordings by the same seeds, over the cores; a race that stops goes on."""
+"""Comparison of strategies on the same recordings with the same seeds, in parallel and resumable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRACES = "traces.jsonl"
 
 @dataclass(frozen=True)
 class Lap:
-    """One run of a race."""
+    """One run of a comparison."""
 
     strategy: str
     space: str
@@ -26,13 +26,13 @@ class Lap:
 
 @dataclass(frozen=True)
 class Race:
-    """What is compared, and by how much.
+    """A comparison of strategies.
 
     Attributes:
-        strategies: by name, as `proposers.create` takes them.
-        recordings: by name.
-        repeats: runs of each strategy on each recording, by the seeds 0, 1, 2 …
-        evaluations: of each run.
+        strategies: names, as for `proposers.create`.
+        recordings: the recordings by name.
+        repeats: runs of each strategy on each recording, with seeds 0, 1, 2 …
+        evaluations: evaluations per run.
         window: proposals in flight.
     """
 
@@ -53,12 +53,12 @@ class Race:
         ]
 
     def run(self, jobs: int, folder: Path | None, done: Callable[[Trace], None] = lambda _: None) -> list[Trace]:
-        """Runs what `folder` does not hold already; answers the traces in the order of `laps`.
+        """Runs those laps that are not in `folder` yet; returns the traces in the order of `laps`.
 
         Args:
-            jobs: processes.
-            folder: where each finished run is kept, in traces.jsonl; None keeps nothing.
-            done: hears of each run that finishes.
+            jobs: number of processes.
+            folder: finished runs are stored here, in traces.jsonl; None stores nothing.
+            done: called with each finished run.
         """
         log = _Log(folder, self) if folder is not None else None
         traces = log.known() if log is not None else {}
@@ -83,7 +83,7 @@ class Race:
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
-_RACE: list[Race] = []  # what a process of the pool was given when it started
+_RACE: list[Race] = []  # the comparison, in a process of the pool
 
 
 def _prepare(race: Race) -> None:
@@ -100,7 +100,7 @@ def _lap(trace: Trace) -> Lap:
 
 
 class _Log:
-    """Finished runs, one JSON object a line; those of other recordings, budgets or windows are left alone."""
+    """Finished runs, one JSON object per line; runs of other recordings, budgets or windows are ignored."""
 
     def __init__(self, folder: Path, race: Race):
         self._path = folder / TRACES
@@ -108,27 +108,27 @@ class _Log:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"cannot make {folder}: {error.strerror}; choose another --out") from None
+            raise StorageError(f"cannot create {folder}: {error.strerror}; choose another --out") from None
 
     def known(self) -> dict[Lap, Trace]:
-        """Runs that are on record."""
+        """The stored runs of this comparison."""
         found = {}
         for line in self._path.read_text("utf-8").split("\n")[1:] if self._path.exists() else ():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
-                continue  # the last line of a race that was killed while it wrote
+                continue  # a line that was cut short by a kill
             fields = {**entry["trace"], **{name: tuple(entry["trace"][name]) for name in ("best_us", "operators")}}
             trace = Trace(**fields)
-            if trace.space in self._race.recordings and entry["of"] == self._circumstances(trace.space):
+            if trace.space in self._race.recordings and entry["of"] == self._conditions(trace.space):
                 found[_lap(trace)] = trace
         return found
 
     def append(self, trace: Trace) -> None:
-        """Keeps a run."""
-        line = json.dumps({"of": self._circumstances(trace.space), "trace": asdict(trace)})
+        """Stores a run."""
+        line = json.dumps({"of": self._conditions(trace.space), "trace": asdict(trace)})
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{line}")  # the break comes first, so that a line cut short by a kill spoils itself alone
+            file.write(f"\n{line}")  # the line break comes first, so that a truncated line does not affect the next one
 
-    def _circumstances(self, space: str) -> list[object]:
+    def _conditions(self, space: str) -> list[object]:
         return [self._race.recordings[space].digest, self._race.evaluations, self._race.window]

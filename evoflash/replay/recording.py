@@ -1,4 +1,4 @@
-"""A recorded space: every configuration that somebody measured, with its time or how it failed."""
+"""A recorded space: measured configurations with their times or failures."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from evoflash.errors import UsageError
 from evoflash.replay.space import RecordedSpace
 from evoflash.space.declaration import Declaration, Parameter
 
-Key = tuple[str, str]  # family and the genome's digest
+Key = tuple[str, str]  # family and digest of the genome
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Measurements by family and genome; what is not among them is not valid.
+    """Measurements by family and genome. Only measured genomes are valid.
 
     Attributes:
-        name: for tables.
-        spaces: the genomes of each family.
-        results: what was measured of each.
+        name: the name in tables.
+        spaces: the measured genomes of each family.
+        results: the result of each genome.
     """
 
     name: str
@@ -41,14 +41,14 @@ class Recording:
         rows: Sequence[tuple[str, Genome, Evaluation]],
         parameters: Mapping[str, Mapping[str, Parameter]] | None = None,
     ) -> Self:
-        """From rows of family, genome and result; of a genome that is there twice the first counts.
+        """Creates a recording from rows of family, genome and result; the first of duplicate genomes counts.
 
         Args:
-            parameters: by family and name. Where there are none, or genomes do not fit them: numbers are ordinal, in
-                their order, and texts are categorical.
+            parameters: by family and name. If they are missing or do not fit the genomes, numbers become ordinal
+                parameters and strings categorical ones.
 
         Raises:
-            UsageError: when nothing was measured.
+            UsageError: when no configuration has a time.
         """
         genomes: dict[str, dict[str, Genome]] = {}
         results: dict[Key, Evaluation] = {}
@@ -56,7 +56,7 @@ class Recording:
             if genomes.setdefault(family, {}).setdefault(genome.digest, genome) is genome:
                 results[family, genome.digest] = evaluation
         if not any(each.fitness_us is not None for each in results.values()):
-            raise UsageError(f"{name} holds no configuration that has a time; record a space that has one")
+            raise UsageError(f"{name} has no configuration with a time; record a space that has one")
         spaces = {}
         for family, known in genomes.items():
             own = (parameters or {}).get(family)
@@ -67,7 +67,7 @@ class Recording:
 
     @cached_property
     def descending_us(self) -> np.ndarray:
-        """The times of all right configurations, the slowest first; shape (N,), microseconds."""
+        """The times of all correct configurations in microseconds, slowest first; shape (N,)."""
         times = [each.fitness_us for each in self.results.values() if each.status is Status.OK]
         return np.sort(np.array([time for time in times if time is not None]))[::-1]
 
@@ -78,7 +78,7 @@ class Recording:
 
     @cached_property
     def digest(self) -> str:
-        """What tells recordings apart by their content."""
+        """A hash of the content."""
         text = "\n".join(f"{key} {each.status} {each.fitness_us}" for key, each in sorted(self.results.items()))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -1,4 +1,4 @@
-"""One strategy on one recording by one seed."""
+"""Simulation of one strategy on one recording with one seed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from evoflash.core.candidate import Proposal
 from evoflash.core.status import Status
 from evoflash.replay.recording import Recording
 
-REPEATS = 20  # proposals of what is known already, as a multiple of the evaluations, until a strategy is stopped
+MAX_REPEATS = 20  # repeated proposals after which a strategy is stopped, as a multiple of its evaluations
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What a replay found.
+    """The result of a simulation.
 
     Attributes:
         best_us: the best time after 1, 2, 3 … evaluations; infinity while there is none.
-        operators: what made the candidate of each evaluation.
-        proposal_ms: milliseconds that the strategy took for a proposal, on average.
+        operators: the operator of each evaluated candidate.
+        proposal_ms: mean time of a proposal in milliseconds.
     """
 
     strategy: str
@@ -35,25 +35,25 @@ class Trace:
 
 
 def simulate(strategy: str, recording: Recording, seed: int, evaluations: int, window: int = 1) -> Trace:
-    """Runs a strategy as a search does, with results from the recording.
+    """Runs a strategy as in a search, with results from the recording.
 
-    A failed configuration costs an evaluation. A repeated one costs none, but a strategy that repeats itself
-    `REPEATS` times as often as it may evaluate is stopped.
+    A failed configuration counts as an evaluation. A repeated one does not, but a strategy is stopped when it repeats
+    itself `MAX_REPEATS` times as often as it may evaluate.
 
     Args:
-        window: proposals in flight; 1 tells each result before the next proposal.
+        window: proposals in flight; with 1, each result is reported before the next proposal.
     """
     proposer, archive = proposers.create(strategy, recording.spaces, seed), Archive()
     in_flight: deque[Proposal] = deque()
     operators: list[str] = []
-    best, curve, patience, spent_s = math.inf, [], REPEATS * evaluations, 0.0
+    best, curve, repeats_left, spent_s = math.inf, [], MAX_REPEATS * evaluations, 0.0
     while len(archive) < evaluations:
         started = time.process_time()
         proposal = proposer.ask(archive) if len(archive) + len(in_flight) < evaluations else None
         spent_s += time.process_time() - started
         if proposal is not None and archive.has(proposal.family, proposal.genome):
-            patience -= 1
-            if patience > 0:
+            repeats_left -= 1
+            if repeats_left > 0:
                 continue
             proposal = None
         if proposal is not None:
@@ -63,16 +63,16 @@ def simulate(strategy: str, recording: Recording, seed: int, evaluations: int, w
                 continue
         if not in_flight:
             break  # nothing is left to propose
-        told = in_flight.popleft()
-        evaluation = recording.results[told.family, told.genome.digest]
-        member = archive.add(told.numbered(len(archive)), evaluation)
+        finished = in_flight.popleft()
+        evaluation = recording.results[finished.family, finished.genome.digest]
+        member = archive.add(finished.numbered(len(archive)), evaluation)
         started = time.process_time()
         proposer.tell(member)
         spent_s += time.process_time() - started
         if evaluation.status is Status.OK:
             best = min(best, member.fitness_us)
         curve.append(best)
-        operators.append(told.operator)
+        operators.append(finished.operator)
     curve += [best] * (evaluations - len(curve))
     cost_ms = 1e3 * spent_s / max(1, len(operators))
     return Trace(strategy, recording.name, seed, tuple(curve), tuple(operators), cost_ms)

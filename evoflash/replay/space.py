@@ -1,4 +1,4 @@
-"""A search space whose valid genomes are those that were measured."""
+"""A search space in which only the measured genomes are valid."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,11 +9,11 @@ from evoflash.core.genome import Gene, Genome
 from evoflash.space.declaration import Constraint, Declaration
 from evoflash.space.search_space import SearchSpace
 
-MEASURED = Constraint(expr="measured", why="only what was measured can be replayed")
+MEASURED = Constraint(expr="measured", why="only measured genomes can be replayed")
 
 
 class RecordedSpace(SearchSpace):
-    """The moves of a search space among a list of genomes."""
+    """A search space over a list of genomes."""
 
     def __init__(self, declaration: Declaration, genomes: Sequence[Genome]):
         super().__init__(declaration, [{}], {})
@@ -27,7 +27,7 @@ class RecordedSpace(SearchSpace):
         return len(self._genomes)
 
     def violations(self, genome: Mapping[str, Gene]) -> list[Constraint]:
-        """Whether a complete genome was measured; errors as those of any space."""
+        """As for any space; a genome that was not measured violates a constraint."""
         return [*super().violations(genome), *([] if self.is_valid(genome) else [MEASURED])]
 
     def is_valid(self, genome: Mapping[str, Gene]) -> bool:
@@ -35,15 +35,15 @@ class RecordedSpace(SearchSpace):
         return self._values(genome) in self._known
 
     def sample(self, rng: random.Random) -> Genome:
-        """Any of them."""
+        """A random measured genome."""
         return rng.choice(self._genomes)
 
     def genomes(self) -> Iterator[Genome]:
-        """All of them, as recorded."""
+        """All measured genomes."""
         yield from self._genomes
 
     def repair(self, values: Mapping[str, Gene], rng: random.Random) -> Genome:
-        """One of those that keep most of the values."""
+        """A random one of the measured genomes that keep most of the values."""
         wanted = [
             parameter.place(values[name]) if parameter.admits(values.get(name)) else -1
             for name, parameter in self.parameters.items()

@@ -1,4 +1,4 @@
-"""A run of our database as a recording: what it evaluated, over all its families."""
+"""A run in the database as a recording of everything that it evaluated."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from evoflash.store import RunStore
 
 
 def recording(store: RunStore, run_id: int | None) -> Recording:
-    """What a run evaluated; a twin has its elder's time.
+    """The evaluated candidates of a run; a duplicate has the time of its original.
 
     Raises:
         NotFoundError: when there is no such run.
-        UsageError: when it found nothing right.
+        UsageError: when it found nothing correct.
     """
     run = store.run(run_id)
     rows = []
@@ -28,5 +28,5 @@ def recording(store: RunStore, run_id: int | None) -> Recording:
         try:
             parameters[family] = load(family, folders).declaration.parameters
         except UsageError:
-            continue  # the family has gone since, or is broken now; the recorded values say enough
+            continue  # the family no longer exists or is broken; the recorded values suffice
     return Recording.of(f"run-{run.id}", rows, parameters)

@@ -1,4 +1,4 @@
-"""A run as a T4 results file, so that other tuners can replay it (results-schema 1.0.0, TuningSchema)."""
+"""Writes a run as a T4 results file, which other tuners can replay (results-schema 1.0.0, TuningSchema)."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ INVALIDITY = {
 
 
 def document(pairs: Iterable[tuple[Candidate, Evaluation]]) -> dict[str, Any]:
-    """All candidates of one or more families; the objective is `time`, in milliseconds.
+    """The T4 document of candidates; the objective is `time` in milliseconds.
 
-    Where there is more than one family, `family` is a parameter too.
+    With more than one family, `family` is a parameter too.
     """
     recorded = list(pairs)
-    several = len({candidate.family for candidate, _ in recorded}) > 1
-    return {"schema_version": VERSION, "results": [_result(*pair, several) for pair in recorded]}
+    has_families = len({candidate.family for candidate, _ in recorded}) > 1
+    return {"schema_version": VERSION, "results": [_result(*pair, has_families) for pair in recorded]}
 
 
-def _result(candidate: Candidate, evaluation: Evaluation, several: bool) -> dict[str, Any]:
+def _result(candidate: Candidate, evaluation: Evaluation, has_families: bool) -> dict[str, Any]:
     build, warm, fitness = evaluation.build, evaluation.warm, evaluation.fitness_us
-    right = fitness is not None
-    status = evaluation.status if right or evaluation.status is not Status.DUPLICATE else Status.WRONG
+    is_correct = fitness is not None
+    status = evaluation.status if is_correct or evaluation.status is not Status.DUPLICATE else Status.WRONG
     samples = warm.samples if warm is not None else ()
     return {
-        "configuration": {**({"family": candidate.family} if several else {}), **candidate.genome},
+        "configuration": {**({"family": candidate.family} if has_families else {}), **candidate.genome},
         "times": {
             "compilation_time": 1e3 * (build.seconds if build is not None else 0.0),
             "runtimes": [sample / 1e3 for sample in samples],
         },
         "invalidity": INVALIDITY[status],
-        "correctness": int(right),
+        "correctness": int(is_correct),
         "measurements": [{"name": "time", "value": fitness / 1e3, "unit": "ms"}] if fitness is not None else [],
         "objectives": ["time"],
     }

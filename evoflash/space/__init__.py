@@ -1,1 +1,1 @@
-"""Search spaces: parameters, constraints, the valid genomes and the moves between them."""
+"""Search spaces: parameters, constraints, valid genomes, and moves between them."""

@@ -1,4 +1,4 @@
-"""A group of parameters that no constraint ties to others: its valid values, drawn, completed and repaired."""
+"""An independent component of a space: parameters that share no constraint with the others."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from evoflash.core.genome import Gene
 from evoflash.space.constraints import Check, Validity
-from evoflash.space.decision_diagram import Diagram, build, due
+from evoflash.space.decision_diagram import Diagram, build, checks_by_place
 
-DRAWS = 2000  # of which one should satisfy the widest constraints, too, before the complete search for valid values
-FILLS = 100  # the same beside genes that are kept
-FILLINGS = 64  # diagrams of what fits kept genes that are remembered: a few parents are moved many times
+DRAWS = 2000  # draws from the diagram before an exhaustive search for values that satisfy the widest constraints too
+FILL_DRAWS = 100  # the same for values with some genes fixed
+MAX_CACHED_DIAGRAMS = 64  # cached diagrams with some genes fixed, since a few parents are moved many times
 
 
-class Group:
-    """Some parameters of a space.
+class Component:
+    """The parameters of one independent component.
 
     Args:
-        names: in the order of the declaration.
-        checks: on these parameters, those that read least first.
-        validity: of the space.
+        names: the parameters, in the order of the declaration.
+        checks: the checks on these parameters, ordered by the number of parameters that they read.
+        validity: the validity of the space.
     """
 
     def __init__(self, names: Sequence[str], checks: Sequence[Check], validity: Validity):
@@ -30,10 +30,10 @@ class Group:
         self.checks = checks
         self._validity = validity
         self._domains = {name: validity.domains[name] for name in names}
-        self._fillings: dict[tuple[object, ...], Diagram] = {}  # what fits kept genes
+        self._restricted: dict[tuple[object, ...], Diagram] = {}  # fixed genes -> diagram of the valid values with them
 
     def draw(self, rng: random.Random) -> dict[str, Gene]:
-        """Valid values, uniformly; where many draws find nothing, by a complete search."""
+        """Uniformly random valid values; after many failed draws, the result of an exhaustive search."""
         drawn = self._drawn(self._diagram, rng, DRAWS)
         return (
             drawn
@@ -42,15 +42,15 @@ class Group:
         )
 
     def fill(self, kept: Mapping[str, Gene], rng: random.Random) -> dict[str, Gene] | None:
-        """Valid values with those that are kept, uniformly; None where some draws find none."""
+        """Uniformly random valid values that include the kept ones; None after some failed draws."""
         if len(kept) == len(self.names):
             return dict(kept) if self._validity.holds(self.checks, kept) else None
         key = tuple((name, type(value), value) for name, value in kept.items())
-        if key not in self._fillings:
-            if len(self._fillings) >= FILLINGS:
-                self._fillings.clear()
-            self._fillings[key] = self._diagram.given(kept)
-        return self._drawn(self._fillings[key], rng, FILLS)
+        if key not in self._restricted:
+            if len(self._restricted) >= MAX_CACHED_DIAGRAMS:
+                self._restricted.clear()
+            self._restricted[key] = self._diagram.restricted(kept)
+        return self._drawn(self._restricted[key], rng, FILL_DRAWS)
 
     def _drawn(self, diagram: Diagram, rng: random.Random, tries: int) -> dict[str, Gene] | None:
         for _ in range(tries if diagram.count else 0):
@@ -60,15 +60,15 @@ class Group:
         return None
 
     def repair(self, genes: Mapping[str, Gene], rng: random.Random) -> dict[str, Gene]:
-        """Valid values that differ from these in one gene, else in two; where there are none, any."""
+        """Valid values that differ from these in one gene or, failing that, in two; otherwise any valid values."""
         broken = [set(check.reads) for check in self.checks if not self._validity.may_hold([check], genes)]
         suspects = sorted(set().union(*broken))
         rng.shuffle(suspects)
         pairs = list(itertools.combinations(suspects, 2))
         rng.shuffle(pairs)
         for freed in [*((name,) for name in suspects), *pairs]:
-            if all(reads.intersection(freed) for reads in broken):  # else one of them stays broken
-                checks = due(freed, self.checks)
+            if all(reads.intersection(freed) for reads in broken):  # otherwise one of them stays violated
+                checks = checks_by_place(freed, self.checks)
                 for changed in self._changed(list(zip(freed, checks, strict=True)), dict(genes), rng):
                     if self._validity.holds(self.checks, changed):
                         return changed
@@ -77,7 +77,7 @@ class Group:
     def _changed(
         self, names: Sequence[tuple[str, Sequence[Check]]], genes: dict[str, Gene], rng: random.Random
     ) -> Iterator[dict[str, Gene]]:
-        """The genes with any values of some names, each with checks that must hold from there on; in random order."""
+        """The genes with the named ones changed to other values, in random order, pruned by each name's checks."""
         if not names:
             yield genes
             return
@@ -89,5 +89,5 @@ class Group:
 
     @functools.cached_property
     def _diagram(self) -> Diagram:
-        """Made when the group is first drawn from: that may take a tenth of a second."""
+        """The diagram of the component, built on first use, which may take a tenth of a second."""
         return build(self._domains, self.checks, self._validity.may_hold)

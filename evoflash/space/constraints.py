@@ -1,8 +1,8 @@
-"""Which genomes are valid: a space's constraints, bound to a device and to one problem, or to several at once.
+"""Validity of genomes: the constraints of a space, bound to a device and to one or several problems.
 
-Constraints are few and slow to evaluate, genomes many and alike. So each constraint remembers its truth by the values
-that it reads, those that read few values go first, values that a constraint on one parameter alone excludes are dropped
-beforehand, and parameters that no constraint ties together are drawn and searched apart (`group.py`).
+Evaluating a constraint is slow, and genomes are many but similar. So results are cached by the values that a constraint
+reads, constraints that read few parameters are checked first, values that a constraint on a single parameter excludes
+are removed in advance, and independent components of the parameters are treated separately (`component.py`).
 """
 
 import random
@@ -21,15 +21,15 @@ EXPLAIN_DRAWS = 2000
 
 @dataclass(frozen=True)
 class Check:
-    """A constraint ready to be evaluated.
+    """A constraint for one of the problems.
 
     Attributes:
-        number: its place in the order of the declaration, in which a constraint guards those after it.
-        problem: which of the problems it is about.
+        number: its position in the declaration; a constraint may guard later ones, e.g. against division by zero.
+        problem: the index of the problem.
         derived: the derived names that it needs, in the order of their computation.
         reads: the parameters that it depends on.
-        known: its truth by the values of `reads`. An evaluation costs some tens of microseconds and a search asks
-            thousands of times for the same few values.
+        known: cached results by the values of `reads`. An evaluation takes some tens of microseconds, and a search
+            makes thousands with the same few values.
     """
 
     number: int
@@ -41,13 +41,13 @@ class Check:
 
 
 class Validity:
-    """The constraints of a declaration for the facts of a device and of problems, for all of which each must hold.
+    """The constraints of a declaration, bound to the facts of a device and of problems; all must hold for each problem.
 
     Attributes:
-        checks: in the order of the declaration, problem by problem; `cheapest` are the same, those that read least
-            first.
-        domains: each parameter's values, less those that a constraint on it alone excludes.
-        groups: the finest partition of the parameters that no constraint crosses, each part with its checks.
+        checks: the checks in the order of the declaration, problem by problem.
+        cheapest: the same checks, ordered by the number of parameters that they read.
+        domains: the values of each parameter, without those that a constraint on it alone excludes.
+        components: the connected components of the parameters under shared constraints, each with its checks.
     """
 
     def __init__(self, declaration: Declaration, problems: Sequence[Mapping[str, Any]], device: Mapping[str, Any]):
@@ -63,10 +63,10 @@ class Validity:
         self.checks = self._checks()
         self.cheapest = sorted(self.checks, key=lambda check: len(check.reads))
         self.domains = self._filtered_domains()
-        self.groups = self._independent_groups()
+        self.components = self._independent_components()
 
     def derived(self, genome: Mapping[str, Gene]) -> dict[str, Any]:
-        """The space's named expressions for a genome and the first problem, e.g. the shared memory that it takes.
+        """The derived values of a genome for the first problem, e.g. its shared memory.
 
         Raises:
             SpaceError: for a genome of another space, or of an earlier version of this one.
@@ -78,16 +78,16 @@ class Validity:
         return {name: names[name] for name in self._derived}
 
     def broken(self, genome: Mapping[str, Gene]) -> list[Constraint]:
-        """The constraints that a complete genome breaks; one that an earlier broken one guards does not count."""
+        """The constraints that a complete genome violates, except those whose guard is violated."""
         broken: list[Constraint] = []
         for check in self.checks:
             constraint = self._constraints[check.number][0]
-            if constraint in broken:  # for an earlier problem
+            if constraint in broken:  # violated for an earlier problem
                 continue
             try:
                 holds = self.holds([check], genome)
             except SpaceError:
-                if not broken:  # else a broken constraint was this one's guard
+                if not broken:  # otherwise a violated constraint guards this one
                     raise
                 continue
             if not holds:
@@ -95,10 +95,10 @@ class Validity:
         return broken
 
     def explain(self, rng: random.Random) -> list[tuple[Constraint, float]]:
-        """Each constraint with the share of blind draws that it alone excludes, the hardest first."""
+        """Each constraint with the share of unconstrained random genomes that it excludes, largest first."""
         counts = dict.fromkeys(range(len(self._constraints)), 0)
         for _ in range(EXPLAIN_DRAWS):
-            genes = self._draw_blindly(rng)
+            genes = self._draw_unconstrained(rng)
             excluded: set[int] = set()
             for problem in range(len(self._facts)):
                 names = self._with_derived(problem, self._derived, genes)
@@ -109,26 +109,26 @@ class Validity:
         return sorted(shares, key=lambda pair: -pair[1])
 
     def holds(self, checks: Sequence[Check], genes: Mapping[str, Gene]) -> bool:
-        """Whether all checks hold for genes that include all that they read."""
+        """Whether all checks hold; the genes must include all that they read."""
         try:
             return all(self._is_true(check, genes) for check in checks)
-        except SpaceError:  # one that reads little came before its guard, e.g. against a division by zero
+        except SpaceError:  # a check was evaluated before its guard, e.g. against a division by zero
             return all(self._is_true(check, genes) for check in sorted(checks, key=lambda each: each.number))
 
     def require_possible(self, rng: random.Random) -> None:
-        """The constraints that no gene can mend, on the problem or the device alone."""
+        """Raises SpaceError if a constraint fails that depends only on the problem or the device."""
         if not self.holds([check for check in self.checks if not check.reads], {}):
             self.raise_empty(rng)
 
     def complete(
         self, rng: random.Random | None, kept: Mapping[str, Gene], names: Sequence[str], checks: Sequence[Check]
     ) -> Iterator[dict[str, Gene]]:
-        """Every valid completion of the kept genes over these names, depth first.
+        """All valid completions of the kept genes over these names, by depth-first search.
 
-        A constraint prunes as soon as its genes are set. Without a generator the order is that of the declaration.
+        Constraints prune as soon as their genes are set. Without `rng` the order is that of the declaration.
         """
         free = [name for name in names if name not in kept]
-        if rng is not None:  # the most constrained first, so that a dead end is seen early; ties at random
+        if rng is not None:  # the most constrained first, to find dead ends early; ties in random order
             rng.shuffle(free)
             free.sort(key=lambda name: -sum(name in check.reads for check in checks))
         order = [*kept, *free]
@@ -150,7 +150,7 @@ class Validity:
         yield from extend(len(kept), dict(kept))
 
     def raise_empty(self, rng: random.Random) -> NoReturn:
-        """Raises SpaceError: nothing is valid here, and which constraint excludes what."""
+        """Raises a SpaceError which says that no genome is valid, and how much each constraint excludes."""
         lines = [
             f"  excludes {share:4.0%} of all genomes: {constraint.expr}  ({constraint.why})"
             for constraint, share in self.explain(rng)
@@ -158,13 +158,13 @@ class Validity:
         ]
         problems = " and ".join(str(vars(each["problem"])) for each in self._facts)
         raise SpaceError(
-            f"search space {self.family} admits no genome here (problem {problems}, "
+            f"search space {self.family} has no valid genome here (problem {problems}, "
             f"device {vars(self._facts[0]['device'])}):\n"
             + "\n".join(lines)
             + "\nchoose another family, or widen the parameters that the first line reads"
         )
 
-    def _draw_blindly(self, rng: random.Random) -> dict[str, Gene]:
+    def _draw_unconstrained(self, rng: random.Random) -> dict[str, Gene]:
         return {name: rng.choice(parameter.values) for name, parameter in self.parameters.items()}
 
     def _is_true(self, check: Check, genes: Mapping[str, Gene]) -> bool:
@@ -174,14 +174,14 @@ class Validity:
         return check.known[read]
 
     def may_hold(self, checks: Sequence[Check], genes: Mapping[str, Gene]) -> bool:
-        """Whether none of the checks fails; one whose guard reads genes that are not set yet says nothing."""
+        """Whether no check fails; checks whose guard reads genes that are not set yet are skipped."""
         try:
             return self.holds(checks, genes)
         except SpaceError:
             return True
 
     def _with_derived(self, problem: int, wanted: Iterable[str], genes: Mapping[str, Gene]) -> dict[str, Any]:
-        """Everything that an expression may read of a problem, with these derived names."""
+        """The names that an expression may read, for one problem, including these derived names."""
         scope = {**self._facts[problem], **genes}
         for name in wanted:
             known, reads = self._derived_values[problem][name]
@@ -192,7 +192,7 @@ class Validity:
         return scope
 
     def _checks(self) -> list[Check]:
-        """Every constraint for every problem; one that reads nothing of the problem but once."""
+        """Every constraint for every problem, and only once for a constraint that does not read the problem."""
         checks = []
         for problem in range(len(self._facts)):
             for number, (_, expression) in enumerate(self._constraints):
@@ -203,7 +203,7 @@ class Validity:
         return checks
 
     def _wanted(self, expression: Expression) -> set[str]:
-        """All names that an expression depends on, those behind derived names included."""
+        """All names that an expression depends on, including those used by derived names."""
         wanted: set[str] = set()
         queue = list(expression.names)
         while queue:
@@ -217,22 +217,22 @@ class Validity:
         return tuple(name for name in self.parameters if name in wanted)
 
     def _filtered_domains(self) -> dict[str, list[Gene]]:
-        """Each parameter's values, less those that a constraint on it alone excludes."""
+        """The values of each parameter, without those that a constraint on it alone excludes."""
         domains: dict[str, list[Gene]] = {}
         for name, parameter in self.parameters.items():
             checks = [check for check in self.checks if set(check.reads) <= {name}]
             domains[name] = [value for value in parameter.values if self.may_hold(checks, {name: value})]
         return domains
 
-    def _independent_groups(self) -> list[tuple[list[str], list[Check]]]:
-        """The finest partition of the parameters that no constraint crosses, each part with its checks."""
-        group_of = {name: {name} for name in self.parameters}
+    def _independent_components(self) -> list[tuple[list[str], list[Check]]]:
+        """The connected components of the parameters under shared constraints, each with its checks."""
+        component_of = {name: {name} for name in self.parameters}
         for check in self.checks:
-            merged = set().union(*(group_of[name] for name in check.reads))
-            group_of |= dict.fromkeys(merged, merged)
-        groups: list[tuple[list[str], list[Check]]] = []
+            merged = set().union(*(component_of[name] for name in check.reads))
+            component_of |= dict.fromkeys(merged, merged)
+        components: list[tuple[list[str], list[Check]]] = []
         for name in self.parameters:
-            if all(name not in names for names, _ in groups):
-                names = [each for each in self.parameters if each in group_of[name]]
-                groups.append((names, [each for each in self.cheapest if set(names).intersection(each.reads)]))
-        return groups
+            if all(name not in names for names, _ in components):
+                names = [each for each in self.parameters if each in component_of[name]]
+                components.append((names, [each for each in self.cheapest if set(names).intersection(each.reads)]))
+        return components

@@ -1,11 +1,11 @@
-"""Valid genomes as a decision diagram: one is drawn uniformly in a walk, however few of all genomes are valid.
+"""Valid genomes as a decision diagram, from which they are drawn uniformly even when few genomes are valid.
 
-Parameters are given values one after the other; what remains to be decided depends only on those values that later
-constraints read, so prefixes that agree in these share a node (a multi-valued decision diagram: Srinivasan and others,
-ICCAD 1990). Each edge knows how many complete genomes lie below it.
+Parameters are assigned one after the other. The remaining choices depend only on those values that later constraints
+read, so prefixes that agree in these values share a node (a multi-valued decision diagram: Srinivasan et al., ICCAD
+1990). Each edge stores the number of complete genomes below it.
 
-A constraint that reads many parameters multiplies the nodes, so the widest stay outside: what is drawn satisfies the
-others, and the caller rejects.
+A constraint that reads many parameters multiplies the nodes. The widest constraints are therefore left out: drawn
+genomes satisfy all others, and the caller rejects those that violate the widest.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Protocol, TypeVar
 
 from evoflash.core.genome import Gene
 
-WIDEST = 6  # parameters that a constraint inside may read
-MOST_EDGES = 200_000  # a diagram of more is built anew with the widest of its constraints outside
+MAX_READS = 6  # constraints that read more parameters are left out of the diagram
+MAX_EDGES = 200_000  # beyond this, the diagram is rebuilt without the widest of its constraints
 
 
-class Reader(Protocol):
+class HasReads(Protocol):
     """A constraint."""
 
     @property
@@ -30,28 +30,28 @@ class Reader(Protocol):
         ...
 
 
-C = TypeVar("C", bound=Reader)
+C = TypeVar("C", bound=HasReads)
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A value of a node's parameter, the node that follows, and the genomes below this edge and those before it."""
+    """A value of a node's parameter, the next node, and the number of genomes below this edge and those before it."""
 
     value: Gene
     child: int
     total: int
 
 
-Nodes = list[list[Edge]]  # those that lead to no genome have no edges; the first is the end, where all is decided
+Nodes = list[list[Edge]]  # the first node is the end of a path; nodes without valid genomes have no edges
 
 
 class Diagram:
     """A set of genomes.
 
     Args:
-        order: the parameters as they are decided.
-        nodes: by number.
-        root: the number of the first parameter's node.
+        order: the parameters, in the order of their assignment.
+        nodes: the nodes by number.
+        root: the number of the root.
     """
 
     def __init__(self, order: Sequence[str], nodes: Nodes, root: int):
@@ -61,11 +61,11 @@ class Diagram:
 
     @property
     def count(self) -> int:
-        """How many genomes there are: no `len`, which ends at 2^63."""
-        return below(self._nodes, self._root)
+        """The number of genomes; not `__len__`, which is limited to 2^63."""
+        return count_below(self._nodes, self._root)
 
     def draw(self, rng: random.Random) -> dict[str, Gene]:
-        """One of them, each as likely as any other; there must be one."""
+        """A uniformly random genome; the set must not be empty."""
         place, node = rng.randrange(self.count), self._root
         genes: dict[str, Gene] = {}
         for name in self._order:
@@ -78,8 +78,8 @@ class Diagram:
                 before = edge.total
         return genes
 
-    def given(self, kept: Mapping[str, Gene]) -> Diagram:
-        """Those of them that have these genes."""
+    def restricted(self, kept: Mapping[str, Gene]) -> Diagram:
+        """The subset of genomes that have these genes."""
         nodes: Nodes = [[]]
         known = {0: 0}
 
@@ -88,7 +88,7 @@ class Diagram:
                 name = self._order[depth]
                 wanted = (type(kept[name]), kept[name]) if name in kept else None
                 edges = [each for each in self._nodes[node] if wanted in (None, (type(each.value), each.value))]
-                known[node] = added(nodes, ((edge.value, copied(depth + 1, edge.child)) for edge in edges))
+                known[node] = add_node(nodes, ((edge.value, copied(depth + 1, edge.child)) for edge in edges))
             return known[node]
 
         root = copied(0, self._root)
@@ -96,7 +96,7 @@ class Diagram:
 
 
 class TooLargeError(Exception):
-    """More edges than are worth it."""
+    """The diagram exceeds the limit on its edges."""
 
 
 def build(
@@ -104,29 +104,29 @@ def build(
     constraints: Sequence[C],
     may_hold: Callable[[Sequence[C], Mapping[str, Gene]], bool],
 ) -> Diagram:
-    """The genomes that satisfy all constraints but the widest.
+    """Builds the diagram of the genomes that satisfy all constraints except the widest.
 
     Args:
-        domains: each parameter's values.
-        may_hold: whether none of some constraints fails for genes that include all that they read.
+        domains: the values of each parameter.
+        may_hold: whether none of the given constraints fails; the genes include all that they read.
     """
-    for widest in range(WIDEST, 0, -1):
+    for widest in range(MAX_READS, 0, -1):
         inside = [each for each in constraints if len(each.reads) <= widest]
         try:
-            return _built(domains, inside, may_hold, MOST_EDGES)
+            return _built(domains, inside, may_hold, MAX_EDGES)
         except TooLargeError:
             continue
-    return _built(domains, [], may_hold, sum(map(len, domains.values())))  # one node for each parameter
+    return _built(domains, [], may_hold, sum(map(len, domains.values())))  # one node per parameter
 
 
 def _built(
     domains: Mapping[str, Sequence[Gene]],
     constraints: Sequence[C],
     may_hold: Callable[[Sequence[C], Mapping[str, Gene]], bool],
-    most_edges: int,
+    max_edges: int,
 ) -> Diagram:
     order = _order(list(domains), constraints)
-    checks = due(order, constraints)
+    checks = checks_by_place(order, constraints)
     read_later: list[set[str]] = [set() for _ in range(len(order) + 1)]
     for depth in reversed(range(len(order))):
         read_later[depth] = read_later[depth + 1].union(*(each.reads for each in checks[depth]))
@@ -145,25 +145,25 @@ def _built(
             name, children = order[depth], []
             for value in domains[name]:
                 tried += 1
-                if tried > most_edges:
+                if tried > max_edges:
                     raise TooLargeError
                 genes[name] = value
                 if may_hold(checks[depth], genes):
                     children.append((value, node(depth + 1)))
             genes.pop(name, None)
-            known[key] = added(nodes, children)
+            known[key] = add_node(nodes, children)
         return known[key]
 
     root = node(0)
     return Diagram(order, nodes, root)
 
 
-def added(nodes: Nodes, children: Iterable[tuple[Gene, int]]) -> int:
-    """The number of a new node with these values and children, less those below which there is nothing."""
+def add_node(nodes: Nodes, children: Iterable[tuple[Gene, int]]) -> int:
+    """Adds a node with these values and children, except empty children; returns its number."""
     edges: list[Edge] = []
     total = 0
     for value, child in children:
-        count = below(nodes, child)
+        count = count_below(nodes, child)
         if count:
             total += count
             edges.append(Edge(value, child, total))
@@ -171,15 +171,15 @@ def added(nodes: Nodes, children: Iterable[tuple[Gene, int]]) -> int:
     return len(nodes) - 1
 
 
-def below(nodes: Nodes, node: int) -> int:
-    """How many genomes there are below a node."""
+def count_below(nodes: Nodes, node: int) -> int:
+    """The number of genomes below a node."""
     if node == 0:
         return 1
     return nodes[node][-1].total if nodes[node] else 0
 
 
-def due(order: Sequence[str], constraints: Sequence[C]) -> list[list[C]]:
-    """The constraints that can be checked at each place of an order, and not before; those on other names are not."""
+def checks_by_place(order: Sequence[str], constraints: Sequence[C]) -> list[list[C]]:
+    """For each place of an order, the constraints that can be checked there first; others are left out."""
     places: list[list[C]] = [[] for _ in order]
     for each in constraints:
         read = [order.index(name) for name in each.reads if name in order]
@@ -188,8 +188,8 @@ def due(order: Sequence[str], constraints: Sequence[C]) -> list[list[C]]:
     return places
 
 
-def _order(names: Sequence[str], constraints: Sequence[Reader]) -> list[str]:
-    """Names so that constraints can be checked early: always the one next that misses fewest."""
+def _order(names: Sequence[str], constraints: Sequence[HasReads]) -> list[str]:
+    """An order in which constraints can be checked early: greedily, the one with the fewest missing parameters next."""
     order: list[str] = []
     waiting = list(constraints)
     while waiting:

@@ -1,4 +1,4 @@
-"""The declaration of a search space: the content of search_spaces/<family>.yaml, checked as it is read."""
+"""Declarations of search spaces: the content of search_spaces/<family>.yaml, validated on reading."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,7 +22,7 @@ from evoflash.space.expression import FUNCTIONS, Expression, compile_expression
 RESERVED = {"problem", "device", "genome", "derived", *FUNCTIONS}
 
 
-# Names end up in paths, ninja files, Python modules and C++: nothing in them may mean anything to any of these.
+# Names are used in paths, ninja files, Python modules and C++, so they must not contain special characters of these.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 Family = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Word = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]*$")]
@@ -30,7 +30,7 @@ Value = Annotated[StrictBool | StrictInt | Annotated[StrictFloat, Field(allow_in
 
 
 class Parameter(BaseModel):
-    """One gene's choices. Neighbouring values of an ordinal parameter are alike; those of a categorical one are not."""
+    """A parameter and its values. Neighbouring values of an ordinal parameter are similar."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,16 +54,16 @@ class Parameter(BaseModel):
         return self
 
     def place(self, value: object) -> int:
-        """Where a value stands among the values; True is not 1."""
+        """The index of a value; True differs from 1."""
         return next(number for number, each in enumerate(self.values) if value == each and type(value) is type(each))
 
     def admits(self, value: object) -> bool:
-        """Whether this is one of the values; True is not 1."""
+        """Whether this is one of the values; True differs from 1."""
         return any(value == each and type(value) is type(each) for each in self.values)
 
 
 class Constraint(BaseModel):
-    """An expression that must hold, and why, for a person."""
+    """An expression that must hold, and a readable reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -95,10 +95,10 @@ class Declaration(BaseModel):
 
 
 def read(path: Path) -> Declaration:
-    """A declaration from its file.
+    """Reads a declaration from its file.
 
     Raises:
-        SpaceError: naming the file and the key, for an unknown key or a constraint that does not parse.
+        SpaceError: for an unknown key or a constraint that does not parse; names the file and the key.
     """
     content = resources.read_yaml(path)
     try:
@@ -109,7 +109,7 @@ def read(path: Path) -> Declaration:
         raise SpaceError(f"{path}: {where}: {first['msg']}; fix the file") from None
     for name in [*declaration.parameters, *declaration.derived]:
         if name in RESERVED or (name in declaration.derived and name in declaration.parameters):
-            raise SpaceError(f"{path}: {name!r} has a meaning already; choose another name")
+            raise SpaceError(f"{path}: {name!r} is reserved or used twice; choose another name")
     known = {"problem", "device", *declaration.parameters}
     for name, text in declaration.derived.items():
         _refuse_unknown_names(compile_expression(str(text), f"{path}: derived {name}"), known)

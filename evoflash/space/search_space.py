@@ -1,8 +1,8 @@
 """A search space: its valid genomes, and the moves between them.
 
-A space is declared in search_spaces/<family>.yaml and bound to a device and one problem, on which it depends what is
-valid; or to several problems, and then valid is what is valid for all of them. Every genome that leaves here is valid:
-`sample`, `neighbours`, `mutate`, `crossover`, `repair` return no other.
+A space is declared in search_spaces/<family>.yaml and bound to a device and to one or several problems; with several, a
+genome must be valid for all of them. `sample`, `neighbours`, `mutate`, `crossover` and `repair` only return valid
+genomes.
 """
 
 import copy
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from evoflash.core.genome import Gene, Genome
 from evoflash.errors import SpaceError, unknown
-from evoflash.space.component import Group
+from evoflash.space.component import Component
 from evoflash.space.constraints import Validity
 from evoflash.space.declaration import Constraint, Declaration, Seed
 
@@ -34,28 +34,28 @@ class SearchSpace:
         self.parameters = declaration.parameters
         self.seeds = declaration.seeds
         self._validity = Validity(declaration, problems, device)
-        self._groups = [Group(names, checks, self._validity) for names, checks in self._validity.groups]
+        self._components = [Component(names, checks, self._validity) for names, checks in self._validity.components]
 
     def seeded(self, genomes: Sequence[Mapping[str, Gene]]) -> Self:
-        """This space with known-good genomes before its own."""
-        twin = copy.copy(self)
-        own = [Seed(genome=dict(genome), device="", date="", note="an earlier run's") for genome in genomes]
-        twin.seeds = (*own, *self.seeds)
-        return twin
+        """A copy of this space with additional seeds before its own."""
+        space = copy.copy(self)
+        seeds = [Seed(genome=dict(genome), device="", date="", note="from an earlier run") for genome in genomes]
+        space.seeds = (*seeds, *self.seeds)
+        return space
 
     def derived(self, genome: Mapping[str, Gene]) -> dict[str, Any]:
-        """The space's named expressions for a genome, e.g. the shared memory that it takes."""
+        """The derived values of a genome, e.g. its shared memory."""
         return self._validity.derived(genome)
 
     def explain(self, rng: random.Random) -> list[tuple[Constraint, float]]:
-        """Each constraint with the share of blind draws that it alone excludes, the hardest first."""
+        """Each constraint with the share of unconstrained random genomes that it excludes, largest first."""
         return self._validity.explain(rng)
 
     def violations(self, genome: Mapping[str, Gene]) -> list[Constraint]:
-        """The constraints that a complete genome breaks.
+        """The constraints that a complete genome violates.
 
         Raises:
-            SpaceError: when genes are missing, unknown, or outside their values.
+            SpaceError: when genes are missing or unknown, or have an undeclared value.
         """
         for name in genome:
             if name not in self.parameters:
@@ -65,30 +65,30 @@ class SearchSpace:
                 raise SpaceError(f"family {self.family}: parameter {name!r} is missing; give one of {parameter.values}")
             if not parameter.admits(genome[name]):
                 raise SpaceError(
-                    f"family {self.family}: {name}={genome[name]!r} is none of {parameter.values}; choose one"
+                    f"family {self.family}: {name}={genome[name]!r} is not one of {parameter.values}; choose one"
                 )
         return self._validity.broken(genome)
 
     def is_valid(self, genome: Mapping[str, Gene]) -> bool:
-        """Whether a genome of this space's genes satisfies every constraint."""
+        """Whether a genome with the genes of this space satisfies every constraint."""
         return self._validity.holds(self._validity.cheapest, genome)
 
     def sample(self, rng: random.Random) -> Genome:
-        """A valid genome, drawn uniformly: each group of parameters that no constraint ties to the others by itself.
+        """A uniformly random valid genome. Independent components are drawn separately.
 
-        A group in which blind draws find nothing is searched completely, in random order.
+        A component in which random draws find nothing is searched exhaustively, in random order.
 
         Raises:
-            SpaceError: when no genome is valid; the message says which constraint excludes what.
+            SpaceError: when no genome is valid; the message says how much each constraint excludes.
         """
         self._validity.require_possible(rng)
         genome: dict[str, Gene] = {}
-        for group in self._groups:
-            genome |= group.draw(rng)
+        for component in self._components:
+            genome |= component.draw(rng)
         return Genome(genome)
 
     def require_valid_genomes(self, rng: random.Random) -> None:
-        """Raises SpaceError, saying which constraint excludes what, when nothing is valid here."""
+        """Raises SpaceError when no genome is valid; the message says how much each constraint excludes."""
         self.sample(rng)
 
     def genomes(self) -> Iterator[Genome]:
@@ -97,7 +97,7 @@ class SearchSpace:
             yield Genome(values)
 
     def neighbours(self, genome: Genome) -> list[Genome]:
-        """The valid genomes one move away: an ordinal one step, a categorical or flag any other value."""
+        """The valid genomes one move away: ordinal genes by one step, others to any value."""
         found = []
         for name, parameter in self.parameters.items():
             values = parameter.values
@@ -111,7 +111,7 @@ class SearchSpace:
         return found
 
     def mutate(self, genome: Genome, rng: random.Random, genes: int = 1) -> Genome:
-        """A valid genome with about this many genes changed; ordinals mostly by one step, sometimes by two."""
+        """A valid genome with about this many genes changed; ordinal genes mostly by one step, sometimes by two."""
         changed = dict(genome)
         movable = [name for name, parameter in self.parameters.items() if len(parameter.values) > 1]
         for name in rng.sample(movable, min(genes, len(movable))):
@@ -131,24 +131,24 @@ class SearchSpace:
         return self.repair({name: rng.choice((first, second))[name] for name in self.parameters}, rng)
 
     def repair(self, values: Mapping[str, Gene], rng: random.Random) -> Genome:
-        """The values themselves if they are valid, else a valid genome that keeps as many of them as it can.
+        """The values themselves if they are valid, otherwise a valid genome that keeps as many of them as possible.
 
-        Genes that are missing or unknown here (from another family) are drawn or dropped, so this also moves a genome
-        between families: they are drawn to fit those that are kept, where that can be. Each group of tied parameters is
-        repaired by itself: first one gene is freed, then two, of those that broken constraints read; a group that
-        cannot be saved is drawn anew.
+        Missing genes are drawn and unknown ones dropped, so this also converts genomes between families. If possible,
+        missing genes are drawn to fit the others. Each independent component is repaired separately: first one gene,
+        then two genes are changed among those that violated constraints read. A component that cannot be repaired is
+        drawn anew.
         """
         self._validity.require_possible(rng)
         genome: dict[str, Gene] = {}
-        for group in self._groups:
-            kept = {name: values[name] for name in group.names if self.parameters[name].admits(values.get(name))}
-            genome |= group.fill(kept, rng) or self._repair_group(group, kept, rng)
+        for component in self._components:
+            kept = {name: values[name] for name in component.names if self.parameters[name].admits(values.get(name))}
+            genome |= component.fill(kept, rng) or self._repair_component(component, kept, rng)
         return Genome(genome)
 
-    def _repair_group(self, group: Group, kept: Mapping[str, Gene], rng: random.Random) -> dict[str, Gene]:
+    def _repair_component(self, component: Component, kept: Mapping[str, Gene], rng: random.Random) -> dict[str, Gene]:
         domains = self._validity.domains
         drawn = {
             name: kept[name] if name in kept else rng.choice(domains[name] or self.parameters[name].values)
-            for name in group.names
+            for name in component.names
         }
-        return group.repair(drawn, rng)
+        return component.repair(drawn, rng)

@@ -1,1 +1,1 @@
-"""Child processes, and the sandbox that templates are rendered in."""
+"""Child processes, and the sandbox in which templates are rendered."""

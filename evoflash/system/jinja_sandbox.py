@@ -1,8 +1,8 @@
-"""Jinja2, confined: what a template or an expression from someone else may do while it is rendered.
+"""A restricted Jinja2 environment for templates and expressions that may not be trusted.
 
-It sees the values that it is given, and nothing that leads from them into Python: attributes of those values, calls
-of its own macros and of a few functions, a few filters. And it ends: iterations, calls and the size of every text are
-limited. (What it renders is a program that will be compiled and run: docs/security.md.)
+A template can read the given values and their attributes, call its own macros and a few functions, and use a few
+filters; none of these give access to Python's internals. Iterations, calls and the size of every string are limited, so
+that rendering ends. The rendered source is still a program that will be compiled and run: see docs/security.md.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-STEPS = 200_000  # iterations and calls of one rendering
-CHARACTERS = 4_000_000  # of any text or list that is made on the way
-READABLE = (SimpleNamespace, LoopContext, Macro, Namespace)  # whose attributes may be read
+STEPS = 200_000  # maximum number of iterations and calls per rendering
+CHARACTERS = 4_000_000  # maximum size of any string or list
+READABLE = (SimpleNamespace, LoopContext, Macro, Namespace)  # types whose attributes may be read
 
-# Those that cannot make much out of little; `indent`, `join` and `replace` are below.
+# Filters whose output is not much larger than their input. Limited versions of `indent`, `join`, `replace` are below.
 FILTERS = (
     "abs", "capitalize", "count", "d", "default", "first", "float", "int", "last", "length", "list", "lower", "max",
     "min", "reject", "reverse", "round", "select", "sort", "string", "sum", "trim", "unique", "upper",
@@ -37,7 +37,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {"min": min, "max": max, "ceil_div": 
 
 
 class ConfinedEnvironment(ImmutableSandboxedEnvironment):
-    """An environment whose templates can do what the module's text says; `begin` before each rendering."""
+    """The restricted environment of the module's docstring; call `begin` before each rendering."""
 
     intercepted_binops = frozenset(["+", "*", "**", "%"])
 
@@ -49,32 +49,32 @@ class ConfinedEnvironment(ImmutableSandboxedEnvironment):
         self._steps = 0
 
     @staticmethod
-    def concat(parts: Iterable[str]) -> str:  # type: ignore[override] - Jinja2 takes "".join here, or whatever joins
-        """How Jinja2 joins what blocks and macros render."""
+    def concat(parts: Iterable[str]) -> str:  # type: ignore[override] - Jinja2's attribute is "".join
+        """Joins the output of blocks and macros, with the limit on size."""
         return _joined(parts)
 
     def begin(self) -> None:
-        """Allows the steps of one more rendering."""
+        """Resets the count of steps."""
         self._steps = 0
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Only what was given has attributes; a text has none, not even its methods."""
+        """Only attributes of `READABLE` types; strings have none, not even methods."""
         return isinstance(obj, READABLE) and not attr.startswith("_") and super().is_safe_attribute(obj, attr, value)
 
     def is_safe_callable(self, obj: Any) -> bool:
-        """Macros, recursive loops, and the functions of `globals`."""
+        """Only macros, recursive loops, and the functions in `globals`."""
         return isinstance(obj, Macro | LoopContext) or obj in self.globals.values()
 
     def call(self, context: Any, obj: Any, /, *arguments: Any, **named: Any) -> Any:
-        """A call, counted."""
+        """Counts a call and makes it."""
         self._count()
         return super().call(context, obj, *arguments, **named)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Arithmetic that cannot take for ever: by powers and repeated sequences a short expression would."""
+        """Arithmetic without large powers or repeated sequences, by which a short expression could take forever."""
         numbers = isinstance(left, int | float) and isinstance(right, int | float)
         if not numbers and (operator != "+" or type(left) is not type(right)):
-            raise jinja2.TemplateRuntimeError(f"{_shown(left)} {operator} {_shown(right)} is no arithmetic of numbers")
+            raise jinja2.TemplateRuntimeError(f"{_shown(left)} {operator} {_shown(right)} is not numeric arithmetic")
         if operator == "+":
             return left + right if numbers else _limited(left + right)
         if operator == "*":
@@ -86,7 +86,7 @@ class ConfinedEnvironment(ImmutableSandboxedEnvironment):
         return left**right
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """The syntax tree, with each loop counted and each `~` limited."""
+        """The syntax tree, with counted loops and limited concatenations (`~`)."""
         tree = super()._parse(source, name, filename)
         for loop in tree.find_all(nodes.For):
             loop.iter = _filtered(loop.iter, "counted")
@@ -101,7 +101,7 @@ class ConfinedEnvironment(ImmutableSandboxedEnvironment):
     def _count(self) -> None:
         self._steps += 1
         if self._steps > STEPS:
-            raise jinja2.TemplateRuntimeError(f"it takes more than {STEPS} steps")
+            raise jinja2.TemplateRuntimeError(f"rendering takes more than {STEPS} steps")
 
 
 def _filtered(value: Any, name: str) -> nodes.Filter:
@@ -124,35 +124,35 @@ def _replace_concatenations(node: nodes.Node) -> None:
 
 def _limited(value: Any) -> Any:
     if len(value) > CHARACTERS:
-        raise jinja2.TemplateRuntimeError(f"it makes a text or list of more than {CHARACTERS} characters")
+        raise jinja2.TemplateRuntimeError(f"a string or list exceeds {CHARACTERS} characters")
     return value
 
 
 def _joined(parts: Iterable[Any]) -> str:
     texts = [str(part) for part in parts]
     if sum(map(len, texts)) > CHARACTERS:
-        raise jinja2.TemplateRuntimeError(f"it makes a text of more than {CHARACTERS} characters")
+        raise jinja2.TemplateRuntimeError(f"a string exceeds {CHARACTERS} characters")
     return "".join(texts)
 
 
 def _join(values: Iterable[Any], separator: str = "") -> str:
     texts = [str(value) for value in values]
     if sum(map(len, texts)) + len(separator) * len(texts) > CHARACTERS:
-        raise jinja2.TemplateRuntimeError(f"it makes a text of more than {CHARACTERS} characters")
+        raise jinja2.TemplateRuntimeError(f"a string exceeds {CHARACTERS} characters")
     return separator.join(texts)
 
 
 def _replace(text: str, old: str, new: str) -> str:
     text, old, new = str(text), str(old), str(new)
     if len(text) + text.count(old) * len(new) > CHARACTERS:
-        raise jinja2.TemplateRuntimeError(f"it makes a text of more than {CHARACTERS} characters")
+        raise jinja2.TemplateRuntimeError(f"a string exceeds {CHARACTERS} characters")
     return text.replace(old, new)
 
 
 def _indent(text: str, width: int = 4, first: bool = False, blank: bool = False) -> str:
     lines = str(text).splitlines(keepends=True)
     if len(lines) * max(0, width) > CHARACTERS:
-        raise jinja2.TemplateRuntimeError(f"it makes a text of more than {CHARACTERS} characters")
+        raise jinja2.TemplateRuntimeError(f"a string exceeds {CHARACTERS} characters")
     margin = " " * width
     return "".join(
         margin + line if (number or first) and (line.strip() or blank) else line for number, line in enumerate(lines)
@@ -160,7 +160,7 @@ def _indent(text: str, width: int = 4, first: bool = False, blank: bool = False)
 
 
 def _shown(value: Any) -> str:
-    """A value for a message, however large it is."""
+    """A value for a message, truncated if it is long."""
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits

@@ -1,7 +1,8 @@
-"""Child processes: what they may see of us, what they may take, and that none outlives us.
+"""Child processes, with a restricted environment and limits, and without leftovers.
 
-Each leads a session of its own, gets an environment of named variables only, and carries a mark by which
-`evoflash.system.reaper` finds it, and all that it started, when this process is gone without having cleaned up.
+Each child leads its own session and gets only the environment variables of `PASSED`. It also carries a mark in its
+environment, by which `evoflash.system.reaper` finds and kills it and its descendants if this process dies without
+cleaning up.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from evoflash.system.reaper import MARK
 
 GIB = 1024**3
 
-# What compilers, PyTorch and CUDA need to be told. Everything else, whatever secrets it holds, stays here.
+# Environment variables that compilers, PyTorch and CUDA need. All others, which may hold secrets, are not passed on.
 PASSED = re.compile(
     r"PATH|HOME|USER|LOGNAME|TMPDIR|TZ|LANG|LC_\w+|XDG_CACHE_HOME|VIRTUAL_ENV|CONDA_PREFIX|PYTHON\w*"
     r"|LD_LIBRARY_PATH|LD_PRELOAD|CC|CXX|CPATH|C_INCLUDE_PATH|CPLUS_INCLUDE_PATH|LIBRARY_PATH|COMPILER_PATH|CCACHE_DIR"
@@ -37,15 +38,15 @@ PASSED = re.compile(
 )
 SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|PRIVATE", re.IGNORECASE)
 
-FILE_BYTES = 2 * GIB  # that a child may write into one file: a kernel that prints for ever must not fill the disk
-ROUNDS = 400  # of killing, 5 ms each: what forks as fast as it is killed, or hangs in the system, is given up
-PROCESSES = 1024  # that a user may have more than now; root is not held to it, by the system's rule
+FILE_BYTES = 2 * GIB  # limit of a file, so that a kernel that prints forever does not fill the disk
+ROUNDS = 400  # attempts, 5 ms apart, to kill a session, which may fork as fast as it is killed or hang in the kernel
+PROCESSES = 1024  # additional processes that a user may have; the system does not enforce this for root
 
-_programs: set[subprocess.Popen[str]] = set()  # that `run` waits for
+_programs: set[subprocess.Popen[str]] = set()  # programs that `run` is waiting for
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a child process sees: the variables of `PASSED`, and these."""
+    """The environment of a child process: the variables of `PASSED`, and the given ones."""
     passed = {name: value for name, value in os.environ.items() if PASSED.fullmatch(name) and not SECRET.search(name)}
     return {**passed, **more}
 
@@ -53,11 +54,11 @@ def environment(**more: str) -> dict[str, str]:
 def start(
     arguments: Sequence[str], *, variables: dict[str, str] | None = None, **options: Any
 ) -> subprocess.Popen[Any]:
-    """A child process in a session of its own, with standard input closed.
+    """Starts a child process in its own session, with standard input closed.
 
     Args:
-        variables: of its environment, beside the usual ones.
-        options: as for `subprocess.Popen`.
+        variables: additional environment variables.
+        options: passed to `subprocess.Popen`.
     """
     mark = _reaper().mark
     return subprocess.Popen(
@@ -72,12 +73,13 @@ def start(
 def run(
     arguments: Sequence[str], seconds: float, *, variables: dict[str, str] | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """A program from its start, as by `start`, to its end; output and errors are kept apart unless an option says else.
+    """Starts a program with `start` and waits for it; standard output and error are captured separately by default.
+
+    The program and its descendants are killed when the wait times out or is interrupted.
 
     Raises:
         OSError: when there is no such program.
-        subprocess.TimeoutExpired: when it has not ended in time; it is killed, with all that it began, as it is
-            whenever something interrupts the wait.
+        subprocess.TimeoutExpired: when it has not ended in time.
     """
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = start(arguments, variables=variables, text=True, errors="replace", **{**streams, **options})
@@ -94,13 +96,13 @@ def run(
 
 
 def end_programs() -> None:
-    """Kills whatever `run` waits for, in any thread; it comes back there as killed."""
+    """Kills all programs that `run` is waiting for, in any thread."""
     for process in tuple(_programs):
         kill(process)
 
 
 def kill(process: subprocess.Popen[Any]) -> None:
-    """Kills a process that `start` began and everything in its session, whatever process groups that made."""
+    """Kills a process that `start` started and everything in its session, in any process group."""
     for _ in range(ROUNDS):
         members = _session(process.pid)
         for pid in members:
@@ -122,13 +124,13 @@ def _session(leader: int) -> list[int]:
 
 @contextlib.contextmanager
 def temporary_folder(prefix: str, where: Path) -> Iterator[Path]:
-    """A new folder in an existing one; it is removed at the end, also when this process is killed before.
+    """A new folder inside `where`, removed at the end, even if this process is killed.
 
     Raises:
-        OSError: when it cannot be made or removed.
+        OSError: when it cannot be created or removed.
     """
     folder = where.absolute() / f"{prefix}{uuid.uuid4().hex[:12]}"
-    _reaper().tell("+", str(folder))  # first, so that no moment is left in which nobody would remove it
+    _reaper().tell("+", str(folder))  # before it exists, so that it is always removed
     try:
         folder.mkdir(mode=0o700)
         yield folder
@@ -139,11 +141,10 @@ def temporary_folder(prefix: str, where: Path) -> Iterator[Path]:
 
 
 def restrain() -> None:
-    """Limits this process, a child: no core dumps, no endless files, no endless processes, and the first to go when
-    memory runs out.
+    """Limits this process, which is a child: no core dumps, limited file sizes and processes, first OOM candidate.
 
-    Address space is not limited, since CUDA maps more of it than any machine has; `evaluator.sandbox` watches what is
-    really used.
+    Address space is not limited, since CUDA maps more of it than any machine has. `evaluator.sandbox` monitors the
+    memory in use instead.
     """
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, FILE_BYTES)
@@ -168,7 +169,7 @@ def _threads_of_user() -> int:
 
 
 def memory_bytes() -> int:
-    """Bytes of memory that the processes of this machine or container may use."""
+    """The memory of this machine or container in bytes."""
     limits = [psutil.virtual_memory().total]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
@@ -177,7 +178,7 @@ def memory_bytes() -> int:
 
 
 class _Reaper:
-    """This process's line to its reaper, which is begun anew when it has been killed."""
+    """The connection of this process to its reaper, which is restarted if it was killed."""
 
     def __init__(self) -> None:
         self.mark = uuid.uuid4().hex
@@ -187,7 +188,7 @@ class _Reaper:
         atexit.register(self._close)
 
     def tell(self, sign: str, folder: str) -> None:
-        """Puts a folder on the list, or takes it off."""
+        """Adds a folder to the reaper's list ("+") or removes it ("-")."""
         with self._guard:
             if sign == "+":
                 self._folders[folder] = None
@@ -217,7 +218,7 @@ class _Reaper:
         self._process.stdin.flush()
 
     def _close(self) -> None:
-        """Nothing of ours is left when the command ends."""
+        """Ends the reaper, and waits until it has cleaned up."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
@@ -229,7 +230,7 @@ _guard = threading.Lock()
 
 
 def _reaper() -> _Reaper:
-    """The one of this process, begun with its first child or temporary folder."""
+    """The reaper of this process, started with its first child or temporary folder."""
     with _guard:
         if not _known:
             _known.append(_Reaper())

@@ -1,9 +1,9 @@
-"""The process that cleans up after a driver that had no time to: killed, out of memory, gone with its terminal.
+"""The reaper: a process that cleans up after a driver that was killed.
 
-`python -m evoflash.system.reaper MARK` reads lines from standard input, `+ FOLDER` and `- FOLDER`, folders as JSON.
-When the input ends, which happens when the driver is gone, however it went, it kills every process that carries MARK
-in its environment and removes the folders that are still on its list. It has a session of its own, so that what ends
-the driver's terminal or process group does not end it.
+`python -m evoflash.system.reaper MARK` reads lines from standard input, `+ FOLDER` and `- FOLDER` with the folder as
+JSON. When the input ends, because the driver has ended in any way, it kills every process that carries MARK in its
+environment and removes the folders that are still on its list. It has its own session, so that signals to the driver's
+terminal or process group do not end it.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from pathlib import Path
 
 import psutil
 
-MARK = "EVOFLASH_OWNED_BY"  # the variable that every child process inherits, and its children in turn
-ROUNDS = 100  # after which what cannot be killed, since the system holds it, is left
-SETTLED_S = 0.05  # between two looks; a process that is being started shows its environment within that
+MARK = "EVOFLASH_OWNED_BY"  # environment variable that all descendants inherit
+ROUNDS = 100  # attempts, since a process may hang in the kernel
+SETTLED_S = 0.05  # interval between attempts; the environment of a new process is visible within this time
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """The processes that carry a mark and live."""
+    """The live processes that carry a mark."""
     found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):  # gone, or another user's
+        with contextlib.suppress(psutil.Error, OSError):  # ended, or another user's
             if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
 
 def kill_marked(mark: str) -> None:
-    """Kills them until two looks in a row find none, since what is being started is not marked yet."""
+    """Kills marked processes until none is found twice in a row, since a new process is not marked at once."""
     quiet = 0
     for _ in range(ROUNDS):
         processes = marked(mark)
@@ -48,7 +48,7 @@ def kill_marked(mark: str) -> None:
 
 
 def main() -> None:
-    """Entry of the process."""
+    """Entry point of the process."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     mark = sys.argv[1]

@@ -1,4 +1,4 @@
-"""Targets: where kernels are built for and run."""
+"""Targets: the devices that kernels are built for and run on."""
 
 from evoflash.errors import MissingError, unknown
 from evoflash.targets import cpu, cuda
@@ -17,10 +17,10 @@ def why_not_cuda() -> str | None:
 
 
 def detect(name: str = "auto", arch: str | None = None, debug: bool = False) -> Target:
-    """The target of this machine: "cuda", "cpu", or "auto" for a CUDA device where one can be used.
+    """The target of this machine: "cuda", "cpu", or "auto", which is CUDA if it can be used.
 
     Raises:
-        MissingError: when the target that was asked for is not to be had.
+        MissingError: when the requested target is not available.
     """
     if name == "auto":
         name = "cpu" if why_not_cuda() else "cuda"

@@ -1,7 +1,6 @@
-"""Where kernels run: the compiler's commands, and the device's facts.
+"""Targets: compiler commands and device facts.
 
-A target is a frozen value that the driver makes once; it holds no handle to the device, so it can be used on a
-machine without one.
+A target is a frozen value. It has no handle to the device, so it can be used on a machine without one.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from evoflash.system import processes
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a build: it makes `output` out of `inputs`, all in the build's own folder."""
+    """One command of a build, which creates `output` from `inputs` in the folder of the build."""
 
     command: str
     output: str
@@ -32,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Figures:
-    """Resources as a compiler reports them; None where the target has no such figure."""
+    """Resource usage as reported by the compiler; None where the target does not report it."""
 
     registers: int | None = None
     static_shared_bytes: int | None = None
@@ -42,11 +41,13 @@ class Figures:
 
 @dataclass(frozen=True)
 class Target(abc.ABC):
-    """A kind of device together with the tools that build for it.
+    """A device and the tools that build for it.
 
     Attributes:
-        facts: what constraints and templates may read as `device.NAME`.
-        details: what is worth recording of the machine beside that: driver, compiler, clocks.
+        device: the name of the device.
+        facts: the values that constraints and templates can read as `device.NAME`.
+        details: further facts to record: driver, compiler, clocks.
+        debug: build with debug information.
     """
 
     name: ClassVar[Literal["cuda", "cpu"]]
@@ -59,33 +60,33 @@ class Target(abc.ABC):
     @property
     @abc.abstractmethod
     def source_name(self) -> str:
-        """The file name of a source, which tells the compiler its language."""
+        """The file name of a source, which determines its language."""
 
     @property
     @abc.abstractmethod
     def builds_disturb_timing(self) -> bool:
-        """Whether builds and timings share the cores, so that they must take turns."""
+        """Whether builds and timings use the same cores, so that they must take turns."""
 
     @abc.abstractmethod
     def steps(self) -> tuple[Step, ...]:
-        """The commands that make `kernel.so` out of `source_name`, run in the build's own folder."""
+        """The commands that build `kernel.so` from `source_name`, run in the folder of the build."""
 
     @abc.abstractmethod
     def figures(self, log: str) -> Figures:
-        """What a build's output says about resources."""
+        """The resource usage reported in a build's output."""
 
     def warnings(self, log: str) -> tuple[str, ...]:
-        """What a build's output says was compiled otherwise than written, each a reason not to run it."""
+        """Warnings in a build's output that disqualify the kernel, because it was not compiled as written."""
         return ()
 
     @property
     @abc.abstractmethod
     def toolchain(self) -> str:
-        """Everything beside the source that decides the machine code: compiler version, flags, processor."""
+        """Everything except the source that determines the machine code: compiler version, flags, processor."""
 
     @functools.cached_property
     def toolchain_digest(self) -> str:
-        """A hash of `toolchain` and of the build's commands."""
+        """A hash of `toolchain` and the build commands."""
         commands = "\n".join(step.command for step in self.steps())
         return hashlib.sha256(f"{self.toolchain}\n{commands}".encode()).hexdigest()
 
@@ -98,14 +99,14 @@ def find_compiler(name: str, candidates: tuple[str | None, ...], install: str) -
     """
     for candidate in candidates:
         found = shutil.which(candidate) if candidate else None
-        if found and "\n" not in found:  # a line of a build file
+        if found and "\n" not in found:  # it becomes part of a line in a build file
             return found
     raise MissingError(f"no {name} found; {install}")
 
 
 @functools.cache
 def compiler_version(program: str) -> str:
-    """The last line of the first paragraph of `PROGRAM --version`; nvcc and g++ both tell themselves apart there."""
+    """The line of `PROGRAM --version` that has the version."""
     answer = processes.run([*shlex.split(program), "--version"], 60)
     lines = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
     if answer.returncode or not lines:
@@ -114,31 +115,31 @@ def compiler_version(program: str) -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cxx() -> str:
-    """The command of the host C++ compiler: $CXX (which may have arguments), else g++, else clang++.
+    """The command of the host C++ compiler: $CXX (which may have arguments), g++, or clang++.
 
     Raises:
-        MissingError: where there is none, or $CXX names none.
+        MissingError: when there is none, or $CXX is not a program.
     """
     wanted = os.environ.get("CXX")
     if wanted:
         try:
             program = (shlex.split(wanted) or [""])[0]
-        except ValueError:  # a quotation that does not end
+        except ValueError:  # an unclosed quotation
             program = ""
         if not shutil.which(program) or "\n" in wanted:
-            raise MissingError(f"CXX={wanted} names no program; install it, or unset CXX")
+            raise MissingError(f"CXX={wanted} is not a program; install it, or unset CXX")
         return wanted
     install = "install one (Debian: apt-get install g++) or set CXX"
     return shlex.quote(find_compiler("C++ compiler", ("g++", "clang++"), install))
 
 
 def read_text(path: str) -> str:
-    """A file of /proc or /sys, or nothing where there is none."""
+    """The content of a file in /proc or /sys; empty if it does not exist."""
     try:
         return Path(path).read_text(encoding="ascii", errors="replace").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""The CPU as a target: g++ with OpenMP, built for the processor that this machine has."""
+"""The CPU target: kernels are built with g++ and OpenMP for the processor of this machine."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Any, ClassVar, Literal
 
 from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, read_text, usable_cores
 
-# No -ffast-math: a NaN in the inputs must come out. errno is nobody's business in a kernel, and libm may stay inlined
-# without it.
+# No -ffast-math, since NaN must propagate. Without errno the compiler can inline libm functions.
 CPU_FLAGS = "-std=c++17 -O3 -march=native -fno-math-errno -fopenmp -fPIC -shared -Wl,--build-id=none"
-ARCH_PRCTL = 158  # the system call on x86-64, which alone has AMX
-# Later flags win; -O1 leaves the loads that a sanitizer is to see. Sanitized code stops at the first bad access.
+ARCH_PRCTL = 158  # the number of this system call on x86-64
+# Appended, so that they override CPU_FLAGS; -O1 keeps the loads that a sanitizer should see.
 SANITIZE_FLAGS = "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined"
 
 
 @dataclass(frozen=True)
 class CpuTarget(Target):
-    """Builds with the host compiler; kernels run on the cores that builds run on, so the two take turns.
+    """Builds with the host compiler. Kernels and builds use the same cores, so they take turns.
 
     Attributes:
         sanitize: build with AddressSanitizer and UndefinedBehaviorSanitizer.
@@ -37,27 +36,27 @@ class CpuTarget(Target):
 
     @property
     def builds_disturb_timing(self) -> bool:
-        """Yes: a compiler on the next core changes clocks, caches and memory bandwidth."""
+        """Yes: a compiler on another core affects clocks, caches and memory bandwidth."""
         return True
 
     def steps(self) -> tuple[Step, ...]:
-        """One call of the compiler."""
+        """One compiler command."""
         more = (" -g" if self.debug else "") + (f" {SANITIZE_FLAGS}" if self.sanitize else "")
         command = f"{cxx()} {CPU_FLAGS}{more} -o kernel.so {self.source_name}"
         return (Step(command, "kernel.so", (self.source_name,)),)
 
     def figures(self, log: str) -> Figures:
-        """A CPU's compiler reports none."""
+        """None: the compiler does not report any."""
         return Figures()
 
     @property
     def toolchain(self) -> str:
-        """Compiler and processor, since the code is made for `native`."""
+        """Compiler and processor, since the code is built for the native architecture."""
         return f"{compiler_version(cxx())} on {self.details['processor_digest']}"
 
 
 def detect(debug: bool = False) -> CpuTarget:
-    """This machine's CPU, for the cores that this process may use.
+    """The CPU of this machine, with the cores that this process may use.
 
     Raises:
         MissingError: without a C++ compiler.
@@ -82,7 +81,7 @@ def detect(debug: bool = False) -> CpuTarget:
 
 
 def _tiles_are_permitted() -> bool:
-    """Whether Linux gives this process AMX's tile registers when it asks: not before 5.16, nor in every container."""
+    """Requests AMX tile registers from Linux; older kernels than 5.16 and some containers do not permit them."""
     request, tile_data = 0x1023, 18  # ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
     return ctypes.CDLL(None).syscall(ARCH_PRCTL, request, tile_data) == 0
 
@@ -93,7 +92,7 @@ def _field(information: str, name: str) -> str:
 
 
 def _cache(level: str, kind: str, default: int) -> int:
-    """Bytes of one core's cache, from sysfs."""
+    """The size of a core's cache in bytes, from sysfs."""
     for index in range(8):
         base = f"/sys/devices/system/cpu/cpu0/cache/index{index}"
         if read_text(f"{base}/level") == level and read_text(f"{base}/type") == kind:

@@ -1,8 +1,8 @@
-"""An NVIDIA GPU as a target.
+"""The CUDA target.
 
-The search builds device code alone into a cubin (by NVRTC where it is found, else by nvcc), and the launcher apart with
-the host compiler, which embeds the cubin (templates/include/launch.cuh). That skips nvcc's host passes, most of the
-time of a plain `nvcc -shared`.
+Device code is compiled to a cubin, by NVRTC if it is available, otherwise by nvcc. The host compiler builds the
+launcher separately and embeds the cubin (templates/include/launch.cuh). This avoids nvcc's host passes, which take most
+of the time of a plain `nvcc -shared`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ CUBIN_FLAGS = "-cubin -std=c++17 -O3 -Xptxas -v -DEVOFLASH_DEVICE_ONLY"
 NVRTC_FLAGS = "--std=c++17 -default-device --ptxas-options=-v -DEVOFLASH_DEVICE_ONLY"
 LAUNCHER_FLAGS = "-x c++ -std=c++17 -O1 -fPIC -shared -Wl,--build-id=none -DEVOFLASH_HOST_ONLY"
 
-# By architecture: (shared memory of a block by opt-in, of a multiprocessor, threads of a multiprocessor, cores of a
-# multiprocessor, multiprocessors and L2 bytes of a usual device). CUDA C++ Programming Guide, "Technical
+# By architecture: (maximum shared memory per block, shared memory per multiprocessor, threads per multiprocessor, cores
+# per multiprocessor, multiprocessors and L2 bytes of a typical device). CUDA C++ Programming Guide, "Technical
 # Specifications per Compute Capability".
 KIB, MIB = 1024, 1024**2
 ARCHITECTURES = {
@@ -45,7 +45,7 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class CudaTarget(Target):
-    """Builds with nvcc and the host compiler for one architecture."""
+    """Builds with NVRTC or nvcc, and the host compiler, for one architecture."""
 
     name: ClassVar[Literal["cuda", "cpu"]] = "cuda"
 
@@ -56,16 +56,16 @@ class CudaTarget(Target):
 
     @property
     def builds_disturb_timing(self) -> bool:
-        """No: builds run on the host while the device times."""
+        """No: builds run on the host."""
         return False
 
     @property
     def arch(self) -> str:
-        """The architecture as nvcc takes it; from Hopper on with the suffix that unlocks wgmma and the like."""
+        """The architecture flag; from Hopper on with the suffix that enables wgmma and similar instructions."""
         return flag(self.facts["arch"])
 
     def steps(self) -> tuple[Step, ...]:
-        """Device code to a cubin, then the launcher around it."""
+        """Compiles device code to a cubin, then the launcher that embeds it."""
         include = toolkit() / "include"
         lines = " -lineinfo" if self.debug else ""
         library = nvrtc_library()
@@ -83,7 +83,7 @@ class CudaTarget(Target):
         )
 
     def figures(self, log: str) -> Figures:
-        """From `ptxas -v`; the largest over the kernels of the file."""
+        """From `ptxas -v`; the maximum over the kernels of the file."""
         return Figures(
             registers=_largest(r"Used (\d+) registers", log),
             static_shared_bytes=_largest(r"(\d+) bytes smem", log),
@@ -92,7 +92,7 @@ class CudaTarget(Target):
         )
 
     def warnings(self, log: str) -> tuple[str, ...]:
-        """The losses that ptxas warns of: wgmma that it serialised, setmaxnreg that it ignored."""
+        """Performance warnings of ptxas: serialised wgmma, ignored setmaxnreg."""
         return tuple(re.findall(r"\(C\d+\) Potential Performance Loss: (.+?)\.?$", log, re.MULTILINE))
 
     @property
@@ -102,10 +102,10 @@ class CudaTarget(Target):
 
 
 def nvcc() -> str:
-    """The CUDA compiler: $CUDA_HOME/bin/nvcc, else the PATH's, else /usr/local/cuda's.
+    """The path of nvcc: in $CUDA_HOME/bin, in /usr/local/cuda/bin, or on the PATH.
 
     Raises:
-        MissingError: where there is none.
+        MissingError: when there is none.
     """
     home = os.environ.get("CUDA_HOME")
     candidates = (f"{home}/bin/nvcc" if home else None, "/usr/local/cuda/bin/nvcc", "nvcc")
@@ -119,7 +119,7 @@ def toolkit() -> Path:
 
 @functools.cache
 def nvrtc_library() -> Path | None:
-    """The NVRTC library: the toolkit's, else the one that a CUDA build of torch brings; None where there is none."""
+    """The NVRTC library of the toolkit, or that of a CUDA build of torch; None if there is none."""
     folders = [toolkit() / "lib64", toolkit() / "lib"]
     package = importlib.util.find_spec("nvidia")
     for place in package.submodule_search_locations or () if package is not None else ():
@@ -132,7 +132,7 @@ def nvrtc_library() -> Path | None:
 
 
 def device_compiler() -> str:
-    """What compiles device code, with its version."""
+    """The compiler of device code, with its version."""
     library = nvrtc_library()
     if library is None:
         return compiler_version(shlex.quote(nvcc()))
@@ -148,7 +148,7 @@ def parse_arch(text: str) -> int:
     """ "sm_90a", "compute_90", "9.0", "90" -> 90.
 
     Raises:
-        UsageError: for anything else, and for an architecture that is not known here.
+        UsageError: for anything else, or an unknown architecture.
     """
     found = re.fullmatch(r"(?:sm_|compute_)?(\d+)\.?(\d?)a?", text.strip())
     arch = int(found[1] + found[2]) if found else 0
@@ -159,7 +159,7 @@ def parse_arch(text: str) -> int:
 
 
 def of_arch(text: str, debug: bool = False) -> CudaTarget:
-    """A target to build for without a device, with the facts of a usual one of this architecture."""
+    """A target without a device, with the facts of a typical device of this architecture."""
     arch = parse_arch(text)
     facts = _facts(arch)
     details = {"compiler": device_compiler()}
@@ -193,7 +193,7 @@ def detect(arch: str | None = None, debug: bool = False) -> CudaTarget:
         ) from None
     own = major * 10 + minor
     if own not in ARCHITECTURES:
-        # A device between two known ones has at least what the older one has.
+        # An unknown architecture has at least the resources of the next older known one.
         own = max((each for each in ARCHITECTURES if each <= own), default=min(ARCHITECTURES))
     version = metadata.version("torch")
     if version.endswith("+cpu"):

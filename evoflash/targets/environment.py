@@ -1,4 +1,4 @@
-"""Where and with what a result was measured: enough to judge whether two results may be compared."""
+"""The environment of a measurement, which determines whether two results can be compared."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from evoflash.targets.base import compiler_version, cxx
 
 
 def environment(target: Target, machine: Mapping[str, Any], command: Sequence[str]) -> dict[str, Any]:
-    """Facts by name, None where this machine has no such thing.
+    """Facts by name; None for those that this machine does not have.
 
     Args:
-        machine: what the evaluation worker said of itself (`Sandbox.machine`); empty where it never came up.
+        machine: the facts reported by the worker (`Sandbox.machine`); empty if it never started.
         command: the command line.
     """
     return {
@@ -48,7 +48,7 @@ def environment(target: Target, machine: Mapping[str, Any], command: Sequence[st
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """The commit of the repository around a folder, and whether anything is uncommitted; None outside of one."""
+    """The commit of the git repository of a folder, and whether it has uncommitted changes; None outside of one."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None

@@ -1,8 +1,8 @@
-"""Device code to a cubin by NVRTC, in half the time of nvcc: no host compiler runs, and no runtime headers are read.
+"""Compiles device code to a cubin with NVRTC, in half the time of nvcc: no host compiler, no runtime headers.
 
-`python -I -S nvrtc.py LIBRARY ARCH SOURCE CUBIN [OPTION …]` compiles one file and prints the compiler's words. A build
-runs it as a program, since a compiler that hangs or crashes must not take the driver with it; so it imports only what
-starts fast.
+`python -I -S nvrtc.py LIBRARY ARCH SOURCE CUBIN [OPTION …]` compiles one file and prints the compiler's output. Builds
+run it as a separate program, so that a compiler that hangs or crashes does not affect the driver. It only imports
+modules that load fast.
 """
 
 import ctypes
@@ -12,11 +12,11 @@ import sys
 
 
 class CompilationError(Exception):
-    """NVRTC refused the source; the message is its log."""
+    """NVRTC rejected the source; the message is its log."""
 
 
 def load(path: str) -> ctypes.CDLL:
-    """The library. Its built-ins stand beside it, where it does not look for them by itself."""
+    """Loads the library, after its built-ins from the same folder, which it would not find by itself."""
     for builtins in sorted(glob.glob(os.path.join(os.path.dirname(path), "libnvrtc-builtins.so*"))):
         ctypes.CDLL(builtins, mode=ctypes.RTLD_GLOBAL)
     return ctypes.CDLL(path)
@@ -32,7 +32,7 @@ def version(path: str) -> str:
 
 
 def compile_cubin(library: ctypes.CDLL, source: bytes, name: str, options: list[str]) -> tuple[bytes, str]:
-    """The cubin of a source, and the compiler's words.
+    """Compiles a source; returns the cubin and the compiler's output.
 
     Raises:
         CompilationError: when it does not compile.
@@ -56,7 +56,7 @@ def _fetch(library: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> bytes:
 
 
 def main() -> int:
-    """Compiles; the exit code is 1 when the source does not compile."""
+    """Entry point; returns 1 when the source does not compile."""
     path, arch, source, cubin, *options = sys.argv[1:]
     with open(source, "rb") as file:
         text = file.read()

@@ -1,1 +1,1 @@
-"""Every gate on one kernel or function."""
+"""Verification: every correctness gate on one kernel or function."""

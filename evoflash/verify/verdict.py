@@ -1,4 +1,4 @@
-"""What a verification found: frozen values, as they go into its JSON document."""
+"""Records of a verification, as in its JSON document."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ Outcome = Literal["passed", "declined", "refused"]
 
 
 class Checked(Record):
-    """A kernel on one case, or at one further gate.
+    """The result of one case, or of one further gate.
 
     Attributes:
-        outcome: "declined" where the kernel said that it does not take the case.
-        gate: what refused it.
+        case: the name of the case or gate.
+        outcome: "declined" if the kernel does not support the case.
+        gate: the gate that refused the kernel, if any.
     """
 
     case: str
@@ -28,7 +29,7 @@ class Checked(Record):
 
     @property
     def share(self) -> float | None:
-        """The larger of the two errors over what was allowed; beyond 1 is a refusal."""
+        """The larger ratio of max and rms error to their bounds; a value above 1 is a refusal."""
         each = self.accuracy
         if each is None:
             return None
@@ -37,16 +38,19 @@ class Checked(Record):
 
 
 class Verdict(Record):
-    """Whether a kernel may be believed.
+    """The result of a verification.
 
     Attributes:
-        name, origin: how tables call it, and what the person named.
-        problem: the text of the problem that it is for.
-        gate, reason: what refused it; None and empty when it was accepted.
-        seed: of the cases that nobody could know before; the same one gives the same cases.
-        checks: in their order; the last one is the refusal.
-        p50_us, floor_us: what a launch takes, and what any kernel needs at least on this device.
-        sanitized: tool -> its summary, of the sanitizers that ran; `warnings` is what they said beside.
+        name: the name of the kernel in tables.
+        origin: the kernel as the user named it.
+        problem: the label of the problem that it is for.
+        gate, reason: the gate that refused it, and why; None and empty if it was accepted.
+        seed: the seed of the random cases.
+        checks: the results in order; the last one may be a refusal.
+        p50_us: the median time of a launch.
+        floor_us: the lower bound on the time of any kernel on this device.
+        sanitized: tool -> summary, of the sanitizers that ran.
+        warnings: warnings of the sanitizers that do not refuse the kernel.
     """
 
     name: str
@@ -65,13 +69,13 @@ class Verdict(Record):
 
     @property
     def worst(self) -> Checked | None:
-        """The case with the largest error over what was allowed."""
-        judged = [each for each in self.checks if each.share is not None]
-        return max(judged, key=lambda each: each.share or 0.0, default=None)
+        """The case with the largest error in relation to its bound."""
+        measured = [each for each in self.checks if each.share is not None]
+        return max(measured, key=lambda each: each.share or 0.0, default=None)
 
     @property
     def document(self) -> dict[str, Any]:
-        """As JSON values, with the worst case by name."""
+        """The verdict as JSON values, with the name of the worst case."""
         worst = self.worst
         found = {"worst_case": worst.case, "worst_share": worst.share} if worst is not None else {}
         return {**self.model_dump(mode="json"), **found}

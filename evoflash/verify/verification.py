@@ -1,7 +1,7 @@
-"""Verification: may this kernel be believed? Every gate that there is, each case in a process that may die.
+"""Verification of one kernel or function by every correctness gate, in a worker process.
 
-A kernel goes through every known case that it claims, through cases that nobody could know before, then through
-launches that are timed and judged afterwards. The first gate that it fails refuses it.
+A kernel is checked on the standard cases that it supports, then on random cases, then it is timed and the output of the
+timed launches is checked. The first gate that fails refuses it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from evoflash.problems import Case, Problem
 from evoflash.targets import Target
 from evoflash.verify.verdict import Checked, Outcome, Verdict
 
-TIMED = "timed"  # how the check of the timed launches is called among the cases
+TIMED = "timed"  # the name, among the cases, of the check of the timed launches
 TIMED_SAMPLES = 20
 BY_STATUS = {Status.CRASHED: Gate.CRASHED, Status.HUNG: Gate.HUNG, Status.LAUNCH_FAILED: Gate.LAUNCH}
 
@@ -40,8 +40,8 @@ class Verification(Session):
     """Verifies kernels and functions on a target.
 
     Args:
-        deadline_s: seconds that a case may take.
-        say: is told what is going on.
+        say: called with progress messages.
+        deadline_s: time limit of a case in seconds.
     """
 
     def __init__(
@@ -57,22 +57,22 @@ class Verification(Session):
     def kernel(
         self, entrant: Entrant, problem: Problem, seed: int, only: Collection[str] = (), sanitize: bool = False
     ) -> Verdict:
-        """A kernel that evoflash can build.
+        """Verifies a kernel that evoflash can build.
 
         Args:
-            problem: what it is for; its cases are those of this problem.
-            seed: of the cases that nobody knows yet.
-            only: names of the cases to look at, `TIMED` for the timing; all when empty.
-            sanitize: run what passes under the sanitizers that this machine has.
+            problem: the problem that the kernel is for, which determines the cases.
+            seed: seed of the random cases.
+            only: names of the cases to check, `TIMED` for the timing; empty for all.
+            sanitize: also run an accepted kernel under the sanitizers.
         """
         built = self._build(entrant, problem)
         steps = self._cases(problem, seed, only, lambda case: self._check_kernel(entrant, case))
         timed = built[1] if not isinstance(built, str) and (not only or TIMED in only) else None
         verdict = self._conclude(entrant.name, entrant.origin, problem, seed, steps, timed)
-        return self.watch(verdict, entrant, problem) if sanitize and verdict.accepted else verdict
+        return self.sanitize(verdict, entrant, problem) if sanitize and verdict.accepted else verdict
 
-    def watch(self, verdict: Verdict, entrant: Entrant, problem: Problem) -> Verdict:
-        """The verdict on an accepted kernel after the sanitizers; these need no worker."""
+    def sanitize(self, verdict: Verdict, entrant: Entrant, problem: Problem) -> Verdict:
+        """Runs the sanitizers on an accepted kernel and updates its verdict; they need no worker."""
         kernel = entrant.kernel(problem, self._target)
         assert not isinstance(kernel, str)
         findings = sanitizers.run(self._target, self._toolchain, kernel.source, problem)
@@ -90,16 +90,16 @@ class Verification(Session):
         return verdict.model_copy(update=changes)
 
     def function(self, name: str, problem: Problem, seed: int, only: Collection[str] = ()) -> Verdict:
-        """A Python function with SDPA's signature, by "module:function".
+        """Verifies a Python function with the signature of SDPA, named by "module:function".
 
         Raises:
-            UsageError: when there is none.
+            UsageError: when it cannot be imported.
         """
         steps = self._cases(problem, seed, only, lambda case: self._check_function(name, case))
         return self._conclude(name, name, problem, seed, steps, None)
 
-    def forget(self) -> None:
-        """Ends the worker: the next kernel gets one in which no other has run."""
+    def reset(self) -> None:
+        """Ends the worker, so that the next kernel gets a new one."""
         self._sandbox.close()
 
     # Steps.
@@ -107,14 +107,14 @@ class Verification(Session):
     def _cases(
         self, problem: Problem, seed: int, only: Collection[str], check: Callable[[Case], Checked]
     ) -> Iterator[Checked]:
-        """Each case's outcome; declining the very problem that it is for is a refusal."""
-        own = problem.fresh_cases(seed)
+        """The result of each case. Declining the problem that the kernel is for is a refusal."""
+        own = problem.random_cases(seed)
         for case in (*problem.cases(), *own):
             if only and case.name not in only:
                 continue
             done = check(case)
             if case == own[0] and done.outcome == "declined":
-                reason = f"it declines {problem.label}, which it is for: {done.reason}"
+                reason = f"declines {problem.label}, the problem that it is for: {done.reason}"
                 done = done.model_copy(update={"outcome": "refused", "gate": Gate.DECLINED, "reason": reason})
             yield done
 
@@ -126,15 +126,15 @@ class Verification(Session):
         if build.library is None:
             return Checked(case=case.name, outcome="refused", gate=Gate.BUILD, reason=build.reason)
         request = Verify(cases=((case, build.library.resolve()),))
-        return self._asked(case, request)
+        return self._request(case, request)
 
     def _check_function(self, name: str, case: Case) -> Checked:
-        checked = self._asked(case, Call(function=name, case=case))
+        checked = self._request(case, Call(function=name, case=case))
         if checked.gate is Gate.LAUNCH and checked.reason.startswith(name):
-            raise UsageError(f"{checked.reason}; name it module:function, importable from the working directory")
+            raise UsageError(f"{checked.reason}; write module:function, importable from the working directory")
         return checked
 
-    def _asked(self, case: Case, request: Verify | Call) -> Checked:
+    def _request(self, case: Case, request: Verify | Call) -> Checked:
         answer = self._sandbox.call(request, self._deadline_s)
         if isinstance(answer, WorkerDeath):
             return Checked(case=case.name, outcome="refused", gate=BY_STATUS[answer.status], reason=answer.reason)
@@ -146,7 +146,7 @@ class Verification(Session):
         return Checked(case=case.name, outcome=outcome, gate=verified.gate, reason=verified.reason, accuracy=accuracy)
 
     def _timed(self, problem: Problem, build: Build) -> tuple[Checked, float | None, float]:
-        """The launches of a timing, judged; the median and the floor in microseconds."""
+        """Times a kernel and checks the timed launches; returns also the median and the floor in microseconds."""
         assert build.library is not None
         request = Examine(
             problem=problem,
@@ -176,7 +176,7 @@ class Verification(Session):
         steps: Iterator[Checked],
         build: Build | None,
     ) -> Verdict:
-        """Takes steps until one refuses, then the timing; the verdict."""
+        """Runs the steps until one refuses the kernel, then the timing; returns the verdict."""
         start = time.monotonic()
         checks: list[Checked] = []
         p50 = floor = None

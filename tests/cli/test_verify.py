@@ -56,12 +56,12 @@ def place(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def few_cases(monkeypatch):
     """Some of the cases: all of them take a minute, and have their test in `python -m tests.mutants.report`."""
-    known, fresh = AttentionProblem.cases, AttentionProblem.fresh_cases
+    known, fresh = AttentionProblem.cases, AttentionProblem.random_cases
     chosen = ("tiny seed 0", "mission seed 0", "31x33", "203 gapped", "203 nan_value")
     monkeypatch.setattr(
         AttentionProblem, "cases", lambda self: tuple(each for each in known(self) if each.name in chosen)
     )
-    monkeypatch.setattr(AttentionProblem, "fresh_cases", lambda self, seed: fresh(self, seed)[:2])
+    monkeypatch.setattr(AttentionProblem, "random_cases", lambda self, seed: fresh(self, seed)[:2])
 
 
 def call(place, cache, *arguments: str):

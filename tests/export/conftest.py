@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from evoflash.export.package import Winner, write
+from evoflash.export.package import write
+from evoflash.export.winner import Winner
 from evoflash.problems.attention import AttentionProblem
 
 HERE = Path(__file__).parent

@@ -12,7 +12,8 @@ import pytest
 
 from evoflash.errors import StorageError, UsageError
 from evoflash.export import package, rendering
-from evoflash.export.package import Winner, write
+from evoflash.export.package import write
+from evoflash.export.winner import Winner
 from evoflash.targets import cpu, cuda
 
 from .conftest import cpu_winner, cuda_winner

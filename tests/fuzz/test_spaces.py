@@ -40,7 +40,7 @@ def lived_through(path: Path, document: dict[str, Any], seed: int) -> str:
         space = SearchSpace(declared, [PROBLEM], DEVICE)
         genome = space.sample(rng)
     except SpaceError as error:
-        empty = "admits no genome" in str(error)
+        empty = "has no valid genome" in str(error)
         return said(error, "; |choose another family", "empty" if empty else "cannot be evaluated")
     try:
         moved = [genome, space.sample(rng)]
@@ -52,7 +52,7 @@ def lived_through(path: Path, document: dict[str, Any], seed: int) -> str:
             assert Genome(dict(each)) == each
             space.derived(each)
     except SpaceError as error:  # an expression that fails on some values only
-        return said(error, "fails|reads something", "cannot be evaluated everywhere")
+        return said(error, "fails|reads an undefined value", "cannot be evaluated everywhere")
     return "searched"
 
 

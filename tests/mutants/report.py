@@ -128,7 +128,7 @@ class Run:
             verdicts = [jobs.submit(self._verify, each) for each in wanted]
             list(watchers.map(self._finish, wanted, verdicts))
         for each in self._made:
-            each.forget()
+            each.reset()
         return self.rows
 
     def _verify(self, task: Task) -> Verdict | None:
@@ -140,7 +140,7 @@ class Run:
             self._made.append(self._own.verification)
         verdict = task.verify(self._own.verification)
         if verdict.gate not in HARMLESS:
-            self._own.verification.forget()
+            self._own.verification.reset()
         return verdict
 
     def _is_known(self, task: Task) -> bool:
@@ -169,7 +169,7 @@ class Run:
             row |= {"gate": None, "ok": False, "reason": "not run: no time was left"}
         else:
             if verdict.accepted and task.watched and self.arguments.sanitize and task.entrant is not None:
-                verdict = Verification(self.target, self.toolchain).watch(verdict, task.entrant, task.problem)
+                verdict = Verification(self.target, self.toolchain).sanitize(verdict, task.entrant, task.problem)
             row |= _told(task, verdict)
         with self._guard:
             self.rows.append(row)

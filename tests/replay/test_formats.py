@@ -91,11 +91,11 @@ def test_every_format_gives_the_same_recording(files, name):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("other.txt", "x", "no known format"),
+        ("other.txt", "x", "unknown format"),
         ("broken.json", "{", "fix the file"),
         ("keys.json", "{}", "fix the file"),
         ("times.csv", "rows,time_ms\n1,fast\n", "fix the file"),
-        ("failed.csv", "rows,time_ms,status\n1,,failed\n", "no configuration that has a time"),
+        ("failed.csv", "rows,time_ms,status\n1,,failed\n", "no configuration with a time"),
         ("missing.csv", None, "check the path"),
     ],
 )

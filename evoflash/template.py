@@ -12,6 +12,7 @@ import jinja2
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evoflash import declaration, resources
+from evoflash.amalgamation import Amalgamation
 from evoflash.confined import ConfinedEnvironment
 from evoflash.declaration import Constraint, Declaration, Family
 from evoflash.errors import SpaceError, unknown
@@ -92,6 +93,7 @@ class Template:
             keep_trailing_newline=True,
             auto_reload=False,  # one run, one template
         )
+        self._amalgamation = Amalgamation(self._header)
         try:
             self._kernel = self._environment.get_template(self.manifest.source)
         except jinja2.TemplateNotFound as error:
@@ -166,9 +168,21 @@ class Template:
             NameError,
         ) as error:
             raise SpaceError(f"template {self.family}: {error}; mend {self.folder / self.manifest.source}") from None
+        text = self._amalgamation.of(text)
         language = "cuda" if self.manifest.target == "cuda" else "c++"
         shared = derived.get("shared_bytes")
         return Source(text, language, int(shared) if shared is not None else None, self.manifest.max_spill_bytes)
+
+    def _header(self, name: str) -> str:
+        assert self._environment.loader is not None
+        try:
+            return self._environment.loader.get_source(self._environment, name)[0]
+        except jinja2.TemplateNotFound:
+            raise SpaceError(
+                f'template {self.family}: #include "{name}": no include folder has this header; mend the name'
+            ) from None
+        except (UnicodeDecodeError, OSError) as error:
+            raise SpaceError(f'template {self.family}: #include "{name}" cannot be read: {error}') from None
 
 
 def load_all(extra: Sequence[Path] = ()) -> dict[str, Template]:

@@ -1,4 +1,9 @@
 /* What a launcher asks before it launches: a kernel answers wrongly for nothing, it refuses. */
+#ifndef EVOFLASH_CHECKS_CUH
+#define EVOFLASH_CHECKS_CUH
+
+#include "attention.h"
+
 namespace evoflash {
 namespace {
 
@@ -34,3 +39,5 @@ inline bool fits_grid(unsigned long long y, unsigned long long z) { return y <= 
 
 }  // namespace
 }  // namespace evoflash
+
+#endif  // EVOFLASH_CHECKS_CUH

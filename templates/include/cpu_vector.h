@@ -1,4 +1,4 @@
-/* Vectors of the widest kind that the compiler was told of, by GCC's vector extensions; element types to and from float. */
+/* Vectors of the widest kind that the compiler was told of, by GCC's vector extensions; elements to and from float. */
 #include <math.h>
 #include <string.h>
 #include <utility>
@@ -22,7 +22,7 @@ typedef uint16_t Halves __attribute__((vector_size(VECTOR_BYTES / 2))); /* LANES
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Loads and stores of whole vectors anywhere: memcpy asks for no alignment, may alias, and compiles to one instruction. */
+/* Loads and stores of whole vectors: memcpy asks for no alignment, may alias, and compiles to one instruction. */
 template <typename Vector, typename From>
 INLINE Vector load(const From *from) {
   Vector vector;
@@ -75,11 +75,9 @@ INLINE Ints lane_numbers(std::integer_sequence<int, LANE...>) {
   return Ints{LANE...};
 }
 /* All ones in the first `count` lanes. */
-INLINE Ints first_lanes(int count) {
-  return lane_numbers(std::make_integer_sequence<int, LANES>()) < count;
-}
+INLINE Ints first_lanes(int count) { return lane_numbers(std::make_integer_sequence<int, LANES>()) < count; }
 
-/* Transposes LANES vectors of LANES 32-bit units in place by log2(LANES) rounds of exchanges between rows i and i + STEP. */
+/* Transposes LANES vectors of LANES 32-bit units in place: log2(LANES) rounds of exchanges of rows i and i + STEP. */
 template <int STEP, int... LANE>
 INLINE void exchange(Bits &upper, Bits &lower, std::integer_sequence<int, LANE...>) {
   const Bits a = upper, b = lower;
@@ -116,7 +114,7 @@ INLINE Halves to_float16(Floats floats) {
   return (Halves)_mm256_cvtps_ph((__m256)floats, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
   const Bits sign = as_bits(floats) & 0x80000000, magnitude = as_bits(floats) ^ sign;
-  /* Subnormal results: adding 0.5 lets the addition itself round at the right bit. Normal ones round to even by hand. */
+  /* Subnormal results: adding 0.5 lets the addition itself round at the right bit. Normal ones: to even by hand. */
   const Bits subnormal = as_bits(as_floats(magnitude) + 0.5f) - 0x3f000000;
   const Bits normal = (magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
   Bits result = select((Ints)(magnitude < 0x38800000), subnormal, normal);

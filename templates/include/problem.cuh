@@ -1,0 +1,22 @@
+#pragma once
+
+#include "attention.h"
+
+// Where the rows of a head lie, for kernels that take the problem as it is.
+#ifndef EVOFLASH_HOST_ONLY
+namespace evoflash {
+
+// The head of K and V that query head bidh attends to. Most problems have as many of both, and are spared the division,
+// which costs some 40 cycles at the start of a kernel.
+__device__ __forceinline__ int kv_head_of(const EvoflashAttention &problem, int bidh) {
+  return problem.heads == problem.kv_heads ? bidh : bidh / (problem.heads / problem.kv_heads);
+}
+
+// The first row of a head.
+template <class Element>
+__device__ __forceinline__ Element *rows_of(Element *base, const int64_t (&stride)[3], int bidb, int bidh) {
+  return base + bidb * stride[0] + bidh * stride[1];
+}
+
+}  // namespace evoflash
+#endif

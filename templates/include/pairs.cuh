@@ -17,8 +17,8 @@ __device__ __forceinline__ unsigned pack<Half>(float low, float high) {
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
   return word;
 #else
-  const Half first = from_float<Half>(low), second = from_float<Half>(high);
-  return unsigned(second.bits) << 16 | first.bits;
+  const unsigned first = bits_of(from_float<Half>(low)), second = bits_of(from_float<Half>(high));
+  return second << 16 | first;
 #endif
 }
 
@@ -32,12 +32,12 @@ __device__ __forceinline__ unsigned pack<Bfloat16>(float low, float high) {
 
 template <class Element>
 __device__ __forceinline__ float low_to_float(unsigned word) {
-  return to_float(Element{static_cast<unsigned short>(word)});
+  return to_float(static_cast<Element>(word));
 }
 
 template <class Element>
 __device__ __forceinline__ float high_to_float(unsigned word) {
-  return to_float(Element{static_cast<unsigned short>(word >> 16)});
+  return to_float(static_cast<Element>(word >> 16));
 }
 
 // Rounds eight floats to Element, and stores them together: 16 bytes.

@@ -2,7 +2,7 @@
 
 #include "attention.h"
 
-// Where the rows of a head lie, for kernels that take the problem as it is.
+// What a kernel that takes the problem as it is computes from it: where the rows of a head lie, and what a row sees.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
 
@@ -16,6 +16,16 @@ __device__ __forceinline__ int kv_head_of(const EvoflashAttention &problem, int 
 template <class Element>
 __device__ __forceinline__ Element *rows_of(Element *base, const int64_t (&stride)[3], int bidb, int bidh) {
   return base + bidb * stride[0] + bidh * stride[1];
+}
+
+// How many keys a row sees. The causal mask is top-left, so every row sees key 0, whatever the lengths.
+template <bool kIsCausal>
+__device__ __forceinline__ int visible_keys(const EvoflashAttention &problem, int row) {
+  if constexpr (kIsCausal) {
+    return min(row + 1, problem.seq_kv);
+  } else {
+    return problem.seq_kv;
+  }
 }
 
 }  // namespace evoflash

@@ -4,6 +4,8 @@
 
 #include "attention.h"
 
+#ifndef EVOFLASH_DEVICE_ONLY /* a launcher is host code */
+
 namespace evoflash {
 namespace {
 
@@ -39,5 +41,7 @@ inline bool fits_grid(unsigned long long y, unsigned long long z) { return y <= 
 
 }  // namespace
 }  // namespace evoflash
+
+#endif
 
 #endif  // EVOFLASH_CHECKS_CUH

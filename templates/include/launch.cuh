@@ -16,6 +16,8 @@
 #ifndef EVOFLASH_LAUNCH_CUH
 #define EVOFLASH_LAUNCH_CUH
 
+#ifndef EVOFLASH_DEVICE_ONLY /* a launcher is host code */
+
 #ifdef EVOFLASH_HOST_ONLY
 #include <cuda.h> /* types only */
 #include <dlfcn.h>
@@ -240,5 +242,7 @@ int launch(Kernel &kernel, const Shape &shape, void *stream, const Arguments &..
 
 }  // namespace
 }  // namespace evoflash
+
+#endif
 
 #endif  // EVOFLASH_LAUNCH_CUH

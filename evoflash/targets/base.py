@@ -71,6 +71,10 @@ class Target(abc.ABC):
         """The commands that make `kernel.so` out of `source_name`, run in the build's own folder."""
 
     @abc.abstractmethod
+    def clang_arguments(self) -> tuple[str, ...]:
+        """What tells clang, and so an editor, of language, device and system headers; g++ and nvcc build."""
+
+    @abc.abstractmethod
     def figures(self, log: str) -> Figures:
         """What a build's output says about resources."""
 

@@ -52,10 +52,17 @@ INLINE Floats larger(Floats left, Floats right) {
 #endif
 }
 
+/* SHUFFLE(type, a, b, lanes...): the lanes of a, then b, by number. GCC below 12 does not have clang's builtin. */
+#ifdef __clang__
+#define SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, type{__VA_ARGS__})
+#endif
+
 /* Lane l of the result is lane l ^ DISTANCE: the step of a reduction tree whose result lands in every lane. */
 template <int DISTANCE, int... LANE>
 INLINE Floats swap_lanes(Floats floats, std::integer_sequence<int, LANE...>) {
-  return __builtin_shuffle(floats, Ints{(LANE ^ DISTANCE)...});
+  return SHUFFLE(Ints, floats, floats, (LANE ^ DISTANCE)...);
 }
 template <int DISTANCE = LANES / 2>
 INLINE float largest_lane(Floats floats) {
@@ -81,8 +88,8 @@ INLINE Ints first_lanes(int count) { return lane_numbers(std::make_integer_seque
 template <int STEP, int... LANE>
 INLINE void exchange(Bits &upper, Bits &lower, std::integer_sequence<int, LANE...>) {
   const Bits a = upper, b = lower;
-  upper = __builtin_shuffle(a, b, Bits{uint32_t(LANE & STEP ? LANES + LANE - STEP : LANE)...});
-  lower = __builtin_shuffle(a, b, Bits{uint32_t(LANE & STEP ? LANES + LANE : LANE + STEP)...});
+  upper = SHUFFLE(Bits, a, b, uint32_t(LANE & STEP ? LANES + LANE - STEP : LANE)...);
+  lower = SHUFFLE(Bits, a, b, uint32_t(LANE & STEP ? LANES + LANE : LANE + STEP)...);
 }
 template <int STEP = LANES / 2>
 INLINE void transpose(Bits (&rows)[LANES]) {

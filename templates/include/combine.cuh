@@ -41,9 +41,10 @@ __device__ __forceinline__ void add_scaled(float (&acc)[8], const unsigned char 
   }
 }
 
+// Parameters come by reference: each is read where it is needed.
 template <class Element, class ElementPartial, int kHeadDim, int kNumSplits>
-__device__ __forceinline__ void combine(const SplitPartials &partials, const Tensor &out, int seq_q,
-                                        float softmax_scale_log2) {
+__device__ __forceinline__ void combine(const SplitPartials &partials, const Tensor &out, const int &seq_q,
+                                        const float &softmax_scale_log2) {
   constexpr int kThreadsPerRow = kCombineThreadsPerRow<kHeadDim>;
   constexpr int kRowBytes = kPartialRowBytes<ElementPartial, kHeadDim>;
   const int item = blockIdx.x * kCombineThreads + threadIdx.x, row = item / kThreadsPerRow, unit = item % kThreadsPerRow;

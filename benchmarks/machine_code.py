@@ -6,8 +6,9 @@
 
 `record` draws genomes that together show every value of every parameter, over shapes of all head sizes, dtypes and
 masks that the family takes, compiles the device code of each by NVRTC, and writes a digest of the instructions, the
-constants, the registers and the spills of every kernel in it. `compare` lists the genomes whose digests differ. Nothing
-is run, so no GPU is needed.
+constants, the registers and the spills of every kernel in it; of a CPU family, the instructions and constants that g++
+writes for a processor that this machine need not have. `compare` lists the genomes whose digests differ. Nothing is
+run, so no GPU is needed.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ import json
 import os
 import random
 import re
+import resource
+import shlex
+import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,21 +32,36 @@ from typing import Any
 from evoflash import problems
 from evoflash.genome import Genome
 from evoflash.problems import AttentionProblem, Problem
-from evoflash.targets import cuda, nvrtc
+from evoflash.targets import cpu, cuda, nvrtc
+from evoflash.targets.base import cxx
 from evoflash.template import load
 
 FAMILIES = {"scalar": "sm_80", "wmma": "sm_80", "mma": "sm_90a", "split": "sm_90a", "hopper": "sm_90a"}
+FAMILIES |= {"cpu_flash": "sapphirerapids", "cpu_amx": "sapphirerapids"}
+# What a machine with such a processor tells of itself, by the compiler's name for the processor.
+PROCESSORS: dict[str, dict[str, Any]] = {
+    "sapphirerapids": {"vector_bytes": 64, "l1d_bytes": 48 << 10, "l2_bytes": 2 << 20, "bf16_dot": True, "amx": True},
+    "skylake-avx512": {"vector_bytes": 64, "l1d_bytes": 32 << 10, "l2_bytes": 1 << 20, "bf16_dot": False, "amx": False},
+    "x86-64-v3": {"vector_bytes": 32, "l1d_bytes": 32 << 10, "l2_bytes": 512 << 10, "bf16_dot": False, "amx": False},
+    "x86-64": {"vector_bytes": 16, "l1d_bytes": 32 << 10, "l2_bytes": 512 << 10, "bf16_dot": False, "amx": False},
+}
 # Lengths from few tiles, where keys are split, to many.
 SHAPES = ("mission", "mission_causal", "multi_batch", "odd", "d128_1k", "llama_gqa_2k", "chunk_8k", "bert")
 SHAPES += ("b=2,h=8,s=777,d=32", "b=1,h=4,kv=2,s=300,t=1000,d=256,causal", "b=1,h=2,s=640,d=96")
+CPU_SHAPES = ("b=1,h=2,s=130,d=72", "b=2,h=2,s=77,d=8,causal")
 DTYPES = ("float16", "bfloat16", "float32")
 
 
-def shapes_of(family: str, device: dict[str, Any]) -> list[Problem]:
+def facts_of(arch: str) -> Mapping[str, Any]:
+    """What templates may read of a device."""
+    return {"cores": 8, **PROCESSORS[arch]} if arch in PROCESSORS else cuda.of_arch(arch).facts
+
+
+def shapes_of(family: str, device: Mapping[str, Any]) -> list[Problem]:
     """Every shape above in every dtype that the family takes on the device."""
     template = load(family)
     found = {}
-    for shape in SHAPES:
+    for shape in SHAPES + (CPU_SHAPES if template.manifest.target == "cpu" else ()):
         for dtype in DTYPES:
             problem = problems.parse(shape, dtype)
             if not template.refusals(problem, device):
@@ -49,7 +69,7 @@ def shapes_of(family: str, device: dict[str, Any]) -> list[Problem]:
     return list(found.values())
 
 
-def draw(family: str, device: dict[str, Any], count: int, seed: int) -> list[tuple[Problem, Genome]]:
+def draw(family: str, device: Mapping[str, Any], count: int, seed: int) -> list[tuple[Problem, Genome]]:
     """The seeds that ship where they are valid, then random genomes, the shapes in turn, then what shows missing values."""
     template, rng = load(family), random.Random(seed)
     shapes = shapes_of(family, device)
@@ -80,7 +100,9 @@ def draw(family: str, device: dict[str, Any], count: int, seed: int) -> list[tup
 
 
 def compile_one(family: str, arch: str, problem: Problem, genes: dict[str, Any]) -> dict[str, Any]:
-    """The digest of a genome's machine code, its resources, and the seconds that rendering and NVRTC took."""
+    """The digest of a genome's machine code, its resources, and the seconds that rendering and compiling took."""
+    if arch in PROCESSORS:
+        return compile_for_cpu(family, arch, problem, genes)
     target = cuda.of_arch(arch)
     start = time.perf_counter()
     source = load_once(family).render(Genome(genes), problem, target.facts)
@@ -102,6 +124,86 @@ def compile_one(family: str, arch: str, problem: Problem, genes: dict[str, Any])
         "compile_s": time.perf_counter() - rendered,
         "characters": len(source.text),
     }
+
+
+def compile_for_cpu(family: str, arch: str, problem: Problem, genes: dict[str, Any]) -> dict[str, Any]:
+    """The same of a CPU family; seconds are those of the processor, since other processes share it."""
+    record = {"family": family, "arch": arch, "problem": problem.model_dump(mode="json"), "genome": genes}
+    start = time.process_time()
+    source = load_once(family).render(Genome(genes), problem, facts_of(arch))
+    rendered = time.process_time() - start
+    flags = cpu.CPU_FLAGS.replace("-march=native", f"-march={arch}")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [*shlex.split(cxx()), *shlex.split(flags), "-S", "-x", "c++", "-", "-o", "-"]
+    done = subprocess.run(command, input=source.text, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        return {**record, "error": done.stderr[:2000]}
+    listing = Listing(done.stdout)
+    return {
+        **record,
+        "code": listing.digest(["evoflash_launch", "evoflash_workspace_bytes"]),
+        "registers": None,
+        "spill_bytes": None,
+        "instructions": listing.instructions,
+        "warnings": re.findall("warning: .*", done.stderr),
+        "render_s": rendered,
+        "compile_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "characters": len(source.text),
+    }
+
+
+class Listing:
+    """An assembler listing of GCC's, and a digest of it that does not depend on names or on the order of functions.
+
+    Labels inside of a function count by their order in it; functions and constants that it names, by their content.
+
+    Attributes:
+        instructions: how many there are.
+    """
+
+    _LABEL = re.compile(r"^([\w.$]+):")
+    _NAME = re.compile(r"(?<![%$\w.])[A-Za-z_.][\w.$]*")
+    _KEPT = re.compile(r"\t\.(?:p2align|align|byte|value|long|quad|zero|string|ascii|float|double|single|octa)\b")
+
+    def __init__(self, text: str):
+        self._blocks: dict[str, list[str]] = {}
+        self._labels: dict[str, tuple[str, int]] = {}
+        self._same = dict(re.findall(r"^\t\.set\t([\w.$]+),([\w.$]+)$", text, re.MULTILINE))
+        self._known: dict[str, str] = {}
+        self.instructions = 0
+        functions = set(re.findall(r"^\t\.type\t([\w.$]+), @function$", text, re.MULTILINE))
+        block = count = None
+        for line in text.splitlines():
+            label = self._LABEL.match(line)
+            if label and (label[1] in functions or label[1].startswith(".LC") or not label[1].startswith(".L")):
+                block, count = label[1], 0
+                self._blocks[block] = []
+            elif label and block is not None and count is not None:
+                self._labels[label[1]] = (block, count)
+                self._blocks[block].append(line)
+                count += 1
+            elif block is not None and (not line.startswith("\t.") or self._KEPT.match(line)):
+                self._blocks[block].append(line)
+                self.instructions += not line.startswith("\t.")
+
+    def digest(self, names: list[str]) -> str:
+        """SHA-256 over these functions and whatever they name."""
+        return hashlib.sha256(" ".join(self._of(name) for name in names).encode()).hexdigest()
+
+    def _of(self, name: str) -> str:
+        name = self._same.get(name, name)
+        if name not in self._known:
+            self._known[name] = "itself"
+            lines = (self._NAME.sub(lambda found: self._meaning(found[0], name), line) for line in self._blocks[name])
+            self._known[name] = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24]
+        return self._known[name]
+
+    def _meaning(self, name: str, block: str) -> str:
+        owner, number = self._labels.get(name, ("", 0))
+        if owner:
+            return f"label {number}" if owner == block else f"label {number} of a part"
+        return self._of(name) if self._same.get(name, name) in self._blocks else name
 
 
 _TEMPLATES: dict[str, Any] = {}
@@ -162,7 +264,7 @@ def record(arguments: argparse.Namespace) -> None:
     else:
         for family in [arguments.family] if arguments.family else FAMILIES:
             arch = arguments.arch or FAMILIES[family]
-            for problem, genome in draw(family, cuda.of_arch(arch).facts, arguments.genomes, arguments.seed):
+            for problem, genome in draw(family, facts_of(arch), arguments.genomes, arguments.seed):
                 jobs.append((family, arch, problem.model_dump(mode="json"), dict(genome)))
     start = time.perf_counter()
     with ProcessPoolExecutor(arguments.jobs) as pool:

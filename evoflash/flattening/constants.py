@@ -85,11 +85,19 @@ class Template:
     name: str
     arguments: Node | None
     parameters: list[Parameter]
+    spaces: tuple[str, ...] | None  # the namespaces that it stands in; None for a member
 
     @property
     def is_function(self) -> bool:
         """Whether its arguments may be deduced from those of a call."""
         return function_declarator(self.inner) is not None
+
+
+class Use(NamedTuple):
+    """A use of a template: with which arguments, and the namespaces of the templates that it may be a use of."""
+
+    arguments: Node | None
+    meant: frozenset[tuple[str, ...]] | None
 
 
 class Program:
@@ -159,11 +167,7 @@ class Program:
         found = self.globals.get(name, [])
         if name in self.syntax.macros:
             raise UnknownError(name)
-        spaces: list[str] = []
-        for node in at.ancestors():
-            named = node.get("name") if node.type == "namespace_definition" else None
-            if named is not None:
-                spaces[:0] = re.findall(r"\w+", self.syntax.of(named))
+        spaces = self._spaces(at)
         for depth in range(len(spaces), -1, -1):
             here = [node for path, node in found if path == (*spaces[:depth], *qualifiers)]
             if here:
@@ -177,13 +181,23 @@ class Program:
             return found[0][1]
         raise UnknownError(name)
 
+    def _spaces(self, at: Node) -> tuple[str, ...]:
+        """The namespaces around a place, less those without a name."""
+        spaces: tuple[str, ...] = ()
+        for node in at.ancestors():
+            named = node.get("name") if node.type == "namespace_definition" else None
+            if named is not None:
+                spaces = (*re.findall(r"\w+", self.syntax.of(named)), *spaces)
+        return spaces
+
     def _add(self, node: Node) -> None:
         inner = templated(node)
         parameters = node.get("parameters")
         if inner is None or parameters is None:
             return
         name, arguments = self._name_of(inner)
-        template = Template(node, inner, name, arguments, [])
+        is_member = any(each.type in (*STRUCTS, "function_definition") for each in node.ancestors())
+        template = Template(node, inner, name, arguments, [], None if is_member else self._spaces(node))
         for place, each in enumerate(parameters.named_children()):
             pack = "variadic" in each.type or each.type == "template_template_parameter_declaration"
             is_type = "type_parameter" in each.type
@@ -465,9 +479,12 @@ class Program:
         """The size of a fundamental type, or of a struct with one such member and no more."""
         if kind.node is None:
             size = SIZES.get(kind.name) or KINDS.get(TYPES.get(kind.name, ""), (0, False))[0] // 8
+        elif kind.node.type == "enum_specifier":
+            base = kind.node.get("base")
+            size = self._bytes(self.type_of(base)) if base is not None else 0
         else:
             body = kind.node.get("body")
-            within = list(declarations(body)) if body is not None and kind.node.type != "enum_specifier" else []
+            within = list(declarations(body)) if body is not None else []
             members = [each for each in within if each.type != "alias_declaration" and not self._is_static(each)]
             plain = len(members) == 1 and members[0].type == "field_declaration"
             declarators = members[0].all("declarator") if plain else []
@@ -734,9 +751,9 @@ class Program:
                 for parameter in template.parameters:
                     self.bound.setdefault(parameter, None)
 
-    def _uses(self) -> dict[str, list[Node | None]]:
-        """The arguments that each template's name is used with; None for a use without any."""
-        found: dict[str, list[Node | None]] = {name: [] for name in self.templates}
+    def _uses(self) -> dict[str, list[Use]]:
+        """Where each template's name is used."""
+        found: dict[str, list[Use]] = {name: [] for name in self.templates}
         ours = {each.node: each for templates in self.templates.values() for each in templates}
         seen: dict[str, int] = dict.fromkeys(found, 0)
         for node in self.tree.walk():
@@ -749,28 +766,44 @@ class Program:
             parent = node.parent
             if parent is not None and parent.type in TEMPLATED and node.field == "name":
                 if not self._declares(parent, name, ours):
-                    found[name].append(parent.get("arguments"))
+                    found[name].append(Use(parent.get("arguments"), self._spaces_meant(parent)))
             elif not any(check(node, name, ours) for check in (self._declares, self._inside_itself, self._is_another)):
-                found[name].append(None)
+                found[name].append(Use(None, self._spaces_meant(node)))
         for _, word in self.syntax.words:
             if word in seen:
                 seen[word] -= 1
         for name, missing in seen.items():
             if missing != 0:  # in a macro, say
-                found[name].append(None)
                 for template in self.templates[name]:
                     for parameter in template.parameters:
                         self.bound[parameter] = None
         return found
 
+    def _spaces_meant(self, node: Node) -> frozenset[tuple[str, ...]] | None:
+        """The namespaces that a name may be meant of; None for any, as that is for one that is not qualified."""
+        qualifiers: list[str] = []
+        while node.parent is not None and node.parent.type == "qualified_identifier" and node.field == "name":
+            scope = node.parent.get("scope")
+            if scope is None or scope.type != "namespace_identifier" or self.syntax.of(scope) not in self.namespaces:
+                return None
+            qualifiers.insert(0, self.syntax.of(scope))
+            node = node.parent
+        if not qualifiers:
+            return None
+        spaces = self._spaces(node)
+        return frozenset((*spaces[:depth], *qualifiers) for depth in range(len(spaces) + 1))
+
     def _is_another(self, node: Node, name: str, ours: Mapping[Node, Template]) -> bool:
         """Whether a name means something else here than a template of that name."""
+        if node.field == "declarator":  # of another thing
+            return not any(each.type == "template_instantiation" for each in node.ancestors())
+        if node.type == "field_identifier":
+            members = (each.node.parent for each in self.templates[name])
+            return not any(each is not None and each.type == "field_declaration_list" for each in members)
         try:
             qualified = node
             while qualified.parent is not None and qualified.parent.type == "qualified_identifier":
                 qualified = qualified.parent
-            if node.field in ("field", "declarator") or node.type == "field_identifier":
-                return False
             meant = self._qualified(qualified) if qualified is not node else self.find(name, node)
         except (UnknownError, UnusedError):
             return False
@@ -802,7 +835,7 @@ class Program:
         around = [ours[each] for each in node.ancestors() if each in ours]
         return any(each.name == name and not each.is_function for each in around)
 
-    def _given(self, parameter: Parameter, uses: Mapping[str, list[Node | None]]) -> Iterator[Value | Type | None]:
+    def _given(self, parameter: Parameter, uses: Mapping[str, list[Use]]) -> Iterator[Value | Type | None]:
         """What a parameter is, by each use of its template."""
         template = parameter.template
         if parameter.place is None or self._constructs(template):
@@ -811,7 +844,9 @@ class Program:
         if template.arguments is not None or self._is_member_of_template(template):
             yield from self._specialised(parameter)
             return
-        for arguments in uses[template.name]:
+        for arguments, meant in uses[template.name]:
+            if meant is not None and template.spaces not in meant and template.spaces is not None:
+                continue
             given = arguments.named_children() if arguments is not None else []
             if any(each.type == "parameter_pack_expansion" for each in given):
                 yield None
@@ -895,10 +930,11 @@ class Program:
         if found:
             return
         words = self.syntax.words_in(taken.start, taken.end) if taken is not None else ()
-        if parameter.default is not None and parameter.name not in words:
-            yield from self._argument(parameter.default, parameter)
-        else:
+        if parameter.name in words:
             yield None
+        elif parameter.default is not None:
+            yield from self._argument(parameter.default, parameter)
+        # Else nothing can deduce it: what was called is another function of the name.
 
 
 COMPARISONS = {

@@ -94,15 +94,11 @@ def _emptied(syntax: Syntax, node: Node) -> Edit:
     """Removes an empty namespace, and the comment that stood above it for a whole header."""
     edit = removal(syntax, node.start, node.end)
     above = syntax.text[: edit.start].rstrip()
-    gap = syntax.text[len(above) : edit.start]
-    if gap.count("\n") == 2 and any(end == len(above) for _, end in syntax.comments):
-        start = comments_before(syntax, len(above))
-        last = next(begin for begin, end in syntax.comments if end == len(above))
-        if line_start(syntax.text, last) == line_start(syntax.text, len(above)):
-            start = comments_before(syntax, last)
-        if start > 0:
-            return Edit(min(start, line_start(syntax.text, last)), edit.end, edit.text)
-    return edit
+    last = next((begin for begin, end in syntax.comments if end == len(above)), None)
+    if last is None or syntax.text[len(above) : edit.start].count("\n") != 2 or not begins_line(syntax.text, last):
+        return edit
+    start = comments_before(syntax, last)
+    return Edit(start, edit.end) if start > 0 else edit
 
 
 def spaced(text: str) -> str:

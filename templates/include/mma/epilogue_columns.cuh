@@ -50,7 +50,18 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
   __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge,
                                         const OutputTile<Traits> &out) const {
     const unsigned char *const partials = storage.partials();
-    send_output(fragments, merge, smem_address(partials));
+    if constexpr (kIsNormalized<typename Traits::ElementPartial>) {
+#pragma unroll
+      for (int m = 0; m < Traits::kTilesM; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          merge.factor[m][half] = inverse_sum<Traits>(fragments.softmax[m].row_sum[half]);
+    }
+#pragma unroll
+    for (int m = 0; m < Traits::kTilesM; ++m)
+      Exchange::template send<Partials::kSenderBytes>(fragments.acc_o[m], merge.factor[m], coord.split,
+                                                      smem_address(partials) + m * Exchange::kTileBytes,
+                                                      storage.partials_barrier());
 
     mbarrier_wait(storage.stats_barrier(), 0);
 #pragma unroll
@@ -59,7 +70,7 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
       for (int half = 0; half < 2; ++half)
         Exchange::scales(merge.own_scale[m][half], merge.scale[m][half],
                          make_float2(fragments.softmax[m].row_max[half], fragments.softmax[m].row_sum[half]),
-                         storage.stats() + coord.row_of_lane(m, half), Traits::kBlockM, softmax_scale_log2);
+                         storage.stats() + coord.warp_row + m * 16 + half * 8 + coord.lane / 4, Traits::kBlockM, softmax_scale_log2);
     mbarrier_wait(storage.partials_barrier(), 0);
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m) {
@@ -72,24 +83,6 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
                   Traits::kIsEvenM || row < out.rows_left);
       }
     }
-  }
-
- private:
-  __device__ __forceinline__ void send_output(const Fragments<Traits> &fragments, MergeFragments &merge, unsigned partials) const {
-#pragma unroll
-    for (int m = 0; m < Traits::kTilesM; ++m)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        if constexpr (kIsNormalized<typename Traits::ElementPartial>) {
-          merge.factor[m][half] = inverse_sum<Traits>(fragments.softmax[m].row_sum[half]);
-        } else {
-          merge.factor[m][half] = 1.0f;
-        }
-      }
-#pragma unroll
-    for (int m = 0; m < Traits::kTilesM; ++m)
-      Exchange::template send<Partials::kSenderBytes>(fragments.acc_o[m], merge.factor[m], coord.split,
-                                                      partials + m * Exchange::kTileBytes, storage.partials_barrier());
   }
 };
 

@@ -36,10 +36,10 @@ struct QOperandsOf<Traits, false> {
 // A tile, or a block's split of it.
 template <class Traits>
 __device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsigned char *smem,
-                                             const TileCoord &tile) {
+                                             const TileCoord &tile, int split) {
   using Producer = typename ProducerOf<Traits>::Type;
   using QOperands = typename QOperandsOf<Traits>::Type;
-  const WarpCoord<Traits> coord(args, tile);
+  const WarpCoord<Traits> coord(args, tile, split);
   const SharedStorage<Traits> storage{smem};
   const KeyRange<Traits> keys(args, coord);
   const Producer producer{args, coord, keys, storage};
@@ -56,8 +56,7 @@ __device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsi
   typename Epilogue<Traits>::MergeFragments merge;
   const Epilogue<Traits> epilogue{coord, storage, softmax_scale_log2};
   const Mainloop<Traits, Producer> mainloop{args, coord, keys, storage, producer, softmax_scale_log2};
-  mainloop.run(fragments, q, [&] { epilogue.send_stats(fragments); });
-  if constexpr (Traits::kIsOnline) epilogue.send_stats(fragments);
+  mainloop.run(fragments, q, epilogue);
   epilogue.store(fragments, merge, out);
 }
 
@@ -74,7 +73,7 @@ template <class Traits>
 __device__ __forceinline__ void compute_tiles(const Arguments<Traits> &args, unsigned char *smem) {
   if constexpr (Traits::kIsPersistent) {
     for (int number = blockIdx.x; number < args.num_tiles; number += gridDim.x) {
-      compute_tile<Traits>(args, smem, tile_of_number<Traits>(args, number));
+      compute_tile<Traits>(args, smem, tile_of_number<Traits>(args, number), 0);
       if constexpr (Traits::kIsTma) fence_proxy_async();  // TMA writes next where this block has read and written
       __syncthreads();
       if constexpr (SharedStorage<Traits>::kBarriers > 0) {
@@ -83,7 +82,8 @@ __device__ __forceinline__ void compute_tiles(const Arguments<Traits> &args, uns
       }
     }
   } else {
-    compute_tile<Traits>(args, smem, tile_of_block<Traits>());
+    const int split = blockIdx.x % Traits::kNumSplits;
+    compute_tile<Traits>(args, smem, tile_of_block<Traits>(), split);
   }
 }
 

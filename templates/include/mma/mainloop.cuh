@@ -3,7 +3,6 @@
 #include "mask.cuh"
 #include "mma/fragments.cuh"
 #include "mma/gemm.cuh"
-#include "mma/pipeline_state.cuh"
 #include "mma/storage.cuh"
 #include "mma/tile_coord.cuh"
 #include "static_for.cuh"
@@ -21,36 +20,50 @@ struct Mainloop {
   const Producer &producer;
   float softmax_scale_log2;
 
-  // All steps. `before_pv` is called before the last step waits for V where there is but one (one-shot softmax).
-  template <class QOperands, class BeforePv>
+  // All steps. In the end, the epilogue sends the rows' maxima and sums, if it has use for them.
+  template <class QOperands, class Epilogue>
   __device__ __forceinline__ void run(Fragments<Traits> &fragments, const QOperands &q,
-                                      const BeforePv &before_pv) const {
-    PipelineState<Traits> state;
+                                      const Epilogue &epilogue) const {
+    int stage = 0;
+    unsigned phase = 0;  // the parity for which the stage's barriers are waited for
     if constexpr (Traits::kIsOnline) {
       for (int n_block = 0; n_block < keys.n_block_max(); ++n_block) {
-        step(fragments, q, n_block, state, [] {});
-        state.advance();
+        step(fragments, q, n_block, stage, phase, epilogue);
+        advance(stage, phase);
       }
+      epilogue.send_stats(fragments);
     } else {
-      step(fragments, q, 0, state, before_pv);
+      step(fragments, q, 0, stage, phase, epilogue);
     }
   }
 
  private:
+  // Moves to the next stage of the ring.
+  __device__ __forceinline__ static void advance(int &stage, unsigned &phase) {
+    if constexpr (Traits::kStages == 1) {
+      phase ^= 1;
+    } else if constexpr (!Traits::kIsTma) {
+      const int next = stage + 1;
+      stage = next == Traits::kStages ? 0 : next;
+    } else if (++stage == Traits::kStages) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+
   // P = softmax(Q K^T) over the warp's keys of a step, O += P V.
-  template <class QOperands, class BeforePv>
+  template <class QOperands, class Epilogue>
   __device__ __forceinline__ void step(Fragments<Traits> &fragments, const QOperands &q, int n_block,
-                                       PipelineState<Traits> state, const BeforePv &before_pv) const {
+                                       int stage, unsigned phase, const Epilogue &epilogue) const {
     const int key = coord.first_key(coord.slice, n_block);
     const bool seen = !Traits::kMaySkip || key < keys.any_end;  // by a row of this warp
-    static_for<Traits::kChunks>([&](auto chunk) {
-      if constexpr (Producer::kIsCollective) producer.template acquire<Operand::kK, chunk.value>(n_block, state);
-      if (seen) {
-        if constexpr (!Producer::kIsCollective) producer.template acquire<Operand::kK, chunk.value>(n_block, state);
-        gemm_qk<Traits, chunk.value>(fragments.acc_s, q, storage.template tile<Operand::kK>(coord.slice, state.stage));
-      }
-    });
-    producer.template release<Operand::kK>(n_block, state);
+    if constexpr (Traits::kChunks == 1) {
+      multiply_k<0>(fragments, q, n_block, stage, phase, seen);
+    } else {
+      static_for<Traits::kChunks>(
+          [&](auto chunk) { multiply_k<chunk.value>(fragments, q, n_block, stage, phase, seen); });
+    }
+    producer.release_k(n_block, stage);
     if (seen) {
 #pragma unroll
       for (int m = 0; m < Traits::kTilesM; ++m) {
@@ -64,15 +77,36 @@ struct Mainloop {
         convert_p<typename Traits::Element>(fragments.p[m], acc_s);
       }
     }
-    before_pv();
-    static_for<Traits::kChunks>([&](auto chunk) {
-      if constexpr (Producer::kIsCollective) producer.template acquire<Operand::kV, chunk.value>(n_block, state);
-      if (seen) {
-        if constexpr (!Producer::kIsCollective) producer.template acquire<Operand::kV, chunk.value>(n_block, state);
-        gemm_pv<Traits, chunk.value>(fragments.acc_o, fragments.p, storage.template tile<Operand::kV>(coord.slice, state.stage));
-      }
-    });
-    producer.template release<Operand::kV>(n_block, state);
+    // Before V is waited for: then the sums are out of the way.
+    if constexpr (!Traits::kIsOnline) epilogue.send_stats(fragments);
+    if constexpr (Traits::kChunks == 1) {
+      multiply_v<0>(fragments, n_block, stage, phase, seen);
+    } else {
+      static_for<Traits::kChunks>([&](auto chunk) { multiply_v<chunk.value>(fragments, n_block, stage, phase, seen); });
+    }
+    producer.release_v(n_block, stage);
+  }
+
+  // S = Q K^T over a chunk of the keys, once it is there.
+  template <int kChunk, class QOperands>
+  __device__ __forceinline__ void multiply_k(Fragments<Traits> &fragments, const QOperands &q, int n_block, int stage,
+                                             unsigned phase, bool seen) const {
+    if constexpr (Producer::kIsCollective) producer.template acquire_k<kChunk>(n_block, stage, phase);
+    if (seen) {
+      if constexpr (!Producer::kIsCollective) producer.template acquire_k<kChunk>(n_block, stage, phase);
+      gemm_qk<Traits, kChunk>(fragments.acc_s, q, storage.k(coord.slice, stage));
+    }
+  }
+
+  // O += P V over a chunk of the keys, once it is there.
+  template <int kChunk>
+  __device__ __forceinline__ void multiply_v(Fragments<Traits> &fragments, int n_block, int stage, unsigned phase,
+                                             bool seen) const {
+    if constexpr (Producer::kIsCollective) producer.template acquire_v<kChunk>(n_block, stage, phase);
+    if (seen) {
+      if constexpr (!Producer::kIsCollective) producer.template acquire_v<kChunk>(n_block, stage, phase);
+      gemm_pv<Traits, kChunk>(fragments.acc_o, fragments.p, storage.v(coord.slice, stage));
+    }
   }
 
   // Hides the keys that a row does not see, if the step goes beyond what the warp's first row sees.

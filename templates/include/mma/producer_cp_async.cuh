@@ -1,7 +1,6 @@
 #pragma once
 
 #include "cp_async.cuh"
-#include "mma/pipeline_state.cuh"
 #include "mma/storage.cuh"
 #include "mma/tile_coord.cuh"
 #include "static_for.cuh"
@@ -27,38 +26,43 @@ struct CpAsyncProducer {
   const SharedStorage<Traits> &storage;
   const int thread = threadIdx.x % Traits::kSliceThreads;
 
-  // Copies kRows rows of the slice's K or V of a stage, from row `first` of the stage on; there is key `key`. Nothing is
-  // read beyond the last key that the block sees.
-  template <Operand kOperand, int kRows>
-  __device__ __forceinline__ void copy(int stage, int first, int key) const {
-    const Tensor &tensor = kOperand == Operand::kK ? args.k : args.v;
-    copy_rows<Tile, kRows, Traits::kWarpN, Traits::kSliceThreads, kUnroll>(
-        storage.template tile<kOperand>(coord.slice, stage) + first * Tile::kPanelRowBytes,
-        row_of(tensor, coord.bidb, coord.bidh_kv, key), tensor.row, thread, Traits::kIsEvenN ? kRows : keys.end - key);
-  }
-
-  // Whether there is such a step. If not, groups of copies are empty, so that the waits' counts hold.
-  __device__ __forceinline__ bool has_step(int n_block) const {
-    return !Traits::kIsOnline || n_block < keys.n_block_max();
-  }
-
-  // Copies a step's K or V, a group for each chunk.
-  template <Operand kOperand>
-  __device__ __forceinline__ void copy_chunks(int n_block, int stage) const {
-    static_for<kChunks>([&](auto chunk) {
-      constexpr int kFirst = chunk.value * Traits::kChunkN;
-      const int key = coord.first_key(coord.slice, n_block) + kFirst;
-      if (has_step(n_block)) copy<kOperand, Traits::kChunkN>(stage, kFirst, key);
+  // Copy K, V or both of a step. K and V alone are a group of copies for each chunk. Beyond the last step groups are
+  // empty, so that the waits' counts hold.
+  __device__ void copy_k(int n_block, int stage) const {
+    if constexpr (kChunks == 1) {
+      const int key = coord.first_key(coord.slice, n_block);
+      if (has_step(n_block)) copy_rows_from<Traits::kWarpN>(storage.k(coord.slice, stage), args.k, key);
       cp_async_commit();
-    });
+    } else {
+#pragma unroll
+      for (int chunk = 0; chunk < kChunks; ++chunk) {
+        const int key = coord.first_key(coord.slice, n_block) + chunk * Traits::kChunkN;
+        if (has_step(n_block))
+          copy_rows_from<Traits::kChunkN>(storage.k(coord.slice, stage) + chunk * kChunkBytes, args.k, key);
+        cp_async_commit();
+      }
+    }
   }
-
-  // Copies K and V of a step as one group.
-  __device__ __forceinline__ void copy_both(int n_block, int stage) const {
+  __device__ void copy_v(int n_block, int stage) const {
+    if constexpr (kChunks == 1) {
+      const int key = coord.first_key(coord.slice, n_block);
+      if (has_step(n_block)) copy_rows_from<Traits::kWarpN>(storage.v(coord.slice, stage), args.v, key);
+      cp_async_commit();
+    } else {
+#pragma unroll
+      for (int chunk = 0; chunk < kChunks; ++chunk) {
+        const int key = coord.first_key(coord.slice, n_block) + chunk * Traits::kChunkN;
+        if (has_step(n_block))
+          copy_rows_from<Traits::kChunkN>(storage.v(coord.slice, stage) + chunk * kChunkBytes, args.v, key);
+        cp_async_commit();
+      }
+    }
+  }
+  __device__ void copy_both(int n_block, int stage) const {
     const int key = coord.first_key(coord.slice, n_block);
     if (has_step(n_block)) {
-      copy<Operand::kK, Traits::kWarpN>(stage, 0, key);
-      copy<Operand::kV, Traits::kWarpN>(stage, 0, key);
+      copy_rows_from<Traits::kWarpN>(storage.k(coord.slice, stage), args.k, key);
+      copy_rows_from<Traits::kWarpN>(storage.v(coord.slice, stage), args.v, key);
     }
     cp_async_commit();
   }
@@ -72,8 +76,8 @@ struct CpAsyncProducer {
 #pragma unroll
     for (int n_block = 0; n_block < kStages; ++n_block) {
       if constexpr (Traits::kWaitApart) {
-        copy_chunks<Operand::kK>(n_block, n_block);
-        if (!Traits::kLoadValuesLate || n_block + 1 < kStages) copy_chunks<Operand::kV>(n_block, n_block);
+        copy_k(n_block, n_block);
+        if (!Traits::kLoadValuesLate || n_block + 1 < kStages) copy_v(n_block, n_block);
       } else {
         copy_both(n_block, n_block);
       }
@@ -89,32 +93,57 @@ struct CpAsyncProducer {
     __syncthreads();
   }
 
-  // Waits for a chunk of K or V, together with the other warps of the slice. After this barrier all warps of the slice have read what came before, so the copies that
-  // take its place start here.
+  // Waits for a chunk of K or V, together with the other warps of the slice. After that barrier, all of them have read
+  // what came before, so the copies that take its place start here.
   static constexpr bool kIsCollective = true;
-  template <Operand kOperand, int kChunk>
-  __device__ __forceinline__ void acquire(int n_block, PipelineState<Traits> state) const {
+
+  // V (or both) of the step before is replaced.
+  template <int kChunk>
+  __device__ __forceinline__ void acquire_k(int n_block, int stage, unsigned) const {
     if constexpr (Traits::kWaitApart) {
-      if constexpr (kOperand == Operand::kK) {
-        acquire_k<kChunk>(n_block, state.stage);
-      } else {
-        acquire_v<kChunk>(n_block, state.stage);
-      }
-    } else if constexpr (kOperand == Operand::kK) {
-      acquire_both(n_block, state.stage);
+      acquire_k_alone<kChunk>(n_block, stage);
+    } else {
+      acquire_both(n_block, stage);
     }
   }
 
-  // Nothing is copied before the next barrier: see acquire().
-  template <Operand kOperand>
-  __device__ __forceinline__ void release(int, PipelineState<Traits>) const {}
+  // K of this step is replaced.
+  template <int kChunk>
+  __device__ __forceinline__ void acquire_v(int n_block, int stage, unsigned) const {
+    if constexpr (!Traits::kWaitApart) return;
+    constexpr int kLaterChunks = kChunks - 1 - kChunk;
+    if constexpr (Traits::kIsOnline) {
+      cp_async_wait<kGroupsOfLaterStages + (kChunk == 0 ? 0 : kChunks) + kLaterChunks>();
+      coord.sync_slice();
+      if constexpr (kChunk == 0) copy_k(n_block + kStages, stage);
+    } else {
+      cp_async_wait<kLaterChunks>();
+      coord.sync_slice();
+    }
+  }
+
+  // Nothing is copied before the next barrier.
+  __device__ __forceinline__ void release_k(int, int) const {}
+  __device__ __forceinline__ void release_v(int, int) const {}
 
  private:
+  static constexpr int kChunkBytes = Traits::kChunkN * Tile::kPanelRowBytes;
+
+  __device__ __forceinline__ bool has_step(int n_block) const {
+    return !Traits::kIsOnline || n_block < keys.n_block_max();
+  }
+
+  // Copies rows of the slice from `key` on. Nothing is read beyond the last key that the block sees.
+  template <int kRows>
+  __device__ __forceinline__ void copy_rows_from(unsigned char *to, const Tensor &tensor, int key) const {
+    copy_rows<Tile, kRows, Traits::kWarpN, Traits::kSliceThreads, kUnroll>(
+        to, row_of(tensor, coord.bidb, coord.bidh_kv, key), tensor.row, thread, Traits::kIsEvenN ? kRows : keys.end - key);
+  }
+
   __device__ __forceinline__ static int stage_before(int stage) { return stage == 0 ? kStages - 1 : stage - 1; }
 
-  // V of the step before is replaced.
   template <int kChunk>
-  __device__ __forceinline__ void acquire_k(int n_block, int stage) const {
+  __device__ __forceinline__ void acquire_k_alone(int n_block, int stage) const {
     const int last_stage = stage_before(stage);
     constexpr int kLaterChunks = kChunks - 1 - kChunk;
     if (kChunk > 0 || (!Traits::kLoadValuesLate && n_block == 0)) {
@@ -123,25 +152,10 @@ struct CpAsyncProducer {
     } else {
       cp_async_wait<kGroupsOfLaterStages + kLaterChunks>();
       coord.sync_slice();
-      copy_chunks<Operand::kV>(n_block - 1 + kStages, last_stage);
+      copy_v(n_block - 1 + kStages, last_stage);
     }
   }
 
-  // K of this step is replaced.
-  template <int kChunk>
-  __device__ __forceinline__ void acquire_v(int n_block, int stage) const {
-    constexpr int kLaterChunks = kChunks - 1 - kChunk;
-    if constexpr (Traits::kIsOnline) {
-      cp_async_wait<kGroupsOfLaterStages + (kChunk == 0 ? 0 : kChunks) + kLaterChunks>();
-      coord.sync_slice();
-      if constexpr (kChunk == 0) copy_chunks<Operand::kK>(n_block + kStages, stage);
-    } else {
-      cp_async_wait<kLaterChunks>();
-      coord.sync_slice();
-    }
-  }
-
-  // K and V of the step before are replaced.
   __device__ __forceinline__ void acquire_both(int n_block, int stage) const {
     const int last_stage = stage_before(stage);
     if constexpr (kStages > 1) {

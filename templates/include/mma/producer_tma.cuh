@@ -2,7 +2,6 @@
 
 #include "elect.cuh"
 #include "mbarrier.cuh"
-#include "mma/pipeline_state.cuh"
 #include "mma/storage.cuh"
 #include "mma/tile_coord.cuh"
 #include "tma.cuh"
@@ -31,40 +30,24 @@ struct TmaProducer {
   }
 
   // Loads a slice's K or V of a step, chunk by chunk. Slices that no row sees are neither loaded nor waited for.
-  template <Operand kOperand>
-  __device__ __forceinline__ void load(int slice, int n_block, int stage) const {
+  __device__ void load_k(int slice, int n_block, int stage) const {
     const int key = coord.first_key(slice, n_block);
-    if constexpr (!Traits::kIsEvenN) {
-      if (key >= keys.end) return;
-    } else if constexpr (Traits::kIsOnline) {
-      if (n_block >= keys.n_block_max()) return;
-    }
-    const TensorMap &map = kOperand == Operand::kK ? args.k : args.v;
-    const unsigned to = smem_address(storage.template tile<kOperand>(slice, stage));
-    const unsigned barrier = storage.template load_barrier<kOperand>(slice, stage);
-#pragma unroll
-    for (int chunk = 0; chunk < kChunks; ++chunk) {
-      mbarrier_arrive_expect_tx(barrier + chunk * kMbarrierBytes, SharedStorage<Traits>::kTileBytes / kChunks);
-#pragma unroll
-      for (int panel = 0; panel < Tile::kPanels; ++panel)
-        tma_load(to + (panel * Traits::kWarpN + chunk * Traits::kChunkN) * Tile::kPanelRowBytes, map,
-                 {panel * Tile::kPanelDims, key + chunk * Traits::kChunkN, coord.bidh_kv, coord.bidb},
-                 barrier + chunk * kMbarrierBytes);
-    }
+    if (is_left_out(key, n_block)) return;
+    load(smem_address(storage.k(slice, stage)), args.k, storage.k_barrier(slice, stage), key);
+  }
+  __device__ void load_v(int slice, int n_block, int stage) const {
+    const int key = coord.first_key(slice, n_block);
+    if (is_left_out(key, n_block)) return;
+    load(smem_address(storage.v(slice, stage)), args.v, storage.v_barrier(slice, stage), key);
   }
 
-  // Loads the first stages, in kLoadGroups groups of slices: K of a group, then V. TMA serves requests in order.
+  // Loads the first stages. TMA serves requests in order.
   __device__ __forceinline__ void load_stages() const {
-    constexpr int kGroup = Traits::kWarpsN / Traits::kLoadGroups;
+    if constexpr (Traits::kIsOnline) {
 #pragma unroll 1
-    for (int stage = 0; stage < kStages; ++stage) {
-#pragma unroll 1
-      for (int group = 0; group < Traits::kWarpsN; group += kGroup) {
-#pragma unroll 1
-        for (int slice = group; slice < group + kGroup; ++slice) load<Operand::kK>(slice, stage, stage);
-#pragma unroll 1
-        for (int slice = group; slice < group + kGroup; ++slice) load<Operand::kV>(slice, stage, stage);
-      }
+      for (int stage = 0; stage < kStages; ++stage) load_stage(stage, stage);
+    } else {
+      load_stage(0, 0);
     }
   }
 
@@ -73,21 +56,66 @@ struct TmaProducer {
 
   __device__ __forceinline__ void wait_q() const { mbarrier_wait(storage.q_barrier(), 0); }
 
-  // Waits for a chunk of K or V; only the warps that read it have to.
+  // Waits for a chunk of K or V. Only warps that read it have to.
   static constexpr bool kIsCollective = false;
-  template <Operand kOperand, int kChunk>
-  __device__ __forceinline__ void acquire(int, PipelineState<Traits> state) const {
-    const unsigned barrier = storage.template load_barrier<kOperand>(coord.slice, state.stage);
-    mbarrier_wait(barrier + kChunk * kMbarrierBytes, state.phase);
+  template <int kChunk>
+  __device__ __forceinline__ void acquire_k(int, int stage, unsigned phase) const {
+    mbarrier_wait(storage.k_barrier(coord.slice, stage) + kChunk * kMbarrierBytes, phase);
+  }
+  template <int kChunk>
+  __device__ __forceinline__ void acquire_v(int, int stage, unsigned phase) const {
+    mbarrier_wait(storage.v_barrier(coord.slice, stage) + kChunk * kMbarrierBytes, phase);
   }
 
   // Loads the K or V that takes the place of this step's, once all warps of the slice have read it.
-  template <Operand kOperand>
-  __device__ __forceinline__ void release(int n_block, PipelineState<Traits> state) const {
+  __device__ __forceinline__ void release_k(int n_block, int stage) const {
     if constexpr (Traits::kIsOnline) {
       coord.sync_slice();
-      if ((Traits::kWarpsM == 1 || coord.warp_m == 0) && elect_one())
-        load<kOperand>(coord.slice, n_block + kStages, state.stage);
+      if ((Traits::kWarpsM == 1 || coord.warp_m == 0) && elect_one()) load_k(coord.slice, n_block + kStages, stage);
+    }
+  }
+  __device__ __forceinline__ void release_v(int n_block, int stage) const {
+    if constexpr (Traits::kIsOnline) {
+      coord.sync_slice();
+      if ((Traits::kWarpsM == 1 || coord.warp_m == 0) && elect_one()) load_v(coord.slice, n_block + kStages, stage);
+    }
+  }
+
+ private:
+  // Loads a step in groups of slices: K of a group, then its V.
+  __device__ __forceinline__ void load_stage(int n_block, int stage) const {
+    if constexpr (Traits::kLoadGroups == 1) {
+      load_slices(0, Traits::kWarpsN, n_block, stage);
+    } else {
+      constexpr int kGroup = Traits::kWarpsN / Traits::kLoadGroups;
+#pragma unroll 1
+      for (int group = 0; group < Traits::kWarpsN; group += kGroup) load_slices(group, group + kGroup, n_block, stage);
+    }
+  }
+  __device__ __forceinline__ void load_slices(int first, int end, int n_block, int stage) const {
+#pragma unroll 1
+    for (int slice = first; slice < end; ++slice) load_k(slice, n_block, stage);
+#pragma unroll 1
+    for (int slice = first; slice < end; ++slice) load_v(slice, n_block, stage);
+  }
+
+  __device__ __forceinline__ bool is_left_out(int key, int n_block) const {
+    if constexpr (!Traits::kIsEvenN) {
+      return key >= keys.end;
+    } else {
+      return Traits::kIsOnline && n_block >= keys.n_block_max();
+    }
+  }
+
+  __device__ __forceinline__ void load(unsigned to, const TensorMap &map, unsigned barrier, int key) const {
+#pragma unroll
+    for (int chunk = 0; chunk < kChunks; ++chunk) {
+      mbarrier_arrive_expect_tx(barrier + chunk * kMbarrierBytes, SharedStorage<Traits>::kTileBytes / kChunks);
+#pragma unroll
+      for (int panel = 0; panel < Tile::kPanels; ++panel)
+        tma_load(to + (panel * Traits::kWarpN + chunk * Traits::kChunkN) * Tile::kPanelRowBytes, map,
+                 {panel * Tile::kPanelDims, key + chunk * Traits::kChunkN, coord.bidh_kv, coord.bidb},
+                 barrier + chunk * kMbarrierBytes);
     }
   }
 };

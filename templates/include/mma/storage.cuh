@@ -12,8 +12,6 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 
-enum class Operand { kK, kV };
-
 // The places of partial outputs and statistics. kSliceBytes is what a slice takes whose K and V take kTilesBytes.
 template <class Traits, int kTilesBytes, Merge = Traits::kMerge>
 struct PartialsLayout {  // Merge::kNone
@@ -80,12 +78,11 @@ struct SharedStorage {
   unsigned char *base;
 
   __device__ __forceinline__ unsigned char *q() const { return base; }
-  // A slice's K or V of a stage.
-  template <Operand kOperand>
-  __device__ __forceinline__ unsigned char *tile(int slice, int stage) const {
-    unsigned char *const k = base + kQBytes + slice * Partials::kSliceBytes + stage * kStageBytes;
-    return kOperand == Operand::kK ? k : k + kTileBytes;
+  // K and V of a slice's stage.
+  __device__ unsigned char *k(int slice, int stage) const {
+    return base + kQBytes + slice * Partials::kSliceBytes + stage * kStageBytes;
   }
+  __device__ unsigned char *v(int slice, int stage) const { return k(slice, stage) + kTileBytes; }
 
   __device__ __forceinline__ unsigned char *partials() const {
     return base + kQBytes + (Traits::kIsCluster ? kSlicesBytes : 0);
@@ -98,10 +95,11 @@ struct SharedStorage {
     return smem_address(base) + Traits::kSmemBytes - kBarriers * kMbarrierBytes;
   }
   __device__ __forceinline__ unsigned q_barrier() const { return barriers(); }
-  template <Operand kOperand>
-  __device__ __forceinline__ unsigned load_barrier(int slice, int stage) const {
-    const unsigned k = barriers() + (1 + (slice * Traits::kStages + stage) * kStageBarriers) * kMbarrierBytes;
-    return kOperand == Operand::kK ? k : k + Traits::kChunks * kMbarrierBytes;
+  __device__ unsigned k_barrier(int slice, int stage) const {
+    return barriers() + (1 + (slice * Traits::kStages + stage) * kStageBarriers) * kMbarrierBytes;
+  }
+  __device__ unsigned v_barrier(int slice, int stage) const {
+    return k_barrier(slice, stage) + Traits::kChunks * kMbarrierBytes;
   }
   __device__ __forceinline__ unsigned stats_barrier() const { return barriers() + kLoadBarriers * kMbarrierBytes; }
   __device__ __forceinline__ unsigned partials_barrier() const { return stats_barrier() + kMbarrierBytes; }

@@ -8,9 +8,9 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 
-// A tile of rows of a head, or a block's split of it.
+// A tile of rows of a head.
 struct TileCoord {
-  int m_block, bidh, bidb, split;
+  int m_block, bidh, bidb;
 };
 
 // The number of keys that a row sees. Every row sees key 0, as the causal mask is aligned to the top left.
@@ -31,7 +31,8 @@ struct WarpCoord {
   int first_row;  // of the block
   int warp_row;   // the warp's first row, from first_row on
 
-  __device__ __forceinline__ WarpCoord(const Arguments<Traits> &args, const TileCoord &tile) {
+  __device__ __forceinline__ WarpCoord(const Arguments<Traits> &args, const TileCoord &tile, int split)
+      : split(split) {
     warp = __shfl_sync(kAllLanes, threadIdx.x / 32, 0);  // tells the compiler that it is the same in all lanes
     lane = threadIdx.x % 32;
     warp_m = warp % Traits::kWarpsM;
@@ -40,7 +41,6 @@ struct WarpCoord {
     warp_row = warp_m * Traits::kWarpM;
     bidh = tile.bidh;
     bidb = tile.bidb;
-    split = tile.split;
     if constexpr (Traits::kHasFixedSizes) {
       bidh_kv = bidh / Traits::kHeadsPerKvHead;
     } else {
@@ -49,7 +49,7 @@ struct WarpCoord {
   }
 
   // The first key of a slice in a step.
-  __device__ __forceinline__ int first_key(int of_slice, int n_block) const {
+  __device__ int first_key(int of_slice, int n_block) const {
     return n_block * Traits::kBlockN + (split * Traits::kWarpsN + of_slice) * Traits::kWarpN;
   }
 

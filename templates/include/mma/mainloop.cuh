@@ -29,7 +29,14 @@ struct Mainloop {
     if constexpr (Traits::kIsOnline) {
       for (int n_block = 0; n_block < keys.n_block_max(); ++n_block) {
         step(fragments, q, n_block, stage, phase, epilogue);
-        advance(stage, phase);
+        if constexpr (Traits::kStages == 1) {
+          phase ^= 1;
+        } else if constexpr (!Traits::kIsTma) {
+          stage = stage + 1 == Traits::kStages ? 0 : stage + 1;
+        } else if (++stage == Traits::kStages) {
+          stage = 0;
+          phase ^= 1;
+        }
       }
       epilogue.send_stats(fragments);
     } else {
@@ -38,23 +45,21 @@ struct Mainloop {
   }
 
  private:
-  // Moves to the next stage of the ring.
-  __device__ __forceinline__ static void advance(int &stage, unsigned &phase) {
-    if constexpr (Traits::kStages == 1) {
-      phase ^= 1;
-    } else if constexpr (!Traits::kIsTma) {
-      const int next = stage + 1;
-      stage = next == Traits::kStages ? 0 : next;
-    } else if (++stage == Traits::kStages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  }
+  // How a step takes a counter of the loop: where lambdas compute its chunks, by reference, as they capture it.
+  template <class Int, bool kIsChunked = (Traits::kChunks > 1)>
+  struct Counter {
+    using Type = Int;
+  };
+  template <class Int>
+  struct Counter<Int, true> {
+    using Type = const Int &;
+  };
 
   // P = softmax(Q K^T) over the warp's keys of a step, O += P V.
   template <class QOperands, class Epilogue>
-  __device__ __forceinline__ void step(Fragments<Traits> &fragments, const QOperands &q, int n_block,
-                                       int stage, unsigned phase, const Epilogue &epilogue) const {
+  __device__ __forceinline__ void step(Fragments<Traits> &fragments, const QOperands &q,
+                                       typename Counter<int>::Type n_block, typename Counter<int>::Type stage,
+                                       typename Counter<unsigned>::Type phase, const Epilogue &epilogue) const {
     const int key = coord.first_key(coord.slice, n_block);
     const bool seen = !Traits::kMaySkip || key < keys.any_end;  // by a row of this warp
     if constexpr (Traits::kChunks == 1) {

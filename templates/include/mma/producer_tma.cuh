@@ -32,12 +32,20 @@ struct TmaProducer {
   // Loads a slice's K or V of a step, chunk by chunk. Slices that no row sees are neither loaded nor waited for.
   __device__ void load_k(int slice, int n_block, int stage) const {
     const int key = coord.first_key(slice, n_block);
-    if (is_left_out(key, n_block)) return;
+    if constexpr (!Traits::kIsEvenN) {
+      if (key >= keys.end) return;
+    } else if constexpr (Traits::kIsOnline) {
+      if (n_block >= keys.n_block_max()) return;
+    }
     load(smem_address(storage.k(slice, stage)), args.k, storage.k_barrier(slice, stage), key);
   }
   __device__ void load_v(int slice, int n_block, int stage) const {
     const int key = coord.first_key(slice, n_block);
-    if (is_left_out(key, n_block)) return;
+    if constexpr (!Traits::kIsEvenN) {
+      if (key >= keys.end) return;
+    } else if constexpr (Traits::kIsOnline) {
+      if (n_block >= keys.n_block_max()) return;
+    }
     load(smem_address(storage.v(slice, stage)), args.v, storage.v_barrier(slice, stage), key);
   }
 
@@ -97,14 +105,6 @@ struct TmaProducer {
     for (int slice = first; slice < end; ++slice) load_k(slice, n_block, stage);
 #pragma unroll 1
     for (int slice = first; slice < end; ++slice) load_v(slice, n_block, stage);
-  }
-
-  __device__ __forceinline__ bool is_left_out(int key, int n_block) const {
-    if constexpr (!Traits::kIsEvenN) {
-      return key >= keys.end;
-    } else {
-      return Traits::kIsOnline && n_block >= keys.n_block_max();
-    }
   }
 
   __device__ __forceinline__ void load(unsigned to, const TensorMap &map, unsigned barrier, int key) const {

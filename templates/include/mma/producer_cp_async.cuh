@@ -73,14 +73,21 @@ struct CpAsyncProducer {
         storage.q(), row_of(args.q, coord.bidb, coord.bidh, coord.first_row), args.q.row, threadIdx.x,
         Traits::kIsEvenM ? Traits::kBlockM : args.seq_q - coord.first_row);
     cp_async_commit();
+    if constexpr (Traits::kIsOnline) {
 #pragma unroll
-    for (int n_block = 0; n_block < kStages; ++n_block) {
-      if constexpr (Traits::kWaitApart) {
-        copy_k(n_block, n_block);
-        if (!Traits::kLoadValuesLate || n_block + 1 < kStages) copy_v(n_block, n_block);
-      } else {
-        copy_both(n_block, n_block);
+      for (int n_block = 0; n_block < kStages; ++n_block) {
+        if constexpr (!Traits::kWaitApart) {
+          copy_both(n_block, n_block);
+        } else {
+          copy_k(n_block, n_block);
+          if (!Traits::kLoadValuesLate || n_block + 1 < kStages) copy_v(n_block, n_block);
+        }
       }
+    } else if constexpr (!Traits::kWaitApart) {
+      copy_both(0, 0);
+    } else {
+      copy_k(0, 0);
+      if constexpr (!Traits::kLoadValuesLate) copy_v(0, 0);
     }
   }
 
@@ -144,15 +151,21 @@ struct CpAsyncProducer {
 
   template <int kChunk>
   __device__ __forceinline__ void acquire_k_alone(int n_block, int stage) const {
-    const int last_stage = stage_before(stage);
     constexpr int kLaterChunks = kChunks - 1 - kChunk;
-    if (kChunk > 0 || (!Traits::kLoadValuesLate && n_block == 0)) {
+    if constexpr (kChunk > 0 || (!Traits::kLoadValuesLate && !Traits::kIsOnline)) {
       cp_async_wait<kGroupsOfLaterStages + kChunks + kLaterChunks>();
       coord.sync_slice();
     } else {
+      if constexpr (!Traits::kLoadValuesLate) {
+        if (n_block == 0) {
+          cp_async_wait<kGroupsOfLaterStages + kChunks + kLaterChunks>();
+          coord.sync_slice();
+          return;
+        }
+      }
       cp_async_wait<kGroupsOfLaterStages + kLaterChunks>();
       coord.sync_slice();
-      copy_v(n_block - 1 + kStages, last_stage);
+      copy_v(n_block - 1 + kStages, stage_before(stage));
     }
   }
 
@@ -168,9 +181,11 @@ struct CpAsyncProducer {
         copy_both(n_block - 1 + kStages, last_stage);
       }
     } else {
-      if (n_block > 0) {
-        coord.sync_slice();
-        copy_both(n_block, stage);
+      if constexpr (Traits::kIsOnline) {
+        if (n_block > 0) {
+          coord.sync_slice();
+          copy_both(n_block, stage);
+        }
       }
       cp_async_wait<0>();
       coord.sync_slice();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from evoflash.core.finals import Final
 from evoflash.errors import UsageError
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
+from evoflash.flattening import flatten
 from evoflash.plugins import installed
 from evoflash.problems import AttentionProblem
 from evoflash.report import runs as report
@@ -66,7 +68,7 @@ def export_run(
         name=name or package_name(plan),
         family=stored.candidate.family,
         genome=dict(stored.candidate.genome),
-        source=stored.source,
+        source=flatten(stored.source),
         language="cuda" if stored.language == "cuda" else "c++",
         target="cuda" if summary.target == "cuda" else "cpu",
         arch=_arch(summary.target, plan, summary.machine),
@@ -74,6 +76,7 @@ def export_run(
         provenance={
             "run": summary.id,
             "candidate": chosen,
+            "compiled_sha256": hashlib.sha256(stored.source.encode()).hexdigest(),
             "strategy": summary.strategy,
             "seed": summary.seed,
             "date": datetime.now(UTC).date().isoformat(),

@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from evoflash import config, problems, targets
+from evoflash import config, flattening, problems, targets
 from evoflash.cli import options
 from evoflash.cli.runs import AsJson
-from evoflash.codegen.template import Source, Template, load, load_all
+from evoflash.codegen import compilation_database
+from evoflash.codegen.template import Template, load, load_all
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.core.genome import Genome
@@ -63,12 +64,33 @@ def render(
     genome: GenomeText = None,
     seed: Seed = 0,
     templates: options.Templates = None,
+    flat: Annotated[
+        bool, typer.Option("--flat", help="The same kernel to be read: branches that are never taken are gone.")
+    ] = False,
+    compile_commands: Annotated[
+        Path | None,
+        typer.Option(
+            "--compile-commands",
+            metavar="DIR",
+            help="Write it here with its #include lines, and a compile_commands.json by which clangd opens it and "
+            "its headers; prints the file's path.",
+        ),
+    ] = None,
 ) -> None:
-    """Print the source of a genome on standard output; the genome goes to standard error."""
+    """Print what is compiled for a genome on standard output; the genome goes to standard error."""
+    if flat and compile_commands is not None:
+        raise UsageError("--flat is one file to read, --compile-commands one that includes headers; give one of them")
     settings = config.load(arch=arch, templates=templates)
-    _, source, chosen = _rendered(family, problems.parse(shape, dtype, settings.templates), settings, genome, seed)
+    problem = problems.parse(shape, dtype, settings.templates)
+    template, target, chosen = _chosen(family, problem, settings, genome, seed)
     print(f"genome {json.dumps(dict(chosen))}", file=sys.stderr)
-    sys.stdout.write(source.text)
+    if compile_commands is not None:
+        text = template.written(chosen, problem, target.facts)
+        headers = template.headers(text).values()
+        print(compilation_database.write(compile_commands, text, headers, template.include_folders, target))
+        return
+    source = template.render(chosen, problem, target.facts)
+    sys.stdout.write(flattening.flatten(source.text) if flat else source.text)
 
 
 def build(
@@ -87,7 +109,9 @@ def build(
 ) -> None:
     """Render and build a genome, and print the compiler's report; exit code 0 only when it built."""
     settings = config.load(arch=arch, templates=templates, cache=cache, debug=debug, verbose=verbose)
-    target, source, chosen = _rendered(family, problems.parse(shape, dtype, settings.templates), settings, genome, seed)
+    problem = problems.parse(shape, dtype, settings.templates)
+    template, target, chosen = _chosen(family, problem, settings, genome, seed)
+    source = template.render(chosen, problem, target.facts)
     built = Toolchain(target, settings.cache, settings.build_deadline_s, settings.verbose).build(source)
     report = built.report.model_dump()
     document = {
@@ -111,9 +135,9 @@ def build(
         out.write_bytes(built.library.read_bytes())
 
 
-def _rendered(
+def _chosen(
     family: str, problem: Problem, settings: Settings, text: str | None, seed: int
-) -> tuple[Target, Source, Genome]:
+) -> tuple[Template, Target, Genome]:
     template = load(family, settings.templates)
     target = _target_of(template, settings)
     refusals = template.refusals(problem, target.facts)
@@ -128,7 +152,7 @@ def _rendered(
     if broken:
         why = "; ".join(f"{each.expr} ({each.why})" for each in broken)
         raise SpaceError(f"that genome is not valid here: {why}; change the genes that these read")
-    return target, template.render(genome, problem, target.facts), genome
+    return template, target, genome
 
 
 def _target_of(template: Template, settings: Settings) -> Target:

@@ -12,6 +12,7 @@ import jinja2
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evoflash import resources
+from evoflash.codegen.amalgamation import Amalgamation
 from evoflash.core.genome import Genome
 from evoflash.errors import SpaceError, unknown
 from evoflash.problems import Problem
@@ -70,7 +71,11 @@ class Source:
 
 
 class Template:
-    """A family of kernels: manifest, kernel template and search space."""
+    """A family of kernels: manifest, kernel template and search space.
+
+    Attributes:
+        include_folders: where its headers are looked for: its own folder, then the include folders.
+    """
 
     def __init__(self, folder: Path, includes: Sequence[Path], space: Declaration):
         content = resources.read_yaml(folder / "template.yaml")
@@ -85,14 +90,17 @@ class Template:
         self.family = self.manifest.family
         self.folder = folder
         self.declaration = space
+        self.include_folders = tuple(dict.fromkeys(each for each in (folder, *includes) if each.is_dir()))
         self._spaces: dict[tuple[object, ...], SearchSpace] = {}
+        self._loader = jinja2.FileSystemLoader([folder, *includes])
         self._environment = ConfinedEnvironment(
-            loader=jinja2.FileSystemLoader([folder, *includes]),
+            loader=self._loader,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
             auto_reload=False,  # one run, one template
         )
+        self._amalgamation = Amalgamation(lambda name: self._header(name)[0])
         try:
             self._kernel = self._environment.get_template(self.manifest.source)
         except jinja2.TemplateNotFound as error:
@@ -143,15 +151,29 @@ class Template:
         Raises:
             SpaceError: when the template reads a name that it has no right to, or does not have.
         """
+        derived = self.space([problem], device).derived(genome)
+        text = self._amalgamation.of(self._written(genome, problem, device, derived))
+        language = "cuda" if self.manifest.target == "cuda" else "c++"
+        shared = derived.get("shared_bytes")
+        return Source(text, language, int(shared) if shared is not None else None, self.manifest.max_spill_bytes)
+
+    def written(self, genome: Genome, problem: Problem, device: Mapping[str, Any]) -> str:
+        """The kernel's own file as Jinja writes it for a genome: it still includes its headers.
+
+        Raises:
+            SpaceError: as `render` does.
+        """
+        return self._written(genome, problem, device, self.space([problem], device).derived(genome))
+
+    def _written(self, genome: Genome, problem: Problem, device: Mapping[str, Any], derived: Mapping[str, Any]) -> str:
         facts = problem.facts()
         readable = [*self.manifest.constants, *(self.manifest.sizes if genome.get("specialised") else ())]
         for name in readable:
             if name not in facts:
                 raise SpaceError(f"{self.folder / 'template.yaml'}: constants: {unknown('fact', name, facts)}")
-        derived = self.space([problem], device).derived(genome)
         self._environment.begin()
         try:
-            text = self._kernel.render(
+            return self._kernel.render(
                 genome=SimpleNamespace(**genome),
                 derived=SimpleNamespace(**derived),
                 problem=SimpleNamespace(**{name: facts[name] for name in readable}),
@@ -167,9 +189,21 @@ class Template:
             NameError,
         ) as error:
             raise SpaceError(f"template {self.family}: {error}; mend {self.folder / self.manifest.source}") from None
-        language = "cuda" if self.manifest.target == "cuda" else "c++"
-        shared = derived.get("shared_bytes")
-        return Source(text, language, int(shared) if shared is not None else None, self.manifest.max_spill_bytes)
+
+    def headers(self, text: str) -> dict[str, Path]:
+        """The headers that such a file includes, directly or through others, by the name that they are included by."""
+        return {name: self._header(name)[1] for name in self._amalgamation.names(text)}
+
+    def _header(self, name: str) -> tuple[str, Path]:
+        try:
+            text, path, _ = self._loader.get_source(self._environment, name)
+        except jinja2.TemplateNotFound:
+            raise SpaceError(
+                f'template {self.family}: #include "{name}": no include folder has this header; mend the name'
+            ) from None
+        except (UnicodeDecodeError, OSError) as error:
+            raise SpaceError(f'template {self.family}: #include "{name}" cannot be read: {error}') from None
+        return text, Path(path)
 
 
 def load_all(extra: Sequence[Path] = ()) -> dict[str, Template]:

@@ -72,6 +72,10 @@ class Target(abc.ABC):
         """The commands that build `kernel.so` from `source_name`, run in the folder of the build."""
 
     @abc.abstractmethod
+    def clang_arguments(self) -> tuple[str, ...]:
+        """What tells clang, and so an editor, of language, device and system headers; g++ and nvcc build."""
+
+    @abc.abstractmethod
     def figures(self, log: str) -> Figures:
         """The resource usage reported in a build's output."""
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from evoflash.system import processes
 from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, read_text, usable_cores
 
 # No -ffast-math, since NaN must propagate. Without errno the compiler can inline libm functions.
@@ -44,6 +47,13 @@ class CpuTarget(Target):
         more = (" -g" if self.debug else "") + (f" {SANITIZE_FLAGS}" if self.sanitize else "")
         command = f"{cxx()} {CPU_FLAGS}{more} -o kernel.so {self.source_name}"
         return (Step(command, "kernel.so", (self.source_name,)),)
+
+    def clang_arguments(self) -> tuple[str, ...]:
+        """The build's, with what GCC's own headers have and clang's lack (omp.h) behind those of clang."""
+        flags = [each for each in CPU_FLAGS.split() if each.startswith(("-std", "-march", "-fopenmp"))]
+        answer = processes.run([*shlex.split(cxx()), "-print-file-name=include"], 60)
+        own = answer.stdout.strip()
+        return ("-x", "c++", *flags, *(("-idirafter", own) if os.path.isabs(own) else ()))
 
     def figures(self, log: str) -> Figures:
         """None: the compiler does not report any."""

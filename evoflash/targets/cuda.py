@@ -82,6 +82,12 @@ class CudaTarget(Target):
             Step(f"{host} -o kernel.so {self.source_name} -ldl", "kernel.so", (self.source_name, "device.cubin")),
         )
 
+    def clang_arguments(self) -> tuple[str, ...]:
+        """Both parts of the file at once, launched by the runtime, as in `nvcc -shared`."""
+        language = ("-x", "cuda", "-std=c++17", f"--cuda-gpu-arch={self.arch}")
+        # Without the library of device functions, of which only the declarations matter here.
+        return (*language, f"--cuda-path={toolkit()}", "-nocudalib", "-Wno-unknown-cuda-version")
+
     def figures(self, log: str) -> Figures:
         """From `ptxas -v`; the maximum over the kernels of the file."""
         return Figures(

@@ -1,4 +1,7 @@
 /* The attention problem's C interface: what a candidate receives and the two functions that it exports. */
+#ifndef EVOFLASH_ATTENTION_H
+#define EVOFLASH_ATTENTION_H
+
 #ifdef __CUDACC_RTC__ /* NVRTC has no standard headers */
 typedef int int32_t;
 typedef long long int64_t;
@@ -19,7 +22,8 @@ typedef struct {
   void *out;
   void *workspace; /* evoflash_workspace_bytes() bytes, contents undefined */
   int32_t batch, heads, kv_heads, seq_q, seq_kv, head_dim;
-  int64_t q_stride[3], k_stride[3], v_stride[3], out_stride[3]; /* batch, head, row; in elements; the last stride is 1 */
+  /* Strides of batch, head and row, in elements; the stride of a row's elements is 1. */
+  int64_t q_stride[3], k_stride[3], v_stride[3], out_stride[3];
   float scale;
   int32_t causal; /* 1: row i sees the keys j <= i (top-left, as SDPA's is_causal) */
 } EvoflashAttention;
@@ -29,8 +33,11 @@ typedef struct {
 extern "C" {
 #endif
 size_t evoflash_workspace_bytes(const EvoflashAttention *problem);
-int evoflash_launch(const EvoflashAttention *problem, void *stream); /* 0, EVOFLASH_UNSUPPORTED, or the runtime's code */
+/* 0, EVOFLASH_UNSUPPORTED, or the runtime's error code. */
+int evoflash_launch(const EvoflashAttention *problem, void *stream);
 #ifdef __cplusplus
 }
 #endif
 #endif
+
+#endif  // EVOFLASH_ATTENTION_H

@@ -1,4 +1,11 @@
 /* What a launcher asks before it launches: a kernel answers wrongly for nothing, it refuses. */
+#ifndef EVOFLASH_CHECKS_CUH
+#define EVOFLASH_CHECKS_CUH
+
+#include "attention.h"
+
+#ifndef EVOFLASH_DEVICE_ONLY /* a launcher is host code */
+
 namespace evoflash {
 namespace {
 
@@ -34,3 +41,7 @@ inline bool fits_grid(unsigned long long y, unsigned long long z) { return y <= 
 
 }  // namespace
 }  // namespace evoflash
+
+#endif
+
+#endif  // EVOFLASH_CHECKS_CUH

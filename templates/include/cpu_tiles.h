@@ -1,5 +1,6 @@
-/* AMX tiles: eight registers of 16 rows of 64 bytes, and their product of bfloat16 pairs (Intel, Architecture Instruction Set
-   Extensions, chapter 3). Inline assembly, since GCC's intrinsics do not tell the compiler that they touch memory. */
+/* AMX tiles: eight registers of 16 rows of 64 bytes, and their product of bfloat16 pairs (Intel, Architecture
+   Instruction Set Extensions, chapter 3). Inline assembly, since GCC's intrinsics do not tell the compiler that they
+   touch memory. */
 #include <sys/syscall.h>
 #include <unistd.h>
 

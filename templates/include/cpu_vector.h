@@ -1,48 +1,55 @@
-/* Vectors of the widest kind that the compiler was told of, by GCC's vector extensions; element types to and from float. */
+#pragma once
+
+// Vectors of 32-bit lanes, as wide as the processor has them, by GCC's vector extensions.
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 #include <utility>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
+// Functions of a few instructions, and lambdas (the second goes behind a lambda's parameters).
+#define EVOFLASH_INLINE static inline __attribute__((always_inline))
+#define EVOFLASH_INLINE_LAMBDA __attribute__((always_inline))
+
+namespace evoflash {
+
 #if defined(__AVX512F__)
-constexpr int VECTOR_BYTES = 64;
+constexpr int kVectorBytes = 64;
 #elif defined(__AVX2__)
-constexpr int VECTOR_BYTES = 32;
+constexpr int kVectorBytes = 32;
 #else
-constexpr int VECTOR_BYTES = 16;
+constexpr int kVectorBytes = 16;
 #endif
-constexpr int LANES = VECTOR_BYTES / 4;
+constexpr int kLanes = kVectorBytes / 4;
 
-typedef float Floats __attribute__((vector_size(VECTOR_BYTES)));
-typedef int32_t Ints __attribute__((vector_size(VECTOR_BYTES)));
-typedef uint32_t Bits __attribute__((vector_size(VECTOR_BYTES)));
-typedef uint16_t Halves __attribute__((vector_size(VECTOR_BYTES / 2))); /* LANES 16-bit elements */
+typedef float Floats __attribute__((vector_size(kVectorBytes)));
+typedef int32_t Ints __attribute__((vector_size(kVectorBytes)));
+typedef uint32_t Bits __attribute__((vector_size(kVectorBytes)));
+typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));  // kLanes 16-bit elements
 
-#define INLINE static inline __attribute__((always_inline))
-
-/* Loads and stores of whole vectors anywhere: memcpy asks for no alignment, may alias, and compiles to one instruction. */
-template <typename Vector, typename From>
-INLINE Vector load(const From *from) {
+// Loads and stores of whole vectors: memcpy asks for no alignment, may alias, and compiles to one instruction.
+template <class Vector, class From>
+EVOFLASH_INLINE Vector load(const From *from) {
   Vector vector;
   memcpy(&vector, from, sizeof vector);
   return vector;
 }
-template <typename Vector, typename To>
-INLINE void store(To *to, Vector vector) {
+template <class Vector, class To>
+EVOFLASH_INLINE void store(To *to, Vector vector) {
   memcpy(to, &vector, sizeof vector);
 }
 
-INLINE Floats all(float value) { return value - Floats{}; }
-INLINE Floats as_floats(Bits bits) { return reinterpret_cast<Floats>(bits); }
-INLINE Bits as_bits(Floats floats) { return reinterpret_cast<Bits>(floats); }
-INLINE Bits select(Ints where, Bits yes, Bits no) {
+EVOFLASH_INLINE Floats all(float value) { return value - Floats{}; }
+EVOFLASH_INLINE Floats as_floats(Bits bits) { return reinterpret_cast<Floats>(bits); }
+EVOFLASH_INLINE Bits as_bits(Floats floats) { return reinterpret_cast<Bits>(floats); }
+EVOFLASH_INLINE Bits select(Ints where, Bits yes, Bits no) {
   return (reinterpret_cast<Bits>(where) & yes) | (~reinterpret_cast<Bits>(where) & no);
 }
 
-/* The larger of two; a NaN on the right comes through, one on the left does not. */
-INLINE Floats larger(Floats left, Floats right) {
+// The larger of two; a NaN on the right comes through, one on the left does not.
+EVOFLASH_INLINE Floats larger(Floats left, Floats right) {
 #if defined(__AVX512F__)
   return (Floats)_mm512_max_ps((__m512)left, (__m512)right);
 #elif defined(__AVX2__)
@@ -52,102 +59,62 @@ INLINE Floats larger(Floats left, Floats right) {
 #endif
 }
 
-/* Lane l of the result is lane l ^ DISTANCE: the step of a reduction tree whose result lands in every lane. */
-template <int DISTANCE, int... LANE>
-INLINE Floats swap_lanes(Floats floats, std::integer_sequence<int, LANE...>) {
-  return __builtin_shuffle(floats, Ints{(LANE ^ DISTANCE)...});
+// EVOFLASH_SHUFFLE(type, a, b, lanes...): the lanes of a, then b, by number. GCC has clang's builtin from 12 on.
+#ifdef __clang__
+#define EVOFLASH_SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define EVOFLASH_SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, type{__VA_ARGS__})
+#endif
+
+// Lane l of the result is lane l ^ kDistance: the step of a reduction tree whose result lands in every lane.
+template <int kDistance, int... kLane>
+EVOFLASH_INLINE Floats swap_lanes(Floats floats, std::integer_sequence<int, kLane...>) {
+  return EVOFLASH_SHUFFLE(Ints, floats, floats, (kLane ^ kDistance)...);
 }
-template <int DISTANCE = LANES / 2>
-INLINE float largest_lane(Floats floats) {
-  floats = larger(floats, swap_lanes<DISTANCE>(floats, std::make_integer_sequence<int, LANES>()));
-  if constexpr (DISTANCE > 1) return largest_lane<DISTANCE / 2>(floats);
+template <int kDistance = kLanes / 2>
+EVOFLASH_INLINE float largest_lane(Floats floats) {
+  floats = larger(floats, swap_lanes<kDistance>(floats, std::make_integer_sequence<int, kLanes>()));
+  if constexpr (kDistance > 1) return largest_lane<kDistance / 2>(floats);
   return floats[0];
 }
-template <int DISTANCE = LANES / 2>
-INLINE float sum_lanes(Floats floats) {
-  floats += swap_lanes<DISTANCE>(floats, std::make_integer_sequence<int, LANES>());
-  if constexpr (DISTANCE > 1) return sum_lanes<DISTANCE / 2>(floats);
+template <int kDistance = kLanes / 2>
+EVOFLASH_INLINE float sum_lanes(Floats floats) {
+  floats += swap_lanes<kDistance>(floats, std::make_integer_sequence<int, kLanes>());
+  if constexpr (kDistance > 1) return sum_lanes<kDistance / 2>(floats);
   return floats[0];
 }
 
-template <int... LANE>
-INLINE Ints lane_numbers(std::integer_sequence<int, LANE...>) {
-  return Ints{LANE...};
+template <int... kLane>
+EVOFLASH_INLINE Ints lane_numbers(std::integer_sequence<int, kLane...>) {
+  return Ints{kLane...};
 }
-/* All ones in the first `count` lanes. */
-INLINE Ints first_lanes(int count) {
-  return lane_numbers(std::make_integer_sequence<int, LANES>()) < count;
-}
+// All ones in the first `count` lanes.
+EVOFLASH_INLINE Ints first_lanes(int count) { return lane_numbers(std::make_integer_sequence<int, kLanes>()) < count; }
 
-/* Transposes LANES vectors of LANES 32-bit units in place by log2(LANES) rounds of exchanges between rows i and i + STEP. */
-template <int STEP, int... LANE>
-INLINE void exchange(Bits &upper, Bits &lower, std::integer_sequence<int, LANE...>) {
+// Transposes kLanes vectors of kLanes 32-bit units in place: log2(kLanes) rounds of exchanges of rows i and i + kStep.
+template <int kStep, int... kLane>
+EVOFLASH_INLINE void exchange(Bits &upper, Bits &lower, std::integer_sequence<int, kLane...>) {
   const Bits a = upper, b = lower;
-  upper = __builtin_shuffle(a, b, Bits{uint32_t(LANE & STEP ? LANES + LANE - STEP : LANE)...});
-  lower = __builtin_shuffle(a, b, Bits{uint32_t(LANE & STEP ? LANES + LANE : LANE + STEP)...});
+  upper = EVOFLASH_SHUFFLE(Bits, a, b, uint32_t(kLane & kStep ? kLanes + kLane - kStep : kLane)...);
+  lower = EVOFLASH_SHUFFLE(Bits, a, b, uint32_t(kLane & kStep ? kLanes + kLane : kLane + kStep)...);
 }
-template <int STEP = LANES / 2>
-INLINE void transpose(Bits (&rows)[LANES]) {
+template <int kStep = kLanes / 2>
+EVOFLASH_INLINE void transpose(Bits (&rows)[kLanes]) {
 #pragma GCC unroll 16
-  for (int row = 0; row < LANES; ++row)
-    if (!(row & STEP)) exchange<STEP>(rows[row], rows[row + STEP], std::make_integer_sequence<int, LANES>());
-  if constexpr (STEP > 1) transpose<STEP / 2>(rows);
+  for (int row = 0; row < kLanes; ++row)
+    if (!(row & kStep)) exchange<kStep>(rows[row], rows[row + kStep], std::make_integer_sequence<int, kLanes>());
+  if constexpr (kStep > 1) transpose<kStep / 2>(rows);
 }
 
-INLINE Floats from_float16(Halves halves) {
-#if defined(__AVX512F__)
-  return (Floats)_mm512_cvtph_ps((__m256i)halves);
-#elif defined(__AVX2__) && defined(__F16C__)
-  return (Floats)_mm256_cvtph_ps((__m128i)halves);
-#else
-  /* Exponent and mantissa moved into place and multiplied by 2^112 give normal and subnormal values alike. */
-  const Bits wide = __builtin_convertvector(halves, Bits);
-  const Bits magnitude = (wide & 0x7fff) << 13;
-  Bits result = as_bits(as_floats(magnitude) * 0x1p112f);
-  result |= (Bits)(magnitude >= 0x7c00u << 13) & 0x7f800000; /* Inf and NaN */
-  return as_floats(result | (wide & 0x8000) << 16);
-#endif
-}
-
-INLINE Halves to_float16(Floats floats) {
-#if defined(__AVX512F__)
-  return (Halves)_mm512_cvtps_ph((__m512)floats, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-#elif defined(__AVX2__) && defined(__F16C__)
-  return (Halves)_mm256_cvtps_ph((__m256)floats, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-#else
-  const Bits sign = as_bits(floats) & 0x80000000, magnitude = as_bits(floats) ^ sign;
-  /* Subnormal results: adding 0.5 lets the addition itself round at the right bit. Normal ones round to even by hand. */
-  const Bits subnormal = as_bits(as_floats(magnitude) + 0.5f) - 0x3f000000;
-  const Bits normal = (magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
-  Bits result = select((Ints)(magnitude < 0x38800000), subnormal, normal);
-  result = select((Ints)(magnitude >= 0x47800000), Bits{} + 0x7c00, result);
-  result = select((Ints)(magnitude > 0x7f800000), Bits{} + 0x7e00, result);
-  return __builtin_convertvector(result | sign >> 16, Halves);
-#endif
-}
-
-INLINE Floats from_bfloat16(Halves halves) { return as_floats(__builtin_convertvector(halves, Bits) << 16); }
-
-INLINE Halves to_bfloat16(Floats floats) {
-#if defined(__AVX512BF16__)
-  return (Halves)_mm512_cvtneps_pbh((__m512)floats);
-#else
-  const Bits bits = as_bits(floats);
-  const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  const Bits quiet = bits >> 16 | 0x40; /* rounding could carry a NaN into Inf */
-  return __builtin_convertvector(select((Ints)(floats != floats), quiet, rounded), Halves);
-#endif
-}
-
-/* x rounded to the nearest integer, and p * 2^n for such an n (the portable way takes any n below -126 for -126). */
-INLINE Floats nearest_integer(Floats x) {
+// x rounded to the nearest integer, and p * 2^n for such an n (the portable way takes any n below -126 for -126).
+EVOFLASH_INLINE Floats nearest_integer(Floats x) {
 #if defined(__AVX512F__)
   return (Floats)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
   return (x + 0x1.8p23f) - 0x1.8p23f;
 #endif
 }
-INLINE Floats times_power_of_two(Floats p, Floats n) {
+EVOFLASH_INLINE Floats times_power_of_two(Floats p, Floats n) {
 #if defined(__AVX512F__)
   return (Floats)_mm512_scalef_ps((__m512)p, (__m512)n);
 #else
@@ -155,3 +122,5 @@ INLINE Floats times_power_of_two(Floats p, Floats n) {
   return p * as_floats((Bits)exponent << 23);
 #endif
 }
+
+}  // namespace evoflash

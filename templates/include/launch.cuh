@@ -3,7 +3,8 @@
  *   plain   nvcc -shared -Xcompiler -fPIC kernel.cu
  *           Both parts of the file; kernels are launched through the runtime.
  *   split   nvcc -cubin -arch=sm_XX -DEVOFLASH_DEVICE_ONLY -o device.cubin kernel.cu
- *           g++ -x c++ -std=c++17 -O1 -fPIC -shared -DEVOFLASH_HOST_ONLY -DEVOFLASH_CUBIN='"device.cubin"' kernel.cu -ldl
+ *           g++ -x c++ -std=c++17 -O1 -fPIC -shared -DEVOFLASH_HOST_ONLY -DEVOFLASH_CUBIN='"device.cubin"'
+ *               kernel.cu -ldl
  *           The launcher carries the cubin inside and loads it by the driver, which is looked up at run time.
  *
  * Use: return evoflash::launch(EVOFLASH_KERNEL(my_kernel), {grid, block, shared_bytes, cluster}, stream, arguments...);
@@ -12,6 +13,11 @@
  *
  * Everything here has internal linkage. That matters: static variables of inline functions would be unified across all
  * the libraries that a process has opened (STB_GNU_UNIQUE), and every candidate would launch the first one's kernel. */
+#ifndef EVOFLASH_LAUNCH_CUH
+#define EVOFLASH_LAUNCH_CUH
+
+#ifndef EVOFLASH_DEVICE_ONLY /* a launcher is host code */
+
 #ifdef EVOFLASH_HOST_ONLY
 #include <cuda.h> /* types only */
 #include <dlfcn.h>
@@ -45,7 +51,8 @@ asm(".pushsection .rodata\n"
     ".balign 64\n"
     ".local evoflash_cubin\n"
     "evoflash_cubin:\n"
-    ".incbin \"" EVOFLASH_CUBIN "\"\n"
+    ".incbin \"" EVOFLASH_CUBIN
+    "\"\n"
     ".popsection\n");
 extern "C" __attribute__((visibility("hidden"))) const unsigned char evoflash_cubin[];
 
@@ -135,7 +142,8 @@ struct Kernel {
     int error = driver().load_module(&module, evoflash_cubin);
     if (error == 0) error = driver().module_function(function, module, name);
     if (error == 0 && shape.shared_bytes > kSharedWithoutAsking)
-      error = driver().set_attribute(*function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, int(shape.shared_bytes));
+      error =
+          driver().set_attribute(*function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, int(shape.shared_bytes));
     if (error == 0 && shape.cluster > kPortableCluster)
       error = driver().set_attribute(*function, CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1);
     driver().exchange_capture_mode(&mode);
@@ -164,8 +172,11 @@ int launch_addresses(Kernel &kernel, const Shape &shape, void *stream, void **ar
   return driver().launch(&config, function, arguments, nullptr);
 }
 
-#define EVOFLASH_KERNEL(function) \
-  ([]() -> evoflash::Kernel & { static evoflash::Kernel kernel(#function); return kernel; }())
+#define EVOFLASH_KERNEL(function)              \
+  ([]() -> evoflash::Kernel & {                \
+    static evoflash::Kernel kernel(#function); \
+    return kernel;                             \
+  }())
 
 #else /* launched by the runtime */
 
@@ -182,7 +193,8 @@ struct Kernel {
     if (int error = cudaGetDevice(&device)) return error;
     const unsigned long long bit = device < 64 ? 1ull << device : 0;
     if (__atomic_load_n(&prepared, __ATOMIC_ACQUIRE) & bit) return 0;
-    if (int error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes)))
+    if (int error =
+            cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shape.shared_bytes)))
       return error;
     if (shape.cluster > kPortableCluster)
       if (int error = cudaFuncSetAttribute(function, cudaFuncAttributeNonPortableClusterSizeAllowed, 1)) return error;
@@ -213,15 +225,15 @@ int launch_addresses(Kernel &kernel, const Shape &shape, void *stream, void **ar
   return error;
 }
 
-#define EVOFLASH_KERNEL(function)                                                       \
-  ([]() -> evoflash::Kernel & {                                                         \
-    static evoflash::Kernel kernel(reinterpret_cast<const void *>(&function));          \
-    return kernel;                                                                      \
+#define EVOFLASH_KERNEL(function)                                              \
+  ([]() -> evoflash::Kernel & {                                                \
+    static evoflash::Kernel kernel(reinterpret_cast<const void *>(&function)); \
+    return kernel;                                                             \
   }())
 
 #endif
 
-/* A kernel's attributes are set once per device: every launch of one kernel has the same shared memory and cluster size. */
+/* A kernel's attributes are set once for each device: all its launches have the same shared memory and cluster size. */
 template <typename... Arguments>
 int launch(Kernel &kernel, const Shape &shape, void *stream, const Arguments &...arguments) {
   void *addresses[] = {const_cast<Arguments *>(&arguments)..., nullptr};
@@ -230,3 +242,7 @@ int launch(Kernel &kernel, const Shape &shape, void *stream, const Arguments &..
 
 }  // namespace
 }  // namespace evoflash
+
+#endif
+
+#endif  // EVOFLASH_LAUNCH_CUH

@@ -1,0 +1,111 @@
+"""Headers of a template's include folders, put where a rendered kernel says `#include "name"`.
+
+A kernel is searched, stored and exported as one self-contained file, while its parts are C++ headers that an editor can
+open. Amalgamation joins the two: each quoted include is replaced by the header's text, the first time it is named, and
+by nothing after that, as `#pragma once` would have it. Includes in angle brackets are the compiler's and stay.
+
+A header that is first named inside of an `#if` is not there for what comes after the `#endif`. Where it is named again,
+it stands a second time, and a macro sees to it that the compiler reads one of the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+LINE = re.compile(
+    r'^[ \t]*#[ \t]*(?:include[ \t]*"(?P<name>[^"\n]+)"|(?P<condition>if|ifdef|ifndef|elif|else|endif)\b)[^\n]*\n?',
+    re.MULTILINE,
+)
+PRAGMA_ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once[ \t]*\n\n?", re.MULTILINE)
+
+
+@dataclass
+class _Expansion:
+    """A text whose includes are being replaced.
+
+    Attributes:
+        branch: the preprocessor's branches that are open, outermost first, each by a number of its own.
+        seen: the headers so far, each with the branches that it was put into.
+        parts: the text so far; a header's beginning and end are marked by its name in a tuple.
+    """
+
+    branch: list[int] = field(default_factory=list)
+    branches: int = 0
+    seen: dict[str, list[list[int]]] = field(default_factory=dict)
+    parts: list[str | tuple[str, bool]] = field(default_factory=list)
+
+
+class Amalgamation:
+    """Replaces quoted includes by the headers' text.
+
+    Args:
+        read: the text of a header by the name that it is included by, relative to an include folder; raises where there
+            is none. Headers are read once: a template is that of one run.
+    """
+
+    def __init__(self, read: Callable[[str], str]):
+        self._read = read
+        self._headers: dict[str, list[str | re.Match[str]]] = {}
+
+    def of(self, text: str) -> str:
+        """The text with every header that it includes, directly or through others, once."""
+        expansion = _Expansion()
+        self._expand(self._split(text), expansion)
+        joined = []
+        for part in expansion.parts:
+            if isinstance(part, str):
+                joined.append(part)
+            elif len(expansion.seen[part[0]]) > 1:
+                macro = "EVOFLASH_HAS_" + re.sub(r"\W", "_", part[0]).upper()
+                joined.append(f"#ifndef {macro}\n#define {macro}\n" if part[1] else "#endif\n")
+        return "".join(joined)
+
+    def names(self, text: str) -> list[str]:
+        """The headers that the text includes, directly or through others, in the order that they are first named."""
+        expansion = _Expansion()
+        self._expand(self._split(text), expansion)
+        return list(expansion.seen)
+
+    def _expand(self, parts: list[str | re.Match[str]], into: _Expansion) -> None:
+        for part in parts:
+            if isinstance(part, str):
+                into.parts.append(part)
+            elif part["condition"]:
+                into.parts.append(part[0])
+                self._follow(part["condition"], into)
+            else:
+                name = part["name"]
+                before = into.seen.setdefault(name, [])
+                if any(into.branch[: len(each)] == each for each in before):
+                    continue
+                before.append(list(into.branch))
+                into.parts.append((name, True))
+                self._expand(self._header(name), into)
+                into.parts.append((name, False))
+
+    @staticmethod
+    def _follow(condition: str, into: _Expansion) -> None:
+        if not condition.startswith("if") and into.branch:
+            into.branch.pop()
+        if condition != "endif":
+            into.branches += 1
+            into.branch.append(into.branches)
+
+    def _header(self, name: str) -> list[str | re.Match[str]]:
+        if name not in self._headers:
+            text = self._read(name)
+            self._headers[name] = self._split(text if text.endswith("\n") else text + "\n")
+        return self._headers[name]
+
+    @staticmethod
+    def _split(text: str) -> list[str | re.Match[str]]:
+        """Lines that include something or begin, change or end a condition, and what stands between them."""
+        text = PRAGMA_ONCE.sub("", text)
+        parts: list[str | re.Match[str]] = []
+        place = 0
+        for line in LINE.finditer(text):
+            parts += [text[place : line.start()], line]
+            place = line.end()
+        return [*parts, text[place:]]

@@ -1,0 +1,114 @@
+#pragma once
+
+// Q, K and V into the layouts of the microkernel.
+#include "cpu_flash/scratch.h"
+
+namespace evoflash::cpu_flash {
+
+// NaNs without their payload.
+EVOFLASH_INLINE Floats quiet_nan(Floats floats) {
+  return as_floats(select((Ints)(floats != floats), as_bits(all(NAN)), as_bits(floats)));
+}
+
+// The first `count` elements, up to the vector's length, then zeros; never reads beyond them.
+template <class Vector, class Element>
+EVOFLASH_INLINE Vector load_part(const Element *from, int count) {
+  if (count >= int(sizeof(Vector) / sizeof(Element))) return load<Vector>(from);
+  Vector padded = {};
+  memcpy(&padded, from, count * sizeof(Element));
+  return padded;
+}
+
+// The same for elements that become float32, up to kLanes.
+template <class Traits>
+EVOFLASH_INLINE Floats load_floats(const typename Traits::Element *from, int count) {
+  using Element = typename Traits::Element;
+  const Floats floats = to_floats<Element>(load_part<VectorOf<Element>>(from, count));
+  if constexpr (Traits::kIsQuietNan) return quiet_nan(floats);
+  return floats;
+}
+
+// kLanes units of Q or K, as 32 bits each.
+template <class Traits>
+EVOFLASH_INLINE Bits load_units(const typename Traits::Element *from, int count) {
+  if constexpr (Traits::kIsBf16Dot)
+    return load_part<Bits>(from, count);
+  else if constexpr (Traits::kIsWidenedAtUse)
+    return __builtin_convertvector(load_part<Halves>(from, count), Bits);
+  else
+    return as_bits(load_floats<Traits>(from, count));
+}
+
+// One panel: unit u of key k goes to panel[u * kPanelKeys + k]; keys from `count` on are zeros.
+template <class Traits>
+static void pack_k_panel(typename Traits::Unit *panel, const typename Traits::Element *k, int64_t stride, int count) {
+  for (int key = 0; key < Traits::kPanelKeys; key += kLanes)
+    for (int unit = 0; unit < Traits::kHeadUnits; unit += kLanes) {
+      Bits square[kLanes];
+#pragma GCC unroll 16
+      for (int row = 0; row < kLanes; ++row) {
+        const typename Traits::Element *from = k + (key + row) * stride + unit * Traits::kVnni;
+        const int elements = key + row < count ? Traits::kHeadDim - unit * Traits::kVnni : 0;
+        square[row] = load_units<Traits>(from, elements);
+      }
+      transpose(square);
+      typename Traits::Unit *to = panel + unit * Traits::kPanelKeys + key;
+#pragma GCC unroll 16
+      for (int row = 0; row < kLanes; ++row)
+        if (unit + row < Traits::kHeadUnits) {
+          if constexpr (Traits::kIsWidenedAtUse)
+            store(to + row * Traits::kPanelKeys, __builtin_convertvector(square[row], Halves));
+          else
+            store(to + row * Traits::kPanelKeys, square[row]);
+        }
+    }
+}
+
+// Rows of V padded with zeros to whole vectors. For dot products, rows 2p and 2p + 1 are interleaved: unit d of row p
+// is {V[2p][d], V[2p + 1][d]}, and an odd last row is paired with zeros.
+template <class Traits>
+static void pack_v(typename Traits::Unit *packed, const typename Traits::Element *v, int64_t stride, int count) {
+  using Element = typename Traits::Element;
+  for (int row = 0; row < count; row += Traits::kVnni)
+    for (int column = 0; column < Traits::kVWidth; column += kLanes) {
+      const Element *from = v + row * stride + column;
+      typename Traits::Unit *to = packed + row / Traits::kVnni * Traits::kVWidth + column;
+      if constexpr (Traits::kIsBf16Dot) {
+        const int elements = Traits::kHeadDim - column < kLanes ? Traits::kHeadDim - column : kLanes;
+        Halves even = {}, odd = {};
+        memcpy(&even, from, elements * sizeof(Element));
+        if (row + 1 < count) memcpy(&odd, from + stride, elements * sizeof(Element));
+        store(to, __builtin_convertvector(even, Bits) | __builtin_convertvector(odd, Bits) << 16);
+      } else if constexpr (Traits::kIsWidenedAtUse) {
+        store(to, load_part<Halves>(from, Traits::kHeadDim - column));
+      } else {
+        store(to, to_floats<Element>(load_part<VectorOf<Element>>(from, Traits::kHeadDim - column)));
+      }
+    }
+}
+
+template <class Traits>
+static void pack_tile(PackedKv<Traits> to, const typename Traits::Element *k, int64_t k_stride,
+                      const typename Traits::Element *v, int64_t v_stride, int count) {
+  for (int key = 0; key < count; key += Traits::kPanelKeys)
+    pack_k_panel<Traits>(to.k + (int64_t)key * Traits::kHeadUnits, k + key * k_stride, k_stride, count - key);
+  pack_v<Traits>(to.v, v, v_stride, count);
+}
+
+// Rows of Q, negated where the softmax's scale is negative. Rows that fill up a register block are zeros.
+template <class Traits>
+static void load_queries(Scratch<Traits> &scratch, const typename Traits::Element *q, int64_t stride, int rows,
+                         bool negate) {
+  for (int row = 0; row < round_up(rows, Traits::kQkRows); ++row)
+    for (int unit = 0; unit < Traits::kHeadUnits; unit += kLanes) {
+      const int elements = row < rows ? Traits::kHeadDim - unit * Traits::kVnni : 0;
+      const typename Traits::Element *from = q + row * stride + unit * Traits::kVnni;
+      typename Traits::RowUnit *to = scratch.q + row * Traits::kQStride + unit;
+      if constexpr (Traits::kIsBf16Dot)
+        store(to, load_part<Bits>(from, elements) ^ (negate ? 0x80008000 : 0));
+      else
+        store(to, load_floats<Traits>(from, elements) * (negate ? -1.0f : 1.0f));
+    }
+}
+
+}  // namespace evoflash::cpu_flash

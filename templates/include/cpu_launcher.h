@@ -1,0 +1,105 @@
+#pragma once
+
+// The whole problem: what is refused, the workspace, and which thread computes which tiles.
+//
+// A family's Traits name its Scratch and its ThreadState, which a thread holds while it computes, and tell by
+// is_available() whether the process may run it at all.
+#include <omp.h>
+
+#include "attention.h"
+#include "cpu_packed_kv.h"
+#include "cpu_query_tile.h"
+
+namespace evoflash {
+
+enum class Schedule { kStatic, kDynamic };            // of OpenMP
+enum class TileOrder { kHeadByHead, kTileByTile };  // the tiles of a head first, or the same tile of all heads
+
+struct TileCoord {
+  int bidb, bidh, m_block;
+};
+
+// The i-th tile of query rows. With a causal mask the last tiles of a head have the most keys.
+template <class Traits>
+EVOFLASH_INLINE TileCoord tile_coord(const EvoflashAttention &problem, int64_t i, int m_blocks) {
+  const bool by_head = Traits::kTileOrder == TileOrder::kHeadByHead;
+  const int heads = problem.batch * problem.heads;
+  const int head = by_head ? i / m_blocks : i % heads;
+  const int64_t m_block = by_head ? i % m_blocks : i / heads;
+  return {head / problem.heads, head % problem.heads, int(Traits::kIsLongestFirst ? m_blocks - 1 - m_block : m_block)};
+}
+
+template <class Traits>
+static size_t workspace_bytes(const EvoflashAttention &problem) {
+  const size_t scratch_bytes = 64 + Traits::kThreads * sizeof(typename Traits::Scratch);
+  if constexpr (Traits::kPacking == Packing::kTile) return scratch_bytes;
+  return scratch_bytes + packed_heads<Traits>(problem) * packed_kv_units<Traits>(problem) * sizeof(typename Traits::Unit);
+}
+
+template <class Traits>
+EVOFLASH_INLINE int launch(const EvoflashAttention &problem) {
+  using Scratch = typename Traits::Scratch;
+  using Unit = typename Traits::Unit;
+  if (problem.head_dim != Traits::kHeadDim || (problem.causal != 0) != Traits::kIsCausal ||
+      problem.heads % problem.kv_heads != 0 || !Traits::is_available())
+    return EVOFLASH_UNSUPPORTED;
+  Scratch *scratch = (Scratch *)(((uintptr_t)problem.workspace + 63) & ~(uintptr_t)63);
+  Unit *storage = (Unit *)(scratch + Traits::kThreads);
+  const auto packed_head = [&](int64_t head) {
+    Unit *k = storage + head * packed_kv_units<Traits>(problem);
+    return PackedKv<Traits>{k, k + packed_k_units<Traits>(problem)};
+  };
+  const int m_blocks = ceil_div(problem.seq_q, Traits::kBlockM);
+
+#pragma omp parallel num_threads(Traits::kThreads)
+  {
+    [[maybe_unused]] const typename Traits::ThreadState state{};
+    Scratch &own = scratch[omp_get_thread_num()];
+    const int group = problem.heads / problem.kv_heads;
+    if constexpr (Traits::kPacking == Packing::kHead) {
+      const PackedKv<Traits> mine = packed_head(omp_get_thread_num());
+      const auto attend_group = [&](int kv) {
+        const int bidb = kv / problem.kv_heads, kv_head = kv % problem.kv_heads;
+        for (int key = 0; key < problem.seq_kv; key += Traits::kBlockN)
+          pack_head_tile(problem, mine, bidb, kv_head, key);
+        for (int bidh = kv_head * group; bidh < (kv_head + 1) * group; ++bidh)
+          for (int m_block = 0; m_block < m_blocks; ++m_block)
+            attend_rows(problem, own, bidb, bidh, m_block * Traits::kBlockM, mine);
+      };
+      if constexpr (Traits::kSchedule == Schedule::kStatic) {
+#pragma omp for schedule(static)
+        for (int kv = 0; kv < problem.batch * problem.kv_heads; ++kv) attend_group(kv);
+      } else {
+#pragma omp for schedule(dynamic, 1)
+        for (int kv = 0; kv < problem.batch * problem.kv_heads; ++kv) attend_group(kv);
+      }
+    } else {
+      if constexpr (Traits::kPacking == Packing::kAllFirst) {
+        const int n_blocks = ceil_div(problem.seq_kv, Traits::kBlockN);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < packed_heads<Traits>(problem) * n_blocks; ++i) {
+          const int head = i / n_blocks;
+          pack_head_tile(problem, packed_head(head), head / problem.kv_heads, head % problem.kv_heads,
+                         i % n_blocks * Traits::kBlockN);
+        }
+      }
+      const auto attend = [&](int64_t i) {
+        const auto [bidb, bidh, m_block] = tile_coord<Traits>(problem, i, m_blocks);
+        PackedKv<Traits> packed = {};
+        if constexpr (Traits::kPacking == Packing::kAllFirst)
+          packed = packed_head(bidb * problem.kv_heads + bidh / group);
+        attend_rows(problem, own, bidb, bidh, m_block * Traits::kBlockM, packed);
+      };
+      if constexpr (Traits::kSchedule == Schedule::kStatic) {
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < (int64_t)problem.batch * problem.heads * m_blocks; ++i) attend(i);
+      } else {
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < (int64_t)problem.batch * problem.heads * m_blocks; ++i) attend(i);
+      }
+    }
+  }
+  return 0;
+}
+
+}  // namespace evoflash

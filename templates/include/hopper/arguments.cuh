@@ -1,0 +1,65 @@
+#pragma once
+
+#include "fast_divmod.cuh"
+#include "split_partials.cuh"
+#include "tensors.cuh"
+#include "tma.cuh"
+
+// The kernel's parameters. What a kernel does not need takes no place: each optional part is a base class.
+namespace evoflash::hopper {
+
+struct InputArguments {
+  TensorMap q, k, v;
+};
+
+template <bool kIsTmaStore>
+struct OutputArguments {
+  Tensor out;
+};
+template <>
+struct OutputArguments<true> {
+  TensorMap out;
+};
+
+template <bool kIsSplitKv>
+struct PartialArguments {};
+template <>
+struct PartialArguments<true> {
+  SplitPartials partials;
+};
+
+struct TileArguments {
+  int seq_q, seq_kv;
+  int num_tiles;               // of all heads, batches and splits
+  FastDivmod heads, m_blocks;  // groups of heads of a batch; tiles of such a group
+};
+
+template <bool kIsSectioned>
+struct SectionArguments {};
+template <>
+struct SectionArguments<true> {
+  FastDivmod section, section_tiles;  // groups of heads that are worked on together; their tiles
+};
+
+template <class Traits>
+struct ProblemArguments : TileArguments, SectionArguments<Traits::kIsSectioned> {
+  unsigned group_inverse;  // of the heads that share keys and values
+};
+
+template <bool kIsDynamic>
+struct CounterArguments {};
+template <>
+struct CounterArguments<true> {
+  int *next_tile;  // the first that no block has drawn
+};
+
+template <class Traits>
+struct Arguments : InputArguments,
+                   OutputArguments<Traits::kIsTmaStore>,
+                   PartialArguments<Traits::kIsSplitKv>,
+                   ProblemArguments<Traits>,
+                   CounterArguments<Traits::kIsDynamic> {
+  float softmax_scale_log2;  // the scale times log2(e): probabilities are computed as powers of two
+};
+
+}  // namespace evoflash::hopper

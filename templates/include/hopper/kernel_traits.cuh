@@ -1,0 +1,63 @@
+#pragma once
+
+#include "tma.cuh"
+
+namespace evoflash::hopper {
+
+// How tiles come to blocks.
+enum class Schedule {
+  kTiles,       // a block for each tile
+  kPersistent,  // as many blocks as run at once, which take tile after tile by number
+  kDynamic,     // the same, which draw the next tile from a counter
+};
+
+// The order of the tiles.
+enum class TileOrder {
+  kHeads,         // head by head
+  kLongestFirst,  // by the number of their keys, of as many heads at a time as the L2 cache holds
+  kFolded,        // the same, but every other round over the multiprocessors runs backwards
+};
+
+// What the warpgroups of a block, and the blocks of a cluster, share keys and values for.
+enum class KvSharing {
+  kRows,   // rows of one head
+  kHeads,  // the same rows of heads of one group
+};
+
+// What follows from the constants that a kernel is rendered with.
+template <class Config>
+struct KernelTraits : Config {
+  static constexpr bool kIsCluster = Config::kCluster > 1;
+  static constexpr bool kIsSplitKv = Config::kNumSplits > 1;
+  static constexpr bool kIsPersistent = Config::kSchedule != Schedule::kTiles;
+  static constexpr bool kIsDynamic = Config::kSchedule == Schedule::kDynamic;
+  static constexpr bool kIsSectioned = Config::kOrder != TileOrder::kHeads;
+  static constexpr bool kSharesHeads = Config::kSharing == KvSharing::kHeads;
+
+  // Whether a warpgroup loads. If none does, a thread of the only warpgroup that computes loads between the products.
+  static constexpr bool kHasProducer = Config::kProducerRegisters > 0;
+
+  // A tile is what a cluster, or a block without one, computes at a time. A warpgroup computes 64 rows of a head.
+  static constexpr int kWarpgroupM = 64;
+  static constexpr int kTileWarpgroups = Config::kNumWarpgroups * Config::kCluster;
+  static constexpr int kTileM = kSharesHeads ? kWarpgroupM : kWarpgroupM * kTileWarpgroups;  // rows of each head
+  static constexpr int kTileHeads = kSharesHeads ? kTileWarpgroups : 1;
+
+  static constexpr int kConsumerThreads = 128 * Config::kNumWarpgroups;
+  static constexpr int kNumThreads = kConsumerThreads + (kHasProducer ? 128 : 0);
+
+  // Fragments of a warpgroup.
+  static constexpr int kHeadSteps = Config::kHeadDim / 16;  // products over the head dimension, the K of Q K^T
+  static constexpr int kKeySteps = Config::kBlockN / 16;    // products over the keys, the K of P V
+  static constexpr int kTilesN = Config::kBlockN / 8;       // accumulators over the keys
+  static constexpr int kTilesHead = Config::kHeadDim / 8;   // accumulators over the head dimension, the N of P V
+
+  // Tiles in shared memory consist of panels (tma.cuh).
+  using Panel = TmaPanel<Config::kHeadDim>;
+  static constexpr int kQPanelBytes = kWarpgroupM * Panel::kRowBytes;
+  static constexpr int kKvPanelBytes = Config::kBlockN * Panel::kRowBytes;
+  static constexpr int kQBytes = Panel::kCount * kQPanelBytes;    // of a warpgroup
+  static constexpr int kKvBytes = Panel::kCount * kKvPanelBytes;  // of K in a stage, and again of V
+};
+
+}  // namespace evoflash::hopper

@@ -1,0 +1,98 @@
+#pragma once
+
+#include "hopper/arguments.cuh"
+#include "hopper/kernel_traits.cuh"
+
+// Where a tile lies in the problem, and the keys that it sees.
+#ifndef EVOFLASH_HOST_ONLY
+namespace evoflash::hopper {
+
+// The keys of a split of a tile. Without split-KV, a tile starts at key 0.
+template <bool kIsSplitKv>
+struct SplitCoord {
+  static constexpr int first_key = 0;
+};
+template <>
+struct SplitCoord<true> {
+  int split, first_key, max_n_blocks;
+};
+
+// A tile of rows of a head, or of a group of heads.
+template <class Traits>
+struct TileCoord : SplitCoord<Traits::kIsSplitKv> {
+  int first_row, bidh, bidb;
+
+  // A warpgroup's own rows and head.
+  __device__ __forceinline__ TileCoord of_warpgroup(int warpgroup, int rank) const {
+    TileCoord coord = *this;
+    const int number = Traits::kIsCluster ? rank * Traits::kNumWarpgroups + warpgroup : warpgroup;
+    if constexpr (Traits::kSharesHeads) {
+      coord.bidh += number;
+    } else {
+      coord.first_row += number * Traits::kWarpgroupM;
+    }
+    return coord;
+  }
+};
+
+// The number of keys that a row sees. Every row sees key 0, as the causal mask is aligned to the top left.
+template <class Traits>
+__device__ __forceinline__ int visible_keys(const Arguments<Traits> &args, int row) {
+  if constexpr (Traits::kIsCausal) {
+    return min(row + 1, args.seq_kv);
+  } else {
+    return args.seq_kv;
+  }
+}
+
+// The number of keys that some row before this one sees. Rows beyond the last one see what the last one sees.
+template <class Traits>
+__device__ __forceinline__ int visible_keys_before(const Arguments<Traits> &args, int row) {
+  return visible_keys(args, min(row, args.seq_q) - 1);
+}
+
+// The number of steps over the keys that some row before this one sees. With split-KV it is at least 1: the rows may
+// see none of a split's keys, and a step costs less than an exception.
+template <class Traits>
+__device__ __forceinline__ int n_blocks_before(const Arguments<Traits> &args, const TileCoord<Traits> &coord, int row) {
+  constexpr int kBlockN = Traits::kBlockN;
+  if constexpr (Traits::kIsSplitKv) {
+    const int n_blocks = (visible_keys_before(args, row) - coord.first_key + kBlockN - 1) / kBlockN;
+    return max(1, min(n_blocks, coord.max_n_blocks));
+  } else {
+    return (visible_keys_before(args, row) + kBlockN - 1) / kBlockN;
+  }
+}
+
+template <class Traits>
+__device__ __forceinline__ TileCoord<Traits> make_tile_coord(const Arguments<Traits> &args, int tile) {
+  TileCoord<Traits> coord;
+  if constexpr (Traits::kIsSplitKv) {
+    coord.split = tile % Traits::kNumSplits;
+    tile /= Traits::kNumSplits;
+  }
+  int group;  // of heads, counted over all batches
+  if constexpr (Traits::kIsSectioned) {
+    // The last rows see the most keys, so they come first. But one section of heads follows the other, so that their
+    // keys and values stay in the L2 cache meanwhile.
+    const int section = args.section_tiles.divide(tile), within = tile - section * args.section_tiles.divisor;
+    const int nth = args.section.divide(within);
+    group = section * args.section.divisor + within - nth * args.section.divisor;
+    coord.bidb = args.heads.divide(group);
+    coord.first_row = (args.m_blocks.divisor - 1 - nth) * Traits::kTileM;
+  } else {
+    group = args.m_blocks.divide(tile);
+    coord.bidb = args.heads.divide(group);
+    coord.first_row = (tile - group * args.m_blocks.divisor) * Traits::kTileM;
+  }
+  if constexpr (Traits::kIsSplitKv) {
+    constexpr int kKeys = Traits::kBlockN * Traits::kNumSplits;
+    coord.max_n_blocks = (visible_keys_before(args, coord.first_row + Traits::kTileM) + kKeys - 1) / kKeys;
+  }
+  coord.bidh = (group - coord.bidb * args.heads.divisor) * Traits::kTileHeads;
+  if constexpr (Traits::kIsSplitKv) coord.first_key = coord.split * coord.max_n_blocks * Traits::kBlockN;
+  return coord;
+}
+
+}  // namespace evoflash::hopper
+#endif

@@ -1,0 +1,73 @@
+#pragma once
+
+#include "attention.h"
+#include "split_partials.cuh"
+#include "tensors.cuh"
+#include "tma.cuh"
+
+// The kernel's parameters. What a kernel does not need takes no place: each optional part is a base class.
+namespace evoflash::mma {
+
+template <bool kIsTma>
+struct InputArguments {
+  Tensor q, k, v;
+};
+template <>
+struct InputArguments<true> {
+  TensorMap q, k, v;
+};
+
+struct OutputArgument {
+  Tensor out;
+};
+
+template <bool kIsSplitKv>
+struct PartialArguments {};
+template <>
+struct PartialArguments<true> {
+  SplitPartials partials;
+};
+
+template <bool kIsPersistent>
+struct TileArguments {};
+template <>
+struct TileArguments<true> {
+  int num_tiles;  // of all heads and batches
+};
+
+// Sizes that are known when the kernel is built are constants of the same names.
+template <class Traits, bool kIsPersistent>
+struct FixedTileCounts {};
+template <class Traits>
+struct FixedTileCounts<Traits, true> {
+  static constexpr int num_m_blocks = (Traits::kSeqQ + Traits::kBlockM - 1) / Traits::kBlockM;
+  static constexpr int num_heads = Traits::kNumHeads;
+};
+
+template <bool kIsPersistent>
+struct TileCounts {};
+template <>
+struct TileCounts<true> {
+  int num_m_blocks, num_heads;  // of a head, of a batch
+};
+
+template <class Traits, bool kHasFixedSizes>
+struct SizeArguments : TileCounts<Traits::kIsPersistent> {
+  int seq_q, seq_kv;
+  unsigned group_inverse;  // of the heads that share keys and values
+};
+template <class Traits>
+struct SizeArguments<Traits, true> : FixedTileCounts<Traits, Traits::kIsPersistent> {
+  static constexpr int seq_q = Traits::kSeqQ, seq_kv = Traits::kSeqKv;
+};
+
+template <class Traits>
+struct Arguments : InputArguments<Traits::kIsTma>,
+                   OutputArgument,
+                   PartialArguments<Traits::kIsSplitKv>,
+                   TileArguments<Traits::kIsPersistent>,
+                   SizeArguments<Traits, Traits::kHasFixedSizes> {
+  float softmax_scale_log2;  // the scale times log2(e): probabilities are computed as powers of two
+};
+
+}  // namespace evoflash::mma

@@ -1,0 +1,91 @@
+#pragma once
+
+#include "mma/barriers.cuh"
+#include "mma/epilogue.cuh"
+#include "mma/epilogue_columns.cuh"
+#include "mma/epilogue_rows.cuh"
+#include "mma/fragments.cuh"
+#include "mma/mainloop.cuh"
+#include "mma/output_tile.cuh"
+#include "mma/producer_cp_async.cuh"
+#include "mma/producer_tma.cuh"
+#include "mma/scheduler.cuh"
+
+// The kernel's body.
+#ifndef EVOFLASH_HOST_ONLY
+namespace evoflash::mma {
+
+template <class Traits, bool kIsTma = Traits::kIsTma>
+struct ProducerOf {
+  using Type = CpAsyncProducer<Traits>;
+};
+template <class Traits>
+struct ProducerOf<Traits, true> {
+  using Type = TmaProducer<Traits>;
+};
+
+template <class Traits, bool kIsQInRegs = Traits::kIsQInRegs>
+struct QOperandsOf {
+  using Type = QInRegs<Traits>;
+};
+template <class Traits>
+struct QOperandsOf<Traits, false> {
+  using Type = QInSmem<Traits>;
+};
+
+// A tile, or a block's split of it.
+template <class Traits>
+__device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsigned char *smem,
+                                             const TileCoord &tile, int split) {
+  using Producer = typename ProducerOf<Traits>::Type;
+  using QOperands = typename QOperandsOf<Traits>::Type;
+  const WarpCoord<Traits> coord(args, tile, split);
+  const SharedStorage<Traits> storage{smem};
+  const KeyRange<Traits> keys(args, coord);
+  const Producer producer{args, coord, keys, storage};
+  if constexpr (SharedStorage<Traits>::kBarriers > 0) init_barriers(coord, storage, producer);
+  producer.prologue();
+
+  // While the loads are in flight: parameters come from memory, too.
+  float softmax_scale_log2;
+  const OutputTile<Traits> out(args, coord, softmax_scale_log2);
+
+  producer.wait_q();
+  const QOperands q(storage.q() + coord.warp_row * SmemTile<Traits::kHeadDim>::kPanelRowBytes);
+  Fragments<Traits> fragments;
+  typename Epilogue<Traits>::MergeFragments merge;
+  const Epilogue<Traits> epilogue{coord, storage, softmax_scale_log2};
+  const Mainloop<Traits, Producer> mainloop{args, coord, keys, storage, producer, softmax_scale_log2};
+  mainloop.run(fragments, q, epilogue);
+  epilogue.store(fragments, merge, out);
+}
+
+template <class Traits>
+__device__ __forceinline__ void invalidate_barriers(const SharedStorage<Traits> &storage) {
+  using Storage = SharedStorage<Traits>;
+  if (threadIdx.x < 32 && elect_one())
+#pragma unroll
+    for (int i = 0; i < Storage::kBarriers; ++i) mbarrier_inval(storage.barriers() + i * kMbarrierBytes);
+}
+
+// All tiles of a block: one, or as long as there are any.
+template <class Traits>
+__device__ __forceinline__ void compute_tiles(const Arguments<Traits> &args, unsigned char *smem) {
+  if constexpr (Traits::kIsPersistent) {
+    for (int number = blockIdx.x; number < args.num_tiles; number += gridDim.x) {
+      compute_tile<Traits>(args, smem, tile_of_number<Traits>(args, number), 0);
+      if constexpr (Traits::kIsTma) fence_proxy_async();  // TMA writes next where this block has read and written
+      __syncthreads();
+      if constexpr (SharedStorage<Traits>::kBarriers > 0) {
+        invalidate_barriers(SharedStorage<Traits>{smem});
+        __syncthreads();
+      }
+    }
+  } else {
+    const int split = blockIdx.x % Traits::kNumSplits;
+    compute_tile<Traits>(args, smem, tile_of_block<Traits>(), split);
+  }
+}
+
+}  // namespace evoflash::mma
+#endif

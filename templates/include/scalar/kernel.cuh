@@ -1,0 +1,152 @@
+#pragma once
+
+#include "numeric_types.cuh"
+#include "problem.cuh"
+#include "scalar/kernel_traits.cuh"
+#include "scalar/row_group.cuh"
+#include "scalar/scores.cuh"
+#include "scalar/staging.cuh"
+#include "scalar/storage.cuh"
+#include "warp.cuh"
+
+// The kernel's body: a block computes kBlockM rows of a head, each of its groups of threads one of them.
+#ifndef EVOFLASH_HOST_ONLY
+namespace evoflash::scalar {
+
+template <class Traits>
+__device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, unsigned char *smem) {
+  using Element = typename Traits::Element;
+  constexpr int kBlockN = Traits::kBlockN, kVector = Traits::kVector;
+  static_assert(sizeof(SharedStorage<Traits>) == Traits::kSmemBytes, "the search space computes what the kernel takes");
+  SharedStorage<Traits> &storage = *reinterpret_cast<SharedStorage<Traits> *>(smem);
+
+  const int bidh = blockIdx.y, bidb = blockIdx.z, kv_head = kv_head_of(problem, bidh);
+  const RowGroup<Traits> group{storage};
+  int row = blockIdx.x;
+  bool is_valid = true;
+  if constexpr (!Traits::kIsRowOfBlock) {
+    row = int(blockIdx.x) * Traits::kBlockM + group.index;
+    is_valid = row < problem.seq_q;
+    if constexpr (Traits::kIsStaged) {
+      row = min(row, problem.seq_q - 1);  // a warp beyond the last row computes that row again: the block has barriers
+    } else {
+      if (!is_valid) return;  // a whole warp, and no barrier of the block follows
+    }
+  }
+  const Element *q = static_cast<const Element *>(problem.q);
+  q = rows_of(q, problem.q_stride, bidb, bidh) + row * problem.q_stride[2];
+  const Element *k = rows_of(static_cast<const Element *>(problem.k), problem.k_stride, bidb, kv_head);
+  const Element *v = rows_of(static_cast<const Element *>(problem.v), problem.v_stride, bidb, kv_head);
+  Element *out = static_cast<Element *>(problem.out);
+  out = rows_of(out, problem.out_stride, bidb, bidh) + row * problem.out_stride[2];
+
+  const float scale = softmax_scale<Traits>(problem.scale);
+  for (int i = group.thread; i < Traits::kHeadDim; i += Traits::kGroupThreads)
+    storage.q[group.index][i] = to_float(q[i]) * scale;
+  group.sync();
+
+  const ThreadCoord<Traits> coord(group.thread);
+  const int visible = visible_keys<Traits::kIsCausal>(problem, row);
+  float row_max = -INFINITY;
+  float row_sum = 0;  // of the probabilities that this thread has computed
+  float acc_o[Traits::kVectorsPerThread][kVector] = {};
+
+  // Mainloop.
+  const int key_end = Traits::kIsStaged ? keys_of_block<Traits>(problem) : visible;
+  for (int first_key = 0; first_key < key_end; first_key += kBlockN) {
+    if constexpr (Traits::kIsStaged) {
+      __syncthreads();  // all have read the tiles of the step before
+      load_tile<Traits>(storage.k, k + first_key * problem.k_stride[2], problem.k_stride[2], key_end - first_key);
+      load_tile<Traits>(storage.v, v + first_key * problem.v_stride[2], problem.v_stride[2], key_end - first_key);
+      __syncthreads();
+      if (Traits::kIsCausal && first_key >= visible) continue;  // only later rows of the block see these keys
+    }
+    const int num_keys = min(kBlockN, visible - first_key);
+
+    // Threads over keys: S = q K^T.
+    float scores[Traits::kKeysPerThread];
+    float step_max = -INFINITY;
+#pragma unroll
+    for (int i = 0; i < Traits::kKeysPerThread; ++i) {
+      const int key = i * Traits::kGroupKeys + group.thread / Traits::kLanesPerKey;
+      scores[i] = 0;
+      if (key < num_keys) {
+        const Element *k_row;
+        if constexpr (Traits::kIsStaged) {
+          k_row = storage.k[key];
+        } else {
+          k_row = k + (first_key + key) * problem.k_stride[2];
+        }
+        scores[i] = dot<Traits>(storage.q[group.index], k_row, coord.lane);
+      }
+      scores[i] = warp_reduce_sum<Traits::kLanesPerKey>(scores[i]);
+      if (key >= num_keys) scores[i] = -INFINITY;
+      step_max = fmaxf(step_max, scores[i]);
+    }
+
+    // P. The first step has key 0, which every row sees: from then on the maximum is finite, unless all scores are NaN,
+    // and then the result is to be.
+    const float new_max = fmaxf(row_max, group.reduce_max(step_max));
+    const float scores_scale = exponential<Traits>(row_max - new_max);
+    row_max = new_max;
+    if constexpr (!Traits::kIsRowOfBlock) group.sync();  // P of the step before has been read; reduce_max syncs a block
+    row_sum *= scores_scale;
+#pragma unroll
+    for (int i = 0; i < Traits::kKeysPerThread; ++i) {
+      const float p = exponential<Traits>(scores[i] - row_max);
+      if (coord.lane == 0) {
+        row_sum += p;
+        storage.p[group.index][i * Traits::kGroupKeys + group.thread / Traits::kLanesPerKey] = p;
+      }
+    }
+    group.sync();
+
+    // Threads over columns: O = scores_scale * O + P V, each over its slice of the keys.
+#pragma unroll
+    for (int n = 0; n < Traits::kVectorsPerThread; ++n) {
+      const int vector = coord.vector + n * Traits::kGroupThreads;
+      if (coord.key_slice >= Traits::kKeySlices || vector >= Traits::kRowVectors) continue;
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) acc_o[n][i] *= scores_scale;
+#pragma unroll(Traits::kUnroll)
+      for (int key = coord.key_slice; key < num_keys; key += Traits::kKeySlices) {
+        const float p = storage.p[group.index][key];
+        const Element *v_row;
+        if constexpr (Traits::kIsStaged) {
+          v_row = storage.v[key];
+        } else {
+          v_row = v + (first_key + key) * problem.v_stride[2];
+        }
+        const Elements<Element, kVector> elements = load<kVector>(v_row + vector * kVector);
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) acc_o[n][i] = fmaf(p, to_float(elements.at[i]), acc_o[n][i]);
+      }
+    }
+  }
+
+  // Epilogue: the sum over the slices of the keys, divided by the row's sum.
+#pragma unroll
+  for (int n = 0; n < Traits::kVectorsPerThread; ++n) {
+    const int vector = coord.vector + n * Traits::kGroupThreads;
+    if (coord.key_slice >= Traits::kKeySlices || vector >= Traits::kRowVectors) continue;
+#pragma unroll
+    for (int i = 0; i < kVector; ++i)
+      storage.partial_o[group.index][coord.key_slice][vector * kVector + i] = acc_o[n][i];
+  }
+  const float inverse = 1 / group.reduce_sum(row_sum);
+  group.sync();
+  if (Traits::kIsStaged && !is_valid) return;
+  for (int vector = group.thread; vector < Traits::kRowVectors; vector += Traits::kGroupThreads) {
+    float result[kVector] = {};
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      for (int slice = 0; slice < Traits::kKeySlices; ++slice)
+        result[i] += storage.partial_o[group.index][slice][vector * kVector + i];
+      result[i] *= inverse;
+    }
+    store(out + vector * kVector, result);
+  }
+}
+
+}  // namespace evoflash::scalar
+#endif

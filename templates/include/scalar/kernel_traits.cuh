@@ -1,0 +1,27 @@
+#pragma once
+
+namespace evoflash::scalar {
+
+// Which threads own a query row.
+enum class RowOwner { kBlock, kWarp };
+
+// How probabilities are computed: by expf, or by one instruction for 2^x, with log2(e) in the softmax scale.
+enum class Exponential { kExact, kApprox };
+
+// What follows from the constants that a kernel is rendered with.
+template <class Config>
+struct KernelTraits : Config {
+  static constexpr bool kIsRowOfBlock = Config::kRowOwner == RowOwner::kBlock;
+  static constexpr int kGroupThreads = kIsRowOfBlock ? Config::kNumThreads : 32;  // that own a row
+  static constexpr int kBlockM = Config::kNumThreads / kGroupThreads;             // query rows of a block
+  static constexpr int kGroupKeys = kGroupThreads / Config::kLanesPerKey;         // that a group works on at once
+  static constexpr int kBlockN = kGroupKeys * Config::kKeysPerThread;             // keys of a step
+
+  // Threads over the columns of the output. Where there are fewer vectors than threads, several threads share the
+  // columns of a vector, and each takes a slice of the step's keys.
+  static constexpr int kRowVectors = Config::kHeadDim / Config::kVector;
+  static constexpr int kVectorsPerThread = (kRowVectors + kGroupThreads - 1) / kGroupThreads;
+  static constexpr int kKeySlices = kRowVectors < kGroupThreads ? kGroupThreads / kRowVectors : 1;
+};
+
+}  // namespace evoflash::scalar

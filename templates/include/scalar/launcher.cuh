@@ -1,0 +1,30 @@
+#pragma once
+
+#include "attention.h"
+#include "checks.cuh"
+#include "launch.cuh"
+
+// The launcher: it refuses what the kernel cannot compute.
+#ifndef EVOFLASH_DEVICE_ONLY
+namespace evoflash::scalar {
+namespace {
+
+template <class Traits>
+bool is_supported(const EvoflashAttention &problem) {
+  constexpr int kElementBytes = sizeof(typename Traits::Element);
+  return matches(problem, Traits::kHeadDim, Traits::kIsCausal) &&
+         rows_aligned(problem, kElementBytes, Traits::kVector * kElementBytes) &&
+         fits_grid(problem.heads, problem.batch);
+}
+
+template <class Traits>
+int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &attention) {
+  if (!is_supported<Traits>(problem)) return EVOFLASH_UNSUPPORTED;
+  const unsigned m_blocks = unsigned((int64_t(problem.seq_q) + Traits::kBlockM - 1) / Traits::kBlockM);
+  const Dim grid(m_blocks, problem.heads, problem.batch);
+  return launch(attention, {grid, Traits::kNumThreads, Traits::kSmemBytes}, stream, problem);
+}
+
+}  // namespace
+}  // namespace evoflash::scalar
+#endif

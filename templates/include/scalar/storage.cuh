@@ -1,0 +1,32 @@
+#pragma once
+
+// A block's shared memory.
+#ifndef EVOFLASH_HOST_ONLY
+namespace evoflash::scalar {
+
+template <class Traits>
+struct RowStorage {
+  alignas(16) float q[Traits::kBlockM][Traits::kHeadDim];  // times the softmax scale
+  alignas(16) float p[Traits::kBlockM][Traits::kBlockN];
+  alignas(16) float partial_o[Traits::kBlockM][Traits::kKeySlices][Traits::kHeadDim];
+};
+
+template <class Traits, bool kIsRowOfBlock = Traits::kIsRowOfBlock, bool kIsStaged = Traits::kIsStaged>
+struct SharedStorage : RowStorage<Traits> {};
+
+template <class Traits>
+struct SharedStorage<Traits, true, false> : RowStorage<Traits> {
+  alignas(16) float of_warp[Traits::kNumThreads / 32];  // for reductions over the block
+};
+
+// Rows of tiles are padded by a vector, at least by a bank, so that lanes that read neighbouring rows find them in
+// different banks.
+template <class Traits>
+struct SharedStorage<Traits, false, true> : RowStorage<Traits> {
+  static constexpr int kPitch = Traits::kHeadDim + Traits::kPadding;
+  alignas(16) typename Traits::Element k[Traits::kBlockN][kPitch];
+  alignas(16) typename Traits::Element v[Traits::kBlockN][kPitch];
+};
+
+}  // namespace evoflash::scalar
+#endif

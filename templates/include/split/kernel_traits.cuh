@@ -1,0 +1,69 @@
+#pragma once
+
+#include "tma.cuh"
+
+namespace evoflash::split {
+
+// Over how many keys at a time softmax is computed.
+enum class SoftmaxMode {
+  kOnline,   // step by step
+  kOneShot,  // all keys of a split at once
+};
+
+// Which keys the maximum is taken of before the first probability of a step is computed.
+enum class MaxMode {
+  kStep,     // all of the step's
+  kRunning,  // one part's at a time
+};
+
+// How partial outputs become one.
+enum class Merge {
+  kNone,     // there is only one
+  kColumns,  // each block of a cluster merges some columns of all rows
+  kRows,     // each block merges some rows
+};
+
+// What follows from the constants that a kernel is rendered with.
+template <class Config>
+struct KernelTraits : Config {
+  static constexpr bool kIsCluster = Config::kCluster > 1;
+  static constexpr bool kIsOnline = Config::kSoftmaxMode == SoftmaxMode::kOnline;
+  static constexpr bool kIsRunningMax = Config::kMaxMode == MaxMode::kRunning;
+  static constexpr int kNumSplits = Config::kSplitsPerBlock * Config::kCluster;
+  static constexpr Merge kMerge = kNumSplits == 1                ? Merge::kNone
+                                  : Config::kSplitsPerBlock == 1 ? Merge::kColumns
+                                                                 : Merge::kRows;
+
+  // Rows. A warp's accumulators have 16 rows. If kWarpM is 8, the lower eight are empty.
+  static constexpr int kWarpgroupM = 4 * Config::kWarpM;
+  static constexpr int kBlockM = kWarpgroupM * Config::kRowGroups;
+  static constexpr int kRowsPerLane = Config::kWarpM / 8;
+
+  static constexpr int kSplitWarps = 4 * Config::kRowGroups;  // that share a split of the keys
+  static constexpr int kNumThreads = 32 * kSplitWarps * Config::kSplitsPerBlock;
+
+  // Keys.
+  static constexpr int kStepKeys = Config::kBlockN * kNumSplits;      // of all splits
+  static constexpr int kPartKeys = Config::kBlockN / Config::kParts;  // which are loaded and multiplied together
+
+  // Whether all tiles, or all splits, are known to be whole: then nothing is masked.
+  static constexpr bool kIsExactM = Config::kHasFixedSizes && Config::kSeqQ % kBlockM == 0;
+  static constexpr bool kIsExactN =
+      Config::kHasFixedSizes && !Config::kIsCausal && Config::kSeqKv % (Config::kBlockN * kNumSplits) == 0;
+  static constexpr bool kMayPassEnd = kIsOnline || !kIsExactN;  // whether a step may lie beyond the last visible key
+
+  // Fragments of a warpgroup.
+  static constexpr int kHeadSteps = Config::kHeadDim / 16;  // products over the head dimension, the K of Q K^T
+  static constexpr int kKeySteps = kPartKeys / 16;          // products over the keys of a part, the K of P V
+  static constexpr int kTilesN = kPartKeys / 8;             // accumulators over the keys of a part
+  static constexpr int kTilesHead = Config::kHeadDim / 8;   // accumulators over the head dimension, the N of P V
+
+  // Tiles in shared memory consist of panels (tma.cuh).
+  using Panel = TmaPanel<Config::kHeadDim>;
+  static constexpr int kQPanelBytes = kWarpgroupM * Panel::kRowBytes;  // of a warpgroup
+  static constexpr int kKvPanelBytes = Config::kBlockN * Panel::kRowBytes;
+  static constexpr int kQBytes = Config::kRowGroups * Panel::kCount * kQPanelBytes;
+  static constexpr int kKvBytes = Panel::kCount * kKvPanelBytes;  // of K of a step, and again of V
+};
+
+}  // namespace evoflash::split

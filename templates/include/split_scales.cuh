@@ -1,0 +1,52 @@
+#pragma once
+
+#include "math.cuh"
+#include "softmax.cuh"
+
+// The scales by which partial outputs of the same rows, each over a part of the keys, become one.
+//
+// A partial output comes with its rows' maximum and sum (row_max, row_sum). It is kept in ElementPartial: in floats as it
+// was accumulated, or in a 16-bit type after division by row_sum, so that it stays within the range of the values.
+#ifndef EVOFLASH_HOST_ONLY
+namespace evoflash {
+
+template <class ElementPartial>
+constexpr bool kIsNormalized = sizeof(ElementPartial) != sizeof(float);
+
+// What each of kParts partial outputs counts in a row, by the distance of its maximum from the row's. `stats` points to
+// the row's (row_max, row_sum) of the first part, and `stride` leads to the next part's. The result is the row's
+// (row_max, row_sum) over all parts; the merged row has yet to be divided by that sum.
+template <class ElementPartial, int kParts>
+__device__ __forceinline__ float2 split_scales(float (&scales)[kParts], const float2 *stats, int64_t stride,
+                                               float softmax_scale_log2) {
+  float2 stat[kParts];
+  float row_max = -INFINITY, row_sum = 0;
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+    stat[part] = stats[part * stride];
+    row_max = fmaxf(row_max, stat[part].x);
+  }
+  const float offset = offset_of(row_max, softmax_scale_log2);
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+    scales[part] = exp2_approx(scaled(stat[part].x, softmax_scale_log2) - offset);
+    if constexpr (kIsNormalized<ElementPartial>) {
+      scales[part] *= stat[part].y;
+      row_sum += scales[part];
+    } else {
+      row_sum = fmaf(scales[part], stat[part].y, row_sum);
+    }
+  }
+  return make_float2(row_max, row_sum);
+}
+
+// Divides the scales by the row's sum.
+template <int kParts>
+__device__ __forceinline__ void normalize_scales(float (&scales)[kParts], float row_sum) {
+  const float inverse = reciprocal(row_sum);
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) scales[part] *= inverse;
+}
+
+}  // namespace evoflash
+#endif

@@ -1,0 +1,122 @@
+#pragma once
+
+#include "attention.h"
+#ifndef EVOFLASH_DEVICE_ONLY
+#include <cuda.h>  // for types only
+#include <dlfcn.h>
+#endif
+
+// TMA, the copy engine of sm_90, which moves boxes of a tensor between global and shared memory.
+//
+// A tensor map describes a tensor of [batch][heads][rows][head_dim] elements of 2 bytes. It has a dimension for each of
+// these, so strides may be anything, and a box that starts in a head and ends beyond its last row is filled up with
+// zeros: it never reads the next head. The launcher encodes a map and passes it by value within a __grid_constant__
+// parameter.
+//
+// A box is a panel of kPanelDims columns. Its rows follow each other in shared memory without padding. The 16-byte
+// units of a row are swizzled, so that the same unit of consecutive rows lies in different banks: unit u of row r lies
+// at position u ^ r % 8, in panels of 32 columns at u ^ r / 2 % 4. The swizzle permutes address bits, so panels start
+// on multiples of 1024 bytes.
+namespace evoflash {
+
+// The panels of a head dimension.
+template <int kHeadDim>
+struct TmaPanel {
+  static constexpr int kDims = kHeadDim % 64 == 0 ? 64 : 32;
+  static constexpr int kRowBytes = 2 * kDims;
+  static constexpr int kCount = kHeadDim / kDims;
+};
+
+struct alignas(128) TensorMap {
+  unsigned long long opaque[16];
+};
+
+#ifndef EVOFLASH_DEVICE_ONLY
+namespace {
+
+static_assert(sizeof(TensorMap) == sizeof(CUtensorMap), "the driver's type, which device code cannot name");
+
+// The driver's encoder, looked up once: nothing links against libcuda. Null for a driver that is older than Hopper.
+inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
+  static const auto found = [] {
+    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(library ? dlsym(library, "cuTensorMapEncodeTiled")
+                                                                       : nullptr);
+  }();
+  return found;
+}
+
+// Encodes the map of a tensor for boxes of box_rows (at most 256) rows of a panel. Returns 0, or EVOFLASH_UNSUPPORTED
+// for a tensor that a map cannot describe: strides have to be multiples of 16 bytes, above 0 and below 2^40.
+template <int kHeadDim>
+int encode_tensor_map(TensorMap *map, const void *base, const int64_t (&stride)[3], int batch, int heads, int rows,
+                      int box_rows) {
+  if (tensor_map_encoder() == nullptr) return 35;  // cudaErrorInsufficientDriver
+  constexpr int kPanelDims = TmaPanel<kHeadDim>::kDims;
+  constexpr auto kSwizzle = kPanelDims == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
+  const cuuint64_t sizes[4] = {cuuint64_t(kHeadDim), cuuint64_t(rows), cuuint64_t(heads), cuuint64_t(batch)};
+  cuuint64_t stride_bytes[3];  // of rows, heads and batches
+  for (int i = 0; i < 3; ++i) {
+    const int64_t elements = sizes[i + 1] == 1 ? kHeadDim : stride[2 - i];  // a dimension of size 1 has no stride
+    if (elements <= 0) return EVOFLASH_UNSUPPORTED;
+    stride_bytes[i] = 2 * cuuint64_t(elements);
+  }
+  const cuuint32_t box[4] = {kPanelDims, cuuint32_t(box_rows), 1, 1}, element_strides[4] = {1, 1, 1, 1};
+  const int error = tensor_map_encoder()(reinterpret_cast<CUtensorMap *>(map), CU_TENSOR_MAP_DATA_TYPE_UINT16, 4,
+                                         const_cast<void *>(base), sizes, stride_bytes, box, element_strides,
+                                         CU_TENSOR_MAP_INTERLEAVE_NONE, kSwizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                         CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return error == CUDA_ERROR_INVALID_VALUE ? EVOFLASH_UNSUPPORTED : error;
+}
+
+}  // namespace
+#endif
+
+#ifndef EVOFLASH_HOST_ONLY
+// Where a box starts.
+struct TmaCoord {
+  int dim, row, bidh, bidb;
+};
+
+__device__ __forceinline__ void prefetch_tensor_map(const TensorMap &map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
+// One thread loads a box into shared memory. Its bytes, zeros beyond the tensor included, complete on the mbarrier.
+__device__ __forceinline__ void tma_load(unsigned smem, const TensorMap &map, TmaCoord coord, unsigned barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, { %3, %4, %5, %6 }], [%2];" ::"r"(smem),
+      "l"(&map), "r"(barrier), "r"(coord.dim), "r"(coord.row), "r"(coord.bidh), "r"(coord.bidb)
+      : "memory");
+}
+
+// Loads a box to the same address in each block of the cluster that `cta_mask` has a bit for. Its bytes complete on
+// each block's own mbarrier.
+__device__ __forceinline__ void tma_load_multicast(unsigned smem, const TensorMap &map, TmaCoord coord,
+                                                   unsigned barrier, unsigned short cta_mask) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, { %3, %4, %5, %6 }], [%2], %7;" ::"r"(smem),
+      "l"(&map), "r"(barrier), "r"(coord.dim), "r"(coord.row), "r"(coord.bidh), "r"(coord.bidb), "h"(cta_mask)
+      : "memory");
+}
+
+// Orders stores to shared memory before what TMA or the tensor cores read there: each thread that has stored fences,
+// then comes a barrier, then the instruction that reads (PTX ISA, "Async proxy").
+__device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// One thread stores a box. What lies beyond the tensor is left out.
+__device__ __forceinline__ void tma_store(const TensorMap &map, TmaCoord coord, unsigned smem) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, { %2, %3, %4, %5 }], [%1];" ::"l"(&map),
+               "r"(smem), "r"(coord.dim), "r"(coord.row), "r"(coord.bidh), "r"(coord.bidb)
+               : "memory");
+}
+
+__device__ __forceinline__ void tma_store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+
+// Waits until all committed stores have read shared memory, which may then be written or left.
+__device__ __forceinline__ void tma_store_wait() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+#endif
+
+}  // namespace evoflash

@@ -1,0 +1,67 @@
+"""The guide's family as printed: it builds, and a search of it ends with a kernel that passes the finals."""
+
+import random
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from evoflash.codegen.template import load
+from evoflash.flattening import flatten
+from evoflash.store import RunStore
+from evoflash.targets import cpu
+from tests.cli.command import WAIT_S, start
+from tests.helpers import PROBLEM
+
+GUIDE = Path(__file__).parents[1] / "docs" / "writing-a-template.md"
+FILE = re.compile(r"^`((?:templates|search_spaces)/[\w./]*naive[\w./]*)`:\n\n((?:    .*\n|\n)+)", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("guide")
+    files = FILE.findall(GUIDE.read_text())
+    assert len(files) == 4
+    for path, text in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(textwrap.dedent(text))
+    return folder
+
+
+def test_the_guides_family_reads_as_it_says(folder: Path):
+    template = load("naive", [folder])
+    space = template.space(PROBLEM, cpu.detect().facts)
+    genomes = {space.sample(random.Random(seed)) for seed in range(40)}
+    texts = {genome: template.render(genome, PROBLEM, cpu.detect().facts).text for genome in genomes}
+    assert len(set(texts.values())) == len(genomes) > 8
+    for genome, text in texts.items():
+        flat = flatten(text)
+        assert "if constexpr" not in flat
+        assert ("each / row_sum" in flat) == (genome["divide"] == "early")
+
+
+@pytest.mark.slow
+def test_the_guides_family_is_searched_as_printed(folder: Path):
+    shape = "b=1,h=4,kv=2,s=64,d=32,causal,dtype=fp32"
+    options = [
+        "--templates",
+        ".",
+        "--family",
+        "naive",
+        "--target",
+        "cpu",
+        "--shape",
+        shape,
+        "--effort",
+        "quick",
+        "--budget",
+        "4",
+    ]
+    command = start(folder, "search", *options, "--jobs", "2")
+    output, _ = command.communicate(timeout=4 * WAIT_S)
+    assert command.returncode == 0, output
+    with RunStore.open(str(folder / "runs.db")) as store:
+        finals = store.finals(1)
+        assert finals is not None
+        assert finals.winner is not None, output

@@ -67,30 +67,6 @@ struct CpAsyncProducer {
     cp_async_commit();
   }
 
-  // Starts the copies of Q and of the first stages.
-  __device__ __forceinline__ void prologue() const {
-    copy_rows<Tile, Traits::kBlockM, Traits::kBlockM, Traits::kNumThreads, kUnroll>(
-        storage.q(), row_of(args.q, coord.bidb, coord.bidh, coord.first_row), args.q.row, threadIdx.x,
-        Traits::kIsEvenM ? Traits::kBlockM : args.seq_q - coord.first_row);
-    cp_async_commit();
-    if constexpr (Traits::kIsOnline) {
-#pragma unroll
-      for (int n_block = 0; n_block < kStages; ++n_block) {
-        if constexpr (!Traits::kWaitApart) {
-          copy_both(n_block, n_block);
-        } else {
-          copy_k(n_block, n_block);
-          if (!Traits::kLoadValuesLate || n_block + 1 < kStages) copy_v(n_block, n_block);
-        }
-      }
-    } else if constexpr (!Traits::kWaitApart) {
-      copy_both(0, 0);
-    } else {
-      copy_k(0, 0);
-      if constexpr (!Traits::kLoadValuesLate) copy_v(0, 0);
-    }
-  }
-
   __device__ __forceinline__ void wait_q() const {
     if constexpr (Traits::kWaitApart) {
       cp_async_wait<kGroupsOfLaterStages + (Traits::kLoadValuesLate ? kChunks : 2 * kChunks)>();

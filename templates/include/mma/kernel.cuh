@@ -58,15 +58,15 @@ __device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsi
         if constexpr (!Traits::kWaitApart) {
           producer.copy_both(n_block, n_block);
         } else {
-          producer.copy_k(n_block, n_block);
-          if (!Traits::kLoadValuesLate || n_block + 1 < Traits::kStages) producer.copy_v(n_block, n_block);
+          producer.template copy<Operand::kK>(n_block, n_block);
+          if (!Traits::kLoadValuesLate || n_block + 1 < Traits::kStages) producer.template copy<Operand::kV>(n_block, n_block);
         }
       }
     } else if constexpr (!Traits::kWaitApart) {
       producer.copy_both(0, 0);
     } else {
-      producer.copy_k(0, 0);
-      if constexpr (!Traits::kLoadValuesLate) producer.copy_v(0, 0);
+      producer.template copy<Operand::kK>(0, 0);
+      if constexpr (!Traits::kLoadValuesLate) producer.template copy<Operand::kV>(0, 0);
     }
   }
 

@@ -24,6 +24,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -146,6 +147,7 @@ def compile_for_cpu(family: str, arch: str, problem: Problem, genes: dict[str, A
         "registers": None,
         "spill_bytes": None,
         "instructions": listing.instructions,
+        "arithmetic": listing.arithmetic(),
         "warnings": re.findall("warning: .*", done.stderr),
         "render_s": rendered,
         "compile_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
@@ -183,6 +185,8 @@ class Listing:
                 self._labels[label[1]] = (block, count)
                 self._blocks[block].append(line)
                 count += 1
+            elif line.startswith("#"):  # before and after inline assembly
+                continue
             elif block is not None and (not line.startswith("\t.") or self._KEPT.match(line)):
                 self._blocks[block].append(line)
                 self.instructions += not line.startswith("\t.")
@@ -190,6 +194,12 @@ class Listing:
     def digest(self, names: list[str]) -> str:
         """SHA-256 over these functions and whatever they name."""
         return hashlib.sha256(" ".join(self._of(name) for name in names).encode()).hexdigest()
+
+    def arithmetic(self) -> str:
+        """SHA-256 over the counts of each vector and tile instruction, whatever the registers and the order."""
+        lines = (line.split("\t") for block in self._blocks.values() for line in block)
+        names = [line[1] for line in lines if len(line) > 1 and line[1][:1] in "vt" and line[1][:4] != "vmov"]
+        return hashlib.sha256(json.dumps(sorted(Counter(names).items())).encode()).hexdigest()
 
     def _of(self, name: str) -> str:
         name = self._same.get(name, name)
@@ -287,6 +297,10 @@ def compare(arguments: argparse.Namespace) -> int:
         for old, new in pairs:
             if "error" in new or "error" in old:
                 what = "does not compile" if "error" in new else "did not compile before"
+            elif old["code"] != new["code"] and "arithmetic" in old and "arithmetic" in new:
+                reordered = old["arithmetic"] == new["arithmetic"]
+                what = "registers or order" if reordered else "arithmetic"
+                what += f"; instructions {old['instructions']} -> {new['instructions']}"
             elif old["code"] != new["code"]:
                 what = f"code; registers {old['registers']} -> {new['registers']}, "
                 what += f"spills {old['spill_bytes']} -> {new['spill_bytes']}"

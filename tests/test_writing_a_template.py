@@ -1,5 +1,7 @@
 """The guide's family as printed: it builds, and a search of it ends with a kernel that passes the finals."""
 
+import hashlib
+import json
 import random
 import re
 import textwrap
@@ -58,10 +60,17 @@ def test_the_guides_family_is_searched_as_printed(folder: Path):
         "--budget",
         "4",
     ]
-    command = start(folder, "search", *options, "--jobs", "2")
+    command = start(folder, "search", *options, "--jobs", "2", "--out", "best")
     output, _ = command.communicate(timeout=4 * WAIT_S)
     assert command.returncode == 0, output
     with RunStore.open(str(folder / "runs.db")) as store:
         finals = store.finals(1)
         assert finals is not None
         assert finals.winner is not None, output
+        source = store.candidate(store.candidate_id(1, finals.winner.index)).source
+    assert source is not None
+    (kernel,) = (folder / "best").rglob("kernel.cpp")
+    assert kernel.read_text() == flatten(source)  # what ships is the text to read
+    provenance = json.loads((kernel.parent / "provenance.json").read_text())
+    assert provenance["source_sha256"] == hashlib.sha256(kernel.read_bytes()).hexdigest()
+    assert provenance["compiled_sha256"] == hashlib.sha256(source.encode()).hexdigest()

@@ -12,7 +12,7 @@
 
 namespace evoflash {
 
-enum class Schedule { kStatic, kDynamic };            // of OpenMP
+enum class Schedule { kStatic, kDynamic };          // of OpenMP
 enum class TileOrder { kHeadByHead, kTileByTile };  // the tiles of a head first, or the same tile of all heads
 
 struct TileCoord {
@@ -22,18 +22,22 @@ struct TileCoord {
 // The i-th tile of query rows. With a causal mask the last tiles of a head have the most keys.
 template <class Traits>
 EVOFLASH_INLINE TileCoord tile_coord(const EvoflashAttention &problem, int64_t i, int m_blocks) {
-  const bool by_head = Traits::kTileOrder == TileOrder::kHeadByHead;
-  const int heads = problem.batch * problem.heads;
-  const int head = by_head ? i / m_blocks : i % heads;
-  const int64_t m_block = by_head ? i % m_blocks : i / heads;
-  return {head / problem.heads, head % problem.heads, int(Traits::kIsLongestFirst ? m_blocks - 1 - m_block : m_block)};
+  const auto m_block_at = [=](int64_t place) { return Traits::kIsLongestFirst ? m_blocks - 1 - place : place; };
+  if constexpr (Traits::kTileOrder == TileOrder::kHeadByHead) {
+    const int head = i / m_blocks, m_block = m_block_at(i % m_blocks);
+    return {head / problem.heads, head % problem.heads, m_block};
+  } else {
+    const int heads = problem.batch * problem.heads, head = i % heads, m_block = m_block_at(i / heads);
+    return {head / problem.heads, head % problem.heads, m_block};
+  }
 }
 
 template <class Traits>
 static size_t workspace_bytes(const EvoflashAttention &problem) {
   const size_t scratch_bytes = 64 + Traits::kThreads * sizeof(typename Traits::Scratch);
   if constexpr (Traits::kPacking == Packing::kTile) return scratch_bytes;
-  return scratch_bytes + packed_heads<Traits>(problem) * packed_kv_units<Traits>(problem) * sizeof(typename Traits::Unit);
+  return scratch_bytes +
+         packed_heads<Traits>(problem) * packed_kv_units<Traits>(problem) * sizeof(typename Traits::Unit);
 }
 
 template <class Traits>
@@ -55,25 +59,32 @@ EVOFLASH_INLINE int launch(const EvoflashAttention &problem) {
   {
     [[maybe_unused]] const typename Traits::ThreadState state{};
     Scratch &own = scratch[omp_get_thread_num()];
-    const int group = problem.heads / problem.kv_heads;
     if constexpr (Traits::kPacking == Packing::kHead) {
+      const int group = problem.heads / problem.kv_heads;
       const PackedKv<Traits> mine = packed_head(omp_get_thread_num());
-      const auto attend_group = [&](int kv) {
-        const int bidb = kv / problem.kv_heads, kv_head = kv % problem.kv_heads;
-        for (int key = 0; key < problem.seq_kv; key += Traits::kBlockN)
-          pack_head_tile(problem, mine, bidb, kv_head, key);
-        for (int bidh = kv_head * group; bidh < (kv_head + 1) * group; ++bidh)
-          for (int m_block = 0; m_block < m_blocks; ++m_block)
-            attend_rows(problem, own, bidb, bidh, m_block * Traits::kBlockM, mine);
-      };
       if constexpr (Traits::kSchedule == Schedule::kStatic) {
 #pragma omp for schedule(static)
-        for (int kv = 0; kv < problem.batch * problem.kv_heads; ++kv) attend_group(kv);
+        for (int kv = 0; kv < problem.batch * problem.kv_heads; ++kv) {
+          const int bidb = kv / problem.kv_heads, kv_head = kv % problem.kv_heads;
+          for (int key = 0; key < problem.seq_kv; key += Traits::kBlockN)
+            pack_head_tile(problem, mine, bidb, kv_head, key);
+          for (int bidh = kv_head * group; bidh < (kv_head + 1) * group; ++bidh)
+            for (int m_block = 0; m_block < m_blocks; ++m_block)
+              attend_rows(problem, own, bidb, bidh, m_block * Traits::kBlockM, mine);
+        }
       } else {
 #pragma omp for schedule(dynamic, 1)
-        for (int kv = 0; kv < problem.batch * problem.kv_heads; ++kv) attend_group(kv);
+        for (int kv = 0; kv < problem.batch * problem.kv_heads; ++kv) {
+          const int bidb = kv / problem.kv_heads, kv_head = kv % problem.kv_heads;
+          for (int key = 0; key < problem.seq_kv; key += Traits::kBlockN)
+            pack_head_tile(problem, mine, bidb, kv_head, key);
+          for (int bidh = kv_head * group; bidh < (kv_head + 1) * group; ++bidh)
+            for (int m_block = 0; m_block < m_blocks; ++m_block)
+              attend_rows(problem, own, bidb, bidh, m_block * Traits::kBlockM, mine);
+        }
       }
     } else {
+      [[maybe_unused]] const int group = problem.heads / problem.kv_heads;
       if constexpr (Traits::kPacking == Packing::kAllFirst) {
         const int n_blocks = ceil_div(problem.seq_kv, Traits::kBlockN);
 #pragma omp for schedule(static)
@@ -83,19 +94,26 @@ EVOFLASH_INLINE int launch(const EvoflashAttention &problem) {
                          i % n_blocks * Traits::kBlockN);
         }
       }
-      const auto attend = [&](int64_t i) {
-        const auto [bidb, bidh, m_block] = tile_coord<Traits>(problem, i, m_blocks);
-        PackedKv<Traits> packed = {};
-        if constexpr (Traits::kPacking == Packing::kAllFirst)
-          packed = packed_head(bidb * problem.kv_heads + bidh / group);
-        attend_rows(problem, own, bidb, bidh, m_block * Traits::kBlockM, packed);
-      };
       if constexpr (Traits::kSchedule == Schedule::kStatic) {
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < (int64_t)problem.batch * problem.heads * m_blocks; ++i) attend(i);
+        for (int64_t i = 0; i < (int64_t)problem.batch * problem.heads * m_blocks; ++i) {
+          const TileCoord tile = tile_coord<Traits>(problem, i, m_blocks);
+          if constexpr (Traits::kPacking == Packing::kTile)
+            attend_rows(problem, own, tile.bidb, tile.bidh, tile.m_block * Traits::kBlockM);
+          else
+            attend_rows(problem, own, tile.bidb, tile.bidh, tile.m_block * Traits::kBlockM,
+                        packed_head(tile.bidb * problem.kv_heads + tile.bidh / group));
+        }
       } else {
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < (int64_t)problem.batch * problem.heads * m_blocks; ++i) attend(i);
+        for (int64_t i = 0; i < (int64_t)problem.batch * problem.heads * m_blocks; ++i) {
+          const TileCoord tile = tile_coord<Traits>(problem, i, m_blocks);
+          if constexpr (Traits::kPacking == Packing::kTile)
+            attend_rows(problem, own, tile.bidb, tile.bidh, tile.m_block * Traits::kBlockM);
+          else
+            attend_rows(problem, own, tile.bidb, tile.bidh, tile.m_block * Traits::kBlockM,
+                        packed_head(tile.bidb * problem.kv_heads + tile.bidh / group));
+        }
       }
     }
   }

@@ -16,8 +16,8 @@ EVOFLASH_INLINE void static_for(const Body &body) {
   }
 }
 
-// body(0), body(step), ... below `end`; kUnroll of them between two jumps. GCC's pragma does not take a constant of a
-// template before GCC 14, so that each factor has a loop of its own.
+// for (int i = 0; i < end; i += step) body(i), with kUnroll of them between two jumps. GCC's pragma does not take a
+// constant of a template before GCC 14, so that each factor has a loop of its own.
 template <int kUnroll, class Body>
 EVOFLASH_INLINE void unrolled_for(int end, int step, const Body &body) {
   static_assert(kUnroll == 1 || kUnroll == 2 || kUnroll == 4, "add a loop for this factor");

@@ -54,9 +54,10 @@ template <class Traits>
 static void pack_head_tile(const EvoflashAttention &problem, PackedKv<Traits> packed, int bidb, int kv_head, int key) {
   using Element = typename Traits::Element;
   const int count = problem.seq_kv - key < Traits::kBlockN ? problem.seq_kv - key : Traits::kBlockN;
+  const PackedKv<Traits> tile = packed.from(key);
   const Element *k = head_of((const Element *)problem.k, problem.k_stride, bidb, kv_head) + key * problem.k_stride[2];
   const Element *v = head_of((const Element *)problem.v, problem.v_stride, bidb, kv_head) + key * problem.v_stride[2];
-  pack_tile(packed.from(key), k, problem.k_stride[2], v, problem.v_stride[2], count);
+  pack_tile(tile, k, problem.k_stride[2], v, problem.v_stride[2], count);
 }
 
 }  // namespace evoflash

@@ -19,8 +19,8 @@ static void store_outputs(typename Scratch::Traits::Element *to, int64_t stride,
   for (int row = 0; row < rows; ++row) {
     const float inverse = 1 / scratch.row_sum[row];
     for (int column = 0; column < Traits::kOStride; column += kLanes) {
-      const Floats acc_o = load<Floats>(scratch.acc_o + row * Traits::kOStride + column);
-      const VectorOf<Element> result = from_floats<Element>(acc_o * inverse);
+      const float *acc_o = scratch.acc_o + row * Traits::kOStride + column;
+      const VectorOf<Element> result = from_floats<Element>(load<Floats>(acc_o) * inverse);
       Element *out = to + row * stride + column;
       if (column + kLanes <= Traits::kHeadDim)
         store(out, result);
@@ -30,16 +30,17 @@ static void store_outputs(typename Scratch::Traits::Element *to, int64_t stride,
   }
 }
 
-// `packed` is the head's K and V, or nothing where each tile packs them.
-template <class Scratch>
+// `packed` is a PackedKv, that of the head, or nothing where each tile packs its own.
+template <class Scratch, class... Packed>
 static void attend_rows(const EvoflashAttention &problem, Scratch &scratch, int bidb, int bidh, int first_row,
-                        [[maybe_unused]] PackedKv<typename Scratch::Traits> packed) {
+                        Packed... packed) {
   using Traits = typename Scratch::Traits;
   using Element = typename Traits::Element;
   const int rows = problem.seq_q - first_row < Traits::kBlockM ? problem.seq_q - first_row : Traits::kBlockM;
   // Scores are powers of two. The scale's sign goes into the queries.
   const float softmax_scale_log2 = fabsf(problem.scale) * kLog2E;
-  const Element *q = head_of((const Element *)problem.q, problem.q_stride, bidb, bidh) + first_row * problem.q_stride[2];
+  const Element *q =
+      head_of((const Element *)problem.q, problem.q_stride, bidb, bidh) + first_row * problem.q_stride[2];
   load_queries(scratch, q, problem.q_stride[2], rows, problem.scale < 0);
   for (int row = 0; row < Traits::kBlockM; ++row) {
     scratch.row_max[row] = -FLT_MAX;  // finite: its difference to a score times a scale of 0 is no NaN
@@ -53,15 +54,15 @@ static void attend_rows(const EvoflashAttention &problem, Scratch &scratch, int 
   const int end = Traits::kIsCausal && first_row + rows < problem.seq_kv ? first_row + rows : problem.seq_kv;
   for (int key = 0; key < end; key += Traits::kBlockN) {
     const int count = end - key < Traits::kBlockN ? end - key : Traits::kBlockN;
-    PackedKv<Traits> tile;
     if constexpr (Traits::kPacking == Packing::kTile) {
-      tile = {scratch.packed_k, scratch.packed_v};
+      const PackedKv<Traits> tile = {scratch.packed_k, scratch.packed_v};
       pack_tile(tile, k + key * problem.k_stride[2], problem.k_stride[2], v + key * problem.v_stride[2],
                 problem.v_stride[2], count);
+      attend_tile(scratch, tile, rows, count, first_row + 1 - key, softmax_scale_log2);
     } else {
-      tile = packed.from(key);
+      const PackedKv<Traits> tile = (packed.from(key), ...);
+      attend_tile(scratch, tile, rows, count, first_row + 1 - key, softmax_scale_log2);
     }
-    attend_tile(scratch, tile, rows, count, first_row + 1 - key, softmax_scale_log2);
   }
   Element *out = head_of((Element *)problem.out, problem.out_stride, bidb, bidh) + first_row * problem.out_stride[2];
   store_outputs(out, problem.out_stride[2], scratch, rows);

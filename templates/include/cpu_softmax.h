@@ -14,20 +14,13 @@ EVOFLASH_INLINE Floats softmax_exp2(Floats x) {
   return exp2_polynomial<Traits::kExpDegree, Traits::kExpScaling>(x);
 }
 
-// The largest of the first `visible` scores; -infinity where there is none but NaN.
-EVOFLASH_INLINE float largest_score(const float *scores, int visible, int whole, Ints in_tail) {
-  int key = 0;
-  Floats largest[4];  // four, as one chain would wait for its own latency
-  for (Floats &each : largest) each = all(-INFINITY);
-  for (; key + 4 * kLanes <= whole; key += 4 * kLanes)
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) largest[i] = larger(largest[i], load<Floats>(scores + key + i * kLanes));
-  for (; key < whole; key += kLanes) largest[0] = larger(largest[0], load<Floats>(scores + key));
-  if (whole < visible) {
-    const Bits last = select(in_tail, load<Bits>(scores + whole), as_bits(all(-INFINITY)));
-    largest[1] = larger(largest[1], as_floats(last));
-  }
-  return largest_lane(larger(larger(largest[0], largest[1]), larger(largest[2], largest[3])));
+// Turns kLanes scores into probabilities.
+template <class Scratch>
+EVOFLASH_INLINE Floats make_p(Scratch &scratch, const float *scores, int row, int key, float row_max,
+                              float softmax_scale_log2) {
+  const Floats p = softmax_exp2<typename Scratch::Traits>((load<Floats>(scores + key) - row_max) * softmax_scale_log2);
+  store_p(scratch, row, key, p);
+  return p;
 }
 
 // Turns a row of S, of a tile of keys, into P, with zeros from key `visible` to `cover`, and updates the row's maximum
@@ -41,16 +34,32 @@ static void softmax_row(Scratch &scratch, int row, int visible, int cover, float
   scratch.scores_scale[row] = 1;
   if (visible > 0) {
     const Ints in_tail = first_lanes(visible - whole);
+    Floats largest[4];  // four, as one chain would wait for its own latency
+    for (Floats &each : largest) each = all(-INFINITY);
+    for (; key + 4 * kLanes <= whole; key += 4 * kLanes)
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) largest[i] = larger(largest[i], load<Floats>(scores + key + i * kLanes));
+    for (; key < whole; key += kLanes) largest[0] = larger(largest[0], load<Floats>(scores + key));
+    if (whole < visible) {
+      const Bits last = select(in_tail, load<Bits>(scores + whole), as_bits(all(-INFINITY)));
+      largest[1] = larger(largest[1], as_floats(last));
+    }
+    largest[0] = larger(larger(largest[0], largest[1]), larger(largest[2], largest[3]));
+
     // A NaN may get lost in a maximum, but not in the probability of its own key, and so not in the sum.
-    const float new_max = largest_score(scores, visible, whole, in_tail), old_max = scratch.row_max[row];
+    const float old_max = scratch.row_max[row], new_max = largest_lane(largest[0]);
     const float row_max = old_max > new_max ? old_max : new_max;
     Floats sum = {};
-    unrolled_for<Traits::kExpUnroll>(whole, kLanes, [&](int at) EVOFLASH_INLINE_LAMBDA {
-      const Floats p = softmax_exp2<Traits>((load<Floats>(scores + at) - row_max) * softmax_scale_log2);
-      store_p(scratch, row, at, p);
-      sum += p;
-    });
-    key = whole;
+    if constexpr (Traits::kExpUnroll == 1) {
+#pragma GCC unroll 1
+      for (key = 0; key < whole; key += kLanes) sum += make_p(scratch, scores, row, key, row_max, softmax_scale_log2);
+    } else if constexpr (Traits::kExpUnroll == 2) {
+#pragma GCC unroll 2
+      for (key = 0; key < whole; key += kLanes) sum += make_p(scratch, scores, row, key, row_max, softmax_scale_log2);
+    } else {
+#pragma GCC unroll 4
+      for (key = 0; key < whole; key += kLanes) sum += make_p(scratch, scores, row, key, row_max, softmax_scale_log2);
+    }
     if (whole < visible) {
       const Floats p = softmax_exp2<Traits>((load<Floats>(scores + whole) - row_max) * softmax_scale_log2);
       const Floats seen = as_floats(select(in_tail, as_bits(p), Bits{}));

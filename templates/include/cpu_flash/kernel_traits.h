@@ -1,6 +1,7 @@
 #pragma once
 
 // What follows from a Config: types and sizes of the packed operands and of the register blocks.
+#include <cstddef>
 #include <type_traits>
 
 #include "cpu_launcher.h"
@@ -13,13 +14,11 @@ namespace evoflash::cpu_flash {
 template <class Traits>
 struct Scratch;
 
-struct NoThreadState {};
-
 template <class Config>
 struct KernelTraits : Config {
   using typename Config::Element;
   using Scratch = cpu_flash::Scratch<KernelTraits>;
-  using ThreadState = NoThreadState;
+  using ThreadState = std::nullptr_t;  // none
   static constexpr bool is_available() { return true; }
 
   static constexpr bool kIsHalfPrecision = !std::is_same_v<Element, float>;
@@ -29,8 +28,7 @@ struct KernelTraits : Config {
   // 32-bit unit (VNNI). Operands that are widened in the microkernel are packed as stored: half the cache for a
   // conversion at each use.
   static constexpr int kVnni = kIsBf16Dot ? 2 : 1;
-  using Unit = std::conditional_t<kIsBf16Dot, uint32_t,
-                                  std::conditional_t<Config::kIsWidenedAtUse, uint16_t, float>>;
+  using Unit = std::conditional_t<kIsBf16Dot, uint32_t, std::conditional_t<Config::kIsWidenedAtUse, uint16_t, float>>;
   using RowUnit = std::conditional_t<kIsBf16Dot, uint32_t, float>;  // what is broadcast of a row of Q or P
   using Operand = std::conditional_t<kIsBf16Dot, Bits, Floats>;     // a vector of either in the microkernel
 

@@ -40,8 +40,7 @@ EVOFLASH_INLINE void multiply(Floats (&sums)[kRows][kVectors], const typename Tr
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
       vectors[v] = load_operand<Traits>(line + v * kLanes);
-      if constexpr (Traits::kPrefetch > 0)
-        __builtin_prefetch(line + Traits::kPrefetch * panel_stride + v * kLanes);
+      if constexpr (Traits::kPrefetch > 0) __builtin_prefetch(line + Traits::kPrefetch * panel_stride + v * kLanes);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {

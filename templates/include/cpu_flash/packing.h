@@ -23,9 +23,10 @@ EVOFLASH_INLINE Vector load_part(const Element *from, int count) {
 template <class Traits>
 EVOFLASH_INLINE Floats load_floats(const typename Traits::Element *from, int count) {
   using Element = typename Traits::Element;
-  const Floats floats = to_floats<Element>(load_part<VectorOf<Element>>(from, count));
-  if constexpr (Traits::kIsQuietNan) return quiet_nan(floats);
-  return floats;
+  if constexpr (Traits::kIsQuietNan)
+    return quiet_nan(load_part<Floats>(from, count));
+  else
+    return to_floats<Element>(load_part<VectorOf<Element>>(from, count));
 }
 
 // kLanes units of Q or K, as 32 bits each.
@@ -97,18 +98,23 @@ static void pack_tile(PackedKv<Traits> to, const typename Traits::Element *k, in
 
 // Rows of Q, negated where the softmax's scale is negative. Rows that fill up a register block are zeros.
 template <class Traits>
-static void load_queries(Scratch<Traits> &scratch, const typename Traits::Element *q, int64_t stride, int rows,
-                         bool negate) {
+static void load_rows(typename Traits::RowUnit *to, const typename Traits::Element *q, int64_t stride, int rows,
+                      bool negate) {
   for (int row = 0; row < round_up(rows, Traits::kQkRows); ++row)
     for (int unit = 0; unit < Traits::kHeadUnits; unit += kLanes) {
       const int elements = row < rows ? Traits::kHeadDim - unit * Traits::kVnni : 0;
       const typename Traits::Element *from = q + row * stride + unit * Traits::kVnni;
-      typename Traits::RowUnit *to = scratch.q + row * Traits::kQStride + unit;
       if constexpr (Traits::kIsBf16Dot)
-        store(to, load_part<Bits>(from, elements) ^ (negate ? 0x80008000 : 0));
+        store(to + row * Traits::kQStride + unit, load_part<Bits>(from, elements) ^ (negate ? 0x80008000 : 0));
       else
-        store(to, load_floats<Traits>(from, elements) * (negate ? -1.0f : 1.0f));
+        store(to + row * Traits::kQStride + unit, load_floats<Traits>(from, elements) * (negate ? -1.0f : 1.0f));
     }
+}
+
+template <class Traits>
+EVOFLASH_INLINE void load_queries(Scratch<Traits> &scratch, const typename Traits::Element *q, int64_t stride, int rows,
+                                  bool negate) {
+  load_rows<Traits>(scratch.q, q, stride, rows, negate);
 }
 
 }  // namespace evoflash::cpu_flash

@@ -7,8 +7,8 @@
 
 namespace evoflash::cpu_flash {
 
-// Keeps kLanes probabilities in place of scores. For dot products they are bfloat16, and trail the scores that are still
-// to be read.
+// Keeps kLanes probabilities in place of scores. For dot products they are bfloat16, and trail the scores that are
+// still to be read.
 template <class Traits>
 EVOFLASH_INLINE void store_p(Scratch<Traits> &scratch, int row, int key, Floats p) {
   if constexpr (Traits::kIsBf16Dot)
@@ -26,20 +26,20 @@ static void attend_tile(Scratch<Traits> &scratch, PackedKv<Traits> packed, int r
   const auto visible = [=](int row) { return Traits::kIsCausal && reach + row < count ? reach + row : count; };
   // What the output block of this row will read: the keys that its last row sees, in whole pairs.
   const auto cover = [=](int row) { return round_up(visible(row / kPvRows * kPvRows + kPvRows - 1), Traits::kVnni); };
-  const auto score = [&](int row, int key) {
-    score_block<Traits>(scratch.acc_s + row * Traits::kSStride + key, scratch.q + row * Traits::kQStride,
-                        packed.k + (int64_t)key * Traits::kHeadUnits);
-  };
 
   if constexpr (Traits::kIsSoftmaxFused) {
     for (int row = 0; row < rows; row += kQkRows) {
-      for (int key = 0; key < visible(row + kQkRows - 1); key += Traits::kPanelKeys) score(row, key);
+      for (int key = 0; key < visible(row + kQkRows - 1); key += Traits::kPanelKeys)
+        score_block<Traits>(scratch.acc_s + row * Traits::kSStride + key, scratch.q + row * Traits::kQStride,
+                            packed.k + (int64_t)key * Traits::kHeadUnits);
       for (int r = row; r < row + kQkRows; ++r) softmax_row(scratch, r, visible(r), cover(r), softmax_scale_log2);
     }
   } else {
     for (int key = 0; key < count; key += Traits::kPanelKeys)
       for (int row = 0; row < rows; row += kQkRows)
-        if (key < visible(row + kQkRows - 1)) score(row, key);
+        if (key < visible(row + kQkRows - 1))
+          score_block<Traits>(scratch.acc_s + row * Traits::kSStride + key, scratch.q + row * Traits::kQStride,
+                              packed.k + (int64_t)key * Traits::kHeadUnits);
     for (int row = 0; row < rows; ++row) softmax_row(scratch, row, visible(row), cover(row), softmax_scale_log2);
   }
 

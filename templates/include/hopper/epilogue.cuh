@@ -15,22 +15,20 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::hopper {
 
-// By TMA, through shared memory where the warpgroup's Q was.
-template <class Traits, class Softmax>
+// By TMA, through shared memory where the warpgroup's Q was; `inverse` holds what the lane's rows are multiplied by.
+template <class Traits>
 __device__ __forceinline__ void store_by_tma(const Arguments<Traits> &args, unsigned char *tile, int warpgroup,
                                              const TileCoord<Traits> &coord,
-                                             const float (&acc_o)[Traits::kTilesHead][4], const Softmax &softmax) {
+                                             const float (&acc_o)[Traits::kTilesHead][4], const float (&inverse)[2]) {
   using Element = typename Traits::Element;
   using Panel = typename Traits::Panel;
-  const float factor[2] = {reciprocal(warp_reduce_sum<4>(softmax.row_sum[0])),
-                           reciprocal(warp_reduce_sum<4>(softmax.row_sum[1]))};
 #pragma unroll
   for (int k = 0; k < Traits::kHeadSteps; ++k) {
     const auto &left = acc_o[2 * k], &right = acc_o[2 * k + 1];
-    stmatrix_x4(tile + stmatrix_offset<Traits>(k), pack<Element>(left[0] * factor[0], left[1] * factor[0]),
-                pack<Element>(left[2] * factor[1], left[3] * factor[1]),
-                pack<Element>(right[0] * factor[0], right[1] * factor[0]),
-                pack<Element>(right[2] * factor[1], right[3] * factor[1]));
+    stmatrix_x4(tile + stmatrix_offset<Traits>(k), pack<Element>(left[0] * inverse[0], left[1] * inverse[0]),
+                pack<Element>(left[2] * inverse[1], left[3] * inverse[1]),
+                pack<Element>(right[0] * inverse[0], right[1] * inverse[0]),
+                pack<Element>(right[2] * inverse[1], right[3] * inverse[1]));
   }
   fence_proxy_async();
   named_barrier_sync<128>(1 + Traits::kNumWarpgroups + warpgroup);

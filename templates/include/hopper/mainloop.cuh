@@ -172,7 +172,20 @@ struct Consumer {
       }
     }
     skip_steps(coord, k_state, v_state, n_blocks);
-    store(own, acc_o, softmax, n);
+
+    // The memory of Q is released: if the output passes through it, when the output has been stored.
+    const int q_number = smem.q_number(warpgroup, n);
+    if constexpr (Traits::kIsTmaStore) {
+      const float inverse[2] = {reciprocal(warp_reduce_sum<4>(softmax.row_sum[0])),
+                                reciprocal(warp_reduce_sum<4>(softmax.row_sum[1]))};
+      store_by_tma(args, smem.o_pointer(q_number), warpgroup, own, acc_o, inverse);
+      if constexpr (Traits::kIsPersistent)
+        if (threadIdx.x % 128 == 0) mbarrier_arrive(smem.q_empty(q_number));
+    } else {
+      if constexpr (Traits::kIsPersistent)
+        if (threadIdx.x % 32 == 0) mbarrier_arrive(smem.q_empty(q_number));
+      store_from_registers(args, own, acc_o, softmax);
+    }
     return next_tile;
   }
 
@@ -191,21 +204,6 @@ struct Consumer {
         release(smem.v_empty(v_state.index));
         ++v_state;
       }
-    }
-  }
-
-  // Stores the output, and releases the memory of Q: where the output passes through it, when it has been stored.
-  __device__ __forceinline__ void store(const TileCoord<Traits> &own, const float (&acc_o)[Traits::kTilesHead][4],
-                                        const OnlineSoftmax &softmax, int n) const {
-    const int q_number = smem.q_number(warpgroup, n);
-    if constexpr (Traits::kIsTmaStore) {
-      store_by_tma(args, smem.o_pointer(q_number), warpgroup, own, acc_o, softmax);
-      if constexpr (Traits::kIsPersistent)
-        if (threadIdx.x % 128 == 0) mbarrier_arrive(smem.q_empty(q_number));
-    } else {
-      if constexpr (Traits::kIsPersistent)
-        if (threadIdx.x % 32 == 0) mbarrier_arrive(smem.q_empty(q_number));
-      store_from_registers(args, own, acc_o, softmax);
     }
   }
 

@@ -69,15 +69,20 @@ struct RowMerger {
         if (kParts % kSharers != 0 && part >= kParts) break;  // for whole warps
         const int first_row = Traits::kIsCluster ? coord.split * Partials::kMergedRows : 0;  // of this block
         const int row = first_row + (own_eight + i) * 8 + coord.lane / 4;
-#pragma unroll
-        for (int t = 0; t < kPiecesAtOnce * Pieces::kTiles; ++t) columns[t][0] = columns[t][1] = 0;
-#pragma unroll
-        for (int piece = 0; piece < kPiecesAtOnce; ++piece) {
-          auto &sums = reinterpret_cast<float(&)[Pieces::kTiles][2]>(columns[piece * Pieces::kTiles]);
+        memset(columns, 0, sizeof(columns));
+        if constexpr (kPiecesAtOnce == 1) {
 #pragma unroll
           for (int slice = 0; slice < kNumSlices; ++slice)
-            Pieces::add(sums, partials + piece_offset(slice, own_eight + i, kPiecesAtOnce * part + piece),
-                        scales[i][slice]);
+            Pieces::add(columns, partials + piece_offset(slice, own_eight + i, part), scales[i][slice]);
+        } else {
+#pragma unroll
+          for (int piece = 0; piece < kPiecesAtOnce; ++piece) {
+            auto &sums = reinterpret_cast<float(&)[Pieces::kTiles][2]>(columns[piece * Pieces::kTiles]);
+#pragma unroll
+            for (int slice = 0; slice < kNumSlices; ++slice)
+              Pieces::add(sums, partials + piece_offset(slice, own_eight + i, kPiecesAtOnce * part + piece),
+                          scales[i][slice]);
+          }
         }
         out.store(row, part * (kPiecesAtOnce * Pieces::kTiles), columns,
                   Traits::kIsEvenM || row < out.rows_left);
@@ -102,9 +107,11 @@ struct Epilogue<Traits, Merge::kWarps> {
   static constexpr int kEights = Traits::kWarpM / 8;
   using Merger = RowMerger<Traits, Traits::kWarpsN, kEights>;  // the warps that share the rows merge them
 
+  struct Columns {
+    float of_row[Merger::kPiecesAtOnce * Pieces::kTiles][2];
+  };
   // In registers.
   struct MergeFragments {
-    float columns[Merger::kPiecesAtOnce * Pieces::kTiles][2];        // of a row
     float scales[Merger::kOwnEights][Merger::kNumSlices];  // of the slices, row by row
   };
 
@@ -129,7 +136,7 @@ struct Epilogue<Traits, Merge::kWarps> {
     }
   }
 
-  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge,
+  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge, Columns &columns,
                                         const OutputTile<Traits> &out) const {
     unsigned char *const partials = storage.partials();
     coord.sync_slice();  // K and V of the slice have been read
@@ -156,7 +163,7 @@ struct Epilogue<Traits, Merge::kWarps> {
       named_barrier_sync<32 * Traits::kWarpsN>(1 + Traits::kWarpsN + coord.warp_m);
     }
     if constexpr (!Traits::kEarlyStats) merger.load_scales(merge.scales, storage.stats(), out, softmax_scale_log2);
-    merger.merge(merge.columns, merge.scales, partials, out);
+    merger.merge(columns.of_row, merge.scales, partials, out);
   }
 };
 
@@ -167,9 +174,11 @@ struct Epilogue<Traits, Merge::kClusterRows> {
   static constexpr int kEights = Partials::kMergedRows / 8;  // that a block merges
   using Merger = RowMerger<Traits, Traits::kNumWarps, kEights>;
 
+  struct Columns {
+    float of_row[Merger::kPiecesAtOnce * Pieces::kTiles][2];
+  };
   // In registers.
   struct MergeFragments {
-    float columns[Merger::kPiecesAtOnce * Pieces::kTiles][2];        // of a row
     float scales[Merger::kOwnEights][Merger::kNumSlices];  // of the slices, row by row
   };
 
@@ -195,7 +204,7 @@ struct Epilogue<Traits, Merge::kClusterRows> {
       }
   }
 
-  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge,
+  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge, Columns &columns,
                                         const OutputTile<Traits> &out) const {
     unsigned char *const partials = storage.partials();
 #pragma unroll
@@ -224,7 +233,7 @@ struct Epilogue<Traits, Merge::kClusterRows> {
     merger.load_scales(merge.scales, storage.stats(), out, softmax_scale_log2);
     __syncthreads();                               // what the block's own warps have written
     mbarrier_wait(storage.partials_barrier(), 0);  // what other blocks have sent
-    merger.merge(merge.columns, merge.scales, partials, out);
+    merger.merge(columns.of_row, merge.scales, partials, out);
   }
 
  private:

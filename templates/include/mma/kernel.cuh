@@ -44,7 +44,31 @@ __device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsi
   const KeyRange<Traits> keys(args, coord);
   const Producer producer{args, coord, keys, storage};
   if constexpr (SharedStorage<Traits>::kBarriers > 0) init_barriers(coord, storage, producer);
-  producer.prologue();
+  if constexpr (Traits::kIsTma) {
+    __syncthreads();  // the barriers have been made, and the loads been asked for
+  } else {
+    // Q, then the first stages.
+    copy_rows<SmemTile<Traits::kHeadDim>, Traits::kBlockM, Traits::kBlockM, Traits::kNumThreads, Producer::kUnroll>(
+        storage.q(), row_of(args.q, coord.bidb, coord.bidh, coord.first_row), args.q.row, threadIdx.x,
+        Traits::kIsEvenM ? Traits::kBlockM : args.seq_q - coord.first_row);
+    cp_async_commit();
+    if constexpr (Traits::kIsOnline) {
+#pragma unroll
+      for (int n_block = 0; n_block < Traits::kStages; ++n_block) {
+        if constexpr (!Traits::kWaitApart) {
+          producer.copy_both(n_block, n_block);
+        } else {
+          producer.template copy<Operand::kK>(n_block, n_block);
+          if (!Traits::kLoadValuesLate || n_block + 1 < Traits::kStages) producer.template copy<Operand::kV>(n_block, n_block);
+        }
+      }
+    } else if constexpr (!Traits::kWaitApart) {
+      producer.copy_both(0, 0);
+    } else {
+      producer.template copy<Operand::kK>(0, 0);
+      if constexpr (!Traits::kLoadValuesLate) producer.template copy<Operand::kV>(0, 0);
+    }
+  }
 
   // While the loads are in flight: parameters come from memory, too.
   float softmax_scale_log2;
@@ -54,10 +78,11 @@ __device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsi
   const QOperands q(storage.q() + coord.warp_row * SmemTile<Traits::kHeadDim>::kPanelRowBytes);
   Fragments<Traits> fragments;
   typename Epilogue<Traits>::MergeFragments merge;
+  typename Epilogue<Traits>::Columns columns;
   const Epilogue<Traits> epilogue{coord, storage, softmax_scale_log2};
   const Mainloop<Traits, Producer> mainloop{args, coord, keys, storage, producer, softmax_scale_log2};
   mainloop.run(fragments, q, epilogue);
-  epilogue.store(fragments, merge, out);
+  epilogue.store(fragments, merge, columns, out);
 }
 
 template <class Traits>

@@ -45,6 +45,9 @@ struct KernelTraits : Config {
   static constexpr bool kIsEvenN =
       Config::kHasFixedSizes && !Config::kIsCausal && Config::kSeqKv % kBlockN == 0;
 
+  // The number of steps where all tiles have the same; otherwise not used.
+  static constexpr int kNumSteps = (Config::kSeqKv + kBlockN - 1) / kBlockN;
+
   // Whether a warp may find no key that its rows see in a step.
   static constexpr bool kMaySkip = !kIsEvenN && (Config::kIsOnline || Config::kIsCausal || kIsTma);
 };

@@ -33,9 +33,8 @@ struct Mainloop {
           phase ^= 1;
         } else if constexpr (!Traits::kIsTma) {
           stage = stage + 1 == Traits::kStages ? 0 : stage + 1;
-        } else if (++stage == Traits::kStages) {
-          stage = 0;
-          phase ^= 1;
+        } else {
+          advance(stage, phase);
         }
       }
       epilogue.send_stats(fragments);
@@ -45,6 +44,14 @@ struct Mainloop {
   }
 
  private:
+  // The next stage of the ring; after the last one, barriers are waited for with the other parity.
+  __device__ __forceinline__ static void advance(int &stage, unsigned &phase) {
+    if (++stage == Traits::kStages) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+
   // How a step takes a counter of the loop: where lambdas compute its chunks, by reference, as they capture it.
   template <class Int, bool kIsChunked = (Traits::kChunks > 1)>
   struct Counter {

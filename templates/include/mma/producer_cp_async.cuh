@@ -26,69 +26,33 @@ struct CpAsyncProducer {
   const SharedStorage<Traits> &storage;
   const int thread = threadIdx.x % Traits::kSliceThreads;
 
-  // Copy K, V or both of a step. K and V alone are a group of copies for each chunk. Beyond the last step groups are
-  // empty, so that the waits' counts hold.
-  __device__ void copy_k(int n_block, int stage) const {
+  // Copies K or V of a step, a group of copies for each chunk. Beyond the last step groups are empty, so that the waits'
+  // counts hold. It is not forced inline: optimised on its own first, it leaves fewer registers in use.
+  template <Operand kOperand>
+  __device__ void copy(int n_block, int stage) const {
     if constexpr (kChunks == 1) {
       const int key = coord.first_key(coord.slice, n_block);
-      if (has_step(n_block)) copy_rows_from<Traits::kWarpN>(storage.k(coord.slice, stage), args.k, key);
+      if (has_step(n_block)) copy_keys<Traits::kWarpN>(tile<kOperand>(stage), tensor<kOperand>(), key);
       cp_async_commit();
     } else {
 #pragma unroll
       for (int chunk = 0; chunk < kChunks; ++chunk) {
         const int key = coord.first_key(coord.slice, n_block) + chunk * Traits::kChunkN;
         if (has_step(n_block))
-          copy_rows_from<Traits::kChunkN>(storage.k(coord.slice, stage) + chunk * kChunkBytes, args.k, key);
+          copy_keys<Traits::kChunkN>(tile<kOperand>(stage) + chunk * kChunkBytes, tensor<kOperand>(), key);
         cp_async_commit();
       }
     }
   }
-  __device__ void copy_v(int n_block, int stage) const {
-    if constexpr (kChunks == 1) {
-      const int key = coord.first_key(coord.slice, n_block);
-      if (has_step(n_block)) copy_rows_from<Traits::kWarpN>(storage.v(coord.slice, stage), args.v, key);
-      cp_async_commit();
-    } else {
-#pragma unroll
-      for (int chunk = 0; chunk < kChunks; ++chunk) {
-        const int key = coord.first_key(coord.slice, n_block) + chunk * Traits::kChunkN;
-        if (has_step(n_block))
-          copy_rows_from<Traits::kChunkN>(storage.v(coord.slice, stage) + chunk * kChunkBytes, args.v, key);
-        cp_async_commit();
-      }
-    }
-  }
+
+  // Copies both as one group.
   __device__ void copy_both(int n_block, int stage) const {
     const int key = coord.first_key(coord.slice, n_block);
     if (has_step(n_block)) {
-      copy_rows_from<Traits::kWarpN>(storage.k(coord.slice, stage), args.k, key);
-      copy_rows_from<Traits::kWarpN>(storage.v(coord.slice, stage), args.v, key);
+      copy_keys<Traits::kWarpN>(tile<Operand::kK>(stage), args.k, key);
+      copy_keys<Traits::kWarpN>(tile<Operand::kV>(stage), args.v, key);
     }
     cp_async_commit();
-  }
-
-  // Starts the copies of Q and of the first stages.
-  __device__ __forceinline__ void prologue() const {
-    copy_rows<Tile, Traits::kBlockM, Traits::kBlockM, Traits::kNumThreads, kUnroll>(
-        storage.q(), row_of(args.q, coord.bidb, coord.bidh, coord.first_row), args.q.row, threadIdx.x,
-        Traits::kIsEvenM ? Traits::kBlockM : args.seq_q - coord.first_row);
-    cp_async_commit();
-    if constexpr (Traits::kIsOnline) {
-#pragma unroll
-      for (int n_block = 0; n_block < kStages; ++n_block) {
-        if constexpr (!Traits::kWaitApart) {
-          copy_both(n_block, n_block);
-        } else {
-          copy_k(n_block, n_block);
-          if (!Traits::kLoadValuesLate || n_block + 1 < kStages) copy_v(n_block, n_block);
-        }
-      }
-    } else if constexpr (!Traits::kWaitApart) {
-      copy_both(0, 0);
-    } else {
-      copy_k(0, 0);
-      if constexpr (!Traits::kLoadValuesLate) copy_v(0, 0);
-    }
   }
 
   __device__ __forceinline__ void wait_q() const {
@@ -122,7 +86,7 @@ struct CpAsyncProducer {
     if constexpr (Traits::kIsOnline) {
       cp_async_wait<kGroupsOfLaterStages + (kChunk == 0 ? 0 : kChunks) + kLaterChunks>();
       coord.sync_slice();
-      if constexpr (kChunk == 0) copy_k(n_block + kStages, stage);
+      if constexpr (kChunk == 0) copy<Operand::kK>(n_block + kStages, stage);
     } else {
       cp_async_wait<kLaterChunks>();
       coord.sync_slice();
@@ -140,9 +104,22 @@ struct CpAsyncProducer {
     return !Traits::kIsOnline || n_block < keys.n_block_max();
   }
 
+  template <Operand kOperand>
+  __device__ __forceinline__ unsigned char *tile(int stage) const {
+    if constexpr (kOperand == Operand::kK) {
+      return storage.k(coord.slice, stage);
+    } else {
+      return storage.v(coord.slice, stage);
+    }
+  }
+  template <Operand kOperand>
+  __device__ __forceinline__ const Tensor &tensor() const {
+    return kOperand == Operand::kK ? args.k : args.v;
+  }
+
   // Copies rows of the slice from `key` on. Nothing is read beyond the last key that the block sees.
   template <int kRows>
-  __device__ __forceinline__ void copy_rows_from(unsigned char *to, const Tensor &tensor, int key) const {
+  __device__ __forceinline__ void copy_keys(unsigned char *to, const Tensor &tensor, int key) const {
     copy_rows<Tile, kRows, Traits::kWarpN, Traits::kSliceThreads, kUnroll>(
         to, row_of(tensor, coord.bidb, coord.bidh_kv, key), tensor.row, thread, Traits::kIsEvenN ? kRows : keys.end - key);
   }
@@ -165,7 +142,7 @@ struct CpAsyncProducer {
       }
       cp_async_wait<kGroupsOfLaterStages + kLaterChunks>();
       coord.sync_slice();
-      copy_v(n_block - 1 + kStages, stage_before(stage));
+      copy<Operand::kV>(n_block - 1 + kStages, stage_before(stage));
     }
   }
 

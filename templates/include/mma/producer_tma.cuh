@@ -35,7 +35,7 @@ struct TmaProducer {
     if constexpr (!Traits::kIsEvenN) {
       if (key >= keys.end) return;
     } else if constexpr (Traits::kIsOnline) {
-      if (n_block >= keys.n_block_max()) return;
+      if (n_block >= Traits::kNumSteps) return;
     }
     load(smem_address(storage.k(slice, stage)), args.k, storage.k_barrier(slice, stage), key);
   }
@@ -44,7 +44,7 @@ struct TmaProducer {
     if constexpr (!Traits::kIsEvenN) {
       if (key >= keys.end) return;
     } else if constexpr (Traits::kIsOnline) {
-      if (n_block >= keys.n_block_max()) return;
+      if (n_block >= Traits::kNumSteps) return;
     }
     load(smem_address(storage.v(slice, stage)), args.v, storage.v_barrier(slice, stage), key);
   }
@@ -58,9 +58,6 @@ struct TmaProducer {
       load_stage(0, 0);
     }
   }
-
-  // The loads have been started with the barriers (barriers.cuh), which all threads may use from here on.
-  __device__ __forceinline__ void prologue() const { __syncthreads(); }
 
   __device__ __forceinline__ void wait_q() const { mbarrier_wait(storage.q_barrier(), 0); }
 

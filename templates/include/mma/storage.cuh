@@ -12,6 +12,8 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 
+enum class Operand { kK, kV };
+
 // The places of partial outputs and statistics. kSliceBytes is what a slice takes whose K and V take kTilesBytes.
 template <class Traits, int kTilesBytes, Merge = Traits::kMerge>
 struct PartialsLayout {  // Merge::kNone

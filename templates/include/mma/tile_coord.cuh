@@ -89,7 +89,7 @@ struct KeyRange {
     if constexpr (!Traits::kIsOnline) {
       return 1;
     } else if constexpr (Traits::kHasFixedSizes && !Traits::kIsCausal) {
-      return (Traits::kSeqKv + Traits::kBlockN - 1) / Traits::kBlockN;
+      return Traits::kNumSteps;
     } else {
       return num_steps;
     }

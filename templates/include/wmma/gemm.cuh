@@ -11,7 +11,7 @@ namespace evoflash::wmma {}
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::wmma {
 
-// Q between the steps: in fragments, or where its rows lie in shared memory.
+// The operand Q between the steps: fragments, or its rows in shared memory.
 template <bool kIsQInRegs, class Traits>
 struct QOperandOf {
   using Type = FragmentQ<Traits>[Traits::kTilesM][Traits::kTilesHead];

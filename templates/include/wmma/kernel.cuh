@@ -31,8 +31,7 @@ __device__ __forceinline__ void compute_tile(const EvoflashAttention &problem, u
   SharedStorage<Traits> &storage = *reinterpret_cast<SharedStorage<Traits> *>(smem);
   Tiles<Traits> &tiles = storage.tiles;
 
-  // The last rows see the most keys. If the longest go first, the grid has the heads along x, and the rows from the
-  // end.
+  // The last rows see the most keys. If they go first, the grid has the heads along x and the tiles along y.
   const int bidh = Traits::kLongestFirst ? blockIdx.x : blockIdx.y, bidb = blockIdx.z;
   const int m_block = Traits::kLongestFirst ? gridDim.y - 1 - blockIdx.y : blockIdx.x;
   const int kv_head = kv_head_of(problem, bidh);
@@ -62,8 +61,8 @@ __device__ __forceinline__ void compute_tile(const EvoflashAttention &problem, u
     copy_rows<Traits, Traits::kTeamKeys, Traits::kTeamThreads>(&tiles.v[stage][team_key], v, problem.v_stride[2],
                                                                step * kBlockN + team_key, problem.seq_kv, thread);
   };
-  // Asynchronous loads, in groups of K and V together or apart. Groups beyond the last step are empty: waits count
-  // groups.
+  // Asynchronous loads, in groups of K and V together or apart. Waits count groups, so there are empty ones beyond the
+  // last step.
   const auto load_k_group = [&](int step, int stage) {
     if (step < num_steps) load_k(step, stage);
     cp_async_commit();
@@ -80,6 +79,7 @@ __device__ __forceinline__ void compute_tile(const EvoflashAttention &problem, u
     cp_async_commit();
   };
 
+  // Prologue.
   copy_rows<Traits, kBlockM, Traits::kNumThreads>(tiles.q, q, problem.q_stride[2], first_row, problem.seq_q,
                                                   threadIdx.x);
   if constexpr (kIsAsync) {
@@ -126,6 +126,7 @@ __device__ __forceinline__ void compute_tile(const EvoflashAttention &problem, u
     p = tiles.p[warp];
   }
 
+  // Mainloop.
   int stage = 0;
   for (int step = 0; step < num_steps; ++step) {
     if constexpr (!kIsAsync) {
@@ -163,7 +164,8 @@ __device__ __forceinline__ void compute_tile(const EvoflashAttention &problem, u
                                key, key + Traits::kWarpN > seen_by_all, softmax_scale_log2);
       }
     };
-    const bool seen = !Traits::kIsCausal || key < seen_by_any;  // barriers are for all warps, work is not
+    // A warp may have nothing to do in a step; it takes part in the barriers nevertheless.
+    const bool seen = !Traits::kIsCausal || key < seen_by_any;
     if (seen) compute_p();
     if constexpr (kIsAsync && kPipeline == Pipeline::kSplit) {
       cp_async_wait<Traits::kPrologueGroups - 2>();  // V
@@ -188,7 +190,8 @@ __device__ __forceinline__ void compute_tile(const EvoflashAttention &problem, u
     stage = stage + 1 == kStages ? 0 : stage + 1;
   }
 
-  __syncthreads();  // the tiles have been read: partial outputs take their place
+  // Epilogue. The tiles have been read: partial outputs take their place.
+  __syncthreads();
   write_partials(storage.partials, state, warp_row, slice);
   __syncthreads();
   Element *out =

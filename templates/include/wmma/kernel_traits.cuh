@@ -52,14 +52,13 @@ struct KernelTraits : Config {
                                          : Config::kPipeline == Pipeline::kEarly ? Config::kStages - 1
                                                                                  : Config::kStages;
 
-  // Distances between rows in shared memory, in elements of Q, K and V; floats of S; elements of P; floats of partial
-  // outputs. In these, four rows of a fragment fill the 32 banks once.
-  static constexpr int kPitch = Config::kHeadDim + Config::kPadding;
-  static constexpr int kPitchS = Config::kWarpN + Config::kPadding / 2;
+  // Distances between rows in shared memory, in elements of what lies there.
+  static constexpr int kPitch = Config::kHeadDim + Config::kPadding;     // of Q, K and V
+  static constexpr int kPitchS = Config::kWarpN + Config::kPadding / 2;  // floats
   static constexpr int kPitchP = Config::kProbabilitiesIn == ProbabilitiesIn::kInPlace
                                      ? 2 * kPitchS  // a row of P takes the first half of its row of S
                                      : Config::kWarpN + Config::kPadding;
-  static constexpr int kPitchPartial = Config::kHeadDim + 8;
+  static constexpr int kPitchPartial = Config::kHeadDim + 8;  // floats: four rows of a fragment fill the 32 banks once
 };
 
 }  // namespace evoflash::wmma

@@ -13,9 +13,8 @@ namespace evoflash::wmma {}
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::wmma {
 
-// In the layout that is relied on, an accumulator's element i lies in row lane / 4 (+ 8) and in column 2 (lane % 4) (+
-// 1)
-// (+ 8). half_of says in which eight rows.
+// The layout of an accumulator that is relied on: a lane's element i lies in row lane / 4 + 8 * half_of(i), and in
+// column column_of(i).
 __device__ __forceinline__ int half_of(int i) { return i / 2 % 2; }
 __device__ __forceinline__ int column_of(int i) { return threadIdx.x % 4 * 2 + i % 2 + i / 4 * 8; }
 

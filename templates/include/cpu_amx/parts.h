@@ -1,0 +1,41 @@
+#pragma once
+
+// A number as a sum of kParts bfloat16 numbers, the larger first (Henry and others, "Leveraging the bfloat16 artificial
+// intelligence datatype for higher-precision computations", ARITH 2019).
+#include "cpu_numeric_types.h"
+
+namespace evoflash::cpu_amx {
+
+// Each part has the first bits of what the ones before have left; the last one is rounded.
+template <int kParts>
+EVOFLASH_INLINE void split(Floats whole, Halves (&parts)[kParts]) {
+#pragma GCC unroll 3
+  for (int part = 0; part < kParts - 1; ++part) {
+    const Floats head = as_floats(as_bits(whole) & 0xffff0000);
+    parts[part] = to_bfloat16(head);
+    whole -= head;
+  }
+  parts[kParts - 1] = to_bfloat16(whole);
+}
+
+// The parts of up to kLanes elements, then zeros; never reads beyond them.
+template <class Element, int kParts>
+EVOFLASH_INLINE void load_parts(const Element *from, int count, Halves (&parts)[kParts]) {
+  VectorOf<Element> elements = {};
+  if (count >= kLanes)
+    memcpy(&elements, from, sizeof elements);
+  else if (count > 0)
+    memcpy(&elements, from, count * sizeof(Element));
+  if constexpr (kParts == 1) {
+    parts[0] = elements;
+  } else {
+    const Floats whole = to_floats<Element>(elements);
+    split(whole, parts);
+    // Infinity leaves nothing, but infinity less infinity is no number.
+    const Halves finite = __builtin_convertvector((as_bits(whole) & 0x7fffffff) != 0x7f800000, Halves);
+#pragma GCC unroll 3
+    for (int part = 1; part < kParts; ++part) parts[part] &= finite;
+  }
+}
+
+}  // namespace evoflash::cpu_amx

@@ -47,7 +47,8 @@ __device__ __forceinline__ void combine(const SplitPartials &partials, const Ten
                                         const float &softmax_scale_log2) {
   constexpr int kThreadsPerRow = kCombineThreadsPerRow<kHeadDim>;
   constexpr int kRowBytes = kPartialRowBytes<ElementPartial, kHeadDim>;
-  const int item = blockIdx.x * kCombineThreads + threadIdx.x, row = item / kThreadsPerRow, unit = item % kThreadsPerRow;
+  const int item = blockIdx.x * kCombineThreads + threadIdx.x, row = item / kThreadsPerRow,
+            unit = item % kThreadsPerRow;
   if (row >= seq_q) return;
   const int64_t from = (int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * seq_q + row;
   float scales[kNumSplits];

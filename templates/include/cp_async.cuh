@@ -4,8 +4,8 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
 
-// Asynchronous (cp.async, sm_80), past the registers and the L1 cache. The thread that issued a copy sees its bytes once
-// it has waited for the copy's group; other threads do after a barrier that follows.
+// Asynchronous (cp.async, sm_80), past the registers and the L1 cache. The thread that issued a copy sees its bytes
+// once it has waited for the copy's group; other threads do after a barrier that follows.
 __device__ __forceinline__ void cp_async(void *smem, const void *gmem, bool pred) {
   const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(smem));
   const int bytes = pred ? 16 : 0;  // the rest of the 16 is filled with zeros

@@ -12,11 +12,11 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
 
-// kRowsPerLane is 2, or 1 where the lower eight rows of each accumulator are empty. kSenderBytes is the distance between
-// the places of two senders in shared memory.
+// kRowsPerLane is 2, or 1 where the lower eight rows of each accumulator are empty. kSenderBytes is the distance
+// between the places of two senders in shared memory.
 template <class ElementPartial, int kHeadDim, int kNumSplits, int kNumThreads, int kRowsPerLane>
 struct ColumnExchange {
-  static constexpr int kOwnTiles = kHeadDim / 8 / kNumSplits;                                   // of 8 columns
+  static constexpr int kOwnTiles = kHeadDim / 8 / kNumSplits;                                    // of 8 columns
   static constexpr int kLaneWords = kRowsPerLane * kOwnTiles * int(sizeof(ElementPartial)) / 2;  // of 16 rows
   static constexpr int kTileBytes = kNumThreads * kLaneWords * 4;  // of 16 rows a warp, from a block to another
 

@@ -12,8 +12,8 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
 
-// Four 8 x 8 matrices: lane i gives the address of row i % 8 of matrix i / 8, and gets columns 2c and 2c + 1 of row g of
-// each matrix.
+// Four 8 x 8 matrices: lane i gives the address of row i % 8 of matrix i / 8, and gets columns 2c and 2c + 1 of row g
+// of each matrix.
 __device__ __forceinline__ void ldmatrix_x4(unsigned (&words)[4], const void *row) {
   const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 { %0, %1, %2, %3 }, [%4];"

@@ -4,8 +4,8 @@
 #include "pairs.cuh"
 #include "warp.cuh"
 
-// Stores rows of the output from accumulators: of each tile of 8 columns, the four lanes of a row hold two columns each,
-// lane c columns 2c and 2c + 1.
+// Stores rows of the output from accumulators: of each tile of 8 columns, the four lanes of a row hold two columns
+// each, lane c columns 2c and 2c + 1.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
 
@@ -78,8 +78,8 @@ __device__ __forceinline__ void store_row_16(unsigned char *row, const float (&c
   }
 }
 
-// Stores a row of 8 * kTiles columns as Element, kStoreBytes (4, 8 or 16) a lane at once; nothing where `pred` is false.
-// All lanes of the warp take part. Floats are stored as they are, whatever kStoreBytes is.
+// Stores a row of 8 * kTiles columns as Element, kStoreBytes (4, 8 or 16) a lane at once; nothing where `pred` is
+// false. All lanes of the warp take part. Floats are stored as they are, whatever kStoreBytes is.
 template <class Element, int kStoreBytes, int kTiles>
 __device__ __forceinline__ void store_row(unsigned char *row, const float (&columns)[kTiles][2], bool pred) {
   if constexpr (sizeof(Element) == 4) {

@@ -5,8 +5,8 @@
 
 // The scales by which partial outputs of the same rows, each over a part of the keys, become one.
 //
-// A partial output comes with its rows' maximum and sum (row_max, row_sum). It is kept in ElementPartial: in floats as it
-// was accumulated, or in a 16-bit type after division by row_sum, so that it stays within the range of the values.
+// A partial output comes with its rows' maximum and sum (row_max, row_sum). It is kept in ElementPartial: in floats as
+// it was accumulated, or in a 16-bit type after division by row_sum, so that it stays within the range of the values.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
 

@@ -6,8 +6,8 @@
 #include "mma/storage.cuh"
 #include "mma/tile_coord.cuh"
 
-// Making a block's mbarriers, and the first loads by TMA. Nothing else can be done before these land, so two warps share
-// the work: one makes the barrier of Q and asks for Q, the other does so for K and V.
+// Making a block's mbarriers, and the first loads by TMA. Nothing else can be done before these land, so two warps
+// share the work: one makes the barrier of Q and asks for Q, the other does so for K and V.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 
@@ -65,7 +65,8 @@ __device__ __forceinline__ void init_barriers(const WarpCoord<Traits> &coord, co
     }
   }
   __syncwarp();
-  if constexpr (Traits::kIsCluster) cluster_arrive_relaxed();  // other blocks may send to this one once its barriers are made
+  if constexpr (Traits::kIsCluster)
+    cluster_arrive_relaxed();  // other blocks may send to this one once its barriers are made
 }
 
 }  // namespace evoflash::mma

@@ -41,7 +41,8 @@ struct Epilogue {
         const float row_sum = warp_reduce_sum<4>(fragments.softmax[m].row_sum[half]);
         float factor;
         if constexpr (Traits::kIsSplitKv) {
-          if (coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left)) out.stats[row] = make_float2(fragments.softmax[m].row_max[half], row_sum);
+          if (coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left))
+            out.stats[row] = make_float2(fragments.softmax[m].row_max[half], row_sum);
           factor = kIsNormalized<typename Traits::ElementPartial> ? inverse_sum<Traits>(row_sum) : 1.0f;
         } else {
           factor = reciprocal(row_sum);

@@ -3,8 +3,8 @@
 #include "cluster.cuh"
 #include "mma/epilogue.cuh"
 
-// The end of a tile whose slices lie in the blocks of a cluster, one in each: a block merges its columns of all rows, of
-// which a warp keeps its own part in registers.
+// The end of a tile whose slices lie in the blocks of a cluster, one in each: a block merges its columns of all rows,
+// of which a warp keeps its own part in registers.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 
@@ -72,11 +72,13 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
       for (int half = 0; half < 2; ++half)
         Exchange::scales(merge.own_scale[m][half], merge.scale[m][half],
                          make_float2(fragments.softmax[m].row_max[half], fragments.softmax[m].row_sum[half]),
-                         storage.stats() + coord.warp_row + m * 16 + half * 8 + coord.lane / 4, Traits::kBlockM, softmax_scale_log2);
+                         storage.stats() + coord.warp_row + m * 16 + half * 8 + coord.lane / 4, Traits::kBlockM,
+                         softmax_scale_log2);
     mbarrier_wait(storage.partials_barrier(), 0);
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m) {
-      Exchange::template merge<Partials::kSenderBytes>(columns.of_rows, fragments.acc_o[m], merge.own_scale[m], merge.scale[m], coord.split,
+      Exchange::template merge<Partials::kSenderBytes>(columns.of_rows, fragments.acc_o[m], merge.own_scale[m],
+                                                       merge.scale[m], coord.split,
                                                        partials + m * Exchange::kTileBytes);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {

@@ -4,13 +4,13 @@
 #include "mma/epilogue.cuh"
 #include "named_barrier.cuh"
 
-// The end of a tile whose slices are merged by rows: warps lay their partial outputs down in shared memory, of their own
-// block or of the block of the cluster that merges these rows, and each adds up some rows over all slices.
+// The end of a tile whose slices are merged by rows: warps lay their partial outputs down in shared memory, of their
+// own block or of the block of the cluster that merges these rows, and each adds up some rows over all slices.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 
-// Adds up a block's partial outputs. Of kMergers warps, each takes some groups of eight rows from first_eight on, or some
-// pieces of one group.
+// Adds up a block's partial outputs. Of kMergers warps, each takes some groups of eight rows from first_eight on, or
+// some pieces of one group.
 template <class Traits, int kMergers, int kEights>
 struct RowMerger {
   using ElementPartial = typename Traits::ElementPartial;
@@ -22,7 +22,8 @@ struct RowMerger {
 
   // Pieces that a lane stores at once: what it stores may need the columns of two.
   static constexpr int kStoredElementBytes = int(sizeof(typename OutputTile<Traits>::Element));
-  static constexpr int kPiecesAtOnce = Traits::kStoreBytes == 16 && Pieces::kTiles == 2 && kStoredElementBytes == 2 ? 2 : 1;
+  static constexpr int kPiecesAtOnce =
+      Traits::kStoreBytes == 16 && Pieces::kTiles == 2 && kStoredElementBytes == 2 ? 2 : 1;
   static constexpr int kParts = Pieces::kPerRow / kPiecesAtOnce;
 
   const WarpCoord<Traits> &coord;
@@ -50,7 +51,8 @@ struct RowMerger {
           if (total.y != 0) normalize_scales(scales[i], total.y);  // 0: no slice has a key for this row
         }
         const int row = (own_eight + i) * 8 + coord.lane / 4;
-        if (merger % kSharers == 0 && coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left)) out.stats[row] = total;
+        if (merger % kSharers == 0 && coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left))
+          out.stats[row] = total;
       } else {
         normalize_scales(scales[i], total.y);
       }
@@ -66,7 +68,7 @@ struct RowMerger {
 #pragma unroll
       for (int first_part = 0; first_part < kParts; first_part += kSharers) {
         const int part = first_part + merger % kSharers;
-        if (kParts % kSharers != 0 && part >= kParts) break;  // for whole warps
+        if (kParts % kSharers != 0 && part >= kParts) break;                                 // for whole warps
         const int first_row = Traits::kIsCluster ? coord.split * Partials::kMergedRows : 0;  // of this block
         const int row = first_row + (own_eight + i) * 8 + coord.lane / 4;
         memset(columns, 0, sizeof(columns));
@@ -77,15 +79,14 @@ struct RowMerger {
         } else {
 #pragma unroll
           for (int piece = 0; piece < kPiecesAtOnce; ++piece) {
-            auto &sums = reinterpret_cast<float(&)[Pieces::kTiles][2]>(columns[piece * Pieces::kTiles]);
+            auto &sums = reinterpret_cast<float (&)[Pieces::kTiles][2]>(columns[piece * Pieces::kTiles]);
 #pragma unroll
             for (int slice = 0; slice < kNumSlices; ++slice)
               Pieces::add(sums, partials + piece_offset(slice, own_eight + i, kPiecesAtOnce * part + piece),
                           scales[i][slice]);
           }
         }
-        out.store(row, part * (kPiecesAtOnce * Pieces::kTiles), columns,
-                  Traits::kIsEvenM || row < out.rows_left);
+        out.store(row, part * (kPiecesAtOnce * Pieces::kTiles), columns, Traits::kIsEvenM || row < out.rows_left);
       }
   }
 };

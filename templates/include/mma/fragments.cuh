@@ -9,9 +9,9 @@ namespace evoflash::mma {
 // What a warp holds in registers, by its tiles of 16 rows.
 template <class Traits>
 struct Fragments {
-  int visible[2];                                                  // keys that the lane's two rows of a tile see
-  unsigned p[Traits::kTilesM][Traits::kWarpN / 16][4];             // P, A operands
-  float acc_s[Traits::kTilesM][Traits::kTilesN][4];                // S, then P
+  int visible[2];                                            // keys that the lane's two rows of a tile see
+  unsigned p[Traits::kTilesM][Traits::kWarpN / 16][4];       // P, A operands
+  float acc_s[Traits::kTilesM][Traits::kTilesN][4];          // S, then P
   float acc_o[Traits::kTilesM][Traits::kTilesHead][4] = {};  // O, not yet divided by the rows' sums
   Softmax<2, Traits::kRescaleThreshold, Traits::kPolynomialShare> softmax[Traits::kTilesM];
 };

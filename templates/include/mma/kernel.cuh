@@ -35,8 +35,8 @@ struct QOperandsOf<Traits, false> {
 
 // A tile, or a block's split of it.
 template <class Traits>
-__device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsigned char *smem,
-                                             const TileCoord &tile, int split) {
+__device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsigned char *smem, const TileCoord &tile,
+                                             int split) {
   using Producer = typename ProducerOf<Traits>::Type;
   using QOperands = typename QOperandsOf<Traits>::Type;
   const WarpCoord<Traits> coord(args, tile, split);
@@ -59,7 +59,8 @@ __device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsi
           producer.copy_both(n_block, n_block);
         } else {
           producer.template copy<Operand::kK>(n_block, n_block);
-          if (!Traits::kLoadValuesLate || n_block + 1 < Traits::kStages) producer.template copy<Operand::kV>(n_block, n_block);
+          if (!Traits::kLoadValuesLate || n_block + 1 < Traits::kStages)
+            producer.template copy<Operand::kV>(n_block, n_block);
         }
       }
     } else if constexpr (!Traits::kWaitApart) {

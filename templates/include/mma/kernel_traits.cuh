@@ -22,16 +22,17 @@ struct KernelTraits : Config {
   static constexpr bool kIsCluster = Config::kNumSplits > 1 && Config::kSplitBy == SplitBy::kCluster;
   static constexpr bool kIsSplitKv = Config::kNumSplits > 1 && Config::kSplitBy == SplitBy::kGrid;
   static constexpr bool kIsTma = Config::kLoad == Load::kTma;
-  static constexpr Merge kMerge = !kIsCluster               ? Config::kWarpsN > 1 ? Merge::kWarps : Merge::kNone
+  static constexpr Merge kMerge = !kIsCluster            ? Config::kWarpsN > 1 ? Merge::kWarps : Merge::kNone
                                   : Config::kWarpsN == 1 ? Merge::kClusterColumns
-                                                            : Merge::kClusterRows;
+                                                         : Merge::kClusterRows;
 
   // The warps of a block stand in a grid: kWarpsM share its rows, kWarpsN its keys, a slice each.
   static constexpr int kNumWarps = Config::kWarpsM * Config::kWarpsN;
   static constexpr int kNumThreads = 32 * kNumWarps;
   static constexpr int kSliceThreads = 32 * Config::kWarpsM;
-  static constexpr int kWarpM = Config::kBlockM / Config::kWarpsM;                         // rows of a warp
-  static constexpr int kBlockN = Config::kWarpN * Config::kWarpsN * Config::kNumSplits;  // keys of a step, of all slices
+  static constexpr int kWarpM = Config::kBlockM / Config::kWarpsM;  // rows of a warp
+  static constexpr int kBlockN =
+      Config::kWarpN * Config::kWarpsN * Config::kNumSplits;  // keys of a step, of all slices
   static constexpr int kChunkN = Config::kWarpN / Config::kChunks;
 
   // Fragments of a warp.
@@ -42,8 +43,7 @@ struct KernelTraits : Config {
 
   // Whether tiles never end beyond the last row, and steps never beyond the last key that is seen.
   static constexpr bool kIsEvenM = Config::kHasFixedSizes && Config::kSeqQ % Config::kBlockM == 0;
-  static constexpr bool kIsEvenN =
-      Config::kHasFixedSizes && !Config::kIsCausal && Config::kSeqKv % kBlockN == 0;
+  static constexpr bool kIsEvenN = Config::kHasFixedSizes && !Config::kIsCausal && Config::kSeqKv % kBlockN == 0;
 
   // The number of steps where all tiles have the same; otherwise not used.
   static constexpr int kNumSteps = (Config::kSeqKv + kBlockN - 1) / kBlockN;

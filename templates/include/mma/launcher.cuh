@@ -17,11 +17,11 @@ bool is_supported(const EvoflashAttention &problem) {
   if (!matches(problem, Traits::kHeadDim, Traits::kIsCausal)) return false;
   if (!rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
   if (!strides_fit_int(problem.out_stride)) return false;
-  if (!Traits::kIsTma && (!strides_fit_int(problem.q_stride) || !strides_fit_int(problem.k_stride) ||
-                          !strides_fit_int(problem.v_stride)))
+  if (!Traits::kIsTma &&
+      (!strides_fit_int(problem.q_stride) || !strides_fit_int(problem.k_stride) || !strides_fit_int(problem.v_stride)))
     return false;
-  if (problem.heads > 32768) return false;    // see group_inverse
-  if (!(problem.scale > 0)) return false;     // the maximum is taken before scaling
+  if (problem.heads > 32768) return false;  // see group_inverse
+  if (!(problem.scale > 0)) return false;   // the maximum is taken before scaling
   if (Traits::kHasFixedSizes) {
     if (problem.seq_q != Traits::kSeqQ || problem.seq_kv != Traits::kSeqKv) return false;
     if (Traits::kIsPersistent || Traits::kIsSplitKv) {

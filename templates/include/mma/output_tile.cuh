@@ -49,8 +49,8 @@ struct OutputTile<Traits, true> {
     } else {
       heads = partials.heads;
     }
-    const int64_t row = coord.split * partials.rows + (int64_t(coord.bidb) * heads + coord.bidh) * args.seq_q +
-                        coord.first_row;
+    const int64_t row =
+        coord.split * partials.rows + (int64_t(coord.bidb) * heads + coord.bidh) * args.seq_q + coord.first_row;
     rows = partials.out + row * kRowBytes;
     stats = reinterpret_cast<float2 *>(partials.stats) + row;
     softmax_scale_log2 = args.softmax_scale_log2;

@@ -26,8 +26,8 @@ struct CpAsyncProducer {
   const SharedStorage<Traits> &storage;
   const int thread = threadIdx.x % Traits::kSliceThreads;
 
-  // Copies K or V of a step, a group of copies for each chunk. Beyond the last step groups are empty, so that the waits'
-  // counts hold. It is not forced inline: optimised on its own first, it leaves fewer registers in use.
+  // Copies K or V of a step, a group of copies for each chunk. Beyond the last step groups are empty, so that the
+  // waits' counts hold. It is not forced inline: optimised on its own first, it leaves fewer registers in use.
   template <Operand kOperand>
   __device__ void copy(int n_block, int stage) const {
     if constexpr (kChunks == 1) {
@@ -121,7 +121,8 @@ struct CpAsyncProducer {
   template <int kRows>
   __device__ __forceinline__ void copy_keys(unsigned char *to, const Tensor &tensor, int key) const {
     copy_rows<Tile, kRows, Traits::kWarpN, Traits::kSliceThreads, kUnroll>(
-        to, row_of(tensor, coord.bidb, coord.bidh_kv, key), tensor.row, thread, Traits::kIsEvenN ? kRows : keys.end - key);
+        to, row_of(tensor, coord.bidb, coord.bidh_kv, key), tensor.row, thread,
+        Traits::kIsEvenN ? kRows : keys.end - key);
   }
 
   __device__ __forceinline__ static int stage_before(int stage) { return stage == 0 ? kStages - 1 : stage - 1; }

@@ -6,7 +6,8 @@
 #include "mma/tile_coord.cuh"
 #include "tma.cuh"
 
-// Loads by TMA: one thread asks for everything in the order of use, and the warps of a slice wait for their own K and V.
+// Loads by TMA: one thread asks for everything in the order of use, and the warps of a slice wait for their own K and
+// V.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 

@@ -24,7 +24,7 @@ struct PartialsLayout {  // Merge::kNone
 template <class Traits, int kTilesBytes>
 struct PartialsLayout<Traits, kTilesBytes, Merge::kWarps> {
   using Pieces = PartialPieces<typename Traits::ElementPartial, Traits::kHeadDim>;
-  static constexpr int kNumSlices = Traits::kWarpsN;     // that are merged here
+  static constexpr int kNumSlices = Traits::kWarpsN;   // that are merged here
   static constexpr int kMergedRows = Traits::kBlockM;  // by this block
   static constexpr int kPartialBytes = kMergedRows / 8 * 32 * Pieces::kPerRow * Pieces::kBytes;
   static constexpr int kSliceBytes = kTilesBytes > kPartialBytes ? kTilesBytes : kPartialBytes;
@@ -48,8 +48,8 @@ struct PartialsLayout<Traits, kTilesBytes, Merge::kClusterRows> {
 
 template <class Traits, int kTilesBytes>
 struct PartialsLayout<Traits, kTilesBytes, Merge::kClusterColumns> {
-  using Exchange = ColumnExchange<typename Traits::ElementPartial, Traits::kHeadDim, Traits::kNumSplits,
-                                  Traits::kNumThreads, 2>;
+  using Exchange =
+      ColumnExchange<typename Traits::ElementPartial, Traits::kHeadDim, Traits::kNumSplits, Traits::kNumThreads, 2>;
   static constexpr int kSenderBytes = Traits::kTilesM * Exchange::kTileBytes;
   static constexpr int kSliceBytes = kTilesBytes;
   static constexpr int kPartialsBytes = (Traits::kNumSplits - 1) * kSenderBytes;
@@ -74,7 +74,8 @@ struct SharedStorage {
   static constexpr int kBarriers = kLoadBarriers + (Traits::kIsCluster ? 2 : Traits::kEarlyStats ? 1 : 0);
 
   static_assert(kQBytes + kSlicesBytes + Partials::kPartialsBytes + Partials::kStatsBytes +
-                        kBarriers * kMbarrierBytes == Traits::kSmemBytes,
+                        kBarriers * kMbarrierBytes ==
+                    Traits::kSmemBytes,
                 "the search space computes what the kernel takes");
 
   unsigned char *base;

@@ -31,8 +31,7 @@ struct WarpCoord {
   int first_row;  // of the block
   int warp_row;   // the warp's first row, from first_row on
 
-  __device__ __forceinline__ WarpCoord(const Arguments<Traits> &args, const TileCoord &tile, int split)
-      : split(split) {
+  __device__ __forceinline__ WarpCoord(const Arguments<Traits> &args, const TileCoord &tile, int split) : split(split) {
     warp = __shfl_sync(kAllLanes, threadIdx.x / 32, 0);  // tells the compiler that it is the same in all lanes
     lane = threadIdx.x % 32;
     warp_m = warp % Traits::kWarpsM;

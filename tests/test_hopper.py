@@ -100,30 +100,39 @@ def test_keys_are_split_only_where_tiles_do_not_fill_the_device(split):
 # cores read by a descriptor in the canonical layouts of the PTX ISA ("Strides" of asynchronous warpgroup-level matrix
 # instructions) and permute in the same way.
 
+# What the headers name of CUDA, for a host compiler that only looks at what they compute.
 HOST = """
 #include <cstdio>
 #define __device__
-#define __forceinline__
+#define __forceinline__ inline
 struct { unsigned x; } threadIdx;
-namespace evoflash {
-#PANELS#
-#DESCRIPTORS#
-}
+struct uint4 { unsigned x, y, z, w; };
+uint4 make_uint4(unsigned, unsigned, unsigned, unsigned);
+size_t __cvta_generic_to_shared(const void *);
+float __uint_as_float(unsigned);
+unsigned __float_as_uint(float);
+void __syncwarp();
+#include "numeric_types.cuh"
+#include "hopper/kernel_traits.cuh"
+#CONFIG#
+#include "hopper/gemm.cuh"
 using namespace evoflash;
-#CONSTANTS#
-#ADDRESSES#
+using namespace evoflash::hopper;
+using Traits = KernelTraits<Config>;
 int main() {
-  const unsigned rank = 3u << 24; // of a block in a cluster, which its own addresses carry
-  const Descriptor query = descriptor_of(rank + 1024, 16), keys = descriptor_of(rank + 8192, 16);
-  const Descriptor values = descriptor_of(rank + 65536, kPanelBytes);
-  for (int d = 0; d < kDimSteps; ++d) printf("query %llx\\n", moved(query, along(d, kQueryPanelBytes)));
-  for (int d = 0; d < kDimSteps; ++d) printf("keys %llx\\n", moved(keys, along(d, kPanelBytes)));
-  for (int k = 0; k < kKeySteps; ++k) printf("values %llx\\n", moved(values, k * 16 * kPanelRowBytes));
-  for (int pair = 0; pair < kDimSteps; ++pair)
-    for (threadIdx.x = 0; threadIdx.x < 128; ++threadIdx.x) printf("lane %x\\n", lane_offset(pair));
+  const unsigned rank = 3u << 24;  // of a block in a cluster, which its own addresses carry
+  const SmemDescriptor query = make_smem_descriptor(rank + 1024, kNoPanelStride);
+  const SmemDescriptor keys = make_smem_descriptor(rank + 8192, kNoPanelStride);
+  const SmemDescriptor values = make_smem_descriptor(rank + 65536, Traits::kKvPanelBytes);
+  for (int k = 0; k < Traits::kHeadSteps; ++k) {
+    printf("query %llx\\n", advance(query, k_major_offset(k, Traits::kQPanelBytes)));
+    printf("keys %llx\\n", advance(keys, k_major_offset(k, Traits::kKvPanelBytes)));
+    for (threadIdx.x = 0; threadIdx.x < 128; ++threadIdx.x) printf("lane %x\\n", stmatrix_offset<Traits>(k));
+  }
+  for (int k = 0; k < Traits::kKeySteps; ++k)
+    printf("values %llx\\n", advance(values, k * 16 * Traits::Panel::kRowBytes));
 }
 """
-CONSTANTS = ("kHeadDim", "kKeys", "kDimSteps", "kKeySteps", "kQueryPanelBytes", "kPanelBytes")
 QUERY, KEYS, VALUES = 1024, 8192, 65536
 
 
@@ -156,13 +165,6 @@ class Descriptor:
         )
 
 
-def parts(text: str, *patterns: str) -> str:
-    """The pieces of a source that these patterns find, each from the beginning of a line."""
-    found = [re.search(f"^{pattern}", text, re.MULTILINE | re.DOTALL) for pattern in patterns]
-    assert all(found), patterns
-    return "\n".join(each[0] for each in found if each)
-
-
 SIZES = [(64, 128), (128, 80), (128, 176), (256, 64)]
 
 
@@ -171,26 +173,14 @@ def computed(request, tmp_path_factory):
     """Head size, keys of a step, and by operand the addresses that the kernel's own functions compute, on the host."""
     head_dim, step_keys = request.param
     genes = genome(step_keys=step_keys, warpgroups=1, stages=1, producer_registers=0, overlap=False, store="bulk")
-    text = load("hopper").render(genes, problem(head_dim), DEVICE).text
-    function = r"__device__[^\n]* "
-    pieces = {
-        "PANELS": parts(text, "constexpr int kPanelDims.*?;", "constexpr int kPanelRowBytes.*?;"),
-        "DESCRIPTORS": parts(
-            text,
-            "using Descriptor.*?;",
-            "constexpr int kEightRowsBytes.*?;",
-            function + "Descriptor descriptor_of.*?^}",
-            function + "Descriptor moved.*?}$",
-        ),
-        "CONSTANTS": parts(text, *(f"constexpr int {each} =.*?;" for each in CONSTANTS)),
-        "ADDRESSES": parts(text, function + "int lane_offset.*?^}", function + "int along.*?}$"),
-    }
-    program = HOST
-    for name, piece in pieces.items():
-        program = program.replace(f"#{name}#", piece)
+    template = load("hopper")
+    config = re.search(r"^struct Config {.*?^};", template.render(genes, problem(head_dim), DEVICE).text, re.M | re.S)
+    assert config
     binary = str(tmp_path_factory.mktemp("addresses") / "addresses")
-    command = [*shlex.split(targets.base.cxx()), "-std=c++17", "-x", "c++", "-", "-o", binary]
-    subprocess.run(command, input=program, text=True, check=True, capture_output=True, timeout=60)
+    includes = [f"-I{folder}" for folder in template.include_folders]
+    command = [*shlex.split(targets.base.cxx()), "-std=c++17", "-DEVOFLASH_DEVICE_ONLY", *includes, "-x", "c++", "-"]
+    program = HOST.replace("#CONFIG#", config[0])
+    subprocess.run([*command, "-o", binary], input=program, text=True, check=True, capture_output=True, timeout=60)
     found = defaultdict(list)
     for line in subprocess.run([binary], text=True, check=True, capture_output=True, timeout=60).stdout.splitlines():
         name, value = line.split()

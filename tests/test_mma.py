@@ -1,7 +1,11 @@
 """The mma family without a GPU: its space yields what compiles without spills; a flag that is off leaves no trace."""
 
 import random
+import re
+import shlex
+import subprocess
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +13,7 @@ from evoflash.codegen.template import load
 from evoflash.core.genome import Genome
 from evoflash.problems import AttentionProblem
 from evoflash.targets import cuda
+from evoflash.targets.base import cxx
 from tests.spread import build_all, spread
 
 HEAD_DIMS = (32, 64, 96, 128, 256)
@@ -21,7 +26,7 @@ USUAL = {
     "blocks": 1, "persistent": False, "specialised": False, "longest_first": False,
 }  # fmt: skip
 
-ENGINE = "bulk copies need Hopper, and complete in the order in which they are issued"
+ENGINE = "the copy engine needs Hopper, and serves in the order of asking"
 
 
 def device(arch: str = "sm_90a") -> dict[str, object]:
@@ -35,9 +40,24 @@ def render(problem: AttentionProblem = MISSION, arch: str = "sm_90a", **genes: o
     return template.render(genome, problem, device(arch)).text
 
 
-def kernel_of(text: str) -> str:
-    """The kernel itself, without what it includes."""
-    return text.split("using namespace evoflash;")[1].split("#ifndef EVOFLASH_DEVICE_ONLY")[0]
+def hold(folder: Path, text: str, *facts: str) -> bool:
+    """Whether these facts, expressions over Traits, are true of a rendered kernel's constants."""
+    end = "using Traits = evoflash::mma::KernelTraits<Config>;\n"
+    assert text.count(end) == 1
+    asserts = "".join(f"static_assert({fact});\n" for fact in facts)
+    source = folder / "facts.cpp"
+    source.write_text(f"#define EVOFLASH_HOST_ONLY\n{text.split(end)[0]}{end}using evoflash::mma::Merge;\n{asserts}")
+    command = [*shlex.split(cxx()), "-std=c++17", "-fsyntax-only", str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 or "static assertion failed" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+def ptx_of(folder: Path, text: str) -> str:
+    (folder / "kernel.cu").write_text(text)
+    command = [cuda.nvcc(), "-arch=sm_90a", "-std=c++17", "-DEVOFLASH_DEVICE_ONLY", "-ptx", "kernel.cu"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+    return (folder / "kernel.ptx").read_text()
 
 
 @pytest.mark.nvcc
@@ -61,57 +81,74 @@ def test_what_the_space_yields_compiles_without_spills(arch, tmp_path):
         assert build.report.spill_bytes == 0, where
 
 
-def test_lengths_become_constants_only_where_the_genome_asks_for_it():
+def test_lengths_become_constants_only_where_the_genome_asks_for_it(tmp_path):
     text = render(specialised=True)
     assert "constexpr int kSeqQ = 512, kSeqKv = 512;" in text
-    assert "hide(" not in kernel_of(text)  # whole tiles: nothing to mask
-    assert "problem->seq_kv != kSeqKv" in text
+    assert hold(tmp_path, text, "Traits::kIsEvenM", "Traits::kIsEvenN", "!Traits::kMaySkip")  # nothing to mask
     longer = MISSION.model_copy(update={"seq_q": 500, "seq_kv": 500})
     assert render() == render(longer)
-    assert "hide(" in kernel_of(render(longer, specialised=True))
+    assert hold(tmp_path, render(), "!Traits::kIsEvenM", "!Traits::kIsEvenN", "Traits::kSeqQ == 0")
+    assert hold(tmp_path, render(longer, specialised=True), "!Traits::kIsEvenM", "!Traits::kIsEvenN")
 
 
+@pytest.mark.nvcc
+def test_a_kernel_of_whole_tiles_masks_nothing(tmp_path):
+    masked = re.compile(r"selp\.f32\s+%f\d+, 0fFF800000|selp\.f32\s+%f\d+, %f\d+, 0fFF800000")
+    assert not masked.search(ptx_of(tmp_path, render(specialised=True)))
+    assert masked.search(ptx_of(tmp_path, render()))
+
+
+TRACES = {
+    "mbarrier": "mbarrier.init",
+    "tma": "cp.async.bulk.tensor",
+    "elect": "elect.sync",
+    "cluster": "barrier.cluster.arrive",
+    "remote": "st.async",
+    "combine": ".entry merge_kernel",
+    "persistent": "%nctaid.x",
+}
+
+
+@pytest.mark.nvcc
 @pytest.mark.parametrize(
     ("genes", "traces"),
     [
         ({}, ()),
-        ({"load": "bulk"}, ("mbarrier", "load_box", "elected")),
-        ({"totals": "early"}, ("mbarrier", "elected", "stats_barrier")),
-        (
-            {"split": 2, "split_by": "cluster", "key_warps": 4},
-            ("mbarrier", "elected", "cluster", "store_remote", "kSplit"),
-        ),
-        ({"split": 2, "split_by": "grid", "key_warps": 4, "store_bytes": 4}, ("kSplit", "out_stats", "merge_kernel")),
-        ({"persistent": True}, ("problem.units",)),
-        ({"chunks": 2}, ("kChunks", "unrolled")),
+        ({"load": "bulk"}, ("mbarrier", "tma", "elect")),
+        ({"totals": "early"}, ("mbarrier", "elect")),
+        ({"split": 2, "split_by": "cluster", "key_warps": 4}, ("mbarrier", "elect", "cluster", "remote")),
+        ({"split": 2, "split_by": "grid", "key_warps": 4, "store_bytes": 4}, ("combine",)),
+        ({"persistent": True}, ("persistent",)),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_a_flag_that_is_off_leaves_no_trace(genes, traces):
-    every = {"mbarrier", "load_box", "elected", "stats_barrier", "cluster", "store_remote", "kSplit", "out_stats"}
-    every |= {"merge_kernel", "problem.units", "kChunks", "unrolled"}
-    kernel = kernel_of(render(**genes))
-    assert all(trace in kernel for trace in traces)
-    allowed = {*traces, *(("stats_barrier",) if "cluster" in traces else ())}
-    assert not [word for word in every - allowed if word in kernel]
+def test_a_flag_that_is_off_leaves_no_trace(genes, traces, tmp_path):
+    ptx = ptx_of(tmp_path, render(**genes))
+    assert {name for name, instruction in TRACES.items() if instruction in ptx} == set(traces)
 
 
-def test_one_slice_a_block_merges_by_columns_and_several_by_rows():
+@pytest.mark.nvcc
+def test_chunks_are_waited_for_one_by_one(tmp_path):
+    waits = [ptx_of(tmp_path, render(chunks=chunks)).count("cp.async.wait_group") for chunks in (1, 2)]
+    assert waits == [3, 5]  # Q, and each chunk of K and of V
+
+
+def test_one_slice_a_block_merges_by_columns_and_several_by_rows(tmp_path):
+    assert hold(tmp_path, render(), "Traits::kMerge == Merge::kWarps")
     one = render(split=4, split_by="cluster", key_warps=1, warp_keys=128)
-    assert "kOwnedTiles" in one
-    assert "kMergedRows" not in one
+    assert hold(tmp_path, one, "Traits::kMerge == Merge::kClusterColumns")
     several = render(split=2, split_by="cluster", key_warps=4)
-    assert "kMergedRows" in several
-    assert "kOwnedTiles" not in several
+    assert hold(tmp_path, several, "Traits::kMerge == Merge::kClusterRows")
+    assert not hold(tmp_path, several, "Traits::kMerge == Merge::kClusterColumns")
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_86", "sm_89", "sm_90a"])
-def test_few_queries_split_the_keys_over_the_grid_everywhere(arch):
+def test_few_queries_split_the_keys_over_the_grid_everywhere(arch, tmp_path):
     genes = {"rows": 16, "key_warps": 4, "split": 8, "softmax": "online", "warp_keys": 16, "stages": 2}
-    text = render(DECODE, arch, **genes, merge="half")
-    assert "merge_kernel" in text
-    assert "kPartialRowBytes = kHeadDim * 2" in text
-    assert "kPartialRowBytes = kHeadDim * 4" in render(DECODE, arch, **genes, store_bytes=4)
+    half, whole = render(DECODE, arch, **genes, merge="half"), render(DECODE, arch, **genes, store_bytes=4)
+    assert "merge_kernel" in half
+    assert hold(tmp_path, half, "Traits::kIsSplitKv", "sizeof(Traits::ElementPartial) == 2")
+    assert hold(tmp_path, whole, "Traits::kIsSplitKv", "sizeof(Traits::ElementPartial) == 4")
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_86", "sm_89"])
@@ -137,12 +174,12 @@ def test_every_head_size_has_genomes_where_shared_memory_is_small(arch, head_dim
         (
             {"split": 8, "split_by": "cluster", "warp_keys": 32, "key_warps": 2},
             "sm_90a",
-            "clusters need Hopper, and each of their blocks merges at least eight rows",
+            "clusters need Hopper, and each block of one merges eight rows or more",
         ),
-        ({"warp_keys": 32}, "sm_90a", "one_shot processes all keys in one step, and never rescales"),
-        ({"load_groups": 2}, "sm_90a", "only a thread that issues all bulk copies can group the slices"),
-        ({"split": 2, "key_warps": 4, "persistent": True}, "sm_90a", "keys are only split if there are too few tiles"),
-        ({"split": 2, "key_warps": 4}, "sm_90a", "float rows are stored to the workspace 4 bytes at a time"),
+        ({"warp_keys": 32}, "sm_90a", "one shot takes all keys at once, and has nothing to rescale"),
+        ({"load_groups": 2}, "sm_90a", "groups of slices are of one thread's making"),
+        ({"split": 2, "key_warps": 4, "persistent": True}, "sm_90a", "keys are split where there are too few tiles"),
+        ({"split": 2, "key_warps": 4}, "sm_90a", "rows in floats go to the workspace as they are"),
     ],
 )
 def test_what_cannot_be_is_known_before_it_is_built(changes, arch, why):

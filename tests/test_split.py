@@ -1,5 +1,7 @@
 """The split family without a GPU: that a spread of its genomes compiles, and what its launcher refuses."""
 
+import shlex
+import subprocess
 from itertools import product
 
 import pytest
@@ -8,6 +10,7 @@ from evoflash.codegen.template import load
 from evoflash.core.genome import Genome
 from evoflash.problems import AttentionProblem
 from evoflash.targets import cuda
+from evoflash.targets.base import cxx
 from tests.spread import build_all, spread
 
 SHAPES = [
@@ -33,6 +36,18 @@ def render(problem: AttentionProblem = MISSION, **genes: object) -> str:
     return template.render(genome, problem, device()).text
 
 
+def holds(text: str, fact: str) -> bool:
+    """What a rendered kernel's constants say: neither its device code nor its launcher is compiled."""
+    options = "-x c++ -std=c++17 -fsyntax-only -DEVOFLASH_DEVICE_ONLY -DEVOFLASH_HOST_ONLY -"
+    command = [*shlex.split(cxx()), *options.split()]
+    compiled = [
+        subprocess.run(command, input=f"{text}static_assert({each});\n", text=True, capture_output=True, check=False)
+        for each in (fact, f"!({fact})")
+    ]
+    assert sorted(each.returncode == 0 for each in compiled) == [False, True], compiled[0].stderr
+    return compiled[0].returncode == 0
+
+
 @pytest.mark.nvcc
 @pytest.mark.timeout(600)
 def test_of_what_the_space_yields_nine_in_ten_compile_as_they_are_meant_to(tmp_path):
@@ -45,23 +60,35 @@ def test_of_what_the_space_yields_nine_in_ten_compile_as_they_are_meant_to(tmp_p
 
 def test_lengths_become_constants_only_where_the_genome_asks_for_it():
     text = render(specialised=True)
-    assert "constexpr int kSeqQ = 512, kSeqKv = 512;" in text
-    assert "hide(" not in text.split("attention_kernel(")[1]  # whole tiles: nothing to mask
-    assert "problem->seq_kv != kSeqKv" in text
+    assert holds(text, "Traits::kHasFixedSizes && Traits::kSeqQ == 512 && Traits::kSeqKv == 512")
+    assert holds(text, "Traits::kIsExactM && Traits::kIsExactN")  # whole tiles: nothing to mask
     longer = MISSION.model_copy(update={"seq_q": 500, "seq_kv": 500})
     assert render() == render(longer)
+    assert holds(render(), "!Traits::kHasFixedSizes && !Traits::kIsExactN")
     assert render(specialised=True) != render(longer, specialised=True)
-    assert "hide(" in render(longer, specialised=True).split("attention_kernel(")[1]
+    assert holds(render(longer, specialised=True), "!Traits::kIsExactM && !Traits::kIsExactN")
 
 
-def test_one_slice_a_block_merges_by_columns_and_several_by_rows():
-    assert "kOwnedTiles" in render()
-    assert "kOwnedGroups" not in render()
-    by_rows = render(key_groups=2, slice_keys=128, parts=2)
-    assert "kOwnedGroups" in by_rows
-    assert "kOwnedTiles" not in by_rows
-    kernel = render(split=1, key_groups=2).split("attention_kernel(")[1].split("#endif")[0]
-    assert "cluster" not in kernel
+def test_fixed_lengths_take_no_place_among_the_arguments():
+    general, fixed = (render(specialised=each) for each in (False, True))
+    assert holds(general, "__builtin_offsetof(Arguments, softmax_scale_log2) == 384 + 24 + 12")
+    assert holds(fixed, "__builtin_offsetof(Arguments, softmax_scale_log2) == 384 + 24")
+
+
+@pytest.mark.parametrize(
+    ("genes", "merge"),
+    [
+        ({}, "kColumns"),
+        ({"key_groups": 2, "slice_keys": 128, "parts": 2}, "kRows"),
+        ({"split": 1, "key_groups": 2}, "kRows"),
+        ({"split": 1, "key_groups": 1, "softmax": "online", "merge": "float"}, "kNone"),
+    ],
+)
+def test_one_split_a_block_merges_by_columns_and_several_by_rows(genes, merge):
+    text = render(**genes)
+    assert holds(text, f"Traits::kMerge == evoflash::split::Merge::{merge}")
+    assert holds(text, "Traits::kIsCluster") == (genes.get("split") != 1)
+    assert ("__cluster_dims__" in text) == (genes.get("split") != 1)
 
 
 @pytest.mark.parametrize(("arch", "refused"), [("sm_80", True), ("sm_89", True), ("sm_100", True), ("sm_90", False)])
@@ -73,15 +100,15 @@ def test_the_family_is_hoppers(arch, refused):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"softmax": "one_shot", "slice_keys": 128, "parts": 2}, "one_shot processes all keys in one step"),
+        ({"softmax": "one_shot", "slice_keys": 128, "parts": 2}, "one shot takes all keys at once"),
         ({"warpgroup_rows": 32, "query": "shared"}, "empty rows are zeros in registers"),
-        ({"maximum": "running", "parts": 1}, "a running maximum needs several parts"),
+        ({"maximum": "running", "parts": 1}, "only parts have a running maximum"),
         (
             {"split": 8, "slice_keys": 64, "parts": 1},
-            "each block merges columns of two tiles, or the rows of a warp",
+            "a block merges columns of two tiles, or all rows of a warp",
         ),
-        ({"stages": 2}, "more stages than steps are unused"),
-        ({"longest_first": True}, "without a mask all blocks have the same number of keys"),
+        ({"stages": 2}, "a stage that no step uses is waste"),
+        ({"longest_first": True}, "without a mask all blocks see all keys"),
     ],
 )
 def test_what_cannot_be_is_known_before_it_is_built(changes, why):

@@ -32,6 +32,11 @@ EVOFLASH_INLINE TileCoord tile_coord(const EvoflashAttention &problem, int64_t i
   }
 }
 
+// The head of packed K and V that a tile sees; `group` query heads share one.
+EVOFLASH_INLINE int packed_head_of(const EvoflashAttention &problem, const TileCoord &tile, int group) {
+  return tile.bidb * problem.kv_heads + tile.bidh / group;
+}
+
 template <class Traits>
 static size_t workspace_bytes(const EvoflashAttention &problem) {
   const size_t scratch_bytes = 64 + Traits::kThreads * sizeof(typename Traits::Scratch);
@@ -102,7 +107,7 @@ EVOFLASH_INLINE int launch(const EvoflashAttention &problem) {
             attend_rows(problem, own, tile.bidb, tile.bidh, tile.m_block * Traits::kBlockM);
           else
             attend_rows(problem, own, tile.bidb, tile.bidh, tile.m_block * Traits::kBlockM,
-                        packed_head(tile.bidb * problem.kv_heads + tile.bidh / group));
+                        packed_head(packed_head_of(problem, tile, group)));
         }
       } else {
 #pragma omp for schedule(dynamic, 1)
@@ -112,7 +117,7 @@ EVOFLASH_INLINE int launch(const EvoflashAttention &problem) {
             attend_rows(problem, own, tile.bidb, tile.bidh, tile.m_block * Traits::kBlockM);
           else
             attend_rows(problem, own, tile.bidb, tile.bidh, tile.m_block * Traits::kBlockM,
-                        packed_head(tile.bidb * problem.kv_heads + tile.bidh / group));
+                        packed_head(packed_head_of(problem, tile, group)));
         }
       }
     }

@@ -19,8 +19,8 @@ static void store_outputs(typename Scratch::Traits::Element *to, int64_t stride,
   for (int row = 0; row < rows; ++row) {
     const float inverse = 1 / scratch.row_sum[row];
     for (int column = 0; column < Traits::kOStride; column += kLanes) {
-      const float *acc_o = scratch.acc_o + row * Traits::kOStride + column;
-      const VectorOf<Element> result = from_floats<Element>(load<Floats>(acc_o) * inverse);
+      const VectorOf<Element> result =
+          from_floats<Element>(load<Floats>(scratch.acc_o + row * Traits::kOStride + column) * inverse);
       Element *out = to + row * stride + column;
       if (column + kLanes <= Traits::kHeadDim)
         store(out, result);

@@ -23,10 +23,9 @@ EVOFLASH_INLINE Vector load_part(const Element *from, int count) {
 template <class Traits>
 EVOFLASH_INLINE Floats load_floats(const typename Traits::Element *from, int count) {
   using Element = typename Traits::Element;
-  if constexpr (Traits::kIsQuietNan)
-    return quiet_nan(load_part<Floats>(from, count));
-  else
-    return to_floats<Element>(load_part<VectorOf<Element>>(from, count));
+  const Floats floats = to_floats<Element>(load_part<VectorOf<Element>>(from, count));
+  if constexpr (Traits::kIsQuietNan) return quiet_nan(floats);
+  return floats;
 }
 
 // kLanes units of Q or K, as 32 bits each.

@@ -54,6 +54,7 @@ struct KernelTraits : Config {
 
   // Tiles in shared memory consist of panels (tma.cuh).
   using Panel = TmaPanel<Config::kHeadDim>;
+  static_assert(Panel::kDims == 64, "wgmma reads panels whose rows are 128 bytes");
   static constexpr int kQPanelBytes = kWarpgroupM * Panel::kRowBytes;
   static constexpr int kKvPanelBytes = Config::kBlockN * Panel::kRowBytes;
   static constexpr int kQBytes = Panel::kCount * kQPanelBytes;    // of a warpgroup

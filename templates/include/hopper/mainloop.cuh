@@ -72,7 +72,7 @@ struct Consumer {
   __device__ __forceinline__ int compute(Accumulators &acc_s, POperand<Traits> &p, State &k_state, State &v_state,
                                          int tile, int n) {
     const TileCoord<Traits> coord = make_tile_coord(args, tile);
-    const TileCoord<Traits> own = coord.of_warpgroup(warpgroup, rank);
+    const TileCoord<Traits> own = coord_of_warpgroup(coord, warpgroup, rank);
     const int n_blocks = n_blocks_before(args, own, own.first_row + Traits::kWarpgroupM);
 
     // The lane's rows, and how many keys all rows of the warp see: up to these no step needs the mask.

@@ -53,7 +53,7 @@ __device__ __forceinline__ void load_q(const SharedStorage<Traits> &smem, const 
   using Panel = typename Traits::Panel;
 #pragma unroll
   for (int warpgroup = 0; warpgroup < Traits::kNumWarpgroups; ++warpgroup) {
-    const TileCoord<Traits> own = coord.of_warpgroup(warpgroup, rank);
+    const TileCoord<Traits> own = coord_of_warpgroup(coord, warpgroup, rank);
     const int number = smem.q_number(warpgroup, n);
     if constexpr (Traits::kIsPersistent) mbarrier_wait(smem.q_empty(number), smem.q_phase(n) ^ 1);
     mbarrier_arrive_expect_tx(smem.q_full(number), Traits::kQBytes);

@@ -21,19 +21,19 @@ struct SplitCoord<true> {
 template <class Traits>
 struct TileCoord : SplitCoord<Traits::kIsSplitKv> {
   int first_row, bidh, bidb;
-
-  // A warpgroup's own rows and head.
-  __device__ __forceinline__ TileCoord of_warpgroup(int warpgroup, int rank) const {
-    TileCoord coord = *this;
-    const int number = Traits::kIsCluster ? rank * Traits::kNumWarpgroups + warpgroup : warpgroup;
-    if constexpr (Traits::kSharesHeads) {
-      coord.bidh += number;
-    } else {
-      coord.first_row += number * Traits::kWarpgroupM;
-    }
-    return coord;
-  }
 };
+
+// A warpgroup's own rows and head.
+template <class Traits>
+__device__ __forceinline__ TileCoord<Traits> coord_of_warpgroup(TileCoord<Traits> coord, int warpgroup, int rank) {
+  const int number = Traits::kIsCluster ? rank * Traits::kNumWarpgroups + warpgroup : warpgroup;
+  if constexpr (Traits::kSharesHeads) {
+    coord.bidh += number;
+  } else {
+    coord.first_row += number * Traits::kWarpgroupM;
+  }
+  return coord;
+}
 
 // The number of keys that a row sees. Every row sees key 0, as the causal mask is aligned to the top left.
 template <class Traits>

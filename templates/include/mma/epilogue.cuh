@@ -20,9 +20,9 @@ __device__ __forceinline__ float inverse_sum(float row_sum) {
 
 template <class Traits, Merge = Traits::kMerge>
 struct Epilogue {
-  struct MergeFragments {};
-  struct Columns {
-    float of_row[Traits::kTilesHead][2];
+  // What storing holds in registers.
+  struct MergeFragments {
+    float columns[Traits::kTilesHead][2];
   };
 
   const WarpCoord<Traits> &coord;
@@ -31,7 +31,7 @@ struct Epilogue {
 
   __device__ __forceinline__ void send_stats(Fragments<Traits> &) const {}
 
-  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &, Columns &columns,
+  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge,
                                         const OutputTile<Traits> &out) const {
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m)
@@ -50,8 +50,8 @@ struct Epilogue {
 #pragma unroll
         for (int t = 0; t < Traits::kTilesHead; ++t)
 #pragma unroll
-          for (int i = 0; i < 2; ++i) columns.of_row[t][i] = fragments.acc_o[m][t][2 * half + i] * factor;
-        out.store(row, 0, columns.of_row, Traits::kIsEvenM || row < out.rows_left);
+          for (int i = 0; i < 2; ++i) merge.columns[t][i] = fragments.acc_o[m][t][2 * half + i] * factor;
+        out.store(row, 0, merge.columns, Traits::kIsEvenM || row < out.rows_left);
       }
   }
 };

@@ -14,11 +14,9 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
   using Exchange = typename Partials::Exchange;
   static constexpr int kNumSplits = Traits::kNumSplits;
 
-  struct Columns {
-    float of_rows[2][Exchange::kOwnTiles][2];
-  };
-  // In registers.
+  // What merging holds in registers.
   struct MergeFragments {
+    float columns[2][Exchange::kOwnTiles][2];         // of a lane's two rows
     float scale[Traits::kTilesM][2][kNumSplits - 1];  // of the other blocks' partial outputs, row by row
     float own_scale[Traits::kTilesM][2];              // of this block's
     float factor[Traits::kTilesM][2];                 // by which it is multiplied before it is sent
@@ -49,7 +47,7 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
       }
   }
 
-  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge, Columns &columns,
+  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge,
                                         const OutputTile<Traits> &out) const {
     const unsigned char *const partials = storage.partials();
     if constexpr (kIsNormalized<typename Traits::ElementPartial>) {
@@ -77,14 +75,13 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
     mbarrier_wait(storage.partials_barrier(), 0);
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m) {
-      Exchange::template merge<Partials::kSenderBytes>(columns.of_rows, fragments.acc_o[m], merge.own_scale[m],
+      Exchange::template merge<Partials::kSenderBytes>(merge.columns, fragments.acc_o[m], merge.own_scale[m],
                                                        merge.scale[m], coord.split,
                                                        partials + m * Exchange::kTileBytes);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int row = coord.row_of_lane(m, half);
-        out.store(row, coord.split * Exchange::kOwnTiles, columns.of_rows[half],
-                  Traits::kIsEvenM || row < out.rows_left);
+        out.store(row, coord.split * Exchange::kOwnTiles, merge.columns[half], Traits::kIsEvenM || row < out.rows_left);
       }
     }
   }

@@ -20,7 +20,7 @@ struct RowMerger {
   static constexpr int kSharers = kMergers > kEights ? kMergers / kEights : 1;    // warps of a group of eight rows
   static constexpr int kOwnEights = kEights > kMergers ? kEights / kMergers : 1;  // groups of a warp
 
-  // Pieces that a lane stores at once: what it stores may need the columns of two.
+  // Pieces of a row that are stored together: 16 bytes of 16-bit elements are the columns of two pieces in floats.
   static constexpr int kStoredElementBytes = int(sizeof(typename OutputTile<Traits>::Element));
   static constexpr int kPiecesAtOnce =
       Traits::kStoreBytes == 16 && Pieces::kTiles == 2 && kStoredElementBytes == 2 ? 2 : 1;
@@ -71,7 +71,8 @@ struct RowMerger {
         if (kParts % kSharers != 0 && part >= kParts) break;                                 // for whole warps
         const int first_row = Traits::kIsCluster ? coord.split * Partials::kMergedRows : 0;  // of this block
         const int row = first_row + (own_eight + i) * 8 + coord.lane / 4;
-        memset(columns, 0, sizeof(columns));
+#pragma unroll
+        for (int t = 0; t < kPiecesAtOnce * Pieces::kTiles; ++t) columns[t][0] = columns[t][1] = 0;
         if constexpr (kPiecesAtOnce == 1) {
 #pragma unroll
           for (int slice = 0; slice < kNumSlices; ++slice)
@@ -108,12 +109,10 @@ struct Epilogue<Traits, Merge::kWarps> {
   static constexpr int kEights = Traits::kWarpM / 8;
   using Merger = RowMerger<Traits, Traits::kWarpsN, kEights>;  // the warps that share the rows merge them
 
-  struct Columns {
-    float of_row[Merger::kPiecesAtOnce * Pieces::kTiles][2];
-  };
-  // In registers.
+  // What merging holds in registers.
   struct MergeFragments {
-    float scales[Merger::kOwnEights][Merger::kNumSlices];  // of the slices, row by row
+    float columns[Merger::kPiecesAtOnce * Pieces::kTiles][2];  // of a row, that are stored together
+    float scales[Merger::kOwnEights][Merger::kNumSlices];      // of the slices, row by row
   };
 
   const WarpCoord<Traits> &coord;
@@ -137,7 +136,7 @@ struct Epilogue<Traits, Merge::kWarps> {
     }
   }
 
-  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge, Columns &columns,
+  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge,
                                         const OutputTile<Traits> &out) const {
     unsigned char *const partials = storage.partials();
     coord.sync_slice();  // K and V of the slice have been read
@@ -164,7 +163,7 @@ struct Epilogue<Traits, Merge::kWarps> {
       named_barrier_sync<32 * Traits::kWarpsN>(1 + Traits::kWarpsN + coord.warp_m);
     }
     if constexpr (!Traits::kEarlyStats) merger.load_scales(merge.scales, storage.stats(), out, softmax_scale_log2);
-    merger.merge(columns.of_row, merge.scales, partials, out);
+    merger.merge(merge.columns, merge.scales, partials, out);
   }
 };
 
@@ -175,12 +174,10 @@ struct Epilogue<Traits, Merge::kClusterRows> {
   static constexpr int kEights = Partials::kMergedRows / 8;  // that a block merges
   using Merger = RowMerger<Traits, Traits::kNumWarps, kEights>;
 
-  struct Columns {
-    float of_row[Merger::kPiecesAtOnce * Pieces::kTiles][2];
-  };
-  // In registers.
+  // What merging holds in registers.
   struct MergeFragments {
-    float scales[Merger::kOwnEights][Merger::kNumSlices];  // of the slices, row by row
+    float columns[Merger::kPiecesAtOnce * Pieces::kTiles][2];  // of a row, that are stored together
+    float scales[Merger::kOwnEights][Merger::kNumSlices];      // of the slices, row by row
   };
 
   const WarpCoord<Traits> &coord;
@@ -205,7 +202,7 @@ struct Epilogue<Traits, Merge::kClusterRows> {
       }
   }
 
-  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge, Columns &columns,
+  __device__ __forceinline__ void store(const Fragments<Traits> &fragments, MergeFragments &merge,
                                         const OutputTile<Traits> &out) const {
     unsigned char *const partials = storage.partials();
 #pragma unroll
@@ -234,7 +231,7 @@ struct Epilogue<Traits, Merge::kClusterRows> {
     merger.load_scales(merge.scales, storage.stats(), out, softmax_scale_log2);
     __syncthreads();                               // what the block's own warps have written
     mbarrier_wait(storage.partials_barrier(), 0);  // what other blocks have sent
-    merger.merge(columns.of_row, merge.scales, partials, out);
+    merger.merge(merge.columns, merge.scales, partials, out);
   }
 
  private:

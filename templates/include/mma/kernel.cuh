@@ -45,7 +45,7 @@ __device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsi
   const Producer producer{args, coord, keys, storage};
   if constexpr (SharedStorage<Traits>::kBarriers > 0) init_barriers(coord, storage, producer);
   if constexpr (Traits::kIsTma) {
-    __syncthreads();  // the barriers have been made, and the loads been asked for
+    __syncthreads();  // all barriers have been made; the loads have been started with them
   } else {
     // Q, then the first stages.
     copy_rows<SmemTile<Traits::kHeadDim>, Traits::kBlockM, Traits::kBlockM, Traits::kNumThreads, Producer::kUnroll>(
@@ -71,7 +71,7 @@ __device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsi
     }
   }
 
-  // While the loads are in flight: parameters come from memory, too.
+  // The parameters of the epilogue are read now, while the loads are in flight: they come from memory, too.
   float softmax_scale_log2;
   const OutputTile<Traits> out(args, coord, softmax_scale_log2);
 
@@ -79,11 +79,10 @@ __device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsi
   const QOperands q(storage.q() + coord.warp_row * SmemTile<Traits::kHeadDim>::kPanelRowBytes);
   Fragments<Traits> fragments;
   typename Epilogue<Traits>::MergeFragments merge;
-  typename Epilogue<Traits>::Columns columns;
   const Epilogue<Traits> epilogue{coord, storage, softmax_scale_log2};
   const Mainloop<Traits, Producer> mainloop{args, coord, keys, storage, producer, softmax_scale_log2};
   mainloop.run(fragments, q, epilogue);
-  epilogue.store(fragments, merge, columns, out);
+  epilogue.store(fragments, merge, out);
 }
 
 template <class Traits>

@@ -5,7 +5,7 @@
 #include "mma/tile_coord.cuh"
 #include "static_for.cuh"
 
-// Loads of K and V where each slice's warps copy what they will read (cp.async).
+// Loads of K and V by cp.async: the warps of a slice copy what they will read.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 
@@ -14,7 +14,7 @@ struct CpAsyncProducer {
   using Tile = SmemTile<Traits::kHeadDim>;
   static constexpr int kChunks = Traits::kChunks, kStages = Traits::kStages;
 
-  // More would hold addresses in registers that the accumulators need.
+  // Copies in flight of an unrolled loop. More would hold addresses in registers that the accumulators need.
   static constexpr int kUnroll = Traits::kIsOnline ? 4 : 0;
 
   // Groups of copies of all stages but the first, where K and V are waited for apart.
@@ -27,7 +27,8 @@ struct CpAsyncProducer {
   const int thread = threadIdx.x % Traits::kSliceThreads;
 
   // Copies K or V of a step, a group of copies for each chunk. Beyond the last step groups are empty, so that the
-  // waits' counts hold. It is not forced inline: optimised on its own first, it leaves fewer registers in use.
+  // waits' counts hold. Not forced inline: the compiler simplifies it by itself, before it becomes part of the
+  // mainloop.
   template <Operand kOperand>
   __device__ void copy(int n_block, int stage) const {
     if constexpr (kChunks == 1) {

@@ -2,7 +2,10 @@
 
 #include "cluster.cuh"
 #include "merge_columns.cuh"
-#include "split/mainloop.cuh"
+#include "split/gemm.cuh"
+#include "split/storage.cuh"
+#include "split/tile_coord.cuh"
+#include "softmax.cuh"
 #include "split/output_tile.cuh"
 
 // Merges the partial outputs of a cluster's blocks by columns. Of its own columns, a warp keeps its part in registers.
@@ -19,7 +22,7 @@ __device__ __forceinline__ void merge_columns(const SharedStorage<Traits> &smem,
   constexpr int kCluster = Traits::kCluster, kRowsPerLane = Traits::kRowsPerLane;
   const int rank = coord.rank;
 
-  float factor[kRowsPerLane] = {};
+  float factor[kRowsPerLane];  // of normalised partial outputs
   if constexpr (kIsNormalized<typename Traits::ElementPartial>) inverse_sums<Traits>(factor, softmax);
 
   // Statistics are sent ahead, while the last products are in flight.
@@ -53,8 +56,9 @@ __device__ __forceinline__ void merge_columns(const SharedStorage<Traits> &smem,
 #pragma unroll
   for (int half = 0; half < kRowsPerLane; ++half) {
     const int row = coord.lane_row(half);
-    out.store(out.row_pointer(row) + rank * Exchange::kOwnTiles * kRowTileBytes<typename Traits::Element>, result[half],
-              row);
+    unsigned char *const to =
+        out.row_pointer(row) + rank * Exchange::kOwnTiles * kRowTileBytes<typename Traits::Element>;
+    store_columns<Traits>(to, result[half], out.is_inside(row));
   }
 }
 

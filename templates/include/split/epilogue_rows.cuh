@@ -2,7 +2,10 @@
 
 #include "cluster.cuh"
 #include "merge_pieces.cuh"
-#include "split/mainloop.cuh"
+#include "split/gemm.cuh"
+#include "split/storage.cuh"
+#include "split/tile_coord.cuh"
+#include "softmax.cuh"
 #include "split/output_tile.cuh"
 #include "split_scales.cuh"
 
@@ -98,7 +101,7 @@ __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, co
   using ElementPartial = typename Traits::ElementPartial;
   constexpr int kNumSplits = Traits::kNumSplits, kNumThreads = Traits::kNumThreads;
 
-  float factor[Traits::kRowsPerLane] = {};
+  float factor[Traits::kRowsPerLane];  // of normalised partial outputs
   if constexpr (kIsNormalized<ElementPartial>) inverse_sums<Traits>(factor, softmax);
   give_partial(smem, coord, acc_o, softmax, p, factor);
 
@@ -127,7 +130,8 @@ __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, co
       Pieces::add(result,
                   smem.partials + Partials::piece_offset(split, own.group(), own.half(), own.piece(), threadIdx.x % 32),
                   scales[n][split]);
-    out.store(to + own.piece() * (Pieces::kTiles * kRowTileBytes<typename Traits::Element>), result, row);
+    store_columns<Traits>(to + own.piece() * (Pieces::kTiles * kRowTileBytes<typename Traits::Element>), result,
+                          out.is_inside(row));
   }
 }
 

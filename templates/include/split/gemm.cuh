@@ -20,10 +20,10 @@ template <class Traits, bool kIsInRegisters = Traits::kIsQInRegisters>
 struct QOperand {
   SmemDescriptor descriptor;
 
-  __device__ __forceinline__ QOperand(const SharedStorage<Traits> &smem, int warp)
-      : descriptor(
-            make_smem_descriptor(smem.q + warp / 4 % Traits::kRowGroups * Traits::Panel::kCount * Traits::kQPanelBytes,
-                                 Traits::kQPanelBytes)) {}
+  __device__ __forceinline__ QOperand(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord)
+      : descriptor(make_smem_descriptor(
+            smem.q + coord.warp / 4 % Traits::kRowGroups * Traits::Panel::kCount * Traits::kQPanelBytes,
+            Traits::kQPanelBytes)) {}
 
   // acc_s = Q K^T, or += unless k is 0, over the k-th 16 columns.
   __device__ __forceinline__ void wgmma_qk(float (&acc_s)[Traits::kTilesN][4], SmemDescriptor tile_k, int k) const {
@@ -38,9 +38,9 @@ template <class Traits>
 struct QOperand<Traits, true> {
   unsigned words[Traits::kHeadSteps][4];
 
-  __device__ __forceinline__ QOperand(const SharedStorage<Traits> &smem, int warp) {
+  __device__ __forceinline__ QOperand(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord) {
     constexpr int kPanels = Traits::Panel::kCount, kRowBytes = Traits::Panel::kRowBytes;
-    const int lane = threadIdx.x % 32;
+    const int warp = coord.warp, lane = coord.lane;
     if constexpr (Traits::kWarpM == 16) {
 #pragma unroll
       for (int k = 0; k < Traits::kHeadSteps; ++k) {
@@ -119,6 +119,16 @@ __device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesHead][4], c
     wgmma_rs<typename Traits::Element, Major::kMN>(
         acc_o, p[k], advance(tile_v, (part * Traits::kPartKeys + k * 16) * Traits::Panel::kRowBytes), 1);
   warpgroup_commit_batch();
+}
+
+// Waits for the last products of a step.
+template <class Traits>
+__device__ __forceinline__ void wait_o(float (&acc_o)[Traits::kTilesHead][4], POperand<Traits> (&p)[Traits::kParts]) {
+  warpgroup_wait<0>();
+#pragma unroll
+  for (int part = Traits::kIsRunningMax ? Traits::kParts - 2 : 0; part < Traits::kParts; ++part)
+    warpgroup_fence_operand(p[part]);
+  warpgroup_fence_operand(acc_o);
 }
 
 }  // namespace evoflash::split

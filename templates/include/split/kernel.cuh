@@ -1,16 +1,27 @@
 #pragma once
 
 #include "cluster.cuh"
+#include "mask.cuh"
+#include "math.cuh"
+#include "named_barrier.cuh"
 #include "split/epilogue.cuh"
-#include "split/mainloop.cuh"
+#include "split/gemm.cuh"
+#include "split/output_tile.cuh"
 #include "split/producer.cuh"
+#include "split/storage.cuh"
+#include "split/tile_coord.cuh"
+#include "static_for.cuh"
 
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::split {
 
-// The kernel.
+// The kernel: a warpgroup computes its rows of O over a split of the keys.
+//
+// It is one function, in which loads, products and the epilogue are called: the compiler keeps accumulators in better
+// order where the loop and their declaration stand together.
 template <class Traits>
 __device__ __forceinline__ void attention(unsigned char *shared_memory, const Arguments<Traits> &args) {
+  constexpr int kParts = Traits::kParts, kPartKeys = Traits::kPartKeys, kRowsPerLane = Traits::kRowsPerLane;
   const TileCoord<Traits> coord(args);
   const SharedStorage<Traits> smem(shared_memory);
   const Producer<Traits> producer{smem, args, coord};
@@ -27,16 +38,128 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
 
   RowSoftmax<Traits> softmax;
   float acc_o[Traits::kTilesHead][4] = {};
-  POperand<Traits> p[Traits::kParts];
-  if constexpr (!Traits::kIsOnline && !Traits::kIsExactN) clear<Traits>(p);  // a split without keys multiplies nothing
-  const Mainloop<Traits> mainloop{smem, producer, coord, softmax_scale_log2};
-  const Mask<Traits> mask(args, coord);
-  mainloop.run(acc_o, softmax, p, mask);
+  POperand<Traits> p[kParts];
+  if constexpr (!Traits::kIsOnline && !Traits::kIsExactN) clear<Traits>(p);  // a split without keys computes none
+
+  // The number of keys that the lane's rows see, and that all rows of the warp see: up to there no mask is needed.
+  int visible[kRowsPerLane], all_visible;
+  if constexpr (!Traits::kIsExactN) {
+    const int row = coord.first_row + coord.warp_row + coord.lane / 4;
+    visible[0] = visible_keys(args, row);
+    if constexpr (kRowsPerLane == 2) visible[1] = visible_keys(args, row + 8);
+    all_visible = visible_keys(args, coord.first_row + coord.warp_row);
+  }
+
+  mbarrier_wait(smem.q_full, 0);
+  int stage = 0;
+  unsigned phase = 0;  // its parity, in which the stage is read
+  for (int n_block = 0; n_block < (Traits::kIsOnline ? coord.n_blocks : 1); ++n_block) {
+    const int first_key = coord.first_key(coord.split, n_block);
+    if (!Traits::kMayPassEnd || first_key < coord.key_end) {
+      const SmemDescriptor tile_k = make_smem_descriptor(smem.k(coord.block_split, stage), Traits::kKvPanelBytes);
+      const SmemDescriptor tile_v = advance(tile_k, Traits::kKvBytes);
+      const QOperand<Traits> q(smem, coord);
+      float acc_s[kParts][Traits::kTilesN][4];
+
+      const auto multiply_qk = [&](auto part) {
+        mbarrier_wait(smem.k_full(coord.block_split, stage, part.value), phase);
+        gemm_qk(acc_s[part.value], q, tile_k, part.value);
+      };
+      const auto mask = [&](auto part) {
+        const int part_key = first_key + part.value * kPartKeys;
+        if constexpr (!Traits::kIsExactN) {
+          if (first_key + (part.value + 1) * kPartKeys > all_visible) apply_mask(acc_s[part.value], visible, part_key);
+        }
+      };
+      const auto multiply_pv = [&](auto part) {
+        softmax.scale_apply_exp2(acc_s[part.value], softmax_scale_log2);
+        convert_p<Traits>(p[part.value], acc_s[part.value]);
+        if constexpr (part.value == 0) mbarrier_wait(smem.v_full(coord.block_split, stage), phase);
+        gemm_pv<Traits>(acc_o, p[part.value], tile_v, part.value);
+      };
+
+      if constexpr (kParts == 1) {
+        mbarrier_wait(smem.k_full(coord.block_split, stage), phase);
+        gemm_qk(acc_s[0], q, tile_k, 0);
+        warpgroup_wait<0>();
+        warpgroup_fence_operand(acc_s[0]);
+        if constexpr (!Traits::kIsExactN) {
+          if (first_key + kPartKeys > all_visible) apply_mask(acc_s[0], visible, first_key);
+        }
+        if constexpr (Traits::kIsOnline) {
+          float scores_scale[kRowsPerLane];
+          if (softmax.max_get_scale(scores_scale, acc_s[0], softmax_scale_log2)) softmax.rescale_o(acc_o, scores_scale);
+        } else {
+          softmax.reduce_max(softmax.row_max, acc_s[0]);
+        }
+        softmax.scale_apply_exp2(acc_s[0], softmax_scale_log2);
+        convert_p<Traits>(p[0], acc_s[0]);
+        mbarrier_wait(smem.v_full(coord.block_split, stage), phase);
+        gemm_pv<Traits>(acc_o, p[0], tile_v, 0);
+      } else if constexpr (Traits::kIsRunningMax) {
+        // S of the next part and P V of the part before are in flight while a part's probabilities are computed.
+        multiply_qk(Int<0>());
+        static_for<kParts>([&](auto part) {
+          constexpr bool kIsFirst = part.value == 0, kIsLast = part.value + 1 == kParts;
+          if constexpr (!kIsLast) multiply_qk(Int<part.value + 1>());
+          warpgroup_wait<!kIsFirst + !kIsLast>();
+          warpgroup_fence_operand(acc_s[part.value]);
+          if constexpr (part.value > 1) warpgroup_fence_operand(p[part.value - 2]);
+          mask(part);
+          if constexpr (kIsFirst && !Traits::kIsOnline) {
+            softmax.reduce_max(softmax.row_max, acc_s[0]);
+          } else {
+            float part_max[kRowsPerLane], scores_scale[kRowsPerLane];
+            softmax.reduce_max(part_max, acc_s[part.value]);
+            if (softmax.update_max(scores_scale, part_max, softmax_scale_log2)) {
+              if constexpr (!kIsFirst) warpgroup_wait<0>();
+              warpgroup_fence_operand(acc_o);
+              softmax.rescale_o(acc_o, scores_scale);
+            }
+          }
+          multiply_pv(part);
+        });
+      } else {
+        // S of the next part is in flight while the maximum of a part is taken.
+        float step_max[kRowsPerLane];
 #pragma unroll
-  for (int half = 0; half < Traits::kRowsPerLane; ++half)
-    softmax.row_sum[half] = warp_reduce_sum<4>(softmax.row_sum[half]);
-  const Epilogue<Traits> epilogue{smem, coord, out, softmax_scale_log2};
-  epilogue.store(acc_o, softmax, p);
+        for (int half = 0; half < kRowsPerLane; ++half) step_max[half] = -INFINITY;
+        multiply_qk(Int<0>());
+        static_for<kParts>([&](auto part) {
+          constexpr bool kIsLast = part.value + 1 == kParts;
+          if constexpr (!kIsLast) multiply_qk(Int<part.value + 1>());
+          warpgroup_wait<!kIsLast>();
+          warpgroup_fence_operand(acc_s[part.value]);
+          mask(part);
+          softmax.lane_max(step_max, acc_s[part.value]);
+        });
+#pragma unroll
+        for (int half = 0; half < kRowsPerLane; ++half) step_max[half] = warp_reduce_max<4>(step_max[half]);
+        if constexpr (Traits::kIsOnline) {
+          float scores_scale[kRowsPerLane];
+          if (softmax.update_max(scores_scale, step_max, softmax_scale_log2)) softmax.rescale_o(acc_o, scores_scale);
+        } else {
+#pragma unroll
+          for (int half = 0; half < kRowsPerLane; ++half) softmax.row_max[half] = step_max[half];
+        }
+        static_for<kParts>(multiply_pv);
+      }
+      if constexpr (Traits::kIsOnline) wait_o<Traits>(acc_o, p);
+    }
+    if constexpr (Traits::kIsOnline) {
+      named_barrier_sync<32 * Traits::kSplitWarps>(1 + coord.block_split);  // all warps have read the stage
+      if (coord.warp % Traits::kSplitWarps == 0 && elect_one()) producer.reload(coord.block_split, n_block, stage);
+      if (++stage == Traits::kStages) {
+        stage = 0;
+        phase ^= 1;
+      }
+    }
+  }
+
+  // The sums are known before the last products.
+#pragma unroll
+  for (int half = 0; half < kRowsPerLane; ++half) softmax.row_sum[half] = warp_reduce_sum<4>(softmax.row_sum[half]);
+  epilogue<Traits>(smem, coord, out, softmax_scale_log2, acc_o, softmax, p);
 }
 
 }  // namespace evoflash::split

@@ -14,9 +14,9 @@ struct Producer {
   using Storage = SharedStorage<Traits>;
   using Panel = typename Traits::Panel;
 
-  const Storage smem;
+  const Storage &smem;
   const Arguments<Traits> &args;
-  const TileCoord<Traits> coord;
+  const TileCoord<Traits> &coord;
 
   // Loads a part of K of a step. Where no row sees the split's keys, they are neither loaded nor waited for.
   __device__ __forceinline__ void load_k(int block_split, int n_block, int stage, int part) const {

@@ -96,19 +96,5 @@ struct SharedStorage {
   }
 };
 
-// The stage of a step, and the parity of the phase in which it is read.
-template <int kStages>
-struct PipelineState {
-  unsigned phase = 0;
-  int index = 0;
-
-  __device__ __forceinline__ void operator++() {
-    if (++index == kStages) {
-      index = 0;
-      phase ^= 1;
-    }
-  }
-};
-
 }  // namespace evoflash::split
 #endif

@@ -81,7 +81,7 @@ def test_headers_are_no_templates_and_a_users_go_first(tmp_path: Path):
 def test_a_family_that_is_all_jinja_is_still_one():
     for folder, family, facts in ((TINY, "tiny", cpu.detect().facts), (BROKEN_CUDA, "broken_cuda", H100)):
         template = load(family, [folder])
-        genome = template.space(PROBLEM, facts).sample(random.Random(0))
+        genome = template.space([PROBLEM], facts).sample(random.Random(0))
         text = template.render(genome, PROBLEM, facts).text
         assert "EvoflashAttention" in text
         assert '#include "' not in text

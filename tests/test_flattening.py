@@ -173,6 +173,7 @@ def compiled(text: str, folder: Path, *flags: str) -> str:
     (folder / "kernel.cpp").write_text(text)
     command = ["g++", "-std=c++17", "-O2", "-S", "-o", "-", *flags, "kernel.cpp"]
     assembly = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    assembly = re.sub(r'^# \d+ "kernel\.cpp" \d+$', "", assembly, flags=re.MULTILINE)  # where inline assembly stood
     return re.sub(r"\.L([A-Z]*)\d+", r".L\1", assembly)  # labels are numbered through all functions
 
 

@@ -26,7 +26,7 @@ USUAL = {
     "blocks": 1, "persistent": False, "specialised": False, "longest_first": False,
 }  # fmt: skip
 
-ENGINE = "the copy engine needs Hopper, and serves in the order of asking"
+ENGINE = "bulk copies need Hopper, and complete in the order in which they are issued"
 
 
 def device(arch: str = "sm_90a") -> dict[str, object]:
@@ -174,12 +174,12 @@ def test_every_head_size_has_genomes_where_shared_memory_is_small(arch, head_dim
         (
             {"split": 8, "split_by": "cluster", "warp_keys": 32, "key_warps": 2},
             "sm_90a",
-            "clusters need Hopper, and each block of one merges eight rows or more",
+            "clusters need Hopper, and each of their blocks merges at least eight rows",
         ),
-        ({"warp_keys": 32}, "sm_90a", "one shot takes all keys at once, and has nothing to rescale"),
-        ({"load_groups": 2}, "sm_90a", "groups of slices are of one thread's making"),
-        ({"split": 2, "key_warps": 4, "persistent": True}, "sm_90a", "keys are split where there are too few tiles"),
-        ({"split": 2, "key_warps": 4}, "sm_90a", "rows in floats go to the workspace as they are"),
+        ({"warp_keys": 32}, "sm_90a", "one_shot processes all keys in one step, and never rescales"),
+        ({"load_groups": 2}, "sm_90a", "only a thread that issues all bulk copies can group the slices"),
+        ({"split": 2, "key_warps": 4, "persistent": True}, "sm_90a", "keys are only split if there are too few tiles"),
+        ({"split": 2, "key_warps": 4}, "sm_90a", "float rows are stored to the workspace 4 bytes at a time"),
     ],
 )
 def test_what_cannot_be_is_known_before_it_is_built(changes, arch, why):

@@ -100,15 +100,15 @@ def test_the_family_is_hoppers(arch, refused):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"softmax": "one_shot", "slice_keys": 128, "parts": 2}, "one shot takes all keys at once"),
+        ({"softmax": "one_shot", "slice_keys": 128, "parts": 2}, "one_shot processes all keys in one step"),
         ({"warpgroup_rows": 32, "query": "shared"}, "empty rows are zeros in registers"),
-        ({"maximum": "running", "parts": 1}, "only parts have a running maximum"),
+        ({"maximum": "running", "parts": 1}, "a running maximum needs several parts"),
         (
             {"split": 8, "slice_keys": 64, "parts": 1},
-            "a block merges columns of two tiles, or all rows of a warp",
+            "each block merges columns of two tiles, or the rows of a warp",
         ),
-        ({"stages": 2}, "a stage that no step uses is waste"),
-        ({"longest_first": True}, "without a mask all blocks see all keys"),
+        ({"stages": 2}, "more stages than steps are unused"),
+        ({"longest_first": True}, "without a mask all blocks have the same number of keys"),
     ],
 )
 def test_what_cannot_be_is_known_before_it_is_built(changes, why):

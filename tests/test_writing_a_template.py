@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_guides_family_reads_as_it_says(folder: Path):
     template = load("naive", [folder])
-    space = template.space(PROBLEM, cpu.detect().facts)
+    space = template.space([PROBLEM], cpu.detect().facts)
     genomes = {space.sample(random.Random(seed)) for seed in range(40)}
     texts = {genome: template.render(genome, PROBLEM, cpu.detect().facts).text for genome in genomes}
     assert len(set(texts.values())) == len(genomes) > 8

@@ -202,7 +202,9 @@ class Template:
                 f'template {self.family}: #include "{name}": no include folder has this header; mend the name'
             ) from None
         except (UnicodeDecodeError, OSError) as error:
-            raise SpaceError(f'template {self.family}: #include "{name}" cannot be read: {error}') from None
+            raise SpaceError(
+                f'template {self.family}: #include "{name}" cannot be read: {error}; mend the file'
+            ) from None
         return text, Path(path)
 
 

@@ -14,7 +14,7 @@ from evoflash.flattening import flatten
 from evoflash.targets import cuda, nvrtc
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from machine_code import FAMILIES, draw, sections_of
+from machine_code import FAMILIES, sections_of, shapes_of
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """\
@@ -205,8 +205,9 @@ def test_cuda_kernels_compile_to_the_same_machine_code(family, seed, tmp_path):
     if library is None:
         pytest.skip("there is no NVRTC")
     target = cuda.of_arch(FAMILIES[family])
-    drawn = draw(family, dict(target.facts), 1, seed)
-    problem, genome = random.Random(seed).choice(drawn)
+    rng = random.Random(seed)
+    problem = rng.choice(shapes_of(family, target.facts))
+    genome = load(family).space([problem], target.facts).sample(rng)
     text = load(family).render(genome, problem, target.facts).text
     flat = flatten(text)
     options = [f"--gpu-architecture={target.arch}", *cuda.NVRTC_FLAGS.split(), f"-I{cuda.toolkit() / 'include'}"]

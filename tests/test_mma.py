@@ -46,8 +46,9 @@ def hold(folder: Path, text: str, *facts: str) -> bool:
     assert text.count(end) == 1
     asserts = "".join(f"static_assert({fact});\n" for fact in facts)
     source = folder / "facts.cpp"
-    source.write_text(f"#define EVOFLASH_HOST_ONLY\n{text.split(end)[0]}{end}using evoflash::mma::Merge;\n{asserts}")
-    command = [*shlex.split(cxx()), "-std=c++17", "-fsyntax-only", str(source)]
+    source.write_text(f"{text.split(end)[0]}{end}using evoflash::mma::Merge;\n{asserts}")
+    neither = ("-DEVOFLASH_HOST_ONLY", "-DEVOFLASH_DEVICE_ONLY")  # the constants are there for both
+    command = [*shlex.split(cxx()), "-std=c++17", "-fsyntax-only", *neither, str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 or "static assertion failed" in done.stderr, done.stderr
     return done.returncode == 0

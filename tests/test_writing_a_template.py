@@ -14,7 +14,7 @@ from evoflash.flattening import flatten
 from evoflash.store import RunStore
 from evoflash.targets import cpu
 from tests.cli.command import WAIT_S, start
-from tests.helpers import PROBLEM
+from tests.helpers import PROBLEM, TINY
 
 GUIDE = Path(__file__).parents[1] / "docs" / "writing-a-template.md"
 FILE = re.compile(r"^`((?:templates|search_spaces)/[\w./]*naive[\w./]*)`:\n\n((?:    .*\n|\n)+)", re.MULTILINE)
@@ -49,6 +49,8 @@ def test_the_guides_family_is_searched_as_printed(folder: Path):
     options = [
         "--templates",
         ".",
+        "--templates",
+        str(TINY),
         "--family",
         "naive",
         "--target",
@@ -56,7 +58,7 @@ def test_the_guides_family_is_searched_as_printed(folder: Path):
         "--shape",
         shape,
         "--effort",
-        "quick",
+        "least",
         "--budget",
         "4",
     ]

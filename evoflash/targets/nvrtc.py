@@ -6,7 +6,6 @@ modules that load fast.
 """
 
 import ctypes
-import glob
 import os
 import sys
 
@@ -17,8 +16,10 @@ class CompilationError(Exception):
 
 def load(path: str) -> ctypes.CDLL:
     """Loads the library, after its built-ins from the same folder, which it would not find by itself."""
-    for builtins in sorted(glob.glob(os.path.join(os.path.dirname(path), "libnvrtc-builtins.so*"))):
-        ctypes.CDLL(builtins, mode=ctypes.RTLD_GLOBAL)
+    folder = os.path.dirname(path)
+    for name in sorted(os.listdir(folder)):
+        if name.startswith("libnvrtc-builtins.so"):
+            ctypes.CDLL(os.path.join(folder, name), mode=ctypes.RTLD_GLOBAL)
     return ctypes.CDLL(path)
 
 

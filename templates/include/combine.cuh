@@ -1,15 +1,11 @@
 #pragma once
 
-#include "split_partials.cuh"
-#ifndef EVOFLASH_HOST_ONLY
-#include "pairs.cuh"
-#include "split_scales.cuh"
-#include "tensors.cuh"
-#endif
-#ifndef EVOFLASH_DEVICE_ONLY
 #include "checks.cuh"
 #include "launch.cuh"
-#endif
+#include "pairs.cuh"
+#include "split_partials.cuh"
+#include "split_scales.cuh"
+#include "tensors.cuh"
 
 // The second kernel of split-KV, which combines the partial outputs of all splits (split_partials.cuh). A thread takes
 // eight columns of a row; the grid has a row of blocks for each head and batch.

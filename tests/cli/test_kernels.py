@@ -56,7 +56,7 @@ def test_clangd_opens_a_kernel(family: str, tmp_path: Path):
     assert not complaints(kernel, tmp_path / "editor")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.nvcc
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(CLANGD is None, reason="there is no clangd")

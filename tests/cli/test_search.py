@@ -40,7 +40,7 @@ def arguments(*more: str) -> list[str]:
         "--jobs",
         "2",
         "--effort",
-        "quick",
+        "least",
         *more,
     ]
 

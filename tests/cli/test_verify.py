@@ -118,7 +118,7 @@ def test_a_function_of_others_is_accepted_or_refused(place, cache):
         (["nowhere.cpp"], UsageError, "cannot read"),
         (["no_such_module:attention"], UsageError, "no_such_module"),
         ([f"{FUNCTIONS}:absent"], UsageError, "absent"),
-        (["cpu_flash", "scalar"], UsageError, "apart"),
+        (["cpu_flash", "scalar"], UsageError, "separately"),
         (["1", "--shape", "b=1"], UsageError, "missing"),
     ],
 )

@@ -1,15 +1,14 @@
 #pragma once
 
 #include "attention.h"
+#include "checks.cuh"
 #include "combine.cuh"
 #include "hopper/arguments.cuh"
 #include "hopper/kernel_traits.cuh"
+#include "launch.cuh"
 #include "math.cuh"
 
 #ifndef EVOFLASH_DEVICE_ONLY
-#include "checks.cuh"
-#include "launch.cuh"
-
 namespace evoflash::hopper {
 namespace {
 

@@ -1,14 +1,13 @@
 #pragma once
 
 #include "attention.h"
+#include "checks.cuh"
+#include "launch.cuh"
 #include "math.cuh"
 #include "split/arguments.cuh"
 #include "split/kernel_traits.cuh"
 
 #ifndef EVOFLASH_DEVICE_ONLY
-#include "checks.cuh"
-#include "launch.cuh"
-
 namespace evoflash::split {
 namespace {
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,7 +34,8 @@ class Run:
         (folder / "tmp").mkdir(exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("EVOFLASH_")}
         paths = f"{REPOSITORY}{os.pathsep}{environment.get('PYTHONPATH', '')}".rstrip(os.pathsep)
-        environment |= {"PYTHONPATH": paths, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1", **variables}
+        environment |= {"PYTHONPATH": paths, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
+        environment |= {"PYTHONFAULTHANDLER": "1", **variables}  # SIGABRT prints where each thread is
         command = [sys.executable, "-m", "evoflash.cli.main", *arguments, "--db", "runs.db", "--cache", "builds"]
         with open(self._said, "wb") as said:
             self.process = subprocess.Popen(
@@ -63,7 +65,12 @@ class Run:
 
     def end(self) -> int:
         """Waits for its end; the exit code."""
-        code = self.process.wait(WAIT_S)
+        try:
+            code = self.process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(WAIT_S)
+            raise AssertionError(f"it did not end: {self.said}") from None
         assert "Traceback" not in self.said, self.said
         return code
 

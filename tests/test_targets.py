@@ -1,6 +1,7 @@
 """Targets: what a compiler's words are read as, and that the shipped CUDA families compile."""
 
 import random
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -136,3 +137,28 @@ def test_each_shipped_cuda_family_compiles(tmp_path):
         source = jobs[family, arch, genome][1]
         assert report.shared_bytes is not None, where
         assert report.shared_bytes >= (source.shared_bytes or 0), where
+
+
+@pytest.mark.nvcc
+@pytest.mark.parametrize(
+    ("family", "genes"),
+    [
+        ("mma", {"split": 2, "split_by": "grid", "specialised": True}),
+        ("mma", {"split": 1, "specialised": False}),
+        ("hopper", {"split": 2}),
+        ("split", {"split": 2}),
+        ("wmma", {}),
+        ("scalar", {}),
+    ],
+)
+def test_nvcc_compiles_device_code_too(family, genes, tmp_path):
+    """NVRTC takes whatever is not marked for device code, nvcc does not."""
+    target, problem = cuda.of_arch("sm_90a"), AttentionProblem.of(1, 8, 512, 64)
+    template, rng = load(family), random.Random(3)
+    space = template.space([problem], target.facts)
+    drawn = (space.sample(rng) for _ in range(2000))
+    genome = next(each for each in drawn if all(each[name] == value for name, value in genes.items()))
+    (tmp_path / "kernel.cu").write_text(template.render(genome, problem, target.facts).text)
+    command = [cuda.nvcc(), "-ptx", "-std=c++17", "-DEVOFLASH_DEVICE_ONLY", "-arch=sm_90a", "kernel.cu"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

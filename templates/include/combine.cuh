@@ -37,27 +37,27 @@ __device__ __forceinline__ void add_scaled(float (&acc)[8], const unsigned char 
   }
 }
 
-// Parameters come by reference: each is read where it is needed.
-template <class Element, class ElementPartial, int kHeadDim, int kNumSplits>
-__device__ __forceinline__ void combine(const SplitPartials &partials, const Tensor &out, const int &seq_q,
-                                        const float &softmax_scale_log2) {
+// The kernel's arguments, of which each is read where it is needed: partials, out, seq_q and softmax_scale_log2.
+template <class Element, class ElementPartial, int kHeadDim, int kNumSplits, class Arguments>
+__device__ __forceinline__ void combine(const Arguments &args) {
   constexpr int kThreadsPerRow = kCombineThreadsPerRow<kHeadDim>;
   constexpr int kRowBytes = kPartialRowBytes<ElementPartial, kHeadDim>;
   const int item = blockIdx.x * kCombineThreads + threadIdx.x, row = item / kThreadsPerRow,
             unit = item % kThreadsPerRow;
-  if (row >= seq_q) return;
-  const int64_t from = (int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * seq_q + row;
+  if (row >= args.seq_q) return;
+  const int64_t from = (int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * args.seq_q + row;
   float scales[kNumSplits];
-  const float2 total = split_scales<ElementPartial>(scales, reinterpret_cast<const float2 *>(partials.stats) + from,
-                                                    partials.rows, softmax_scale_log2);
+  const float2 total =
+      split_scales<ElementPartial>(scales, reinterpret_cast<const float2 *>(args.partials.stats) + from,
+                                   args.partials.rows, args.softmax_scale_log2);
   normalize_scales(scales, total.y);
   float acc[8] = {};
 #pragma unroll
   for (int split = 0; split < kNumSplits; ++split) {
-    const unsigned char *row_of_split = partials.out + (split * partials.rows + from) * kRowBytes;
+    const unsigned char *row_of_split = args.partials.out + (split * args.partials.rows + from) * kRowBytes;
     add_scaled<ElementPartial>(acc, row_of_split + unit * (kRowBytes / kThreadsPerRow), scales[split]);
   }
-  store_8<Element>(row_of(out, blockIdx.z, blockIdx.y, row) + unit * 16, acc);
+  store_8<Element>(row_of(args.out, blockIdx.z, blockIdx.y, row) + unit * 16, acc);
 }
 #endif
 

@@ -23,19 +23,20 @@ SKELETONS = {
     "pyproject.toml": "pyproject.toml.j2",
     "README.md": "README.md.j2",
     "{name}/__init__.py": "init.py.j2",
-    "{name}/_kernel.py": "kernel.py.j2",
+    "{name}/_operators.py": "operators.py.j2",
     "{name}/_build.py": "build.py.j2",
     "{name}/selftest.py": "selftest.py.j2",
     "tests/test_against_sdpa.py": "test_against_sdpa.py.j2",
 }
 SUMS = "SHA256SUMS"
-VERBATIM = ("{name}/kernel.cpp", "{name}/kernel.cu", "{name}/_nvrtc.py", "{name}/py.typed", "{name}/" + MARKER)
-VERBATIM += ("{name}/" + SUMS,)
+BINDING = "binding.cpp"
+TABLE = "kernels.json"
+VERBATIM = ("kernel.cpp", "kernel.cu", "_nvrtc.py", "py.typed", BINDING, TABLE, MARKER, SUMS)
 
 
 def paths(name: str) -> frozenset[str]:
     """Every path that an export of this package name can write."""
-    return frozenset(path.format(name=name) for path in (*SKELETONS, *VERBATIM))
+    return frozenset({*(path.format(name=name) for path in SKELETONS), *(f"{name}/{file}" for file in VERBATIM)})
 
 
 def files(winner: Winner) -> dict[str, str]:
@@ -51,6 +52,8 @@ def files(winner: Winner) -> dict[str, str]:
     package = {
         **rendered,
         f"{winner.name}/{winner.source_name}": winner.source,
+        f"{winner.name}/{BINDING}": (_skeletons() / BINDING).read_text(encoding="utf-8"),
+        f"{winner.name}/{TABLE}": json.dumps(_table(winner), indent=2) + "\n",
         f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2, sort_keys=True) + "\n",
         f"{winner.name}/py.typed": "",
     }
@@ -58,15 +61,40 @@ def files(winner: Winner) -> dict[str, str]:
 
 
 def _sums(texts: Mapping[str, str], folder: str) -> str:
-    """The hashes of a folder's files, as `sha256sum --check` reads them."""
+    """The hashes of a folder's files but the table, which is there to be edited, as `sha256sum --check` reads them."""
     inside = {path.removeprefix(folder): text for path, text in texts.items() if path.startswith(folder)}
+    del inside[TABLE]
     return "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {path}\n" for path, text in sorted(inside.items()))
 
 
+def _table(winner: Winner) -> dict[str, Any]:
+    """What the operators ask the kernel for."""
+    problem = winner.problem
+    lengths = ([1, None], [1, None]) if winner.takes_any_length else ([problem.seq_q] * 2, [problem.seq_kv] * 2)
+    return {
+        "about": "Kernels in the order in which they are asked. A range is [first, last], without an end if that is null."
+        " What no kernel is asked for goes to SDPA.",
+        "kernels": [
+            {
+                "name": f"{winner.family} {winner.source_sha256[:8]}",
+                "dtype": problem.dtype,
+                "head_size": problem.head_dim,
+                "causal": problem.causal,
+                "query_length": lengths[0],
+                "key_length": lengths[1],
+                "batch_heads": [1, None],
+            }
+        ],
+    }
+
+
+def _skeletons() -> Path:
+    return Path(str(importlib.resources.files("evoflash.export"))) / "skeletons"
+
+
 def _environment() -> jinja2.Environment:
-    folder = Path(str(importlib.resources.files("evoflash.export"))) / "skeletons"
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(_skeletons()),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -87,6 +115,8 @@ def _context(winner: Winner) -> dict[str, Any]:
         "strict": f"{winner.name.upper()}_STRICT",
         "family": winner.family,
         "cuda": winner.target == "cuda",
+        "device": winner.target,
+        "any_length": winner.takes_any_length,
         "source_name": winner.source_name,
         "arch": cuda.flag(winner.arch) if winner.arch is not None else "",
         "capability": divmod(winner.arch, 10) if winner.arch is not None else (),

@@ -67,6 +67,11 @@ class Winner:
         return "kernel.cu" if self.language == "cuda" else "kernel.cpp"
 
     @property
+    def takes_any_length(self) -> bool:
+        """Whether it passed a case of other lengths than the problem's; True where nothing is known of cases."""
+        return not self.cases or any(re.match(r"\d+x\d+\b", case) for case in self.cases)
+
+    @property
     def source_sha256(self) -> str:
         """The SHA-256 of the source, 64 hexadecimal digits."""
         return hashlib.sha256(self.source.encode()).hexdigest()

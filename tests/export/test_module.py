@@ -1,19 +1,24 @@
 """The exported module, called: against SDPA, compiled, without a compiler, without evoflash."""
 
 import importlib
+import json
 import subprocess
 import sys
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from evoflash.export import rendering
 from evoflash.export.package import write
 
 from .conftest import cpu_winner, load
@@ -64,7 +69,7 @@ def test_runs_where_there_is_no_evoflash(folder: Path, module: ModuleType):
 @pytest.mark.parametrize(("rows", "keys"), [(1, 1), (5, 17), (17, 5)])
 def test_the_kernel_agrees_with_sdpa(module: ModuleType, heads: int, kv_heads: int, rows: int, keys: int):
     q, k, v = inputs(heads=heads, kv_heads=kv_heads, rows=rows, keys=keys)
-    assert module.kernel_used(q, k, v)
+    assert module.is_supported(q, k, v)
     agrees(module, q, k, v)
     agrees(module, q, k, v, scale=0.5)
 
@@ -72,10 +77,10 @@ def test_the_kernel_agrees_with_sdpa(module: ModuleType, heads: int, kv_heads: i
 def test_takes_any_strides_but_the_last(module: ModuleType):
     packed = normal(2, 9, 3 * 4 * 16).view(2, 9, 12, 16).transpose(1, 2)
     q, k, v = packed.split(4, dim=1)
-    assert module.kernel_used(q, k, v)
+    assert module.is_supported(q, k, v)
     agrees(module, q, k, v)
     expanded = k[:1, :1].expand(2, 4, 9, 16)
-    assert module.kernel_used(q, expanded, v)
+    assert module.is_supported(q, expanded, v)
     agrees(module, q, expanded, v)
     turned = normal(2, 4, 16, 9).transpose(2, 3)
     assert not module.is_supported(turned, k, v)
@@ -101,8 +106,8 @@ def test_sdpa_computes_what_the_kernel_is_not_made_for(module: ModuleType):
 
 def test_sdpa_computes_what_the_launcher_declines(module: ModuleType):
     q, k, v = inputs(rows=7)
-    assert module.is_supported(q, k, v)
-    assert not module.kernel_used(q, k, v)
+    assert not module.is_supported(q, k, v)
+    assert "launcher declines" in module.explain(q, k, v)
     agrees(module, q, k, v)
 
 
@@ -111,14 +116,132 @@ def test_a_failing_launch_is_an_error_with_its_code(module: ModuleType):
         module.attention(*inputs(rows=13))
 
 
-def test_sdpa_computes_where_a_gradient_is_wanted(module: ModuleType):
+@pytest.mark.parametrize("wanted", [(0,), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("compute", ["attention", "scaled_dot_product_attention"])
+def test_the_kernel_computes_and_gradients_are_those_of_sdpa(module: ModuleType, compute: str, wanted: tuple[int, ...]):
+    found = []
+    for function in (getattr(module, compute), scaled_dot_product_attention):
+        leaves = inputs()
+        for index in wanted:
+            leaves[index].requires_grad_()
+        before = module.stats()
+        out = function(*leaves)
+        assert (module.stats() != before) == (function is not scaled_dot_product_attention)
+        assert module.stats()["SDPA"] == before["SDPA"]
+        asked = [leaves[index] for index in wanted]
+        found.append(torch.autograd.grad(out, asked, torch.cos(out.detach()), retain_graph=True))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_gradients_have_gradients(module: ModuleType):
+    found = []
+    for function in (module.attention, scaled_dot_product_attention):
+        leaves = [each.requires_grad_() for each in inputs(rows=3, keys=5)]
+        with sdpa_kernel(SDPBackend.MATH):  # the only backend with second derivatives
+            first = torch.autograd.grad(function(*leaves).square().sum(), leaves, create_graph=True)
+            found.append(torch.autograd.grad(sum(each.square().sum() for each in first), leaves))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_vmap_and_its_gradients_are_those_of_a_loop(module: ModuleType):
+    q, k, v = (torch.stack([each, each * 0.5, each - 1]) for each in inputs())
+    looped = torch.stack([module.attention(*each) for each in zip(q, k, v, strict=True)])
+    torch.testing.assert_close(torch.vmap(module.attention)(q, k, v), looped)
+    torch.testing.assert_close(
+        torch.vmap(module.scaled_dot_product_attention, (1, None, None), 1)(q.transpose(0, 1), k[0], v[0]),
+        torch.stack([module.attention(each, k[0], v[0]) for each in q], 1),
+    )
+
+    def total(q, k, v):
+        return module.attention(q, k, v).square().sum()
+
+    per_sample = torch.vmap(torch.func.grad(total))(q, k, v)
+    torch.testing.assert_close(per_sample, torch.stack([torch.func.grad(total)(*e) for e in zip(q, k, v, strict=True)]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"scale": 0.3},
+        {"is_causal": True},
+        {"dropout_p": 0.0},
+        {"attn_mask": torch.ones(9, 11, dtype=torch.bool).tril()},
+        {"attn_mask": torch.zeros(9, 11)},
+    ],
+)
+def test_the_drop_in_is_sdpa_by_its_own_signature(module: ModuleType, options: dict):
     q, k, v = inputs()
-    q.requires_grad_()
-    assert not module.is_supported(q, k, v)
-    module.attention(q, k, v).sum().backward()
-    assert q.grad is not None
-    with torch.no_grad():
-        assert module.kernel_used(q, k, v)
+    expected = scaled_dot_product_attention(q, k, v, **options)
+    torch.testing.assert_close(module.scaled_dot_product_attention(q, k, v, **options), expected)
+    compiled = torch.compile(module.scaled_dot_product_attention, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(q, k, v, **options), expected)
+
+
+def test_the_drop_in_takes_what_sdpa_takes(module: ModuleType):
+    q, k, v = inputs()
+    for other in ((q[0], k[0], v[0]), (q, k[:1], v[:1]), (q, k[:, :1], v[:, :1]), (q[0, 0], k[0, 0], v[0, 0])):
+        expected = scaled_dot_product_attention(*other)
+        torch.testing.assert_close(module.scaled_dot_product_attention(*other), expected)
+    grouped = inputs(kv_heads=2)
+    before = module.stats()["SDPA"]
+    module.scaled_dot_product_attention(*grouped, enable_gqa=True)
+    assert module.stats()["SDPA"] == before
+    for call in (module.scaled_dot_product_attention, scaled_dot_product_attention):
+        with pytest.raises(RuntimeError, match="must match"):
+            call(*grouped)
+
+
+def test_a_model_is_patched_and_put_back(module: ModuleType):
+    layer = torch.nn.TransformerEncoderLayer(64, 4, 64, batch_first=True).train()
+    layer.self_attn.dropout = 0.0
+    for part in (layer.dropout, layer.dropout1, layer.dropout2):
+        part.p = 0.0
+    x = normal(2, 9, 64)
+    expected, before = layer(x), module.stats()
+    with module.patched():
+        out = layer(x)
+        compiled = torch.compile(lambda *qkv: functional.scaled_dot_product_attention(*qkv), backend="eager")
+        compiled(*inputs())
+    torch.testing.assert_close(out, expected)
+    assert sum(module.stats().values()) == sum(before.values()) + 2
+    assert functional.scaled_dot_product_attention is scaled_dot_product_attention
+
+
+def test_what_computes_is_told_and_counted(module: ModuleType):
+    q, k, v = inputs()
+    (kernel,) = set(module.stats()) - {"SDPA"}
+    assert module.explain(q, k, v) == f"{kernel} computes"
+    assert module.explain(q, k, v, causal=True) == f"not {kernel}: it is made without the causal mask\nSDPA computes"
+    assert "float32" in module.explain(*(each.double() for each in (q, k, v)))
+    assert "head size of 16" in module.explain(*inputs(size=8))
+    assert "last stride" in module.explain(normal(2, 4, 16, 9).transpose(2, 3), k, v)
+    assert "empty" in module.explain(q[:0], k[:0], v[:0])
+    before = module.stats()
+    module.attention(q, k, v)
+    module.attention(q, k, v, causal=True)
+    assert module.stats() == {kernel: before[kernel] + 1, "SDPA": before["SDPA"] + 1}
+
+
+def test_the_table_says_what_a_kernel_is_asked_for(tmp_path: Path, cache: Path):
+    folder = write(cpu_winner("exported_table"), tmp_path / "out")
+    table = folder / "exported_table" / "kernels.json"
+    document = json.loads(table.read_text())
+    (row,) = document["kernels"]
+    assert (row["query_length"], row["key_length"], row["batch_heads"]) == ([1, None], [1, None], [1, None])
+    row |= {"query_length": [5, 10], "key_length": [11, 11], "batch_heads": [1, 8]}
+    table.write_text(json.dumps(document))
+    module = load("exported_table", folder)
+    assert module.is_supported(*inputs())
+    for other, word in ((inputs(rows=11), "query"), (inputs(keys=12), "key"), (inputs(batch=3), "batch x heads")):
+        assert not module.is_supported(*other)
+        assert word in module.explain(*other)
+        agrees(module, *other)
+    only_its_lengths = replace(cpu_winner("exported_lengths"), cases=("mission seed 42",))
+    (row,) = json.loads(rendering.files(only_its_lengths)["exported_lengths/kernels.json"])["kernels"]
+    assert (row["query_length"], row["key_length"]) == ([24, 24], [24, 24])
 
 
 def test_forward_mode_is_no_silent_zero(module: ModuleType):
@@ -194,15 +317,15 @@ def test_threads_may_call_at_once(module: ModuleType):
 def test_builds_at_once_end_in_one_library(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     build = importlib.import_module("exported_plain._build")
-    built: list[Path] = []
-    threads = [threading.Thread(target=lambda: built.append(build.library())) for _ in range(3)]
+    built: list[Any] = []
+    threads = [threading.Thread(target=lambda: built.append(build.libraries())) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(built) == 3
-    assert [path.parent for path in (tmp_path / "exported_plain").glob("*/kernel.so")] == [built[0].parent]
-    assert list((tmp_path / "exported_plain").iterdir()) == [built[0].parent]
+    assert [path.parent for path in (tmp_path / "exported_plain").glob("*/kernel.so")] == [built[0].kernel.parent]
+    assert list((tmp_path / "exported_plain").iterdir()) == [built[0].binding.parent]
 
 
 def test_warns_once_and_falls_back_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -218,7 +341,7 @@ def test_warns_once_and_falls_back_without_a_compiler(tmp_path: Path, monkeypatc
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         agrees(module, q, k, v)
-    assert not module.kernel_used(q, k, v)
+    assert not module.is_supported(q, k, v)
     selftest = importlib.import_module("exported_uncompiled.selftest")
     assert selftest.main() == 1
 
@@ -228,5 +351,5 @@ def test_a_source_that_does_not_compile_says_why(tmp_path: Path, cache: Path, mo
     (folder / "exported_broken" / "kernel.cpp").write_text("int main( {")
     build = importlib.import_module(f"{load('exported_broken', folder).__name__}._build")
     with pytest.raises(build.BuildError, match=r"(?s)compiler fails on .*kernel\.cpp.*error:"):
-        build.library()
+        build.libraries()
     assert list((cache / "exported_broken").iterdir()) == []

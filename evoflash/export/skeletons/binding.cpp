@@ -1,0 +1,251 @@
+// The operators of this package, in C++: a call through Python and ctypes costs more than many a kernel.
+//
+// A call is computed by the first kernel of the table that takes its inputs, and by PyTorch's
+// scaled_dot_product_attention (SDPA) where none does. The code keeps to PyTorch's stable ABI, so one build of it serves
+// every PyTorch from 2.10 on.
+//
+//   g++ -DPACKAGE=<name of the package> [-DUSE_CUDA] -DTORCH_TARGET_VERSION=0x020a000000000000 ...
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+
+using torch::stable::Tensor;
+
+// EvoflashAttention of the kernels' sources.
+struct Problem {
+  const void *q, *k, *v;
+  void *out;
+  void *workspace;
+  int32_t batch, heads, kv_heads, seq_q, seq_kv, head_dim;
+  int64_t q_stride[3], k_stride[3], v_stride[3], out_stride[3];  // of batch, head and row, in elements
+  float scale;
+  int32_t causal;
+};
+
+struct Range {
+  int64_t first, last;
+};
+
+// A row of the table: a kernel, and what it is asked for.
+struct Kernel {
+  size_t (*workspace_bytes)(const Problem *);
+  int (*launch)(const Problem *, void *stream);
+  int32_t device_type, dtype;  // in PyTorch's numbers
+  int32_t head_size, causal;
+  uint64_t devices;  // a bit for each device that runs the machine code
+  Range query_length, key_length, batch_heads;
+};
+
+// Why a kernel does not take inputs. Python has the words, in this order.
+enum Reason : int64_t {
+  kTaken,
+  kDevice,
+  kDtype,
+  kHeadSize,
+  kMask,
+  kEmpty,
+  kQueryLength,
+  kKeyLength,
+  kBatchHeads,
+  kStride,
+  kDeclined,
+};
+
+namespace {
+
+constexpr int kLauncherDeclines = -1;  // a launcher's answer to what it does not compute; it has written nothing then
+constexpr int kDims = 4;               // batch, heads, length, head size
+
+struct Row {
+  Kernel kernel;
+  std::atomic<int64_t> calls{0};
+};
+
+// Rows are added before the operators are called, and never removed.
+std::deque<Row> &table() {
+  static std::deque<Row> rows;
+  return rows;
+}
+std::atomic<int64_t> sdpa_calls{0};
+
+// What is read of a tensor. It borrows the tensor.
+struct Operand {
+  AtenTensorHandle handle;
+  int64_t dims;
+  int64_t *size, *stride;
+  int32_t dtype, device_type, device_index;
+
+  explicit Operand(const Tensor &tensor) : handle(tensor.get()), dims(tensor.dim()) {
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_sizes(handle, &size));
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_strides(handle, &stride));
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(handle, &dtype));
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(handle, &device_type));
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(handle, &device_index));
+  }
+  void *data() const {
+    void *pointer;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_data_ptr(handle, &pointer));
+    return pointer;
+  }
+  bool is_empty() const { return size[0] == 0 || size[1] == 0 || size[2] == 0 || size[3] == 0; }
+};
+
+struct Inputs {
+  Operand q, k, v;
+  bool causal;
+  std::optional<double> scale;
+
+  // Throws for tensors that do not belong together. Python says which rule they break.
+  void check(bool enable_gqa) const {
+    bool fits = q.dims == kDims && k.dims == kDims && v.dims == kDims;
+    fits = fits && q.size[0] == k.size[0] && q.size[0] == v.size[0];                                  // batch
+    fits = fits && k.size[1] == v.size[1] && k.size[2] == v.size[2] && q.size[3] == k.size[3];         // keys
+    fits = fits && (q.size[1] == k.size[1] || (enable_gqa && k.size[1] != 0 && q.size[1] % k.size[1] == 0));
+    fits = fits && q.dtype == k.dtype && q.dtype == v.dtype;
+    fits = fits && q.device_type == k.device_type && q.device_type == v.device_type;
+    fits = fits && q.device_index == k.device_index && q.device_index == v.device_index;
+    STD_TORCH_CHECK(fits, "q, k and v do not fit together");
+  }
+
+  Problem problem() const {
+    const double factor = scale.has_value() ? *scale : 1.0 / std::sqrt(double(q.size[3]));
+    Problem problem{q.data(), k.data(), v.data(), nullptr, nullptr};
+    problem.batch = int32_t(q.size[0]), problem.heads = int32_t(q.size[1]), problem.kv_heads = int32_t(k.size[1]);
+    problem.seq_q = int32_t(q.size[2]), problem.seq_kv = int32_t(k.size[2]), problem.head_dim = int32_t(q.size[3]);
+    for (int i = 0; i < 3; ++i) {
+      problem.q_stride[i] = q.stride[i], problem.k_stride[i] = k.stride[i], problem.v_stride[i] = v.stride[i];
+    }
+    int64_t *out = problem.out_stride;  // of a contiguous tensor
+    out[2] = v.size[3], out[1] = out[2] * q.size[2], out[0] = out[1] * q.size[1];
+    problem.scale = float(factor), problem.causal = causal;
+    return problem;
+  }
+};
+
+bool within(const Range &range, int64_t value) { return range.first <= value && value <= range.last; }
+
+// Whether the table asks a kernel, which may still decline.
+Reason reason(const Kernel &kernel, const Inputs &inputs) {
+  const Operand &q = inputs.q, &k = inputs.k, &v = inputs.v;
+  if (q.device_type != kernel.device_type) return kDevice;
+  if (q.device_index > 63 || !(kernel.devices >> (q.device_index < 0 ? 0 : q.device_index) & 1)) return kDevice;
+  if (q.dtype != kernel.dtype) return kDtype;
+  if (q.size[3] != kernel.head_size || v.size[3] != kernel.head_size) return kHeadSize;
+  if (inputs.causal != (kernel.causal != 0)) return kMask;
+  if (q.is_empty() || k.is_empty()) return kEmpty;
+  if (!within(kernel.query_length, q.size[2])) return kQueryLength;
+  if (!within(kernel.key_length, k.size[2])) return kKeyLength;
+  if (!within(kernel.batch_heads, q.size[0] * q.size[1])) return kBatchHeads;
+  if (q.stride[3] != 1 || k.stride[3] != 1 || v.stride[3] != 1) return kStride;
+  return kTaken;
+}
+
+// The output of a kernel; nothing where it declines.
+std::optional<Tensor> compute(Row &row, const Tensor &q, const Inputs &inputs, const Problem &of) {
+  const Kernel &kernel = row.kernel;
+  Problem problem = of;
+  const Operand &like = inputs.q;
+#ifdef USE_CUDA
+  const torch::stable::accelerator::DeviceGuard guard(like.device_index);
+#endif
+  Tensor out = torch::stable::new_empty(q, {like.size[0], like.size[1], like.size[2], inputs.v.size[3]});
+  problem.out = out.data_ptr();
+  std::optional<Tensor> workspace;  // freed at the end: the allocator keeps it for later work of the same stream
+  if (const int64_t bytes = int64_t(kernel.workspace_bytes(&problem))) {
+    workspace = torch::stable::new_empty(q, {bytes}, torch::headeronly::ScalarType::Byte);
+    problem.workspace = workspace->data_ptr();
+  }
+  void *stream = nullptr;
+#ifdef USE_CUDA
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(like.device_index, &stream));
+#endif
+  const int code = kernel.launch(&problem, stream);
+  if (code == kLauncherDeclines) return std::nullopt;
+  STD_TORCH_CHECK(code == 0, "the kernel failed with code ", code, " on q of ", problem.batch, " x ", problem.heads,
+                  " x ", problem.seq_q, " x ", problem.head_dim, ", k of ", problem.seq_kv, " rows");
+  row.calls.fetch_add(1, std::memory_order_relaxed);
+  return out;
+}
+
+Tensor sdpa(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale, bool grouped) {
+  sdpa_calls.fetch_add(1, std::memory_order_relaxed);
+  using torch::stable::detail::from;
+  const std::optional<Tensor> mask;
+  StableIValue stack[] = {from(q), from(k), from(v), from(mask), from(0.0), from(causal), from(scale), from(grouped)};
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      torch_call_dispatcher("aten::scaled_dot_product_attention", "", stack, TORCH_ABI_VERSION));
+  return torch::stable::detail::to<Tensor>(stack[0]);
+}
+
+Tensor attend(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
+              bool enable_gqa) {
+  const Inputs inputs{Operand(q), Operand(k), Operand(v), causal, scale};
+  inputs.check(enable_gqa);
+  std::optional<Problem> problem;
+  for (Row &row : table()) {
+    if (reason(row.kernel, inputs) != kTaken) continue;
+    if (!problem) problem = inputs.problem();
+    if (std::optional<Tensor> out = compute(row, q, inputs, *problem)) return *out;
+  }
+  return sdpa(q, k, v, causal, scale, inputs.q.size[1] != inputs.k.size[1]);
+}
+
+// softmax(scale * q k^T) v, contiguous.
+Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale) {
+  const Tensor out = attend(q, k, v, causal, scale, true);
+  return out.is_contiguous() ? out : torch::stable::contiguous(out);
+}
+
+// The same by the names and rules of SDPA, whose outputs have whatever layout is cheapest.
+Tensor scaled_dot_product_attention(const Tensor &query, const Tensor &key, const Tensor &value, bool is_causal,
+                                    std::optional<double> scale, bool enable_gqa) {
+  return attend(query, key, value, is_causal, scale, enable_gqa);
+}
+
+// Why the kernel of a row does not take inputs. A launcher is asked with a batch of 0: it checks, and launches nothing.
+int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
+                int64_t row) {
+  const Inputs inputs{Operand(q), Operand(k), Operand(v), causal, scale};
+  inputs.check(true);
+  const Kernel &kernel = table().at(size_t(row)).kernel;
+  const Reason found = reason(kernel, inputs);
+  if (found != kTaken) return found;
+  Problem problem = inputs.problem();
+  problem.batch = 0;
+  problem.out = const_cast<void *>(problem.q);  // as well aligned as an output
+  return kernel.launch(&problem, nullptr) == kLauncherDeclines ? kDeclined : kTaken;
+}
+
+}  // namespace
+
+extern "C" {
+
+// For Python, before the operators are called.
+void add_kernel(const Kernel *kernel) { table().emplace_back().kernel = *kernel; }
+
+// How often a row's kernel has computed; of row -1, SDPA.
+int64_t calls_of(int64_t row) { return row < 0 ? sdpa_calls.load() : table().at(size_t(row)).calls.load(); }
+}
+
+// The schemas are Python's, which registers fake kernels with them (_operators.py).
+STABLE_TORCH_LIBRARY_IMPL(PACKAGE, CPU, library) {
+  library.impl("attention", TORCH_BOX(&attention));
+  library.impl("scaled_dot_product_attention", TORCH_BOX(&scaled_dot_product_attention));
+  library.impl("refusal", TORCH_BOX(&refusal));
+}
+
+#ifdef USE_CUDA
+STABLE_TORCH_LIBRARY_IMPL(PACKAGE, CUDA, library) {
+  library.impl("attention", TORCH_BOX(&attention));
+  library.impl("scaled_dot_product_attention", TORCH_BOX(&scaled_dot_product_attention));
+  library.impl("refusal", TORCH_BOX(&refusal));
+}
+#endif

@@ -1,5 +1,6 @@
 """Targets: what a compiler's words are read as, and that the shipped CUDA families compile."""
 
+import os
 import random
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -162,3 +163,13 @@ def test_nvcc_compiles_device_code_too(family, genes, tmp_path):
     command = [cuda.nvcc(), "-ptx", "-std=c++17", "-DEVOFLASH_DEVICE_ONLY", "-arch=sm_90a", "kernel.cu"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_linker_that_does_not_work_is_not_used(tmp_path, monkeypatch):
+    for name in ("ld.lld", "ld.gold"):
+        (tmp_path / name).write_text("#!/bin/sh\necho cannot open libstdc++.so >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert cuda.fast_linker.__wrapped__() in ("", *(f" -fuse-ld={name}" for name in ("lld", "gold")))
+    monkeypatch.setenv("CXX", f"{cuda.cxx()} -B{tmp_path}")  # where the compiler looks first
+    assert cuda.fast_linker.__wrapped__() == ""

@@ -69,17 +69,17 @@ def _sums(texts: Mapping[str, str], folder: str) -> str:
 
 def _table(winner: Winner) -> dict[str, Any]:
     """What the operators ask the kernel for."""
-    problem = winner.problem
-    lengths = ([1, None], [1, None]) if winner.takes_any_length else ([problem.seq_q] * 2, [problem.seq_kv] * 2)
+    problem = winner.problem.model_dump(mode="json")
+    lengths = [[1, None] if winner.takes_any_length else [problem[name]] * 2 for name in ("seq_q", "seq_kv")]
     return {
-        "about": "Kernels in the order in which they are asked. A range is [first, last], without an end if that is null."
-        " What no kernel is asked for goes to SDPA.",
+        "about": "Kernels in the order in which they are asked. A range is [first, last]; null is no end. What no"
+        " kernel is asked for goes to SDPA.",
         "kernels": [
             {
                 "name": f"{winner.family} {winner.source_sha256[:8]}",
-                "dtype": problem.dtype,
-                "head_size": problem.head_dim,
-                "causal": problem.causal,
+                "dtype": problem["dtype"],
+                "head_size": problem["head_dim"],
+                "causal": problem["causal"],
                 "query_length": lengths[0],
                 "key_length": lengths[1],
                 "batch_heads": [1, None],

@@ -14,12 +14,14 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evoflash.errors import MissingError, UsageError
+from evoflash.system import processes
 from evoflash.targets import nvrtc
 from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, find_compiler
 
@@ -110,12 +112,19 @@ class CudaTarget(Target):
 
 @functools.cache
 def fast_linker() -> str:
-    """The option for a linker that is faster than GNU ld, where one is installed.
+    """The option for a linker that is faster than GNU ld, where one is installed and works.
 
-    To link a launcher is to read the symbols of libstdc++, which takes GNU ld 37 ms, LLD and gold 15 ms.
+    To link a launcher is to read the symbols of libstdc++, which takes GNU ld 37 ms, LLD and gold 15 ms. Not every
+    machine's gold finds that library, so each is tried once.
     """
-    found = next((name for name in ("lld", "gold") if shutil.which(f"ld.{name}")), None)
-    return f" -fuse-ld={found}" if found else ""
+    for name in ("lld", "gold"):
+        if shutil.which(f"ld.{name}") is None:
+            continue
+        with processes.temporary_folder("evoflash-linker.", Path(tempfile.gettempdir())) as folder:
+            flags = f"-shared -fPIC -fuse-ld={name} -x c++ {os.devnull} -o".split()
+            if processes.run([*shlex.split(cxx()), *flags, str(folder / "trial.so")], 60).returncode == 0:
+                return f" -fuse-ld={name}"
+    return ""
 
 
 def nvcc() -> str:

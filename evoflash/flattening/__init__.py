@@ -10,25 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from evoflash.flattening import branches, conditions, layout, reachability
-from evoflash.flattening.constants import Program
+from evoflash.flattening.cpp.program import Program
+from evoflash.flattening.cpp.syntax import Syntax
 from evoflash.flattening.edits import Edit, applied
-from evoflash.flattening.syntax import Syntax
 
-PASSES: tuple[Callable[[str], Iterable[Edit | tuple[Edit, ...]]], ...] = (
-    lambda text: conditions.edits(Syntax(text)),
-    lambda text: branches.edits(Program(Syntax(text))),
-    lambda text: reachability.edits(Program(Syntax(text))),
-    lambda text: layout.edits(Syntax(text)),
+PASSES: tuple[Callable[[Syntax], Iterable[Edit | tuple[Edit, ...]]], ...] = (
+    conditions.edits,
+    lambda syntax: branches.edits(Program(syntax)),
+    reachability.edits,
+    layout.edits,
 )
 ROUNDS = 40  # each takes away one level of nesting; a fixed point comes long before
 
 
 def flatten(text: str) -> str:
     """The text without branches that are never taken, and declarations that nothing refers to."""
+    syntax = Syntax(text)
     for _ in range(ROUNDS):
-        before = text
+        before = syntax
         for edits in PASSES:
-            text = applied(text, edits(text))
-        if text == before:
+            syntax = applied(syntax, edits(syntax))
+        if syntax.text == before.text:
             break
-    return layout.spaced(text)
+    return layout.spaced(syntax)

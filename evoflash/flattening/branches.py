@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from evoflash.flattening.constants import (
-    TYPES,
-    Program,
-    UnknownError,
-    Value,
-    declared,
-)
+from evoflash.flattening.cpp.declarations import declared, is_constexpr
+from evoflash.flattening.cpp.errors import UnknownError
+from evoflash.flattening.cpp.nodes import Node
+from evoflash.flattening.cpp.program import Program
+from evoflash.flattening.cpp.types import SPELLINGS
 from evoflash.flattening.edits import Edit, balanced, begins_line, line_start, removal
-from evoflash.flattening.syntax import Node
 
 # Statements that may stand alone where another statement asks for one.
 ALONE = ("expression_statement", "return_statement", "break_statement", "continue_statement")
@@ -22,7 +19,7 @@ ATOMS = ("number_literal", "true", "false", "identifier", "qualified_identifier"
 
 def edits(program: Program) -> Iterator[Edit]:
     """The outermost choices of a file that are known, as changes to its text."""
-    pending = [program.tree]
+    pending = [program.syntax.tree]
     while pending:
         node = pending.pop()
         edit = None
@@ -155,7 +152,7 @@ def _may_join(program: Program, node: Node, live: Node, block: Node) -> bool:
 def _lives_quietly(program: Program, node: Node) -> bool:
     """Whether nothing happens at the end of a declared variable's life, so that it may live longer."""
     kind = node.get("type")
-    if kind is not None and (kind.type == "primitive_type" or program.syntax.of(kind) in TYPES):
+    if kind is not None and (kind.type == "primitive_type" or program.syntax.of(kind) in SPELLINGS):
         return True
     return not program.destroys
 
@@ -167,7 +164,7 @@ def _conditional(program: Program, node: Node) -> Edit | None:
     one, two = node.get("consequence"), node.get("alternative")
     try:
         taken = program.value(node.get("condition")).number
-        values: list[Value] = [program.value(each) for each in (one, two)]
+        values = [program.value(each) for each in (one, two)]
     except UnknownError:
         return None
     chosen = one if taken else two
@@ -188,7 +185,6 @@ def _unused(program: Program, node: Node) -> Edit | None:
         return None
     if node.parent.type != "compound_statement" or not balanced(syntax, node.start, node.end):
         return None
-    constant = any(each.type == "type_qualifier" and syntax.of(each) == "constexpr" for each in node.children)
-    if not constant or sum(word == names[0] for word in syntax.words_in(function.start, function.end)) != 1:
+    if not is_constexpr(node, syntax) or syntax.words_in(function.start, function.end).count(names[0]) != 1:
         return None
     return removal(syntax, syntax.start_of(node), node.end)

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from evoflash.flattening.cpp.preprocessor import Directive
+from evoflash.flattening.cpp.syntax import Syntax
 from evoflash.flattening.edits import Edit, comments_before
-from evoflash.flattening.syntax import Directive, Syntax
 
 GUARD = re.compile(r"\w+_(?:H|HH|HPP|CUH|INCLUDED)_*")
 

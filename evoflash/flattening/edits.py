@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from evoflash.flattening.syntax import Syntax
+from evoflash.flattening.cpp.syntax import Syntax
 
 
 class Edit(NamedTuple):
@@ -17,8 +17,11 @@ class Edit(NamedTuple):
     text: str = ""
 
 
-def applied(text: str, changes: Iterable[Edit | tuple[Edit, ...]]) -> str:
-    """The text after these changes; one of several edits is made whole, or not at all where it overlaps another."""
+def applied(syntax: Syntax, changes: Iterable[Edit | tuple[Edit, ...]]) -> Syntax:
+    """The text after these changes; one of several edits is made whole, or not at all where it overlaps another.
+
+    Where that is the same text, it is the same object, so that nothing is parsed twice.
+    """
     accepted: list[Edit] = []
     for change in changes:
         group = (change,) if isinstance(change, Edit) else change
@@ -28,9 +31,10 @@ def applied(text: str, changes: Iterable[Edit | tuple[Edit, ...]]) -> str:
                 bisect.insort(accepted, edit)
     parts, place = [], 0
     for edit in accepted:
-        parts += [text[place : edit.start], edit.text]
+        parts += [syntax.text[place : edit.start], edit.text]
         place = edit.end
-    return "".join(parts) + text[place:]
+    text = "".join(parts) + syntax.text[place:]
+    return Syntax(text) if text != syntax.text else syntax
 
 
 def _overlaps(edit: Edit, others: Iterable[Edit]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from evoflash.flattening.cpp.nodes import Node
+from evoflash.flattening.cpp.syntax import Syntax
 from evoflash.flattening.edits import Edit, begins_line, comments_before, line_start, removal
-from evoflash.flattening.syntax import Node, Syntax
 
 
 def edits(syntax: Syntax) -> Iterator[Edit | tuple[Edit, ...]]:
@@ -84,10 +85,8 @@ def _named_elsewhere(syntax: Syntax, node: Node) -> bool:
     name = node.get("name")
     if name is None:
         return False
-    words = {word for _, word in syntax.words} & {*re.findall(r"\w+", syntax.of(name))}
-    inside = [*syntax.words_in(node.start, node.end)]
-    every = [word for _, word in syntax.words]
-    return any(every.count(word) > inside.count(word) for word in words)
+    inside = syntax.words_in(node.start, node.end)
+    return any(syntax.words.count(word) > inside.count(word) for word in re.findall(r"\w+", syntax.of(name)))
 
 
 def _emptied(syntax: Syntax, node: Node) -> Edit:
@@ -101,13 +100,12 @@ def _emptied(syntax: Syntax, node: Node) -> Edit:
     return Edit(start, edit.end) if start > 0 else edit
 
 
-def spaced(text: str) -> str:
-    """No two blank lines in a row, and none at the beginning or end of a block; raw strings stay."""
-    raw = Syntax(text).raw_strings
+def spaced(syntax: Syntax) -> str:
+    """The text with no two blank lines in a row, and none at the beginning or end of a block; raw strings stay."""
     lines: list[str] = []
     place = 0
-    for line in text.splitlines(keepends=True):
-        inside = any(start < place < end for start, end in raw)
+    for line in syntax.text.splitlines(keepends=True):
+        inside = any(start < place < end for start, end in syntax.raw_strings)
         place += len(line)
         if not inside and not line.strip():
             before = lines[-1].rstrip() if lines else ""

@@ -9,15 +9,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evoflash.flattening.constants import (
-    STRUCTS,
-    Program,
+from evoflash.flattening.cpp.declarations import (
+    USER_TYPES,
     declared,
     function_declarator,
+    function_name,
+    is_constexpr,
+    is_stored,
     templated,
 )
+from evoflash.flattening.cpp.nodes import Node
+from evoflash.flattening.cpp.syntax import Syntax
 from evoflash.flattening.edits import Edit, balanced, removal
-from evoflash.flattening.syntax import Node
 
 KEPT_WORDS = {"__global__", "__attribute__", "__constant__", "__managed__", "main"}
 
@@ -41,16 +44,16 @@ class Item:
     taken: frozenset[str] | None = None
 
 
-def edits(program: Program) -> Iterator[Edit]:
+def edits(syntax: Syntax) -> Iterator[Edit]:
     """The removal of every declaration that nothing reaches."""
-    syntax = program.syntax
     if any("##" in line.rest for lines in syntax.macros.values() for line in lines):
         return  # a name may be put together
-    items = list(_items(program, program.tree, False))
-    inside = set()
+    items = list(_items(syntax, syntax.tree, False))
+    words, place = set(), 0  # what stands outside of all items
     for item in items:
-        inside.update(range(item.start, item.node.end))
-    words = {word for place, word in syntax.words if place not in inside}
+        words.update(syntax.words_in(place, item.start))
+        place = item.node.end
+    words.update(syntax.words_in(place, len(syntax.text)))
     for directive in syntax.directives:
         if directive.keyword != "pragma":
             words.update(re.findall(r"\w+", directive.rest))
@@ -74,24 +77,23 @@ def edits(program: Program) -> Iterator[Edit]:
     for item in waiting:
         end = item.node.end
         semicolon = re.compile(r"\s*;").match(syntax.plain, end)
-        if semicolon and (item.node.type in (*STRUCTS, "enum_specifier") or item.node.type == "template_declaration"):
+        if semicolon and (item.node.type in USER_TYPES or item.node.type == "template_declaration"):
             end = semicolon.end()
         yield removal(syntax, item.start, end)
 
 
-def _items(program: Program, scope: Node, external: bool) -> Iterator[Item]:
-    syntax = program.syntax
+def _items(syntax: Syntax, scope: Node, external: bool) -> Iterator[Item]:
     for node in scope.children:
         if not node.named or node.type == "comment":
             continue
         body = node.get("body")
         if node.type == "namespace_definition" and body is not None and not node.broken:
-            yield from _items(program, body, external)
+            yield from _items(syntax, body, external)
             continue
         if node.type == "linkage_specification" and body is not None and body.type == "declaration_list":
-            yield from _items(program, body, True)
+            yield from _items(syntax, body, True)
             continue
-        names = tuple(_refers_by(program, node))
+        names = tuple(_refers_by(syntax, node))
         start = syntax.start_of(node)
         words = frozenset(syntax.words_in(start, node.end))
         operator = _operator(node)
@@ -101,20 +103,19 @@ def _items(program: Program, scope: Node, external: bool) -> Iterator[Item]:
             and bool(names or operator is not None)
             and balanced(syntax, start, node.end)
             and words.isdisjoint(KEPT_WORDS)
-            and _is_definition(program, node)
+            and _is_definition(syntax, node)
         )
         taken = frozenset(syntax.words_in(operator.start, operator.end)) if operator is not None else None
         yield Item(node, start, names, words, removable, taken)
 
 
-def _refers_by(program: Program, node: Node) -> list[str]:
+def _refers_by(syntax: Syntax, node: Node) -> list[str]:
     """The names by which a declaration is reached: a member's by its struct's."""
     inner = templated(node)
-    declarator = function_declarator(inner) if inner is not None else None
-    named = declarator.get("declarator") if declarator is not None else None
+    named = function_name(inner) if inner is not None else None
     if named is not None and named.type == "qualified_identifier":
-        return re.findall(r"[A-Za-z_]\w*", program.syntax.of(named))
-    return declared(node, program.syntax)
+        return re.findall(r"[A-Za-z_]\w*", syntax.of(named))
+    return declared(node, syntax)
 
 
 def _operator(node: Node) -> Node | None:
@@ -129,10 +130,10 @@ def _operator(node: Node) -> Node | None:
 
 def _is_type(node: Node) -> bool:
     inner = templated(node)
-    return inner is not None and inner.type in (*STRUCTS, "enum_specifier", "alias_declaration", "type_definition")
+    return inner is not None and (inner.type in USER_TYPES or inner.type in ("alias_declaration", "type_definition"))
 
 
-def _is_definition(program: Program, node: Node) -> bool:
+def _is_definition(syntax: Syntax, node: Node) -> bool:
     """Whether it does nothing but to declare: a variable whose initial value is computed does more."""
     inner = templated(node)
     if inner is None:
@@ -142,7 +143,5 @@ def _is_definition(program: Program, node: Node) -> bool:
     if inner.type != "declaration":
         return False
     if function_declarator(inner) is not None and not any(each.type == "init_declarator" for each in inner.children):
-        return not any(
-            each.type == "storage_class_specifier" and program.syntax.of(each) == "extern" for each in inner.children
-        )
-    return any(each.type == "type_qualifier" and program.syntax.of(each) == "constexpr" for each in inner.children)
+        return not is_stored(inner, "extern", syntax)
+    return is_constexpr(inner, syntax)

@@ -1,4 +1,4 @@
-"""The loop itself, on evaluations that a function makes up: order, twins, budget, interruption, resumption."""
+"""The loop itself, on evaluations that a function makes up: order, duplicates, budget, interruption, resumption."""
 
 import shutil
 
@@ -113,7 +113,7 @@ def test_a_space_that_is_exhausted_ends_the_run(begin):
 
 
 @pytest.mark.parametrize("comments_count", [True, False])
-def test_twins_are_told_their_elders_times(begin, comments_count):
+def test_duplicates_take_over_the_times_of_their_originals(begin, comments_count):
     toolchain, progress, sources = MadeUpToolchain(comments_count=comments_count), Quiet(), []
     progress.note = lambda text: sources.append(list(toolchain.sources))  # the finals build again, for other cases
     search = begin(toolchain=toolchain, progress=progress, budget=1000, strategy="random", builders=1)
@@ -121,15 +121,15 @@ def test_twins_are_told_their_elders_times(begin, comments_count):
     recorded = dict(search.store.recorded(search.tasks[0].run_id))
     members = {candidate.index: (candidate, evaluation) for candidate, evaluation in recorded.items()}
     assert len(sources[0]) == len(set(sources[0])) == 84
-    twins = [each for each in members.values() if each[1].status is Status.DUPLICATE]
-    assert len(twins) == 168 - len(set(evaluator(search).examined)) - _over_budget(members.values())
-    for candidate, evaluation in twins:
-        elder_candidate, elder = members[evaluation.duplicate_of]
-        assert elder_candidate.index < candidate.index
-        assert evaluation.timings == elder.without_details().timings  # the samples stay with the elder
-        assert evaluation.fitness_us == elder.fitness_us or elder.status is not Status.OK
-        assert f"as candidate {elder_candidate.index} (" in evaluation.reason
-        changes = set(candidate.genome.changes_from(elder_candidate.genome))
+    duplicates = [each for each in members.values() if each[1].status is Status.DUPLICATE]
+    assert len(duplicates) == 168 - len(set(evaluator(search).examined)) - _over_budget(members.values())
+    for candidate, evaluation in duplicates:
+        original_candidate, original = members[evaluation.duplicate_of]
+        assert original_candidate.index < candidate.index
+        assert evaluation.timings == original.without_details().timings  # the samples stay with the original
+        assert evaluation.fitness_us == original.fitness_us or original.status is not Status.OK
+        assert f"as candidate {original_candidate.index} (" in evaluation.reason
+        changes = set(candidate.genome.changes_from(original_candidate.genome))
         assert changes <= ({"unused"} if comments_count else {"unused", "comment"})
         assert (evaluation.stage is Stage.BUILD) == ("the same source" in evaluation.reason)
     assert len(evaluator(search).examined) == len(set(evaluator(search).examined))

@@ -83,7 +83,7 @@ def test_what_a_template_may_not_do_is_an_error_that_names_it(tmp_path, kernel):
 
 
 def test_a_syntax_error_names_file_and_line(tmp_path):
-    with pytest.raises(SpaceError, match=r"kernel\.cpp\.j2:2: .*mend the template"):
+    with pytest.raises(SpaceError, match=r"kernel\.cpp\.j2:2: .*fix the template"):
         load("own", [write(tmp_path, "\n{% if genome.fast %}\n")])
 
 

@@ -78,7 +78,7 @@ def test_a_second_build_comes_from_the_cache(toolchain, target):
 
 
 def test_equal_machine_code_has_an_equal_digest(toolchain):
-    plain, commented = toolchain.build(source()), toolchain.build(source("// a twin\n" + source().text))
+    plain, commented = toolchain.build(source()), toolchain.build(source("// the same\n" + source().text))
     assert plain.library != commented.library
     assert plain.report.binary_digest == commented.report.binary_digest
 

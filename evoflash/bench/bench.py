@@ -159,7 +159,7 @@ class Bench(Session):
                 raise UsageError(f"{entrant.origin} cannot be timed here: {entry.reason}; name another --kernel")
             libraries[entrant.name] = library.resolve()
         results = {}
-        with self._lock, processes.temporary_folder("evoflash-twins-", Path(tempfile.gettempdir())) as folder:
+        with self._lock, processes.temporary_folder("evoflash-duplicates-", Path(tempfile.gettempdir())) as folder:
             self._call(Prepare(problem=problem), problem)
             copies: dict[str, tuple[Path, Path] | None] = {
                 name: (library, Path(shutil.copy(library, folder / f"{number}.so")))

@@ -66,7 +66,7 @@ class Source:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the text; equal for twins."""
+        """SHA-256 of the text; equal for duplicates."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
@@ -84,9 +84,9 @@ class Template:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise SpaceError(f"{folder / 'template.yaml'}: {where}: {first['msg']}; mend the file") from None
+            raise SpaceError(f"{folder / 'template.yaml'}: {where}: {first['msg']}; fix the file") from None
         if not self.manifest.family == folder.name == space.family:
-            raise SpaceError(f"{folder}: folder, template.yaml and search space must name one family; mend the names")
+            raise SpaceError(f"{folder}: folder, template.yaml and search space must name one family; fix the names")
         self.family = self.manifest.family
         self.folder = folder
         self.declaration = space
@@ -104,11 +104,11 @@ class Template:
         try:
             self._kernel = self._environment.get_template(self.manifest.source)
         except jinja2.TemplateNotFound as error:
-            raise SpaceError(f"{folder}: {error.name} does not exist; mend `source` in template.yaml") from None
+            raise SpaceError(f"{folder}: {error.name} does not exist; fix `source` in template.yaml") from None
         except jinja2.TemplateSyntaxError as error:
-            raise SpaceError(f"{error.filename}:{error.lineno}: {error.message}; mend the template") from None
+            raise SpaceError(f"{error.filename}:{error.lineno}: {error.message}; fix the template") from None
         except (SyntaxError, RecursionError, MemoryError, UnicodeDecodeError, OSError) as error:
-            raise SpaceError(f"{folder / self.manifest.source} cannot be read: {error}; mend the template") from None
+            raise SpaceError(f"{folder / self.manifest.source} cannot be read: {error}; fix the template") from None
 
     def refusals(self, problem: Problem, device: Mapping[str, Any]) -> list[str]:
         """Why this family does not take a problem on a device; empty when it does."""
@@ -188,7 +188,7 @@ class Template:
             RecursionError,
             NameError,
         ) as error:
-            raise SpaceError(f"template {self.family}: {error}; mend {self.folder / self.manifest.source}") from None
+            raise SpaceError(f"template {self.family}: {error}; fix {self.folder / self.manifest.source}") from None
 
     def headers(self, text: str) -> dict[str, Path]:
         """The headers that such a file includes, directly or through others, by the name that they are included by."""
@@ -199,11 +199,11 @@ class Template:
             text, path, _ = self._loader.get_source(self._environment, name)
         except jinja2.TemplateNotFound:
             raise SpaceError(
-                f'template {self.family}: #include "{name}": no include folder has this header; mend the name'
+                f'template {self.family}: #include "{name}": no include folder has this header; fix the name'
             ) from None
         except (UnicodeDecodeError, OSError) as error:
             raise SpaceError(
-                f'template {self.family}: #include "{name}" cannot be read: {error}; mend the file'
+                f'template {self.family}: #include "{name}" cannot be read: {error}; fix the file'
             ) from None
         return text, Path(path)
 

@@ -36,7 +36,7 @@ from evoflash.targets import Target
 FINALS_DEADLINE_S = 600.0
 SPARE_S = 0.5  # for each round of a race of finalists: for more of them where those wanted do not tell them apart
 FAULTS = (Status.LAUNCH_FAILED, Status.CRASHED, Status.HUNG)  # a kernel's own, or those of a device that is lost
-WITNESSES = 3  # kernels that were right, of which one at least must still be
+KNOWN_GOOD = 3  # kernels that were right before, one of which must still be
 
 
 class Limits(Record):
@@ -87,7 +87,7 @@ class ShapeEvaluator:
         self._deadline_s = deadline_s
         self._sandbox = Sandbox(target.name, Prepare(problem=problem))
         self._lock = device_lock(target)
-        self._witnesses: deque[Build] = deque(maxlen=WITNESSES)
+        self._known_good: deque[Build] = deque(maxlen=KNOWN_GOOD)
 
     def start(self) -> Mapping[str, object]:
         """Brings the worker up ahead of the first candidate; what it says of the machine."""
@@ -133,8 +133,8 @@ class ShapeEvaluator:
         return None
 
     def trust(self, build: Build) -> None:
-        """Takes a kernel that was right before as a witness: see `_require_device`."""
-        self._witnesses.append(build)
+        """Takes a kernel that was right before as known to be right: see `_require_device`."""
+        self._known_good.append(build)
 
     def examine(self, build: Build, best_us: float | None) -> Evaluation:
         """Correctness on the searched problem, then timing; given up early when far behind the best."""
@@ -153,7 +153,7 @@ class ShapeEvaluator:
             seconds = time.monotonic() - start
         evaluation = self._evaluation(answer, build, seconds)
         if evaluation.status is Status.OK:
-            self._witnesses.append(build)
+            self._known_good.append(build)
         elif evaluation.status in FAULTS and build.is_intact:
             with self._lock:
                 self._require_device(self._sandbox, evaluation.reason)
@@ -187,7 +187,7 @@ class ShapeEvaluator:
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
             raced = self._race(sandbox, racing, rounds, SPARE_S * rounds)
             while isinstance(raced, WorkerDeath):
-                for index, death in self._culprits(sandbox, racing, raced).items():
+                for index, death in self._deaths(sandbox, racing, raced).items():
                     verdicts[index] = Verified(status=death.status, reason=f"in the finals: {death.reason}")
                     del racing[index]
                 raced = self._race(sandbox, racing, rounds, SPARE_S * rounds)
@@ -213,23 +213,25 @@ class ShapeEvaluator:
         Raises:
             WorkerError: when none of them is right any more, or no baseline runs where none is known.
         """
-        case = Case(name="witness", problem=self.problem, seed=BASE_SEEDS[0])
-        witnesses = [each.library.resolve() for each in self._witnesses if each.library is not None and each.is_intact]
-        for library in reversed(witnesses):
+        case = Case(name="known good", problem=self.problem, seed=BASE_SEEDS[0])
+        known_good = [
+            each.library.resolve() for each in self._known_good if each.library is not None and each.is_intact
+        ]
+        for library in reversed(known_good):
             answer = sandbox.call(Verify(cases=((case, library),)), self._deadline_s)
             if not isinstance(answer, WorkerDeath) and Verified.model_validate(answer).status is Status.OK:
                 return
-        if not witnesses:
+        if not known_good:
             raced = self._race(sandbox, {}, rounds=2)
             if not isinstance(raced, WorkerDeath) and raced.contestants:
                 return
-        works = "kernels that were right before" if witnesses else "PyTorch's own"
+        works = "kernels that were right before" if known_good else "PyTorch's own"
         raise WorkerError(
             f"the device fails, not a kernel ({reason}): {works} fail there too; run `evoflash doctor`, then go on by "
             "`evoflash resume`"
         )
 
-    def _culprits(self, sandbox: Sandbox, racing: Mapping[int, Finalist], death: WorkerDeath) -> dict[int, WorkerDeath]:
+    def _deaths(self, sandbox: Sandbox, racing: Mapping[int, Finalist], death: WorkerDeath) -> dict[int, WorkerDeath]:
         """Who brought a race down: the one that was being made ready, else those that fall alone, else all of them."""
         if not racing:
             raise WorkerError(f"the baselines cannot be timed: {death.reason}; run `evoflash doctor`")

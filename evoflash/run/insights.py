@@ -35,7 +35,7 @@ class Observation:
 
 
 @runtime_checkable
-class Talkative(Protocol):
+class ReportsFigures(Protocol):
     """A strategy that can say how it goes about it, e.g. how often its islands started afresh."""
 
     def figures(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def observe(
 
     Args:
         device: the target's facts.
-        strategy: asked too where it is `Talkative`.
+        strategy: also asked for its figures where it `ReportsFigures`.
     """
     found: list[Observation] = []
     by_family: dict[str, list[Member]] = defaultdict(list)
@@ -63,7 +63,7 @@ def observe(
         found += silent(family, members)
     if archive.best is not None:
         found += bound(archive.best, spaces[archive.best.candidate.family], device)
-    for name, figures in strategy.figures().items() if isinstance(strategy, Talkative) else ():
+    for name, figures in strategy.figures().items() if isinstance(strategy, ReportsFigures) else ():
         told = ", ".join(f"{key} {value}" for key, value in figures.items())
         found.append(Observation("population", f"{name}: {told}", {"name": name, **figures}))
     return found

@@ -116,7 +116,7 @@ def finals(*order: tuple[int, float]) -> Finals:
 
 
 def small_run(store: RunStore, *, with_finals: bool = True) -> int:
-    """Eight candidates: 0 and 1 seeds, 2 of both, 3 of 2, 4 failed, 5 a diamond of 2 and 3, 6 a twin of 5, 7 wrong."""
+    """Eight candidates: 0 and 1 seeds, 2 of both, 3 of 2, 4 failed, 5 a diamond of 2 and 3, 6 as 5, 7 wrong."""
     run = begin(store)
     evaluations = [
         (candidate(0), ok(40.0)),

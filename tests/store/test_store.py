@@ -48,7 +48,7 @@ EVALUATIONS = {
     "strange times": ok(
         math.inf, timings=(runs.timing(math.inf), runs.timing(math.nan, "cold"), runs.timing(5e-324, "odd", samples=0))
     ),
-    "twin": ok(3.0, status=Status.DUPLICATE, duplicate_of=0),
+    "duplicate": ok(3.0, status=Status.DUPLICATE, duplicate_of=0),
     "quick": ok(99.0, quick=True, stage=Stage.QUICK, seconds=math.nan),
     "many samples": ok(7.0, timings=(runs.timing(7.0, samples=1000),)),
 }
@@ -58,12 +58,12 @@ EVALUATIONS = {
 def test_an_evaluation_comes_back_exactly(store, evaluation):
     run = runs.begin(store)
     store.record(run, candidate(0), ok(1.0), source(0), "cpp")
-    twin = candidate(3, 0, operator="crossover", ratio=0.1 + 0.2, whole=1.0, big=2**40, flag=False, one=1)
-    store.record(run, twin, evaluation, source(3), "cpp")
+    child = candidate(3, 0, operator="crossover", ratio=0.1 + 0.2, whole=1.0, big=2**40, flag=False, one=1)
+    store.record(run, child, evaluation, source(3), "cpp")
     (_, _), (found, result) = store.recorded(run)
     assert exact(result) == exact(evaluation)
-    assert found == twin
-    assert exact(found.genome) == exact(twin.genome)
+    assert found == child
+    assert exact(found.genome) == exact(child.genome)
     assert store.recorded(run + 1) == []
 
 
@@ -107,7 +107,7 @@ def test_a_candidate_has_its_source_and_parents(store):
     run = runs.small_run(store)
     stored = store.candidate(store.candidate_id(run, 6))
     assert (stored.run_id, stored.candidate.index, stored.language) == (run, 6, "cpp")
-    assert stored.source == source(5)  # twins share a source
+    assert stored.source == source(5)  # duplicates share a source
     assert stored.source_digest == store.candidate(store.candidate_id(run, 5)).source_digest
     assert stored.parent_ids == (store.candidate_id(run, 5),)
     assert stored.fitness_us == 20.0

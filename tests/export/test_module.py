@@ -54,7 +54,8 @@ def agrees(module: ModuleType, q: Tensor, k: Tensor, v: Tensor, **options) -> No
     sdpa = {"is_causal": options.get("causal", False), "scale": options.get("scale")}
     expected = scaled_dot_product_attention(q, k, v, enable_gqa=q.shape[1] != k.shape[1], **sdpa)
     out = module.attention(q, k, v, **options)
-    assert out.is_contiguous()
+    q_by_position = q.stride(1) < q.stride(2)
+    assert (out.transpose(1, 2) if q_by_position else out).is_contiguous()
     torch.testing.assert_close(out, expected)
 
 
@@ -293,6 +294,77 @@ def test_torch_compile_needs_no_graph_break(module: ModuleType):
     assert q.grad is not None
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.compile(module.attention, backend="aot_eager", fullgraph=True)(q, k, v).dtype == torch.bfloat16
+
+
+def test_torch_compile_takes_dynamic_lengths_and_gradients(module: ModuleType):
+    """Branches on sizes that are symbols: `enable_gqa must be bool, not SymBool` was one."""
+    for compute in (module.attention, module.scaled_dot_product_attention):
+        torch.compiler.reset()  # other tests have compiled it, too, and the number of variants is limited
+        options = {"enable_gqa": True} if compute is module.scaled_dot_product_attention else {}
+        compiled = torch.compile(compute, backend="aot_eager", fullgraph=True, dynamic=True)
+        for rows, keys, kv_heads in ((9, 11, 4), (5, 3, 4), (8, 6, 2)):
+            for wanted in (False, True):
+                q, k, v = (each.requires_grad_(wanted) for each in inputs(rows=rows, keys=keys, kv_heads=kv_heads))
+                out = compiled(q, k, v, **options)
+                torch.testing.assert_close(out, compute(q, k, v, **options))
+                if wanted:
+                    out.sum().backward()
+                    assert q.grad is not None
+
+
+def test_torch_export_takes_dynamic_lengths(module: ModuleType):
+    class Model(torch.nn.Module):
+        def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return module.attention(q, k, v) + 1
+
+    length = torch.export.Dim("length", min=2, max=64)
+    shapes = [{2: length}, {2: length}, {2: length}]
+    program = torch.export.export(Model(), inputs(rows=9, keys=9), dynamic_shapes=tuple(shapes))
+    assert "exported_plain.attention" in str(program.graph)
+    other = inputs(rows=31, keys=31)
+    torch.testing.assert_close(program.module()(*other), module.attention(*other) + 1)
+
+
+def test_autocast_casts_each_tensor_before_dtypes_are_compared(module: ModuleType):
+    q, k, v = inputs()
+    k, v = k.bfloat16(), v.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = scaled_dot_product_attention(q, k, v)
+        torch.testing.assert_close(module.attention(q, k, v), expected)
+        torch.testing.assert_close(module.scaled_dot_product_attention(q, k, v), expected)
+        compiled = torch.compile(module.attention, backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(compiled(q, k, v), expected)
+
+
+def test_the_output_of_projections_is_viewed_as_they_left_it(module: ModuleType):
+    q, k, v = (each.transpose(1, 2) for each in (normal(2, 9, 4, 16), normal(2, 11, 4, 16), normal(2, 11, 4, 16)))
+    for compute in (module.attention, module.scaled_dot_product_attention):
+        joined = compute(q, k, v).transpose(1, 2).view(2, 9, 64)
+        torch.testing.assert_close(joined, scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 9, 64))
+    torch.library.opcheck(torch.ops.exported_plain.attention.default, (q, k, v, False, None))
+    torch.library.opcheck(torch.ops.exported_plain.attention.default, (q, k, v, True, None))
+
+
+def test_damaged_libraries_are_built_again(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What a full disk or a power cut leaves: a part of a file, nothing of it, no file, an empty folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # libraries that this process has not loaded
+    build = importlib.import_module("exported_plain._build")
+    built = build.libraries()
+    folder = built.kernel.parent
+    whole = {path.name: path.read_bytes() for path in built}
+    damages = [
+        lambda: built.kernel.write_bytes(whole["kernel.so"][:1000]),
+        lambda: built.binding.write_bytes(b""),
+        lambda: built.kernel.unlink(),
+        lambda: [each.unlink() for each in folder.iterdir()],
+    ]
+    for damage in damages:
+        damage()
+        assert build.libraries() == built
+        assert {path.name: len(path.read_bytes()) for path in built} == {
+            name: len(each) for name, each in whole.items()
+        }
+        assert [each.name for each in folder.parent.iterdir()] == [folder.name]
 
 
 def test_the_operator_is_well_formed(module: ModuleType):

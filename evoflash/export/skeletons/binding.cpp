@@ -122,6 +122,17 @@ struct Inputs {
     STD_TORCH_CHECK(fits, "q, k and v do not fit together");
   }
 
+  // Rows of the output lie as those of Q do: a head's together, or a position's, as projections leave them.
+  bool is_by_position() const { return q.stride[1] < q.stride[2]; }
+
+  // Of batch, head and row.
+  void out_strides(int64_t (&stride)[3]) const {
+    const int64_t row = v.size[3];
+    stride[0] = q.size[1] * q.size[2] * row;
+    stride[1] = is_by_position() ? row : q.size[2] * row;
+    stride[2] = is_by_position() ? q.size[1] * row : row;
+  }
+
   Problem problem() const {
     const double factor = scale.has_value() ? *scale : 1.0 / std::sqrt(double(q.size[3]));
     Problem problem{q.data(), k.data(), v.data(), nullptr, nullptr};
@@ -130,8 +141,7 @@ struct Inputs {
     for (int i = 0; i < 3; ++i) {
       problem.q_stride[i] = q.stride[i], problem.k_stride[i] = k.stride[i], problem.v_stride[i] = v.stride[i];
     }
-    int64_t *out = problem.out_stride;  // of a contiguous tensor
-    out[2] = v.size[3], out[1] = out[2] * q.size[2], out[0] = out[1] * q.size[1];
+    out_strides(problem.out_stride);
     problem.scale = float(factor), problem.causal = causal;
     return problem;
   }
@@ -157,9 +167,7 @@ Reason reason(const Kernel &kernel, const Inputs &inputs) {
 
 // Not by torch::stable::new_empty, which takes 0.6 us more, by way of the dispatcher.
 template <int kRank>
-Tensor empty(const int64_t (&size)[kRank], int32_t dtype, const Operand &like) {
-  int64_t stride[kRank];
-  for (int64_t i = kRank - 1, elements = 1; i >= 0; elements *= size[i--]) stride[i] = elements;
+Tensor empty(const int64_t (&size)[kRank], const int64_t (&stride)[kRank], int32_t dtype, const Operand &like) {
   AtenTensorHandle handle;
   check(aoti_torch_empty_strided(kRank, size, stride, dtype, like.device_type, like.device_index, &handle));
   return Tensor(handle);
@@ -173,11 +181,13 @@ std::optional<Tensor> compute(Row &row, const Inputs &inputs) {
   const torch::stable::accelerator::DeviceGuard guard(inputs.q.device_index);
 #endif
   const Operand &like = inputs.q;
-  Tensor out = empty<kDims>({like.size[0], like.size[1], like.size[2], inputs.v.size[3]}, like.dtype, like);
+  const int64_t *stride = problem.out_stride;
+  Tensor out = empty<kDims>({like.size[0], like.size[1], like.size[2], inputs.v.size[3]},
+                            {stride[0], stride[1], stride[2], 1}, like.dtype, like);
   problem.out = out.data_ptr();
   std::optional<Tensor> workspace;  // freed at the end: the allocator keeps it for later work of the same stream
   if (const int64_t bytes = int64_t(kernel.workspace_bytes(&problem))) {
-    workspace = empty<1>({bytes}, aoti_torch_dtype_uint8(), like);
+    workspace = empty<1>({bytes}, {1}, aoti_torch_dtype_uint8(), like);
     problem.workspace = workspace->data_ptr();
   }
   void *stream = nullptr;
@@ -212,9 +222,13 @@ Tensor attend(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, st
   return sdpa(q, k, v, causal, scale, inputs.q.size[1] != inputs.k.size[1]);
 }
 
-// softmax(scale * q k^T) v, contiguous.
+// softmax(scale * q k^T) v, whose rows lie as those of q: compiled code relies on that, also of SDPA's outputs.
 Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale) {
   const Tensor out = attend(q, k, v, causal, scale, true);
+  if (q.stride(1) < q.stride(2)) {
+    const Tensor by_position = torch::stable::transpose(out, 1, 2);
+    return by_position.is_contiguous() ? out : torch::stable::transpose(torch::stable::contiguous(by_position), 1, 2);
+  }
   return out.is_contiguous() ? out : torch::stable::contiguous(out);
 }
 

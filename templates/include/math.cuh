@@ -1,9 +1,9 @@
 #pragma once
 
+#include "log2e.h"
+
 // Arithmetic of the softmax: exponentials to the base 2, and reciprocals.
 namespace evoflash {
-
-inline constexpr float kLog2E = 1.4426950408889634f;  // log2(e): e^x is 2^(x * log2(e))
 
 #ifndef EVOFLASH_HOST_ONLY
 // 2^x by one instruction. Subnormal results become zero, 2^-inf is 0, and NaN stays NaN. exp2f would take three more

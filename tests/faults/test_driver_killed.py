@@ -150,7 +150,7 @@ def check_killed(folder: Path, kills: int, budget: int, **variables: str) -> Non
     assert finals is not None
     assert finals.winner is not None
     assert finals.winner.cases > 20
-    assert any((folder / "runs" / "exports").rglob("_kernel.py"))
+    assert any((folder / "runs" / "exports").rglob("kernels.json"))
     assert (len(runs[0].events("baselines")), summary.status, summary.candidates) == (1, "done", budget)
     assert summary.elapsed_s is not None
     assert 0 < summary.elapsed_s < time.monotonic() - start

@@ -1,4 +1,4 @@
-"""Random spaces, whatever is in them: a space, or one error that says what to mend. `pytest -m long` tries 10,000."""
+"""Random spaces, whatever is in them: a space, or one error that says what to fix. `pytest -m long` tries 10,000."""
 
 import random
 import re

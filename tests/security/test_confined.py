@@ -154,5 +154,5 @@ def test_a_template_that_misbehaves_is_an_error_of_its_own(tmp_path, text):
     (folder / "kernel.cpp.j2").write_text(text)
     (tmp_path / "search_spaces").mkdir()
     (tmp_path / "search_spaces" / "bad.yaml").write_text("family: bad\nparameters: {a: {kind: flag}}\n")
-    with pytest.raises(SpaceError, match="mend"):
+    with pytest.raises(SpaceError, match="fix"):
         load("bad", [tmp_path]).render(Genome({"a": True}), PROBLEM, {"cores": 2})

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from evoflash import __version__
-from evoflash.export.winner import Winner
+from evoflash.export.winner import MOST_KERNELS, Winner
 from evoflash.targets import cpu, cuda, nvrtc
 
 # The file, inside the package, by which an earlier export is known.
@@ -31,7 +31,9 @@ SKELETONS = {
 SUMS = "SHA256SUMS"
 BINDING = "binding.cpp"
 TABLE = "kernels.json"
-VERBATIM = ("kernel.cpp", "kernel.cu", "_nvrtc.py", "py.typed", BINDING, TABLE, MARKER, SUMS)
+STEMS = ("kernel", *(f"kernel_{number}" for number in range(2, MOST_KERNELS + 1)))
+KERNELS = tuple(f"{stem}.{suffix}" for suffix in ("cpp", "cu") for stem in STEMS)
+VERBATIM = (*KERNELS, "_nvrtc.py", "py.typed", BINDING, TABLE, MARKER, SUMS)
 
 
 def paths(name: str) -> frozenset[str]:
@@ -51,7 +53,7 @@ def files(winner: Winner) -> dict[str, str]:
         rendered[f"{winner.name}/_nvrtc.py"] = Path(nvrtc.__file__).read_text(encoding="utf-8")
     package = {
         **rendered,
-        f"{winner.name}/{winner.source_name}": winner.source,
+        **{f"{winner.name}/{name}": kernel.source for name, kernel in winner.sources.items()},
         f"{winner.name}/{BINDING}": (_skeletons() / BINDING).read_text(encoding="utf-8"),
         f"{winner.name}/{TABLE}": json.dumps(_table(winner), indent=2) + "\n",
         f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2, sort_keys=True) + "\n",
@@ -68,23 +70,26 @@ def _sums(texts: Mapping[str, str], folder: str) -> str:
 
 
 def _table(winner: Winner) -> dict[str, Any]:
-    """What the operators ask the kernel for."""
-    problem = winner.problem.model_dump(mode="json")
-    lengths = [[1, None] if winner.takes_any_length else [problem[name]] * 2 for name in ("seq_q", "seq_kv")]
+    """What the operators ask each kernel for."""
     return {
         "about": "Kernels in the order in which they are asked. A range is [first, last]; null is no end. What no"
         " kernel is asked for goes to SDPA.",
-        "kernels": [
-            {
-                "name": f"{winner.family} {winner.source_sha256[:8]}",
-                "dtype": problem["dtype"],
-                "head_size": problem["head_dim"],
-                "causal": problem["causal"],
-                "query_length": lengths[0],
-                "key_length": lengths[1],
-                "batch_heads": [1, None],
-            }
-        ],
+        "kernels": [_row(source, kernel) for source, kernel in winner.sources.items()],
+    }
+
+
+def _row(source: str, kernel: Winner) -> dict[str, Any]:
+    problem = kernel.problem.model_dump(mode="json")
+    own = kernel.lengths == "its own"
+    return {
+        "name": f"{kernel.family} {kernel.source_sha256[:8]}",
+        "source": source,
+        "dtype": problem["dtype"],
+        "head_size": problem["head_dim"],
+        "causal": problem["causal"],
+        "query_length": [problem["seq_q"]] * 2 if own else [1, None],
+        "key_length": [problem["seq_kv"]] * 2 if own else [1, None],
+        "batch_heads": [1, None],
     }
 
 
@@ -116,7 +121,8 @@ def _context(winner: Winner) -> dict[str, Any]:
         "family": winner.family,
         "cuda": winner.target == "cuda",
         "device": winner.target,
-        "any_length": winner.takes_any_length,
+        "lengths": winner.lengths,
+        "sources": winner.sources,
         "source_name": winner.source_name,
         "arch": cuda.flag(winner.arch) if winner.arch is not None else "",
         "capability": divmod(winner.arch, 10) if winner.arch is not None else (),
@@ -143,8 +149,15 @@ def _context(winner: Winner) -> dict[str, Any]:
             "cases": list(winner.cases),
             "source": winner.source_name,
             "source_sha256": winner.source_sha256,
+            **({"others": [_other(*each) for each in list(winner.sources.items())[1:]]} if winner.others else {}),
         },
     }
+
+
+def _other(source: str, kernel: Winner) -> dict[str, Any]:
+    """Where a further kernel of the package comes from."""
+    facts = {"family": kernel.family, "genome": kernel.genome, "cases": list(kernel.cases), "source": source}
+    return {**kernel.provenance, **facts, "source_sha256": kernel.source_sha256}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The winner of a search, as the input of an export."""
 
+from __future__ import annotations
+
 import hashlib
 import keyword
 import re
@@ -9,6 +11,10 @@ from typing import Any, Literal
 
 from evoflash.errors import UsageError
 from evoflash.problems import Problem
+from evoflash.problems.attention_cases import LONG
+
+MOST_KERNELS = 9  # of a package
+LONG_CASE = f"{LONG[0]}x{LONG[1]}"  # passed by kernels without a limit on the lengths
 
 # Names that an exported package must not have, since it would shadow modules that it imports or its own tests.
 TAKEN = {*sys.stdlib_module_names, "torch", "ninja", "evoflash", "pytest", "tests", "aten", "prim", "prims"}
@@ -31,6 +37,8 @@ class Winner:
             of scalars; `finals`, a dumped `evoflash.core.finals.Final`; the length of the list `lineage`; and
             `evoflash`, the version that found the kernel.
         cases: the names of the correctness cases that it passed.
+        others: further kernels of the package, asked in this order for what this one does not take. Target,
+            architecture and package name are the same.
 
     Raises:
         UsageError: for an invalid package name, or a target that does not fit the language.
@@ -46,6 +54,7 @@ class Winner:
     problem: Problem
     provenance: dict[str, Any]
     cases: tuple[str, ...] = ()
+    others: tuple[Winner, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?", self.name) or keyword.iskeyword(self.name):
@@ -60,16 +69,29 @@ class Winner:
             raise UsageError(f"a kernel in {self.language} does not run on {self.target}; export another candidate")
         if (self.arch is None) != (self.target == "cpu"):
             raise UsageError("only a CUDA kernel has an architecture, and it needs one; export another candidate")
+        if len(self.others) >= MOST_KERNELS:
+            raise UsageError(f"a package has at most {MOST_KERNELS} kernels; export fewer")
+        if any((each.target, each.arch) != (self.target, self.arch) for each in self.others):
+            raise UsageError("the kernels of a package must be for one device; export them apart")
 
     @property
     def source_name(self) -> str:
-        """The kernel's file name."""
+        """The file name of its source; the others have a number in it."""
         return "kernel.cu" if self.language == "cuda" else "kernel.cpp"
 
     @property
-    def takes_any_length(self) -> bool:
-        """Whether it passed a case of other lengths than the problem's; True where nothing is known of cases."""
-        return not self.cases or any(re.match(r"\d+x\d+\b", case) for case in self.cases)
+    def sources(self) -> dict[str, Winner]:
+        """File name -> kernel, in the order in which the kernels are asked."""
+        stem, suffix = self.source_name.split(".")
+        numbered = {f"{stem}_{number}.{suffix}": each for number, each in enumerate(self.others, start=2)}
+        return {self.source_name: self, **numbered}
+
+    @property
+    def lengths(self) -> Literal["any", "some", "its own"]:
+        """Which lengths it takes, by the cases that it passed; "any" where nothing is known of cases."""
+        if not self.cases or any(case.startswith(LONG_CASE) for case in self.cases):
+            return "any"
+        return "some" if any(re.match(r"\d+x\d+\b", case) for case in self.cases) else "its own"
 
     @property
     def source_sha256(self) -> str:

@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,17 @@ def test_builds_in_the_two_steps_of_the_search(arch: int, tmp_path: Path, cache:
     steps = [step.command.replace(nvrtc.__file__, own) for step in cuda.of_arch(str(arch)).steps()]
     searched = [shlex.split(step.replace(cuda.fast_linker(), "")) for step in steps]  # whoever has none builds, too
     assert [sorted(command[1:]) for command in commands] == [sorted(command[1:]) for command in searched]
-    assert build.libraries().kernel.stat().st_size > 0
+    assert build.libraries().kernels[0].stat().st_size > 0
+
+
+@pytest.mark.nvcc
+def test_builds_several_kernels(tmp_path: Path, cache: Path):
+    first = cuda_winner("exported_cuda_two")
+    second = replace(first, source=first.source + "// another\n")
+    load(first.name, write(replace(first, others=(second,)), tmp_path / "out"))
+    kernels = importlib.import_module("exported_cuda_two._build").libraries().kernels
+    assert [each.name for each in kernels] == ["kernel.so", "kernel_2.so"]
+    assert all(each.is_file() for each in kernels)
 
 
 def test_inputs_on_the_cpu_go_to_sdpa(tmp_path: Path):

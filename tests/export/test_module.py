@@ -350,21 +350,42 @@ def test_damaged_libraries_are_built_again(module: ModuleType, tmp_path: Path, m
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # libraries that this process has not loaded
     build = importlib.import_module("exported_plain._build")
     built = build.libraries()
-    folder = built.kernel.parent
-    whole = {path.name: path.read_bytes() for path in built}
+    kernel, folder = built.kernels[0], built.binding.parent
+    whole = {path: path.stat().st_size for path in (kernel, built.binding)}
     damages = [
-        lambda: built.kernel.write_bytes(whole["kernel.so"][:1000]),
+        lambda: kernel.write_bytes(kernel.read_bytes()[:1000]),
         lambda: built.binding.write_bytes(b""),
-        lambda: built.kernel.unlink(),
+        lambda: kernel.unlink(),
         lambda: [each.unlink() for each in folder.iterdir()],
     ]
     for damage in damages:
         damage()
         assert build.libraries() == built
-        assert {path.name: len(path.read_bytes()) for path in built} == {
-            name: len(each) for name, each in whole.items()
-        }
+        assert {path: path.stat().st_size for path in whole} == whole
         assert [each.name for each in folder.parent.iterdir()] == [folder.name]
+
+
+def test_several_kernels_share_a_package(tmp_path: Path, cache: Path):
+    """The winner takes its own lengths only; the second takes the others, but for those that it declines."""
+    plain = cpu_winner("exported_two")
+    general = replace(plain, source=plain.source.replace("kDeclinedRows = 7", "kDeclinedRows = 8"), cases=("65x4099",))
+    winner = replace(plain, cases=("mission seed 42",), others=(general,))
+    assert (winner.lengths, general.lengths, plain.lengths) == ("its own", "any", "some")
+    folder = write(winner, tmp_path / "out")
+    module = load("exported_two", folder)
+    first, second = [name for name in module.stats() if name != "SDPA"]
+    for rows, keys, expected in ((24, 24, first), (24, 25, second), (7, 7, second), (8, 8, "SDPA")):
+        q, k, v = inputs(rows=rows, keys=keys)
+        before = module.stats()
+        agrees(module, q, k, v)
+        assert module.stats() == {**before, expected: before[expected] + 1}
+        assert module.explain(q, k, v).splitlines()[-1] == f"{expected} computes"
+    assert module.info()["others"][0]["source"] == "kernel_2.cpp"
+    assert "24 queries and 24 keys only" in (folder / "README.md").read_text()
+    assert "second kernel" in (folder / "README.md").read_text()
+    assert importlib.import_module("exported_two.selftest").main() == 0
+    write(plain, tmp_path / "out")  # replaces an export with more files
+    assert not list((tmp_path / "out").rglob("kernel_2*"))
 
 
 def test_the_operator_is_well_formed(module: ModuleType):
@@ -396,7 +417,7 @@ def test_builds_at_once_end_in_one_library(module: ModuleType, tmp_path: Path, m
     for thread in threads:
         thread.join()
     assert len(built) == 3
-    assert [path.parent for path in (tmp_path / "exported_plain").glob("*/kernel.so")] == [built[0].kernel.parent]
+    assert [path.parent for path in (tmp_path / "exported_plain").glob("*/kernel.so")] == [built[0].kernels[0].parent]
     assert list((tmp_path / "exported_plain").iterdir()) == [built[0].binding.parent]
 
 

@@ -1,0 +1,69 @@
+"""`evoflash export`: which kernels of a run go into the package."""
+
+import json
+
+import pytest
+
+from evoflash import config, targets
+from evoflash.cli.export import export_run
+from evoflash.store import RunStore
+from tests.helpers import TINY, plan
+from tests.store import runs
+from tests.store.runs import accuracy, candidate, ok, source
+
+
+@pytest.fixture
+def store(tmp_path):
+    wanted = plan(targets.detect("cpu"), "tiny", TINY)
+    with RunStore.open(str(tmp_path / "runs.db"), write=True) as opened:
+        run = runs.begin(opened, plan=wanted.model_dump(mode="json"), problem=wanted.shapes[0].problem)
+        for index, time in enumerate((20.0, 22.0, 25.0, 30.0)):
+            opened.record(run, candidate(index), ok(time), source(index), "c++")
+        opened.finish_run(run, status="done", reason="the budget is spent", elapsed_s=1.0)
+        yield opened
+
+
+def record_finals(store, *cases: str) -> None:
+    """Finals of candidates 0, 1, 2 …, each of which has passed one case; one more is refused."""
+    made = runs.finals(*((index, 20.0 + index) for index in range(len(cases) + 1)))
+    passed = [
+        final.model_copy(update={"accuracy": (accuracy(case),)})
+        for final, case in zip(made.finalists, cases, strict=False)
+    ]
+    store.record_finals(1, made.model_copy(update={"finalists": (*passed, made.finalists[-1])}))
+
+
+def kernels(store, tmp_path, **options) -> list[dict]:
+    """The rows of the package's table, each with the number of its candidate."""
+    folder = export_run(store, 1, tmp_path / "out", config.load(), name="exported_run", **options)
+    package = folder / "exported_run"
+    rows = json.loads((package / "kernels.json").read_text())["kernels"]
+    for row in rows:
+        row["candidate"] = int((package / row["source"]).read_text().split("rows = ")[1].split(";")[0])
+    return rows
+
+
+def test_a_winner_of_its_own_lengths_goes_with_the_fastest_of_any_length(store, tmp_path):
+    record_finals(store, "seed 0", "113x203", "65x4099 causal")
+    first, second = kernels(store, tmp_path)
+    assert (first["candidate"], second["candidate"]) == (0, 2)
+    assert first["query_length"][0] == first["query_length"][1]
+    assert second["query_length"] == second["key_length"] == [1, None]
+    provenance = json.loads((tmp_path / "out" / "exported_run" / "provenance.json").read_text())
+    assert provenance["others"][0]["candidate"] == store.candidate_id(1, 2)
+    assert provenance["others"][0]["finals"]["time"]["p50_us"] == 22.0
+
+
+def test_a_winner_of_any_length_needs_no_other(store, tmp_path):
+    record_finals(store, "65x4099", "65x4099")
+    assert [row["candidate"] for row in kernels(store, tmp_path)] == [0]
+
+
+def test_where_no_finalist_takes_any_length_the_winner_goes_alone(store, tmp_path):
+    record_finals(store, "seed 0", "113x203")
+    assert [row["candidate"] for row in kernels(store, tmp_path)] == [0]
+
+
+def test_a_candidate_by_its_number_goes_alone(store, tmp_path):
+    record_finals(store, "seed 0", "65x4099")
+    assert [row["candidate"] for row in kernels(store, tmp_path, candidate=store.candidate_id(1, 1))] == [1]

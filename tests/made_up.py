@@ -27,7 +27,7 @@ COMMENT = "/* Nothing but a comment. */\n"
 class MadeUpBuild(Build):
     """A library that is nowhere, and as good as new."""
 
-    is_intact = True  # type: ignore[assignment]
+    is_intact = True
 
 
 class MadeUpToolchain:
@@ -112,7 +112,7 @@ def made_up_evaluator(toolchain: MadeUpToolchain):
 
     def make(plan: Plan, target: Target) -> Evaluator:
         shapes = {name: MadeUpEvaluator(each, toolchain, limits=plan.limits) for name, each in plan.problems.items()}
-        return Evaluator(shapes)  # type: ignore[arg-type]
+        return Evaluator(shapes)
 
     return make
 

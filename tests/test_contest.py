@@ -83,8 +83,8 @@ class Setup:
         self.contest = Contest(
             problems,
             target,
-            {"tiny": self.template},  # type: ignore[dict-item]
-            self.toolchain,  # type: ignore[arg-type]
+            {"tiny": self.template},
+            self.toolchain,
             self.pools,
             Evaluator(evaluators),
             self.said.append,

@@ -16,7 +16,6 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <string>
 
@@ -72,11 +71,10 @@ struct Row {
   std::atomic<int64_t> calls{0};
 };
 
-// Rows are added before the operators are called, and never removed.
-std::deque<Row> &table() {
-  static std::deque<Row> rows;
-  return rows;
-}
+// Rows are only added, one thread at a time, while others may read those that are counted already.
+constexpr size_t kMostRows = 64;
+Row table[kMostRows];
+std::atomic<size_t> num_rows{0};
 std::atomic<int64_t> sdpa_calls{0};
 
 void check(AOTITorchError code) {
@@ -158,6 +156,8 @@ Reason reason(const Kernel &kernel, const Inputs &inputs) {
   if (q.size[3] != kernel.head_size || v.size[3] != kernel.head_size) return kHeadSize;
   if (inputs.causal != (kernel.causal != 0)) return kMask;
   if (q.is_empty() || k.is_empty()) return kEmpty;
+  for (const int64_t size : {q.size[0], q.size[1], q.size[2], k.size[2]})
+    if (size > INT32_MAX) return kDeclined;  // more than a Problem can say
   if (!within(kernel.query_length, q.size[2])) return kQueryLength;
   if (!within(kernel.key_length, k.size[2])) return kKeyLength;
   if (!within(kernel.batch_heads, q.size[0] * q.size[1])) return kBatchHeads;
@@ -215,9 +215,9 @@ Tensor attend(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, st
               bool enable_gqa) {
   const Inputs inputs{Operand(q), Operand(k), Operand(v), causal, scale};
   inputs.require_fit(enable_gqa);
-  for (Row &row : table()) {
-    if (reason(row.kernel, inputs) != kTaken) continue;
-    if (std::optional<Tensor> out = compute(row, inputs)) return *std::move(out);
+  for (size_t i = 0, rows = num_rows.load(std::memory_order_acquire); i < rows; ++i) {
+    if (reason(table[i].kernel, inputs) != kTaken) continue;
+    if (std::optional<Tensor> out = compute(table[i], inputs)) return *std::move(out);
   }
   return sdpa(q, k, v, causal, scale, inputs.q.size[1] != inputs.k.size[1]);
 }
@@ -279,7 +279,8 @@ int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, 
                 int64_t row) {
   const Inputs inputs{Operand(q), Operand(k), Operand(v), causal, scale};
   inputs.require_fit(true);
-  const Kernel &kernel = table().at(size_t(row)).kernel;
+  STD_TORCH_CHECK(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
+  const Kernel &kernel = table[row].kernel;
   const Reason found = reason(kernel, inputs);
   if (found != kTaken) return found;
   Problem problem = inputs.problem();
@@ -299,11 +300,17 @@ int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, 
 
 extern "C" {
 
-// For Python, before the operators are called.
-void add_kernel(const Kernel *kernel) { table().emplace_back().kernel = *kernel; }
+// For Python, under a lock: 0, or 1 where the table is full.
+int add_kernel(const Kernel *kernel) {
+  const size_t row = num_rows.load();
+  if (row == kMostRows) return 1;
+  table[row].kernel = *kernel;
+  num_rows.store(row + 1, std::memory_order_release);
+  return 0;
+}
 
 // How often a row's kernel has computed; of row -1, SDPA.
-int64_t calls_of(int64_t row) { return row < 0 ? sdpa_calls.load() : table().at(size_t(row)).calls.load(); }
+int64_t calls_of(int64_t row) { return row < 0 ? sdpa_calls.load() : table[row].calls.load(); }
 }
 
 // The schemas are Python's, which registers fake kernels with them (_operators.py).

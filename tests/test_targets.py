@@ -170,6 +170,5 @@ def test_a_linker_that_does_not_work_is_not_used(tmp_path, monkeypatch):
         (tmp_path / name).write_text("#!/bin/sh\necho cannot open libstdc++.so >&2\nexit 1\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert cuda.fast_linker.__wrapped__() in ("", *(f" -fuse-ld={name}" for name in ("lld", "gold")))
     monkeypatch.setenv("CXX", f"{cuda.cxx()} -B{tmp_path}")  # where the compiler looks first
     assert cuda.fast_linker.__wrapped__() == ""

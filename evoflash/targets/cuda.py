@@ -114,8 +114,8 @@ class CudaTarget(Target):
 def fast_linker() -> str:
     """The option for a linker that is faster than GNU ld, where one is installed and works.
 
-    To link a launcher is to read the symbols of libstdc++, which takes GNU ld 37 ms, LLD and gold 15 ms. Not every
-    machine's gold finds that library, so each is tried once.
+    To link a launcher is to read the symbols of libstdc++, which takes GNU ld 37 ms and gold 15 ms. Not every machine's
+    gold finds that library, so each is tried once.
     """
     for name in ("lld", "gold"):
         if shutil.which(f"ld.{name}") is None:

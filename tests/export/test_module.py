@@ -365,6 +365,29 @@ def test_damaged_libraries_are_built_again(module: ModuleType, tmp_path: Path, m
         assert [each.name for each in folder.parent.iterdir()] == [folder.name]
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda row: row.update(dtype="float8"), "is no row of the table .*float8"),
+        (lambda row: row.update(query_length=[1]), "is no row of the table"),
+        (lambda row: row.pop("source"), "is no row of the table .*source"),
+    ],
+)
+def test_a_table_that_was_edited_wrongly_is_an_error_at_every_call(
+    tmp_path: Path, cache: Path, change: Any, words: str, request: pytest.FixtureRequest
+):
+    name = f"exported_edited_{request.node.callspec.indices['change']}"
+    folder = write(cpu_winner(name), tmp_path / "out")
+    table = folder / name / "kernels.json"
+    document = json.loads(table.read_text())
+    change(document["kernels"][0])
+    table.write_text(json.dumps(document))
+    module = load(name, folder)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=words):
+            module.attention(*inputs())
+
+
 def test_several_kernels_share_a_package(tmp_path: Path, cache: Path):
     """The winner takes its own lengths only; the second takes the others, but for those that it declines."""
     plain = cpu_winner("exported_two")

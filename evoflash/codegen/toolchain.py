@@ -1,4 +1,7 @@
-"""The toolchain: one ninja build per source, in its own folder and with limits, into a content-addressed cache."""
+"""The toolchain: builds each source by ninja, in its own folder and with limits, into a content-addressed cache.
+
+What loads slowly and compiles fast stays loaded between builds (compiler_services.py).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +21,12 @@ from typing import Any
 import ninja
 
 from evoflash.codegen.build_cache import BUILDING, LIBRARY, BuildCache, file_digest, is_intact
+from evoflash.codegen.compiler_services import CompilerServices
 from evoflash.codegen.template import Source
 from evoflash.core.evaluation import BuildReport
 from evoflash.core.status import Status
 from evoflash.system import processes
-from evoflash.targets import Target
+from evoflash.targets import Step, Target
 
 LOG_CHARACTERS = 20_000  # stored characters of compiler output; a template error can print megabytes
 COMPILER_BYTES = 16 * processes.GIB  # address space of a compiler, in case a template unrolls without end
@@ -67,6 +72,7 @@ class Toolchain:
         self.deadline_s = deadline_s
         self.verbose = verbose
         self._cache = BuildCache(cache)
+        self._services = CompilerServices(COMPILER_BYTES)
         self._running: set[subprocess.Popen[str]] = set()
         self._guard = threading.Lock()
         self._stopped = False
@@ -77,6 +83,7 @@ class Toolchain:
             self._stopped = True
             for process in self._running:
                 processes.kill(process)
+        self._services.stop()
 
     def key(self, source: Source) -> str:
         """The cache key of a build: a hash of the source, the compilers, their flags and the architecture."""
@@ -116,11 +123,10 @@ class Toolchain:
 
     def _build(self, source: Source, folder: Path) -> Build:
         (folder / self.target.source_name).write_text(source.text, encoding="utf-8")
-        self._write_ninja_file(folder)
         start = time.monotonic()
-        log, code = self._run_ninja(folder)
+        log, code = self._run_steps(folder)
         if code and KILLED.search(f"{log} signal {-code}"):  # killed by a user or the OOM killer, not due to the source
-            log, code = self._run_ninja(folder)
+            log, code = self._run_steps(folder)
         seconds = time.monotonic() - start
         if self.verbose:
             print(log, file=sys.stderr, end="")
@@ -145,18 +151,32 @@ class Toolchain:
         report = report.model_copy(update={"binary_digest": file_digest(folder / LIBRARY)})
         return Build(report, folder / LIBRARY)
 
-    def _write_ninja_file(self, folder: Path) -> None:
+    def _run_steps(self, folder: Path) -> tuple[str, int | None]:
+        """Output and exit code of all steps: first those that a loaded compiler does, then the others by ninja."""
+        end, log = time.monotonic() + self.deadline_s, ""
+        steps = self.target.steps()
+        for step in steps:
+            if step.service is not None:
+                output, code = self._services.call(step.service, folder, end - time.monotonic())
+                log += f"{step.command}\n{output}" if self.verbose else output
+                if code != 0:
+                    return log, code
+        self._write_ninja_file(folder, [step for step in steps if step.service is None])
+        output, code = self._run_ninja(folder, end - time.monotonic())
+        return log + output, code
+
+    def _write_ninja_file(self, folder: Path, steps: Sequence[Step]) -> None:
         # The deadline kills ninja and its children; these limits are a second line of defence.
         limits = f"ulimit -t {int(self.deadline_s) + 10}; ulimit -c 0; ulimit -v {COMPILER_BYTES // 1024}"
         with open(folder / "build.ninja", "w", encoding="utf-8") as file:
             writer: Any = ninja.Writer(file)  # type: ignore[arg-type] - it takes any file, and says that it takes a str
-            for number, step in enumerate(self.target.steps()):
+            for number, step in enumerate(steps):
                 command = step.command.replace("$", "$$")
                 writer.rule(f"step{number}", f"{limits}; {command}")
                 writer.build(step.output, f"step{number}", list(step.inputs))
 
-    def _run_ninja(self, folder: Path) -> tuple[str, int | None]:
-        """Output and exit code; the code is None if the deadline has passed."""
+    def _run_ninja(self, folder: Path, seconds: float) -> tuple[str, int | None]:
+        """Output and exit code; the code is None if the time has passed."""
         program = os.path.join(ninja.BIN_DIR, "ninja")
         arguments = [program, "-C", str(folder), "-j", "1", "--verbose" if self.verbose else "--quiet"]
         with self._guard:
@@ -165,7 +185,7 @@ class Toolchain:
             process = self._spawn(arguments, folder)
             self._running.add(process)
         try:
-            log, _ = process.communicate(timeout=self.deadline_s)
+            log, _ = process.communicate(timeout=seconds)
             if self._stopped:
                 raise CancelledError
             if process.returncode < 0:

@@ -22,8 +22,8 @@ from typing import Any, ClassVar, Literal
 
 from evoflash.errors import MissingError, UsageError
 from evoflash.system import processes
-from evoflash.targets import nvrtc
-from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, find_compiler
+from evoflash.targets import nvrtc, nvrtc_service
+from evoflash.targets.base import Figures, Service, Step, Target, compiler_version, cxx, find_compiler
 
 CUBIN_FLAGS = "-cubin -std=c++17 -O3 -Xptxas -v -DEVOFLASH_DEVICE_ONLY"
 NVRTC_FLAGS = "--std=c++17 -default-device --ptxas-options=-v -DEVOFLASH_DEVICE_ONLY"
@@ -71,17 +71,19 @@ class CudaTarget(Target):
         """Compiles device code to a cubin, then the launcher that embeds it."""
         include = toolkit() / "include"
         lines = " -lineinfo" if self.debug else ""
-        library = nvrtc_library()
+        library, service = nvrtc_library(), None
         if library is not None:
-            script = f"{shlex.quote(sys.executable)} -I -S {shlex.quote(nvrtc.__file__)}"
-            files = f"{shlex.quote(str(library))} {self.arch} {self.source_name} device.cubin"
-            device = f"{script} {files} {NVRTC_FLAGS} -I{shlex.quote(str(include))}{lines}"
+            python = (sys.executable, "-I", "-S")
+            options = (*NVRTC_FLAGS.split(), f"-I{include}", *lines.split())
+            arguments = (self.arch, self.source_name, "device.cubin", *options)
+            service = Service((*python, nvrtc_service.__file__, str(library)), arguments)
+            device = shlex.join([*python, nvrtc.__file__, str(library), *arguments])
         else:
             device = f"{shlex.quote(nvcc())} {CUBIN_FLAGS} -arch={self.arch}{lines} -o device.cubin {self.source_name}"
         host = f"{cxx()} {LAUNCHER_FLAGS}{' -g' if self.debug else ''} -DEVOFLASH_CUBIN='\"device.cubin\"'"
         host += f" -I{shlex.quote(str(include))}{fast_linker()}"
         return (
-            Step(device, "device.cubin", (self.source_name,)),
+            Step(device, "device.cubin", (self.source_name,), service),
             Step(f"{host} -o kernel.so {self.source_name} -ldl", "kernel.so", (self.source_name, "device.cubin")),
         )
 

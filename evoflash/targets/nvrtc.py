@@ -56,20 +56,25 @@ def _fetch(library: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> bytes:
     return buffer.raw[: size.value]
 
 
-def main() -> int:
-    """Entry point; returns 1 when the source does not compile."""
-    path, arch, source, cubin, *options = sys.argv[1:]
+def compile_file(library: ctypes.CDLL, arch: str, source: str, cubin: str, *options: str) -> tuple[int, str]:
+    """Compiles a file into another; returns 0, or 1 when it does not compile, and the compiler's output."""
     with open(source, "rb") as file:
         text = file.read()
     try:
-        binary, log = compile_cubin(load(path), text, source, [f"--gpu-architecture={arch}", *options])
+        binary, log = compile_cubin(library, text, source, [f"--gpu-architecture={arch}", *options])
     except CompilationError as error:
-        print(error)
-        return 1
+        return 1, f"{error}\n"
     with open(cubin, "wb") as file:
         file.write(binary)
+    return 0, log
+
+
+def main() -> int:
+    """Entry point; returns 1 when the source does not compile."""
+    path, *arguments = sys.argv[1:]
+    code, log = compile_file(load(path), *arguments)
     print(log, end="")
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Compilers that stay loaded: one process for many builds, and a new one when it dies, hangs or has served enough."""
 
 import random
+import shlex
 import subprocess
 import sys
 import threading
@@ -106,7 +107,7 @@ def test_nvrtc_makes_the_same_of_a_kernel_whether_it_stays_loaded(services: Comp
     template = load("split")
     genome = template.space([problem], target.facts).sample(random.Random(0))
     (tmp_path / "kernel.cu").write_text(template.render(genome, problem, target.facts).text)
-    by_command = subprocess.run(step.command, shell=True, cwd=tmp_path, text=True, capture_output=True, check=True)
+    by_command = subprocess.run(shlex.split(step.command), cwd=tmp_path, text=True, capture_output=True, check=True)
     cubin = (tmp_path / "device.cubin").read_bytes()
     for _ in range(2):
         (tmp_path / "device.cubin").unlink()

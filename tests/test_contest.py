@@ -30,10 +30,16 @@ class ScriptedFinals(MadeUpEvaluator):
         super().__init__(problem, MadeUpToolchain(), limits=Limits())
         self.passing = passing
         self.finalists = []
+        self.general: int | None = 0  # the best takes every size
+        self.asked = 0
 
     def finals(self, finalists, rounds: int) -> Finals:
         self.finalists += finalists
         return Finals(finalists=tuple(self._final(each.index) for each in finalists), baselines=(), rounds=rounds)
+
+    def passes(self, build, case) -> bool:
+        self.asked += 1
+        return self.general == self.asked - 1
 
     def _final(self, index: int) -> Final:
         if index not in self.passing:
@@ -122,6 +128,28 @@ def test_each_finalist_is_rendered_and_built_once_whatever_the_shapes(several):
         assert [each.index for each in evaluator.finalists] == [0, 1]
     own = {each.library for each in evaluators["short"].finalists}
     assert all(each.library in own for evaluator in evaluators.values() for each in evaluator.finalists)
+
+
+def test_the_best_that_takes_every_size_enters_too():
+    evaluator = ScriptedFinals(PROBLEM, 1)
+    evaluator.general = 3
+    setup = Setup({"short": evaluator})
+    setup.run()
+    assert [[final.index for final in each.finalists] for each in setup.recorded] == [[0, 1, 3]]
+    assert setup.said[1:] == ["finals of short: also candidate 3, the best that takes every size"]
+
+
+def test_it_enters_once_and_where_there_is_none_the_best_go_alone():
+    evaluator = ScriptedFinals(PROBLEM, 4)
+    evaluator.general = 3
+    setup = Setup({"short": evaluator})
+    setup.run()
+    assert [each.index for each in evaluator.finalists] == [0, 1, 3, 2, 4]
+    alone = ScriptedFinals(PROBLEM, 1)
+    alone.general = None
+    setup = Setup({"short": alone})
+    setup.run()
+    assert (alone.asked, [each.index for each in alone.finalists]) == (5, [0, 1])
 
 
 def test_if_none_passes_the_next_ones_enter_until_one_does():

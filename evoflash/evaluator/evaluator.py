@@ -18,7 +18,7 @@ from evoflash.core.statistics import geometric_mean
 from evoflash.core.status import Stage, Status
 from evoflash.evaluator.ranking import named, pooled
 from evoflash.evaluator.shape_evaluator import Finalist, ShapeEvaluator
-from evoflash.problems import searched_cases
+from evoflash.problems import Case, searched_cases
 
 
 class Evaluator:
@@ -85,6 +85,10 @@ class Evaluator:
             if part.fitness_us is not None and not part.quick:
                 self._best_us[shape] = min(self._best_us.get(shape, part.fitness_us), part.fitness_us)
         return joined(parts)
+
+    def passes(self, build: Build, case: Case) -> bool:
+        """Whether a kernel takes a case, of the first shape, and is right there."""
+        return next(iter(self.shapes.values())).passes(build, case)
 
     def finals(self, finalists: Sequence[Finalist], rounds: int) -> Finals:
         """A race on each shape among the finalists that have passed so far.

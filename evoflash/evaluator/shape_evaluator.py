@@ -159,6 +159,16 @@ class ShapeEvaluator:
                 self._require_device(self._sandbox, evaluation.reason)
         return evaluation
 
+    def passes(self, build: Build, case: Case) -> bool:
+        """Whether a kernel takes a case and is right there."""
+        assert build.library is not None
+        with self._lock:
+            answer = self._sandbox.call(Verify(cases=((case, build.library.resolve()),)), self._deadline_s)
+        if isinstance(answer, WorkerDeath):
+            return False
+        verified = Verified.model_validate(answer)
+        return verified.status is Status.OK and not verified.refused
+
     def _evaluation(self, answer: Mapping[str, object] | WorkerDeath, build: Build, seconds: float) -> Evaluation:
         if isinstance(answer, WorkerDeath):
             stage = Stage.QUICK if "timing" in answer.reason else Stage.CORRECTNESS

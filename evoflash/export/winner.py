@@ -11,10 +11,8 @@ from typing import Any, Literal
 
 from evoflash.errors import UsageError
 from evoflash.problems import Problem
-from evoflash.problems.attention_cases import LONG
 
 MOST_KERNELS = 9  # of a package
-LONG_CASE = f"{LONG[0]}x{LONG[1]}"  # passed by kernels without a limit on the lengths
 
 # Names that an exported package must not have, since it would shadow modules that it imports or its own tests.
 TAKEN = {*sys.stdlib_module_names, "torch", "ninja", "evoflash", "pytest", "tests", "aten", "prim", "prims"}
@@ -89,9 +87,12 @@ class Winner:
     @property
     def lengths(self) -> Literal["any", "some", "its own"]:
         """Which lengths it takes, by the cases that it passed; "any" where nothing is known of cases."""
-        if not self.cases or any(case.startswith(LONG_CASE) for case in self.cases):
+        general = self.problem.general_case
+        names = {case.rpartition(": ")[2] for case in self.cases}  # those of several shapes begin with the shape
+        if not names or general is None or general.name in names:
             return "any"
-        return "some" if any(re.match(r"\d+x\d+\b", case) for case in self.cases) else "its own"
+        mask = " causal" if self.problem.facts()["causal"] else ""
+        return "some" if any(re.fullmatch(rf"\d+x\d+{mask}", name) for name in names) else "its own"
 
     @property
     def source_sha256(self) -> str:

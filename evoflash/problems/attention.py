@@ -119,6 +119,11 @@ class AttentionProblem(Problem):
         """The fifteen base cases, then odd lengths, causal masks, grouped heads and adversaries at this head size."""
         return attention_cases.standard_cases(self, tuple(DTYPES.values()))
 
+    @property
+    def general_case(self) -> Case:
+        """Lengths that no kernel made for its own lengths takes."""
+        return attention_cases.general_case(self, tuple(DTYPES.values()))
+
     def random_cases(self, seed: int) -> tuple[Case, ...]:
         """The problem itself, random shapes, and more heads than the height of a grid."""
         return attention_cases.random_cases(self, seed)

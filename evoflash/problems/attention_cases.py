@@ -109,6 +109,14 @@ def standard_cases(problem: AttentionLike, dtypes: tuple[str, ...]) -> tuple[Cas
     return tuple(cases)
 
 
+def general_case(problem: AttentionLike, dtypes: tuple[str, ...]) -> Case:
+    """The standard case of many keys, with the problem's own mask and group size."""
+    group = problem.heads // problem.kv_heads
+    lengths = f"{LONG[0]}x{LONG[1]}"
+    own_name = f"grouped heads {2 * group}(2) {lengths}" if group > 1 else lengths + " causal" * problem.causal
+    return next(case for case in standard_cases(problem, dtypes) if case.name == own_name)
+
+
 def random_cases(problem: AttentionLike, seed: int) -> tuple[Case, ...]:
     """The problem itself, random shapes, and more heads than the height of a grid."""
     rng = random.Random(seed)

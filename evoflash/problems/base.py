@@ -95,6 +95,11 @@ class Problem(Record, abc.ABC):
     def bounds(self, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
         """The allowed errors, given the errors of `plain` on the same inputs."""
 
+    @property
+    def general_case(self) -> Case | None:
+        """The one of the cases that a kernel passes only if it takes every size; None for a problem without such."""
+        return None
+
     def random_cases(self, seed: int) -> tuple[Case, ...]:
         """Random cases, which expose kernels that are only correct on the standard cases."""
         return (Case(name=f"fresh seed {seed}", problem=self, seed=seed),)

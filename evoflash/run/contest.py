@@ -19,6 +19,8 @@ from evoflash.run.worker_pools import WorkerPools
 from evoflash.system import processes
 from evoflash.targets import Target
 
+GENERAL_TRIES = 60  # kernels asked whether they take every size; most are made for the searched one
+
 
 @dataclass(frozen=True)
 class Entrant:
@@ -73,11 +75,16 @@ class Contest:
         self._evaluator = evaluator
         self._say = say
         self._sanitize = sanitize
+        self._sources: dict[int, Source] = {}  # by the candidate's number
+        self._builds: dict[str, Future[Build]] = {}  # by the source's digest
 
     def run_finals(
         self, ranking: Sequence[Member], finalists: int, rounds: int, record: Callable[[Finals], None]
     ) -> Finals | None:
         """The finals of the best few; if none of them passes, of the next few, until one does.
+
+        With the first few enters the best kernel that takes every size, if none of them does: what is exported is
+        asked for more sizes than the searched one.
 
         Args:
             ranking: all that may enter, the best first.
@@ -89,12 +96,21 @@ class Contest:
             The last standings, with everyone who entered; None for an empty ranking.
         """
         standings: Finals | None = None
+        general: Member | None = None
         for start in range(0, len(ranking), finalists):
-            members = ranking[start : start + finalists]
+            members = [each for each in ranking[start : start + finalists] if each is not general]
+            if not members:
+                break
             news = f"{len(members)} candidates on every case, then against the baselines"
             if standings is not None:  # under sanitizers this takes long, so it wants a word
                 news = f"none has passed ({standings.finalists[0].reason}); the next {news}"
             self._say(f"finals of {self._title}: {news}")
+            if start == 0:
+                general = self._general(ranking)
+                if general is not None and general not in members:
+                    members.append(general)
+                    number = general.candidate.index
+                    self._say(f"finals of {self._title}: also candidate {number}, the best that takes every size")
             last = self._finals(members, rounds)
             fallen, watched = (standings.finalists, standings.sanitized) if standings is not None else ((), {})
             changes = {"finalists": (*last.finalists, *fallen), "sanitized": {**watched, **last.sanitized}}
@@ -104,9 +120,22 @@ class Contest:
                 break
         return standings
 
+    def _general(self, ranking: Sequence[Member]) -> Member | None:
+        """The best that takes every size, if it is among the `GENERAL_TRIES` best."""
+        case = self._problem.general_case
+        if case is None:
+            return None
+        for member in ranking[:GENERAL_TRIES]:
+            if not self._templates[member.candidate.family].same_constants(case.problem, self._problem):
+                continue  # its sizes are constants
+            build = self._build(self._source(member)).result()
+            if build.library is not None and self._evaluator.passes(build, case):
+                return member
+        return None
+
     def _finals(self, members: Sequence[Member], rounds: int) -> Finals:
         """The finals of these; one whose kernel does not build for a case that it claims is out."""
-        entrants = self._build(members)
+        entrants = self._entrants(members)
         out: dict[int, tuple[Status, str]] = {
             each.index: (each.failure.status or Status.BUILD_FAILED, each.failure.reason)
             for each in entrants
@@ -121,27 +150,32 @@ class Contest:
         sanitized = {f"{self._prefix}candidate {index}": "; ".join(map(str, each)) for index, each in findings.items()}
         return finals.model_copy(update={"finalists": (*finals.finalists, *fallen), "sanitized": sanitized})
 
-    def _build(self, members: Sequence[Member]) -> list[Entrant]:
+    def _source(self, member: Member) -> Source:
+        """A member rendered for the first shape."""
+        index, template = member.candidate.index, self._templates[member.candidate.family]
+        if index not in self._sources:
+            self._sources[index] = template.render(member.candidate.genome, self._problem, self._target.facts)
+        return self._sources[index]
+
+    def _build(self, source: Source) -> Future[Build]:
+        if source.digest not in self._builds:
+            self._builds[source.digest] = self._pools.build(lambda: self._toolchain.build(source))
+        return self._builds[source.digest]
+
+    def _entrants(self, members: Sequence[Member]) -> list[Entrant]:
         """Builds each member for the first shape, and anew for the cases of other constants that it admits."""
-        builds: dict[str, Future[Build]] = {}
-
-        def build(source: Source) -> Future[Build]:
-            if source.digest not in builds:
-                builds[source.digest] = self._pools.build(lambda: self._toolchain.build(source))
-            return builds[source.digest]
-
         begun: list[tuple[int, Source, Future[Build], list[tuple[Case, Future[Build]]]]] = []
         for member in members:
             template, genome = self._templates[member.candidate.family], member.candidate.genome
-            source = template.render(genome, self._problem, self._target.facts)
-            own, cases = build(source), []
+            source = self._source(member)
+            own, cases = self._build(source), []
             for case in self._problem.cases():
                 if template.refusals(case.problem, self._target.facts):
                     continue
                 if template.same_constants(case.problem, self._problem):
                     cases.append((case, own))  # what is exported meets every length, so this very kernel
                 elif template.space([case.problem], self._target.facts).is_valid(genome):
-                    cases.append((case, build(template.render(genome, case.problem, self._target.facts))))
+                    cases.append((case, self._build(template.render(genome, case.problem, self._target.facts))))
             begun.append((member.candidate.index, source, own, cases))
         return [
             Entrant(index, source, own.result(), [(case, each.result()) for case, each in cases])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +15,13 @@ import typer
 
 import evoflash
 from evoflash import config
-from evoflash.cli.runs import Database, Run
+from evoflash.cli.runs import Database
 from evoflash.config import Settings
 from evoflash.core.finals import Final
 from evoflash.core.status import Status
 from evoflash.errors import UsageError
 from evoflash.export.package import write
+from evoflash.export.sweep import Sweep
 from evoflash.export.winner import Winner
 from evoflash.flattening import flatten
 from evoflash.plugins import installed
@@ -31,42 +34,77 @@ from evoflash.targets.cuda import parse_arch
 
 
 def export(
-    run: Run = None,
+    runs: Annotated[
+        list[int] | None, typer.Argument(help="Numbers of runs; default: the latest.", show_default=False)
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Output folder; default: runs/exports/….")] = None,
     candidate: Annotated[int | None, typer.Option(help="Export this candidate instead of the run's best.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the Python package.")] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RANGES",
+            help="Measure where the kernels are faster than SDPA, and ask them there alone; e.g. "
+            "lengths=64..4096,batches=1..8,minutes=5.",
+        ),
+    ] = None,
     db: Database = None,
 ) -> None:
-    """Write the winner as an installable package: source, operators for PyTorch, a drop-in for SDPA and a self-test."""
+    """Write winners as an installable package: source, operators for PyTorch, a drop-in for SDPA and a self-test.
+
+    The kernels of several runs share a package: of other lengths, dtypes, head sizes or masks.
+    """
     settings = config.load(db=db)
+    ranges = Sweep.parse(sweep) if sweep is not None else None
     with RunStore.open(settings.db) as store:
         if candidate is not None:
-            run = store.candidate(candidate).run_id
-        folder = export_run(store, run, out, settings, candidate, name)
+            if runs:
+                raise UsageError("a candidate names its run; leave out either the run or --candidate")
+            runs = [store.candidate(candidate).run_id]
+        folder = export_runs(store, runs or [None], out, settings, candidate, name, ranges)
     print(folder)
 
 
-def export_run(
+def export_runs(
     store: RunStore,
-    run: int | None,
+    runs: Sequence[int | None],
     out: Path | None,
     settings: Settings,
     candidate: int | None = None,
     name: str | None = None,
+    sweep: Sweep | None = None,
 ) -> Path:
-    """Writes the package of a candidate, by default the run's best, and returns its folder."""
-    summary = store.run(run)
-    chosen = candidate if candidate is not None else report.best(store, summary.id).candidate
-    plan = Plan.model_validate(summary.plan)
-    kind = plan.shapes[0].problem.kind
+    """Writes the package of a candidate, by default the best of each run, and returns its folder.
+
+    Args:
+        runs: their numbers; None is the latest.
+        sweep: what to measure, with all finalists that were right; without it the winners are asked for all that they
+            take, and of a run whose winner takes its own lengths alone also the fastest finalist that takes any.
+    """
+    kernels: list[Winner] = []
+    summaries = [store.run(run) for run in dict.fromkeys(runs)]
+    plans = [Plan.model_validate(summary.plan) for summary in summaries]
+    package = name or package_name(plans)
+    for summary, plan in zip(summaries, plans, strict=True):
+        chosen = candidate if candidate is not None else report.best(store, summary.id).candidate
+        winner = _winner(store, summary, plan, chosen, package)
+        kernels.append(winner)
+        if candidate is None and (sweep is not None or winner.lengths != "any"):
+            kernels += _further(store, summary, plan, winner, all_of_them=sweep is not None)
+    kind = plans[0].shapes[0].problem.kind
     exporters = {AttentionProblem.kind: write, **installed("exporters")}
     if kind not in exporters:
         raise UsageError(f"there is no exporter for {kind}; install a plug-in that provides one")
-    winner = _winner(store, summary, plan, chosen, name or package_name(plan))
-    if candidate is None and winner.lengths != "any":
-        winner = replace(winner, others=_of_any_length(store, summary, plan, winner))
-    default = Path("runs/exports") / f"{winner.name}-run{summary.id}"
-    return exporters[kind](winner, out or default)
+    distinct: dict[str, Winner] = {}
+    for kernel in kernels:
+        distinct.setdefault(kernel.source_sha256, kernel)
+    first, *others = distinct.values()
+    out = out or Path("runs/exports") / "-".join([package, *(f"run{summary.id}" for summary in summaries)])
+    whole = replace(first, others=tuple(others))
+    if sweep is not None:
+        whole, times = sweep.run(whole, out)
+        print(times, end="", file=sys.stderr)
+    return exporters[kind](whole, out)
 
 
 def _winner(store: RunStore, summary: RunSummary, plan: Plan, candidate: int, name: str) -> Winner:
@@ -111,20 +149,29 @@ def _winner(store: RunStore, summary: RunSummary, plan: Plan, candidate: int, na
     )
 
 
-def _of_any_length(store: RunStore, summary: RunSummary, plan: Plan, winner: Winner) -> tuple[Winner, ...]:
-    """The best of the finalists that take any length, for the lengths that the winner does not take; or none."""
+def _further(
+    store: RunStore, summary: RunSummary, plan: Plan, winner: Winner, *, all_of_them: bool
+) -> Iterator[Winner]:
+    """The finalists that take more lengths than their own, the fastest first; or the first that takes any length."""
     finals = store.finals(summary.id)
     for final in finals.finalists if finals else ():
         if final.status is Status.OK and final.accuracy:
             other = _winner(store, summary, plan, store.candidate_id(summary.id, final.index), winner.name)
-            if other.lengths == "any":
-                return (other,)
-    return ()
+            if other.lengths == "any" or (all_of_them and other.lengths == "some"):
+                yield other
+                if not all_of_them:
+                    return
 
 
-def package_name(plan: Plan) -> str:
-    """The default name of an exported package."""
-    label = re.sub(r"[^a-z0-9]+", "_", plan.title.lower())[:80].strip("_") or "shape"
+def package_name(plans: Sequence[Plan]) -> str:
+    """The default name of an exported package: the shapes, and what else two packages may differ in."""
+    words: dict[str, None] = {}
+    for plan in plans:
+        problem = plan.shapes[0].problem
+        facts = problem.facts()
+        mask = "causal" if facts.get("causal") and "causal" not in plan.title else ""
+        words |= dict.fromkeys((plan.title.lower(), mask, str(facts.get("dtype", ""))))
+    label = re.sub(r"[^a-z0-9]+", "_", "_".join(words))[:80].strip("_") or "shape"
     return f"evoflash_attention_{label}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from evoflash.cli.export import export_run, package_name
+from evoflash.cli.export import export_runs, package_name
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.errors import NothingCorrectError, StorageError
@@ -90,8 +90,8 @@ def _finish(
         if outcome.finals is None:
             failures.append(f"run {outcome.run_id} ({task.plan.title}, {outcome.reason})")
         else:
-            own = out / package_name(task.plan) if out is not None and len(outcomes) > 1 else out
-            folder = export_run(store, outcome.run_id, own, settings)
+            own = out / package_name([task.plan]) if out is not None and len(outcomes) > 1 else out
+            folder = export_runs(store, [outcome.run_id], own, settings)
             best = report.best(store, outcome.run_id)
             documents.append({**asdict(best), "shape": task.plan.title, "export": str(folder)})
             if not as_json:

@@ -26,6 +26,7 @@ SKELETONS = {
     "{name}/_operators.py": "operators.py.j2",
     "{name}/_build.py": "build.py.j2",
     "{name}/selftest.py": "selftest.py.j2",
+    "{name}/sweep.py": "sweep.py.j2",
     "tests/test_against_sdpa.py": "test_against_sdpa.py.j2",
 }
 SUMS = "SHA256SUMS"
@@ -33,7 +34,9 @@ BINDING = "binding.cpp"
 TABLE = "kernels.json"
 STEMS = ("kernel", *(f"kernel_{number}" for number in range(2, MOST_KERNELS + 1)))
 KERNELS = tuple(f"{stem}.{suffix}" for suffix in ("cpp", "cu") for stem in STEMS)
-VERBATIM = (*KERNELS, "_nvrtc.py", "py.typed", BINDING, TABLE, MARKER, SUMS)
+RESULTS = "sweep.json"
+VERBATIM = (*KERNELS, "_nvrtc.py", "py.typed", BINDING, TABLE, RESULTS, MARKER, SUMS)
+MARGIN = 1.02  # what a kernel must be faster by than SDPA to be asked, by a sweep
 
 
 def paths(name: str) -> frozenset[str]:
@@ -59,13 +62,19 @@ def files(winner: Winner) -> dict[str, str]:
         f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2, sort_keys=True) + "\n",
         f"{winner.name}/py.typed": "",
     }
+    if winner.sweep is not None:
+        package[f"{winner.name}/{RESULTS}"] = json.dumps(winner.sweep, indent=1) + "\n"
     return {**package, f"{winner.name}/{SUMS}": _sums(package, f"{winner.name}/")}
 
 
 def _sums(texts: Mapping[str, str], folder: str) -> str:
-    """The hashes of a folder's files but the table, which is there to be edited, as `sha256sum --check` reads them."""
-    inside = {path.removeprefix(folder): text for path, text in texts.items() if path.startswith(folder)}
-    del inside[TABLE]
+    """The hashes of a folder's files, as `sha256sum --check` reads them, but for the table, which is to be edited."""
+    edited = {f"{folder}{name}" for name in (TABLE, RESULTS)}
+    inside = {
+        path.removeprefix(folder): text
+        for path, text in texts.items()
+        if path.startswith(folder) and path not in edited
+    }
     return "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {path}\n" for path, text in sorted(inside.items()))
 
 
@@ -74,7 +83,9 @@ def _table(winner: Winner) -> dict[str, Any]:
     return {
         "about": "Kernels in the order in which they are asked. A range is [first, last]; null is no end. What no"
         " kernel is asked for goes to SDPA.",
-        "kernels": [_row(source, kernel) for source, kernel in winner.sources.items()],
+        "kernels": winner.sweep["rows"]
+        if winner.sweep is not None
+        else [_row(source, kernel) for source, kernel in winner.sources.items()],
     }
 
 
@@ -91,6 +102,12 @@ def _row(source: str, kernel: Winner) -> dict[str, Any]:
         "key_length": [problem["seq_kv"]] * 2 if own else [1, None],
         "batch_heads": [1, None],
     }
+
+
+def _sizes(kernel: Winner) -> dict[str, int]:
+    """The sizes that a kernel was searched for."""
+    problem = kernel.problem.model_dump(mode="json")
+    return {name: problem[name] for name in ("heads", "kv_heads", "seq_q", "seq_kv")}
 
 
 def _skeletons() -> Path:
@@ -121,8 +138,12 @@ def _context(winner: Winner) -> dict[str, Any]:
         "family": winner.family,
         "cuda": winner.target == "cuda",
         "device": winner.target,
-        "lengths": winner.lengths,
+        "lengths_of": {source: _lengths(kernel) for source, kernel in winner.sources.items()},
+        "gains": _gains(winner.sweep) if winner.sweep is not None else [],
         "sources": winner.sources,
+        "searched": {source: _sizes(kernel) for source, kernel in winner.sources.items()},
+        "sweep": winner.sweep,
+        "margin": MARGIN,
         "source_name": winner.source_name,
         "arch": cuda.flag(winner.arch) if winner.arch is not None else "",
         "capability": divmod(winner.arch, 10) if winner.arch is not None else (),
@@ -152,6 +173,42 @@ def _context(winner: Winner) -> dict[str, Any]:
             **({"others": [_other(*each) for each in list(winner.sources.items())[1:]]} if winner.others else {}),
         },
     }
+
+
+def _lengths(kernel: Winner) -> str:
+    """Which lengths a kernel takes, in words."""
+    sizes = _sizes(kernel)
+    own = f"{sizes['seq_q']} queries and {sizes['seq_kv']} keys only"
+    return {"any": "any", "some": "some; `is_supported` tells which", "its own": own}[kernel.lengths]
+
+
+def _gains(sweep: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """For each row of a swept table its ranges, its kernel, and how it compares with SDPA at the points measured."""
+    lines = []
+    for row in sweep["rows"]:
+        ranges = [row[axis] for axis in ("batch_heads", "query_length", "key_length")]
+        ratios = [
+            point["us"]["SDPA"] / point["us"][row["name"]]
+            for point in sweep["points"]
+            if row["name"] in point["us"] and _is_inside(point, row)
+        ]
+        spans = [str(first) if first == last else f"{first} to {last}" for first, last in ranges]
+        gain = f"{min(ratios):.2f}× to {max(ratios):.2f}×"
+        lines.append((*spans, row["name"], gain))
+    return lines
+
+
+def _is_inside(point: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether a row asks its kernel for a point of a sweep."""
+    kind = ("dtype", "head_size", "causal")
+    sizes = {
+        "batch_heads": point["batch"] * point["heads"],
+        "query_length": point["queries"],
+        "key_length": point["keys"],
+    }
+    return all(point[each] == row[each] for each in kind) and all(
+        row[axis][0] <= size <= row[axis][1] for axis, size in sizes.items()
+    )
 
 
 def _other(source: str, kernel: Winner) -> dict[str, Any]:

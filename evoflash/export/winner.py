@@ -6,13 +6,13 @@ import hashlib
 import keyword
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from evoflash.errors import UsageError
 from evoflash.problems import Problem
 
-MOST_KERNELS = 9  # of a package
+MOST_KERNELS = 16  # of a package
 
 # Names that an exported package must not have, since it would shadow modules that it imports or its own tests.
 TAKEN = {*sys.stdlib_module_names, "torch", "ninja", "evoflash", "pytest", "tests", "aten", "prim", "prims"}
@@ -37,6 +37,7 @@ class Winner:
         cases: the names of the correctness cases that it passed.
         others: further kernels of the package, asked in this order for what this one does not take. Target,
             architecture and package name are the same.
+        sweep: what the package's own `sweep` has measured, which gives the table of the kernels; None before that.
 
     Raises:
         UsageError: for an invalid package name, or a target that does not fit the language.
@@ -53,6 +54,7 @@ class Winner:
     provenance: dict[str, Any]
     cases: tuple[str, ...] = ()
     others: tuple[Winner, ...] = ()
+    sweep: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?", self.name) or keyword.iskeyword(self.name):
@@ -83,6 +85,17 @@ class Winner:
         stem, suffix = self.source_name.split(".")
         numbered = {f"{stem}_{number}.{suffix}": each for number, each in enumerate(self.others, start=2)}
         return {self.source_name: self, **numbered}
+
+    def swept(self, sweep: dict[str, Any]) -> Winner:
+        """With the results of a sweep, and without the kernels that it asks for nothing, unless that is all."""
+        asked = {row["source"] for row in sweep["rows"]}
+        kept = [kernel for source, kernel in self.sources.items() if source in asked] or [self]
+        first, *others = (replace(kernel, others=()) for kernel in kept)
+        whole = replace(first, others=tuple(others))
+        name_of = {kernel.source: source for source, kernel in whole.sources.items()}
+        names = {source: name_of.get(kernel.source) for source, kernel in self.sources.items()}
+        rows = [{**row, "source": names[row["source"]]} for row in sweep["rows"]]
+        return replace(whole, sweep={**sweep, "rows": rows})
 
     @property
     def lengths(self) -> Literal["any", "some", "its own"]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evoflash import config, targets
-from evoflash.cli.export import export_run
+from evoflash.cli.export import export_runs
 from evoflash.store import RunStore
 from tests.helpers import TINY, plan
 from tests.store import runs
@@ -35,7 +35,7 @@ def record_finals(store, *cases: str) -> None:
 
 def kernels(store, tmp_path, **options) -> list[dict]:
     """The rows of the package's table, each with the number of its candidate."""
-    folder = export_run(store, 1, tmp_path / "out", config.load(), name="exported_run", **options)
+    folder = export_runs(store, [1], tmp_path / "out", config.load(), name="exported_run", **options)
     package = folder / "exported_run"
     rows = json.loads((package / "kernels.json").read_text())["kernels"]
     for row in rows:

@@ -78,7 +78,7 @@ def test_two_shapes_are_killed_and_resumed_and_the_one_that_works_is_exported(fo
     assert finals.winner is not None
     document = json.loads(said[said.index("[\n") : said.rindex("]") + 1])
     assert [(each["shape"], each["run"]) for each in document] == [(GOOD, 1)]
-    assert [path.name for path in (folder / "winners").iterdir()] == [f"evoflash_attention_{_label(GOOD)}"]
+    assert [path.name for path in (folder / "winners").iterdir()] == [f"evoflash_attention_{_label(GOOD)}_float32"]
 
 
 def test_one_kernel_for_two_shapes(folder):

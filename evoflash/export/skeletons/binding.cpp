@@ -238,6 +238,18 @@ Tensor scaled_dot_product_attention(const Tensor &query, const Tensor &key, cons
   return attend(query, key, value, is_causal, scale, enable_gqa);
 }
 
+// By the kernel of one row, and no other.
+Tensor attention_by(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
+                    int64_t row) {
+  const Inputs inputs{Operand(q), Operand(k), Operand(v), causal, scale};
+  inputs.require_fit(true);
+  STD_TORCH_CHECK(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
+  STD_TORCH_CHECK(reason(table[row].kernel, inputs) == kTaken, "kernel ", row, " does not take these inputs");
+  std::optional<Tensor> out = compute(table[row], inputs);
+  STD_TORCH_CHECK(out.has_value(), "kernel ", row, " declines these inputs");
+  return *std::move(out);
+}
+
 #ifdef USE_CUDA
 // A stream that records launches and runs none, by which a launcher is asked what it would do.
 class RecordingStream {
@@ -317,6 +329,7 @@ int64_t calls_of(int64_t row) { return row < 0 ? sdpa_calls.load() : table[row].
 STABLE_TORCH_LIBRARY_IMPL(PACKAGE, CPU, library) {
   library.impl("attention", TORCH_BOX(&attention));
   library.impl("scaled_dot_product_attention", TORCH_BOX(&scaled_dot_product_attention));
+  library.impl("attention_by", TORCH_BOX(&attention_by));
   library.impl("refusal", TORCH_BOX(&refusal));
 }
 
@@ -324,6 +337,7 @@ STABLE_TORCH_LIBRARY_IMPL(PACKAGE, CPU, library) {
 STABLE_TORCH_LIBRARY_IMPL(PACKAGE, CUDA, library) {
   library.impl("attention", TORCH_BOX(&attention));
   library.impl("scaled_dot_product_attention", TORCH_BOX(&scaled_dot_product_attention));
+  library.impl("attention_by", TORCH_BOX(&attention_by));
   library.impl("refusal", TORCH_BOX(&refusal));
 }
 #endif

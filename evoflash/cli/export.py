@@ -102,8 +102,9 @@ def export_runs(
     out = out or Path("runs/exports") / "-".join([package, *(f"run{summary.id}" for summary in summaries)])
     whole = replace(first, others=tuple(others))
     if sweep is not None:
-        whole, times = sweep.run(whole, out)
-        print(times, end="", file=sys.stderr)
+        whole = sweep.run(whole, out)
+        found = whole.sweep or {}
+        print(f"{len(found['points'])} sizes measured, {len(found['rows'])} ranges for kernels", file=sys.stderr)
     return exporters[kind](whole, out)
 
 

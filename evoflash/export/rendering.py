@@ -36,7 +36,7 @@ STEMS = ("kernel", *(f"kernel_{number}" for number in range(2, MOST_KERNELS + 1)
 KERNELS = tuple(f"{stem}.{suffix}" for suffix in ("cpp", "cu") for stem in STEMS)
 RESULTS = "sweep.json"
 VERBATIM = (*KERNELS, "_nvrtc.py", "py.typed", BINDING, TABLE, RESULTS, MARKER, SUMS)
-MARGIN = 1.02  # what a kernel must be faster by than SDPA to be asked, by a sweep
+MARGIN, NOISE = 1.02, 0.985  # as many times as fast as SDPA must a kernel be to be asked, on the mean and everywhere
 
 
 def paths(name: str) -> frozenset[str]:
@@ -144,6 +144,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "searched": {source: _sizes(kernel) for source, kernel in winner.sources.items()},
         "sweep": winner.sweep,
         "margin": MARGIN,
+        "noise": NOISE,
         "source_name": winner.source_name,
         "arch": cuda.flag(winner.arch) if winner.arch is not None else "",
         "capability": divmod(winner.arch, 10) if winner.arch is not None else (),

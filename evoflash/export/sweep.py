@@ -45,11 +45,11 @@ class Sweep:
                 raise UsageError(f"{part!r} is no part of a sweep; write e.g. lengths=64..4096,batches=1..8,minutes=5")
         return cls(**fields)  # type: ignore[arg-type] - the names decide
 
-    def run(self, winner: Winner, out: Path) -> tuple[Winner, str]:
+    def run(self, winner: Winner, out: Path) -> Winner:
         """Writes the package into `out`, and measures with it.
 
         Returns:
-            The winner with its results, and without the kernels that are nowhere the fastest; the table of times.
+            The winner with its results, and without the kernels that are nowhere the fastest.
 
         Raises:
             WorkerError: when the package's program fails.
@@ -67,4 +67,4 @@ class Sweep:
             last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
             raise WorkerError(f"the sweep fails: {last}; run `evoflash doctor`, or export without --sweep")
         found = json.loads((folder / winner.name / RESULTS).read_text(encoding="utf-8"))
-        return winner.swept(found), done.stdout
+        return winner.swept(found)

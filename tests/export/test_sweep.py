@@ -58,6 +58,9 @@ def test_a_kernel_that_is_faster_everywhere_has_a_row_for_each_kind_of_call(prog
 
 def test_sdpa_computes_where_no_kernel_is_faster_by_the_margin(program: ModuleType):
     assert asked(program, lambda *_: {"fast": 9.9}) == []
+    mostly = asked(program, lambda b, q, k: {"fast": 4.0 if k < 256 else 10.1}, causal=True)
+    assert mostly[1:] == [("fast", (64, 256), (64, 256), (4, 8))]
+    assert len(asked(program, lambda b, q, k: {"fast": 4.0 if k < 256 else 10.3}, causal=True)[1:]) == 1
     found = asked(program, lambda b, q, k: {"fast": 4.0 if q == k == 100 else 20.0})
     assert found == [("fast", (100, 100), (100, 100), (4, 8))]
 
@@ -77,6 +80,8 @@ def test_kernels_share_the_lengths_and_the_batches(program: ModuleType):
     assert found[1:] == [("fast", (64, 128), (64, 128), (4, 8)), ("slow", (128, 256), (128, 256), (4, 8))]
     found = asked(program, lambda b, q, k: {"fast": 4.0 if b == 1 else 20.0, "slow": 5.0}, causal=True)
     assert [row[0] for row in found] == ["slow", "slow"]
+    found = asked(program, lambda b, q, k: {"fast": 4.0 if b == 1 else 6.0, "slow": 5.2}, causal=True)
+    assert [row[0] for row in found] == ["fast", "fast"], "the faster one on the mean"
     found = asked(program, lambda b, q, k: {"fast": 4.0 if b < 4 else 20.0}, batches=(1, 2, 4), causal=True)
     assert [row[3] for row in found] == [(4, 8), (4, 8)]
 
@@ -92,8 +97,9 @@ def test_what_is_not_measured_in_time_is_sdpas(program: ModuleType):
     assert late.ranges([64, 128], [1]) == []
 
 
-def test_lengths_are_in_half_octaves_with_both_ends(program: ModuleType):
+def test_lengths_are_in_equal_ratios_with_both_ends(program: ModuleType):
     assert program.steps(64, 260, 2) == [64, 91, 128, 181, 256, 260]
+    assert program.steps(181, 600, 2, 256) == [181, 256, 304, 362, 431, 512, 600]
     assert program.steps(1, 8, 1) == [1, 2, 4, 8]
     assert program.steps(5, 5, 2) == [5]
 
@@ -104,8 +110,7 @@ def test_measures_and_keeps_the_kernels_that_are_asked(tmp_path: Path, cache: Pa
     waits = plain.source.replace(" return 42;", " return 42;\n  for (volatile int i = 0; i < 100000; ++i) {}")
     assert waits != plain.source
     winner = replace(plain, others=(replace(plain, source=waits),))
-    swept, times = Sweep.parse("lengths=2..4 batches=1 minutes=2").run(winner, tmp_path / "out")
-    assert "SDPA" in times
+    swept = Sweep.parse("lengths=2..4 batches=1 minutes=2").run(winner, tmp_path / "out")
     assert swept.sweep is not None
     assert {point["queries"] for point in swept.sweep["points"]} == {1, 2, 3, 4, 24}
     assert swept.others == ()

@@ -27,6 +27,7 @@ SKELETONS = {
     "{name}/_build.py": "build.py.j2",
     "{name}/selftest.py": "selftest.py.j2",
     "{name}/sweep.py": "sweep.py.j2",
+    "{name}/_transformers.py": "transformers.py.j2",
     "tests/test_against_sdpa.py": "test_against_sdpa.py.j2",
 }
 SUMS = "SHA256SUMS"
@@ -134,6 +135,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "name": winner.name,
         "distribution": winner.name.replace("_", "-"),
         "version": f"1.0.0+{winner.source_sha256[:8]}",
+        "transformers_name": winner.name.replace("flash", ""),
         "strict": f"{winner.name.upper()}_STRICT",
         "family": winner.family,
         "cuda": winner.target == "cuda",

@@ -4,6 +4,8 @@ import ast
 import hashlib
 import json
 import os
+import shutil
+import subprocess
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +117,13 @@ def test_every_file_parses_and_fits_the_page(winner: Winner):
     project = tomllib.loads(files["pyproject.toml"])["project"]
     assert project["dependencies"] == ["torch>=2.10", "ninja>=1.11"]
     assert "evoflash." not in "".join(text for path, text in files.items() if path.endswith(".py"))
+
+
+@pytest.mark.parametrize("winner", [cpu_winner("exported_linted"), cuda_winner("exported_linted")])
+def test_passes_ruff(winner: Winner, tmp_path: Path):
+    folder = write(winner, tmp_path / "out")
+    done = subprocess.run([shutil.which("ruff") or "ruff", "check", "--no-cache", "."], cwd=folder, check=False)
+    assert done.returncode == 0
 
 
 def test_builds_with_the_flags_of_the_search():

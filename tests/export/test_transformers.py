@@ -3,6 +3,7 @@
 import copy
 import importlib
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -17,21 +18,21 @@ def name(module: ModuleType) -> str:
     return module.register_with_transformers()
 
 
-def bert() -> torch.nn.Module:
+def bert() -> Any:
     return transformers.BertModel(transformers.BertConfig(vocab_size=99, **SIZES)).eval()
 
 
-def llama() -> torch.nn.Module:
+def llama() -> Any:
     config = transformers.LlamaConfig(vocab_size=99, num_key_value_heads=2, max_position_embeddings=128, **SIZES)
     config.pad_token_id, config.eos_token_id = 0, None
     return transformers.LlamaForCausalLM(config).eval()
 
 
-def vit() -> torch.nn.Module:
+def vit() -> Any:
     return transformers.ViTModel(transformers.ViTConfig(image_size=16, patch_size=4, **SIZES)).eval()
 
 
-def whisper() -> torch.nn.Module:
+def whisper() -> Any:
     sizes = {"d_model": 64, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 64}
     decoder = {"decoder_layers": 1, "decoder_attention_heads": 4, "decoder_ffn_dim": 64}
     config = transformers.WhisperConfig(num_mel_bins=8, max_source_positions=30, vocab_size=99, **sizes, **decoder)
@@ -39,7 +40,7 @@ def whisper() -> torch.nn.Module:
     return transformers.WhisperModel(config).get_encoder().eval()
 
 
-def by(model: torch.nn.Module, implementation: str) -> torch.nn.Module:
+def by(model: Any, implementation: str) -> Any:
     changed = copy.deepcopy(model)
     changed.set_attn_implementation(implementation)
     return changed

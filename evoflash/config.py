@@ -31,6 +31,7 @@ class Settings(BaseSettings):
         debug: build with debug information and line numbers, with optimisation still on. Also read from DEBUG.
         verbose: print each compiler command and its output to standard error.
         jobs: parallel builds; default: the number of cores available to this process.
+        calls: after a search, time calls of its export from Python.
         build_deadline_s, evaluate_deadline_s: seconds after which a build, or the evaluation of a candidate, is killed.
     """
 
@@ -43,6 +44,7 @@ class Settings(BaseSettings):
     arch: str | None = Field(None, validation_alias=AliasChoices("EVOFLASH_ARCH", "CUDA_ARCH"))
     debug: bool = Field(False, validation_alias=AliasChoices("EVOFLASH_DEBUG", "DEBUG"))
     verbose: bool = False
+    calls: bool = True
     jobs: int | None = Field(None, ge=1)
     build_deadline_s: float = Field(60.0, gt=0)
     evaluate_deadline_s: float = Field(30.0, gt=0)

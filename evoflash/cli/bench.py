@@ -22,7 +22,10 @@ from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.core.reliability import Reliability
 from evoflash.core.status import Status
-from evoflash.errors import NothingCorrectError, StorageError, UsageError
+from evoflash.errors import NothingCorrectError, StorageError, UsageError, WorkerError
+from evoflash.export.calls import Calls, measure_kernel
+from evoflash.export.winner import Winner
+from evoflash.flattening import flatten
 from evoflash.problems import Problem
 from evoflash.report import bench_sheets as sheets
 from evoflash.report.tables import print_json, print_sheets
@@ -53,6 +56,9 @@ def bench(
             "--self-test", help="Time each kernel against itself instead, and test whether 2 % more work is detected."
         ),
     ] = False,
+    calls: Annotated[
+        bool, typer.Option("--calls", help="Export each kernel, and time its calls from Python beside SDPA's.")
+    ] = False,
     trials: Annotated[int, typer.Option(min=10, help="Trials of the self-test, of --iters rounds each.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of a family's random genome.")] = 0,
     templates: options.Templates = None,
@@ -76,6 +82,8 @@ def bench(
     effort = Effort(samples=iters, warmup=warmup, budget_s=60 * minutes, check=check)
     results: list[ShapeResult] = []
     tallies: list[CaseTally] = []
+    timed: dict[str, dict[str, Calls | str]] = {}
+    extra: dict[str, Any] = {}
     _say(f"{len(chosen)} shapes, {len(entrants)} kernels and the baselines on {device.device}")
     with Bench(device, toolchain, entrants, effort, _say) as engine:
         document: dict[str, Any] = {"environment": environment(device, engine.start(), ["evoflash", *sys.argv[1:]])}
@@ -88,14 +96,49 @@ def bench(
             _save(document | {"shapes": results, "cases": tallies}, out)
             if not as_json:
                 print_sheets(sheets.shape_sheet(results[-1]))
+            if calls:
+                timed[name] = _time_calls(results[-1], problem, entrants, device)
+                extra = {"calls": timed}
+                _save(document | {"shapes": results, "cases": tallies} | extra, out)
+                if not as_json:
+                    print_sheets(sheets.calls_sheet(name, timed[name]))
         for of, group in case_sets(list(chosen.values()), wanted == "all").items() if wanted else ():
             tallies += engine.cases(of, group)
-            _save(document | {"shapes": results, "cases": tallies}, out)
+            _save(document | {"shapes": results, "cases": tallies} | extra, out)
     if as_json:
-        print_json(document | {"shapes": results, "cases": tallies})
+        print_json(document | {"shapes": results, "cases": tallies} | extra)
     else:
         print_sheets(*sheets.cases_sheets(tallies), sheets.kernels_sheet(results))
     _require_something_correct(results, tallies)
+
+
+def _time_calls(
+    result: ShapeResult, problem: Problem, entrants: Sequence[Entrant], device: Target
+) -> dict[str, Calls | str]:
+    """The time of a call of each kernel that was right, or why there is none."""
+    right = {entry.name for entry in result.kernels if entry.status is Status.OK}
+    found: dict[str, Calls | str] = {}
+    for entrant in entrants:
+        kernel = entrant.kernel(problem, device)
+        if entrant.name not in right or isinstance(kernel, str):
+            continue
+        winner = Winner(
+            name="benched",
+            family=entrant.family,
+            genome=kernel.genome,
+            source=flatten(kernel.source.text),
+            language="cuda" if device.name == "cuda" else "c++",
+            target=device.name,
+            arch=int(device.facts["arch"]) if device.name == "cuda" else None,
+            problem=problem,
+            provenance={},
+        )
+        _say(f"{result.shape}: timing calls of {entrant.name}")
+        try:
+            found[entrant.name] = measure_kernel(winner)
+        except WorkerError as error:
+            found[entrant.name] = str(error)
+    return found
 
 
 def _self_test(

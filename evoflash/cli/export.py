@@ -7,9 +7,8 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +30,8 @@ from evoflash.run.plan import Plan
 from evoflash.store import RunStore
 from evoflash.store.records import RunSummary
 from evoflash.targets.cuda import parse_arch
+
+CALLS = "calls"  # the kind of insight that holds the time of a call
 
 
 def export(
@@ -130,7 +131,7 @@ def _winner(store: RunStore, summary: RunSummary, plan: Plan, candidate: int, na
             "compiled_sha256": hashlib.sha256(stored.source.encode()).hexdigest(),
             "strategy": summary.strategy,
             "seed": summary.seed,
-            "date": datetime.now(UTC).date().isoformat(),
+            "date": summary.created_at.date().isoformat(),
             "evoflash": evoflash.__version__,
             "problem": plan.label,
             "lineage": [
@@ -145,6 +146,7 @@ def _winner(store: RunStore, summary: RunSummary, plan: Plan, candidate: int, na
             ],
             "machine": {key: value for key, value in summary.machine.items() if not isinstance(value, dict)},
             "finals": _without_samples(final),
+            **({"calls": calls} if (calls := _calls(store, summary.id, candidate)) else {}),
         },
         cases=tuple(each.case for each in final.accuracy) if final else (),
     )
@@ -171,9 +173,16 @@ def package_name(plans: Sequence[Plan]) -> str:
         problem = plan.shapes[0].problem
         facts = problem.facts()
         mask = "causal" if facts.get("causal") and "causal" not in plan.title else ""
-        words |= dict.fromkeys((plan.title.lower(), mask, str(facts.get("dtype", ""))))
+        dtype = str(facts.get("dtype", "")) if "dtype=" not in plan.title else ""
+        words |= dict.fromkeys((plan.title.lower(), mask, dtype))
     label = re.sub(r"[^a-z0-9]+", "_", "_".join(words))[:80].strip("_") or "shape"
     return f"evoflash_attention_{label}"
+
+
+def _calls(store: RunStore, run: int, candidate: int) -> dict[str, Any] | None:
+    """The times of calls that the search has measured, if they are those of this candidate."""
+    found = [each.data for each in store.insights(run) if each.kind == CALLS and each.data["candidate"] == candidate]
+    return {key: value for key, value in found[-1].items() if key != "candidate"} if found else None
 
 
 def _without_samples(final: Final | None) -> dict[str, object]:

@@ -34,4 +34,8 @@ Sanitize = Annotated[
     ),
 ]
 Debug = Annotated[bool | None, typer.Option("--debug", help="Build with debug information.")]
+Calls = Annotated[
+    bool | None,
+    typer.Option("--calls/--no-calls", help="Time calls of the export from Python, too.", show_default=False),
+]
 Verbose = Annotated[bool | None, typer.Option("--verbose", help="Show compiler commands and output.")]

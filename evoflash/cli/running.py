@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from evoflash.cli.export import export_runs, package_name
+from evoflash.cli.export import CALLS, export_runs, package_name
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
-from evoflash.errors import NothingCorrectError, StorageError
+from evoflash.errors import NothingCorrectError, StorageError, WorkerError
+from evoflash.export.calls import Calls, measure
+from evoflash.export.package import package_in
 from evoflash.report import run_sheets as sheets
 from evoflash.report import runs as report
 from evoflash.report.events import Events
@@ -59,6 +61,21 @@ def run_search(
         _finish(engine, outcomes, store, settings, out, as_json)
 
 
+def _time_calls(store: RunStore, run: int, candidate: int, folder: Path) -> Calls | None:
+    """Times the export's calls and records them with the run; None, and a word about it, where they cannot be timed."""
+    name = package_in(folder)
+    if name is None:
+        return None
+    say("timing calls of the export from Python")
+    try:
+        calls = measure(folder, name)
+    except WorkerError as error:
+        say(str(error))
+        return None
+    store.record_insight(run, 0, CALLS, str(calls), {**calls.model_dump(mode="json"), "candidate": candidate})
+    return calls
+
+
 def _interrupted(engine: Search) -> None:
     for task in engine.tasks:
         best = task.archive.best
@@ -91,14 +108,20 @@ def _finish(
             failures.append(f"run {outcome.run_id} ({task.plan.title}, {outcome.reason})")
         else:
             own = out / package_name([task.plan]) if out is not None and len(outcomes) > 1 else out
-            folder = export_runs(store, [outcome.run_id], own, settings)
             best = report.best(store, outcome.run_id)
-            documents.append({**asdict(best), "shape": task.plan.title, "export": str(folder)})
+            folder = export_runs(store, [outcome.run_id], own, settings)
+            calls = _time_calls(store, outcome.run_id, best.candidate, folder) if settings.calls else None
+            if calls is not None:
+                folder = export_runs(store, [outcome.run_id], own, settings)  # with the times in its README
+            document = {**asdict(best), "shape": task.plan.title, "export": str(folder)}
+            documents.append(document | ({"calls": calls.model_dump(mode="json")} if calls is not None else {}))
             if not as_json:
                 if len(outcomes) > 1:
                     print(f"{task.plan.title}\n")
                 ids = report.report(store, outcome.run_id).finalist_ids
                 print_sheets(*sheets.finals_sheets(outcome.finals, ids), sheets.best_sheet(best))
+                if calls is not None:
+                    print(f"{calls}\n")
                 print(f"exported to {folder}\n" if len(outcomes) > 1 else f"exported to {folder}")
         _mirror(task, outcome, settings)
     if as_json and (documents or len(outcomes) > 1):

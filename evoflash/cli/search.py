@@ -84,13 +84,22 @@ def search(
     cache: options.Cache = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the winner's package.")] = None,
     debug: options.Debug = None,
+    calls: options.Calls = None,
     verbose: options.Verbose = None,
     events: Events = False,
     as_json: AsJson = False,
 ) -> None:
     """Search for the fastest correct kernel of a shape, or of several, and export it."""
     settings = config.load(
-        target=target, arch=arch, jobs=jobs, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
+        target=target,
+        arch=arch,
+        jobs=jobs,
+        templates=templates,
+        db=db,
+        cache=cache,
+        debug=debug,
+        calls=calls,
+        verbose=verbose,
     )
     proposers.require(strategy)
     shapes = problems.parse_all(shape or ["mission"], dtype, settings.templates)

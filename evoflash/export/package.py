@@ -39,6 +39,12 @@ def write(winner: Winner, out: Path) -> Path:
     return out
 
 
+def package_in(folder: Path) -> str | None:
+    """The name of the exported package in a folder; None where another exporter has written something else."""
+    names = (_package_of(path.relative_to(folder).as_posix()) for path in _files(folder))
+    return next((name for name in names if name), None)
+
+
 def _refuse_foreign(out: Path) -> None:
     """Raises UsageError unless `out` is absent, empty, or holds an earlier export and nothing else of anyone's."""
     if not out.exists():

@@ -27,6 +27,7 @@ SKELETONS = {
     "{name}/_build.py": "build.py.j2",
     "{name}/selftest.py": "selftest.py.j2",
     "{name}/sweep.py": "sweep.py.j2",
+    "{name}/calls.py": "calls.py.j2",
     "{name}/_transformers.py": "transformers.py.j2",
     "tests/test_against_sdpa.py": "test_against_sdpa.py.j2",
 }
@@ -159,7 +160,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "facts": _plain(winner.provenance),
         "machine": _plain(winner.provenance.get("machine") or {}),
         "generations": len(winner.provenance.get("lineage") or ()),
-        "finals": _finals(winner.provenance.get("finals") or {}),
+        "finals": _finals(winner.provenance.get("finals") or {}) + _calls(winner.provenance.get("calls") or {}),
         "cases": winner.cases,
         "genome": winner.genome,
         "record": {
@@ -223,6 +224,15 @@ def _other(source: str, kernel: Winner) -> dict[str, Any]:
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """The entries that a table can show."""
     return {key: value for key, value in values.items() if isinstance(value, str | int | float)}
+
+
+def _calls(calls: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Lines of the same table, from a dumped `evoflash.export.calls.Calls`."""
+    if not calls:
+        return []
+    ratio, low, high = calls["sdpa_over_attention"]
+    lines = [(f"a call of `{name}` from Python", f"{us:.2f} µs") for name, us in calls["us"].items()]
+    return [*lines, ("a call of `attention` against SDPA", f"{ratio:.2f}× (quartiles {low:.2f} to {high:.2f})")]
 
 
 def _finals(finals: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """The tables of `evoflash bench`."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from evoflash.bench.measurement import CaseTally, Entry, ShapeResult
 from evoflash.core.reliability import Reliability
@@ -25,6 +26,32 @@ def shape_sheet(result: ShapeResult) -> Sheet:
         f"{result.rounds} rounds"
     )
     return Sheet.of(title, COLUMNS, rows)
+
+
+class CallTimes(Protocol):
+    """The times of a kernel's calls from Python; see `evoflash.export.calls.Calls`."""
+
+    @property
+    def us(self) -> Mapping[str, float]:
+        """Microseconds by function."""
+        ...
+
+    @property
+    def by(self) -> str:
+        """What computes."""
+        ...
+
+
+def calls_sheet(shape: str, found: Mapping[str, CallTimes | str]) -> Sheet:
+    """The time of a call of each kernel's export beside SDPA's, back to back and without a CUDA graph."""
+    functions = ("attention", "scaled_dot_product_attention", "SDPA")
+    rows = [
+        (name, *("",) * len(functions), calls)
+        if isinstance(calls, str)
+        else (name, *(us(calls.us[function]) for function in functions), calls.by)
+        for name, calls in found.items()
+    ]
+    return Sheet.of(f"{shape}: calls from Python, us", "kernel|>attention|>drop-in|>SDPA|", rows)
 
 
 def self_test_sheet(label: str, found: Sequence[Reliability]) -> Sheet:

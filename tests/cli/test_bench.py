@@ -81,6 +81,17 @@ def test_the_document_of_a_bench(place, cache, monkeypatch):
     assert "sdpa-math" in result.stdout
 
 
+def test_calls_from_python_of_what_was_right(place, cache):
+    result = call(
+        "--shape", SHAPE, "--kernel", "2", "--kernel", "exported", "--iters", "2", "--warmup", "0",
+        "--cache", str(cache), "--calls", "--out", "bench.json",
+    )  # fmt: skip
+    (found,) = json.loads((place / "bench.json").read_text())["calls"].values()
+    assert list(found) == ["exported_plain"]
+    assert list(found["exported_plain"]["us"]) == ["attention", "scaled_dot_product_attention", "SDPA"]
+    assert "calls from Python, us" in result.stdout
+
+
 def test_the_fifteen_cases_are_declined_by_a_kernel_of_another_head_size(place, cache):
     with pytest.raises(NothingCorrectError, match="no kernel was timed on any shape: exported_plain"):
         call("--shape", "b=1,h=1,s=8,d=64,dtype=fp32", "--kernel", "exported", "--fifteen", "--cache", str(cache),

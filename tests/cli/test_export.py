@@ -54,6 +54,18 @@ def test_a_winner_of_its_own_lengths_goes_with_the_fastest_of_any_length(store, 
     assert provenance["others"][0]["finals"]["time"]["p50_us"] == 22.0
 
 
+def test_the_times_of_calls_are_those_of_the_candidate(store, tmp_path):
+    record_finals(store, "65x4099")
+    times = {"size": "1x1(1)x1:1", "by": "it computes", "torch": "2.13", "sdpa_over_attention": [2.0, 1.9, 2.1]}
+    first, second = store.candidate_id(1, 0), store.candidate_id(1, 1)
+    store.record_insight(1, 0, "calls", "…", {**times, "us": {"attention": 2.5, "SDPA": 5.0}, "candidate": first})
+    for number, there in ((None, True), (first, True), (second, False)):
+        kernels(store, tmp_path, candidate=number)
+        provenance = json.loads((tmp_path / "out" / "exported_run" / "provenance.json").read_text())
+        assert ("calls" in provenance) == there
+        assert provenance["date"] == store.run(1).created_at.date().isoformat()
+
+
 def test_a_winner_of_any_length_needs_no_other(store, tmp_path):
     record_finals(store, "65x4099", "65x4099")
     assert [row["candidate"] for row in kernels(store, tmp_path)] == [0]

@@ -78,14 +78,19 @@ def test_two_shapes_are_killed_and_resumed_and_the_one_that_works_is_exported(fo
     assert finals.winner is not None
     document = json.loads(said[said.index("[\n") : said.rindex("]") + 1])
     assert [(each["shape"], each["run"]) for each in document] == [(GOOD, 1)]
-    assert [path.name for path in (folder / "winners").iterdir()] == [f"evoflash_attention_{_label(GOOD)}_float32"]
+    assert [path.name for path in (folder / "winners").iterdir()] == [f"evoflash_attention_{_label(GOOD)}"]
 
 
 def test_one_kernel_for_two_shapes(folder):
-    process = start(folder, *arguments("--shape", GOOD, "--shape", OTHER, "--score", "robust", "--budget", "3"))
+    process = start(
+        folder, *arguments("--shape", GOOD, "--shape", OTHER, "--score", "robust", "--budget", "3", "--calls")
+    )
     said, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, said
     assert "on each shape" in said
+    assert "a call from Python: attention " in said
+    assert len(list(folder.glob("runs/exports/*/README.md"))) == 1
+    assert "a call of `attention` from Python" in next(folder.glob("runs/exports/*/README.md")).read_text()
     with RunStore.open(str(folder / "runs.db")) as store:
         run = store.run()
         recorded, finals = store.recorded(run.id), store.finals(run.id)

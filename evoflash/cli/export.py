@@ -19,7 +19,9 @@ from evoflash.config import Settings
 from evoflash.core.finals import Final
 from evoflash.core.status import Status
 from evoflash.errors import UsageError
-from evoflash.export.package import write
+from evoflash.export.package import package_in, write
+from evoflash.export.prebuilt import prebuild
+from evoflash.export.prebuilt import wheel as make_wheel
 from evoflash.export.sweep import Sweep
 from evoflash.export.winner import Winner
 from evoflash.flattening import flatten
@@ -49,6 +51,12 @@ def export(
             "lengths=64..4096,batches=1..8,minutes=5.",
         ),
     ] = None,
+    prebuilt: Annotated[
+        bool, typer.Option("--prebuilt", help="Put the built libraries beside the source: no compiler is needed.")
+    ] = False,
+    wheel: Annotated[
+        bool, typer.Option("--wheel", help="Make a wheel for this platform, with the built libraries, in dist/.")
+    ] = False,
     db: Database = None,
 ) -> None:
     """Write winners as an installable package: source, operators for PyTorch, a drop-in for SDPA and a self-test.
@@ -62,8 +70,13 @@ def export(
             if runs:
                 raise UsageError("a candidate names its run; leave out either the run or --candidate")
             runs = [store.candidate(candidate).run_id]
-        folder = export_runs(store, runs or [None], out, settings, candidate, name, ranges)
+        folder = export_runs(store, runs or [None], out, settings, candidate, name, ranges, prebuilt=prebuilt or wheel)
+    package = package_in(folder)
+    if package is not None and (prebuilt or wheel):
+        prebuild(folder, package)
     print(folder)
+    if package is not None and wheel:
+        print(make_wheel(folder, package))
 
 
 def export_runs(
@@ -74,6 +87,8 @@ def export_runs(
     candidate: int | None = None,
     name: str | None = None,
     sweep: Sweep | None = None,
+    *,
+    prebuilt: bool = False,
 ) -> Path:
     """Writes the package of a candidate, by default the best of each run, and returns its folder.
 
@@ -101,7 +116,7 @@ def export_runs(
         distinct.setdefault(kernel.source_sha256, kernel)
     first, *others = distinct.values()
     out = out or Path("runs/exports") / "-".join([package, *(f"run{summary.id}" for summary in summaries)])
-    whole = replace(first, others=tuple(others))
+    whole = replace(first, others=tuple(others), prebuilt=prebuilt)
     if sweep is not None:
         whole = sweep.run(whole, out)
         found = whole.sweep or {}

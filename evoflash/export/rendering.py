@@ -37,7 +37,8 @@ TABLE = "kernels.json"
 STEMS = ("kernel", *(f"kernel_{number}" for number in range(2, MOST_KERNELS + 1)))
 KERNELS = tuple(f"{stem}.{suffix}" for suffix in ("cpp", "cu") for stem in STEMS)
 RESULTS = "sweep.json"
-VERBATIM = (*KERNELS, "_nvrtc.py", "py.typed", BINDING, TABLE, RESULTS, MARKER, SUMS)
+PREBUILT = (*(f"prebuilt/{stem}.so" for stem in (*STEMS, "binding")), "prebuilt/prebuilt.json")
+VERBATIM = (*KERNELS, *PREBUILT, "_nvrtc.py", "py.typed", BINDING, TABLE, RESULTS, MARKER, SUMS)
 MARGIN, NOISE = 1.02, 0.985  # as many times as fast as SDPA must a kernel be to be asked, on the mean and everywhere
 
 
@@ -146,6 +147,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "sources": winner.sources,
         "searched": {source: _sizes(kernel) for source, kernel in winner.sources.items()},
         "sweep": winner.sweep,
+        "prebuilt": winner.prebuilt,
         "margin": MARGIN,
         "noise": NOISE,
         "source_name": winner.source_name,

@@ -39,6 +39,8 @@ class Winner:
             architecture and package name are the same.
         sweep: what the package's own `sweep` has measured, which gives the table of the kernels; None before that.
 
+        prebuilt: whether the package will hold built libraries, and so needs neither compiler nor ninja.
+
     Raises:
         UsageError: for an invalid package name, or a target that does not fit the language.
     """
@@ -55,6 +57,7 @@ class Winner:
     cases: tuple[str, ...] = ()
     others: tuple[Winner, ...] = ()
     sweep: dict[str, Any] | None = None
+    prebuilt: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?", self.name) or keyword.iskeyword(self.name):
@@ -91,7 +94,7 @@ class Winner:
         asked = {row["source"] for row in sweep["rows"]}
         kept = [kernel for source, kernel in self.sources.items() if source in asked] or [self]
         first, *others = (replace(kernel, others=()) for kernel in kept)
-        whole = replace(first, others=tuple(others))
+        whole = replace(first, others=tuple(others), prebuilt=self.prebuilt)
         name_of = {kernel.source: source for source, kernel in whole.sources.items()}
         names = {source: name_of.get(kernel.source) for source, kernel in self.sources.items()}
         rows = [{**row, "source": names[row["source"]]} for row in sweep["rows"]]

@@ -60,7 +60,8 @@ EVOFLASH_INLINE int launch(const EvoflashAttention &problem) {
   };
   const int m_blocks = ceil_div(problem.seq_q, Traits::kBlockM);
 
-#pragma omp parallel num_threads(Traits::kThreads)
+  const int allowed = omp_get_max_threads();  // by OMP_NUM_THREADS, or by whoever has set it since
+#pragma omp parallel num_threads(Traits::kThreads < allowed ? Traits::kThreads : allowed)
   {
     [[maybe_unused]] const typename Traits::ThreadState state{};
     Scratch &own = scratch[omp_get_thread_num()];

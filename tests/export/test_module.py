@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import random
 import subprocess
 import sys
 import threading
@@ -18,8 +19,12 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from evoflash import targets
+from evoflash.codegen.template import load as load_family
 from evoflash.export import rendering
 from evoflash.export.package import write
+from evoflash.flattening import flatten
+from evoflash.problems import AttentionProblem
 
 from .conftest import cpu_winner, load
 
@@ -418,6 +423,41 @@ def test_the_operator_is_well_formed(module: ModuleType):
     q, k, v = inputs(kv_heads=2)
     torch.library.opcheck(op, (q, k, v, False, None))
     torch.library.opcheck(op, (q.transpose(0, 1).contiguous().transpose(0, 1), k, v, True, 0.3))
+
+
+def test_uses_no_more_threads_than_pytorch(tmp_path: Path, cache: Path):
+    """The kernel of this test writes how many its OpenMP runtime allows it."""
+    plain = cpu_winner("exported_threads")
+    source = f"#include <omp.h>\n{plain.source}".replace(
+        "out[d] = float(total / sum)", "out[d] = omp_get_max_threads()"
+    )
+    module = load("exported_threads", write(replace(plain, source=source), tmp_path / "out"))
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3, 2):
+            torch.set_num_threads(threads)
+            assert set(module.attention(*inputs()).flatten().tolist()) == {threads}
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_family_is_right_with_fewer_threads_than_its_genome_says(tmp_path: Path, cache: Path):
+    target, problem = targets.detect("cpu"), AttentionProblem.of(1, 3, 40, 16, dtype="float32")
+    space = load_family("cpu_flash").space([problem], target.facts)
+    rng = random.Random(0)
+    genome = next(each for each in (space.sample(rng) for _ in range(1000)) if each["threads"] == 2)
+    source = flatten(load_family("cpu_flash").render(genome, problem, target.facts).text)
+    winner = replace(cpu_winner("exported_family"), source=source, problem=problem)
+    module = load("exported_family", write(winner, tmp_path / "out"))
+    q, k, v = inputs(batch=1, heads=3, kv_heads=3, rows=40, keys=40)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            agrees(module, q, k, v)
+            assert module.stats()["SDPA"] == 0
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_threads_may_call_at_once(module: ModuleType):

@@ -40,7 +40,8 @@ struct Range {
 struct Kernel {
   size_t (*workspace_bytes)(const Problem *);
   int (*launch)(const Problem *, void *stream);
-  int32_t device_type, dtype;  // in PyTorch's numbers
+  void (*set_num_threads)(int);  // of its OpenMP runtime, which need not be PyTorch's; null without one
+  int32_t device_type, dtype;    // in PyTorch's numbers
   int32_t head_size, causal;
   uint64_t devices;  // a bit for each device that runs the machine code
   Range query_length, key_length, batch_heads;
@@ -193,6 +194,8 @@ std::optional<Tensor> compute(Row &row, const Inputs &inputs) {
   void *stream = nullptr;
 #ifdef USE_CUDA
   check(aoti_torch_get_current_cuda_stream(like.device_index, &stream));
+#else
+  if (kernel.set_num_threads != nullptr) kernel.set_num_threads(int(torch::stable::get_num_threads()));
 #endif
   const int code = kernel.launch(&problem, stream);
   if (code == kLauncherDeclines) return std::nullopt;

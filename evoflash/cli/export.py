@@ -18,8 +18,9 @@ from evoflash.cli.runs import Database
 from evoflash.config import Settings
 from evoflash.core.finals import Final
 from evoflash.core.status import Status
-from evoflash.errors import UsageError
-from evoflash.export.package import package_in, write
+from evoflash.errors import UsageError, unknown
+from evoflash.export.formats import FORMATS
+from evoflash.export.package import package_in, write, write_files
 from evoflash.export.prebuilt import prebuild
 from evoflash.export.prebuilt import wheel as make_wheel
 from evoflash.export.sweep import Sweep
@@ -33,6 +34,7 @@ from evoflash.store import RunStore
 from evoflash.store.records import RunSummary
 from evoflash.targets.cuda import parse_arch
 
+PACKAGE = "package"  # the format that is a Python package
 CALLS = "calls"  # the kind of insight that holds the time of a call
 
 
@@ -57,6 +59,10 @@ def export(
     wheel: Annotated[
         bool, typer.Option("--wheel", help="Make a wheel for this platform, with the built libraries, in dist/.")
     ] = False,
+    form: Annotated[
+        str,
+        typer.Option("--format", help=f"What is written: package, {', '.join(FORMATS)}; the others have one kernel."),
+    ] = PACKAGE,
     db: Database = None,
 ) -> None:
     """Write winners as an installable package: source, operators for PyTorch, a drop-in for SDPA and a self-test.
@@ -65,12 +71,16 @@ def export(
     """
     settings = config.load(db=db)
     ranges = Sweep.parse(sweep) if sweep is not None else None
+    if form != PACKAGE and form not in FORMATS:
+        raise unknown("format", form, (PACKAGE, *FORMATS))
+    if form != PACKAGE and (sweep is not None or prebuilt or wheel or len(runs or []) > 1):
+        raise UsageError(f"the format {form} is one kernel's source; leave out --sweep, --prebuilt, --wheel, more runs")
     with RunStore.open(settings.db) as store:
         if candidate is not None:
             if runs:
                 raise UsageError("a candidate names its run; leave out either the run or --candidate")
             runs = [store.candidate(candidate).run_id]
-        folder = export_runs(store, runs or [None], out, settings, candidate, name, ranges, prebuilt=prebuilt or wheel)
+        folder = export_runs(store, runs or [None], out, settings, candidate, name, ranges, prebuilt or wheel, form)
     package = package_in(folder)
     if package is not None and (prebuilt or wheel):
         prebuild(folder, package)
@@ -87,8 +97,8 @@ def export_runs(
     candidate: int | None = None,
     name: str | None = None,
     sweep: Sweep | None = None,
-    *,
     prebuilt: bool = False,
+    form: str = PACKAGE,
 ) -> Path:
     """Writes the package of a candidate, by default the best of each run, and returns its folder.
 
@@ -115,7 +125,10 @@ def export_runs(
     for kernel in kernels:
         distinct.setdefault(kernel.source_sha256, kernel)
     first, *others = distinct.values()
-    out = out or Path("runs/exports") / "-".join([package, *(f"run{summary.id}" for summary in summaries)])
+    ending = [] if form == PACKAGE else [form]
+    out = out or Path("runs/exports") / "-".join([package, *(f"run{each.id}" for each in summaries), *ending])
+    if form != PACKAGE:
+        return write_files(FORMATS[form](first), out)
     whole = replace(first, others=tuple(others), prebuilt=prebuilt)
     if sweep is not None:
         whole = sweep.run(whole, out)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from evoflash.errors import StorageError, UsageError
@@ -23,13 +23,35 @@ def write(winner: Winner, out: Path) -> Path:
         UsageError: when `out` is a file, or holds anything that is not an export's.
         StorageError: when it cannot be written.
     """
-    out = out.expanduser().resolve()
+    return _write(rendering.files(winner), out.expanduser().resolve(), _refuse_foreign)
+
+
+def write_files(files: Mapping[str, str], out: Path) -> Path:
+    """Writes an export of another form, as path -> text, in the same way.
+
+    Raises:
+        UsageError: when `out` is a file, or holds another file than these.
+        StorageError: when it cannot be written.
+    """
+
+    def refuse_others(out: Path) -> None:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"{out} is a file; choose a folder")
+        present = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+        others = sorted(present - set(files))
+        if others:
+            raise UsageError(f"{out} holds {others[0]!r}, which is no export's; choose an empty or new folder")
+
+    return _write(files, out.expanduser().resolve(), refuse_others)
+
+
+def _write(files: Mapping[str, str], out: Path, refuse: Callable[[Path], None]) -> Path:
     try:
-        _refuse_foreign(out)
+        refuse(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         with processes.temporary_folder(f".{out.name[:100]}.", out.parent) as beside:
             fresh = beside / "fresh"
-            for path, text in rendering.files(winner).items():
+            for path, text in files.items():
                 file = fresh / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(text.encode())

@@ -6,6 +6,8 @@ import pytest
 
 from evoflash import config, targets
 from evoflash.cli.export import export_runs
+from evoflash.errors import UsageError
+from evoflash.export.formats import FORMATS
 from evoflash.store import RunStore
 from tests.helpers import TINY, plan
 from tests.store import runs
@@ -64,6 +66,21 @@ def test_the_times_of_calls_are_those_of_the_candidate(store, tmp_path):
         provenance = json.loads((tmp_path / "out" / "exported_run" / "provenance.json").read_text())
         assert ("calls" in provenance) == there
         assert provenance["date"] == store.run(1).created_at.date().isoformat()
+
+
+@pytest.mark.parametrize("form", list(FORMATS))
+def test_another_form_replaces_itself_and_nothing_else(store, tmp_path, form):
+    record_finals(store, "65x4099")
+    out = tmp_path / "out"
+    for _ in range(2):
+        export_runs(store, [1], out, config.load(), name="exported_run", form=form)
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert len(files) >= 1
+    assert "provenance.json" not in {path.name for path in out.iterdir()}
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"'mine\.txt', which is no export's"):
+        export_runs(store, [1], out, config.load(), name="exported_run", form=form)
+    assert (out / "mine.txt").read_text() == "mine"
 
 
 def test_a_winner_of_any_length_needs_no_other(store, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import sysconfig
@@ -32,21 +33,24 @@ def wheel(folder: Path, name: str) -> Path:
         WorkerError: when pip fails.
     """
     platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-    tag = f"--config-settings=--build-option=--plat-name={platform}"
+    options = ["--no-deps", f"--config-settings=--build-option=--plat-name={platform}"]
+    if importlib.util.find_spec("setuptools") is not None:
+        options.append("--no-build-isolation")  # pip would download it, which not every machine can
     dist = folder / "dist"
-    last = _run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(dist), tag, "."], folder)
+    last = _run([sys.executable, "-m", "pip", "wheel", "--quiet", *options, "-w", str(dist), "."], folder)
     found = sorted(dist.glob(f"{name}-*.whl"))
     if last or not found:
-        raise WorkerError(f"pip makes no wheel of {folder}: {last}; run `pip wheel --no-deps .` there")
+        raise WorkerError(f"pip makes no wheel of {folder}: {last}; pip install setuptools, or give pip a network")
     return found[-1]
 
 
 def _run(command: list[str], folder: Path) -> str:
-    """Runs a program in a folder; empty, or the last line of what it said when it failed."""
+    """Runs a program in a folder; empty, or the first error of what it said when it failed, else its last line."""
     try:
         done = processes.run(command, DEADLINE_S, variables={"PYTHONPATH": str(folder)}, cwd=folder)
     except subprocess.TimeoutExpired:
         return f"no answer within {DEADLINE_S:g} s"
     if done.returncode == 0:
         return ""
-    return (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+    lines = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
+    return next((line.strip() for line in lines if "error:" in line.lower()), lines[-1])

@@ -1,0 +1,106 @@
+"""An export over lengths and batches, against the fastest backend of SDPA at each.
+
+    python benchmarks/lengths.py my_attention --heads 8 --head-size 64 --lengths 1..2048 --step 37 --batches 1,2,4,8
+
+times self-attention on a GPU in CUDA graphs, where only the device counts: the package's drop-in, SDPA as it chooses
+for itself, and its backends cuDNN and FlashAttention-2 where they take the size. Prints geometric means by length and
+batch. A report, not a test.
+"""
+
+import argparse
+import importlib
+import json
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention as sdpa
+
+BACKENDS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
+LAUNCHES, ROUNDS = 20, 9  # launches in a graph, samples of each
+OCTAVES = (128, 512, 1024, 2048)  # the ends of the ranges that are reported
+
+
+def measure(package: Any, batch: int, heads: int, length: int, head_size: int) -> dict[str, Any]:
+    """Microseconds of each contestant at one size, and what the package chose."""
+    q, k, v = (torch.randn(batch, heads, length, head_size, device="cuda", dtype=torch.float16) for _ in range(3))
+    graphs = {
+        "package": _graph(lambda: package.scaled_dot_product_attention(q, k, v)),
+        "sdpa": _graph(lambda: sdpa(q, k, v)),
+    }
+    for name, backend in BACKENDS.items():
+        try:
+            with sdpa_kernel(backend):
+                graphs[name] = _graph(lambda: sdpa(q, k, v))
+        except RuntimeError:  # it does not take this size
+            torch.cuda.synchronize()
+    samples: dict[str, list[float]] = {name: [] for name in graphs}
+    for _ in range(ROUNDS):
+        for name, graph in graphs.items():
+            samples[name].append(_us(graph))
+    by = package.explain(q, k, v).splitlines()[-1]
+    return {"batch": batch, "length": length, "by": by, "us": {n: statistics.median(s) for n, s in samples.items()}}
+
+
+def _graph(call: Callable[[], Any]) -> torch.cuda.CUDAGraph:
+    for _ in range(3):
+        call()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(LAUNCHES):
+            call()
+    return graph
+
+
+def _us(graph: torch.cuda.CUDAGraph) -> float:
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    graph.replay()
+    end.record()
+    end.synchronize()
+    return 1e3 * begin.elapsed_time(end) / LAUNCHES
+
+
+def ratio(row: dict[str, Any]) -> float:
+    """How many times as fast as the fastest of SDPA's the package is."""
+    return min(us for name, us in row["us"].items() if name != "package") / row["us"]["package"]
+
+
+def main() -> None:
+    """Measures all sizes; prints a line for each batch and range of lengths."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("package", help="name of the exported package, which must be importable")
+    parser.add_argument("--heads", type=int, default=8)
+    parser.add_argument("--head-size", type=int, default=64)
+    parser.add_argument("--lengths", default="1..2048")
+    parser.add_argument("--step", type=int, default=37)
+    parser.add_argument("--batches", default="1,2,4,8")
+    parser.add_argument("--out", help="JSON")
+    arguments = parser.parse_args()
+    package = importlib.import_module(arguments.package)
+    first, last = map(int, arguments.lengths.split(".."))
+    with torch.no_grad():
+        rows = [
+            measure(package, batch, arguments.heads, length, arguments.head_size)
+            for length in range(first, last + 1, arguments.step)
+            for batch in map(int, arguments.batches.split(","))
+        ]
+    if arguments.out:
+        with open(arguments.out, "w", encoding="utf-8") as file:
+            json.dump(
+                {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": rows}, file, indent=1
+            )
+    ratios = [ratio(row) for row in rows]
+    print(f"{len(rows)} sizes: geometric mean {statistics.geometric_mean(ratios):.3f}, least {min(ratios):.3f}")
+    for batch in map(int, arguments.batches.split(",")):
+        for low, high in zip((0, *OCTAVES), OCTAVES, strict=False):
+            part = [ratio(row) for row in rows if row["batch"] == batch and low < row["length"] <= high]
+            if part:
+                mean = statistics.geometric_mean(part)
+                print(f"batch {batch}, lengths {low + 1} to {high}: {mean:.2f}, least {min(part):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -75,6 +75,13 @@ def test_a_half_written_family_does_not_stop_another(target, tmp_path):
     folder.mkdir(parents=True)
     (folder / "template.yaml").write_text("family: begun\n")
     assert choose_families([PROBLEM], target, ("tiny",), (TINY, tmp_path)) == ("tiny",)
+    with pytest.raises(SpaceError):
+        choose_families([PROBLEM], target, (), (TINY, tmp_path))
+    said = []
+    assert "tiny" in choose_families([PROBLEM], target, (), (TINY, tmp_path), say=said.append)
+    assert len(said) == 1
+    assert said[0].startswith(f"{folder / 'template.yaml'} is left out: ")
+    assert str(folder / "template.yaml") in said[0]
 
 
 def test_a_plan_of_an_earlier_version_is_read(target):

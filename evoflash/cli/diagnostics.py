@@ -166,8 +166,11 @@ def worker(target: Target) -> Check:
 def families(target: Target, templates: tuple[Path, ...]) -> list[Check]:
     """Checks which families support the mission shape on a target."""
     mission = problems.parse("mission")
-    checks = []
-    for family, template in sorted(load_all(templates).items()):
+    left_out: list[str] = []
+    loaded = load_all(templates, left_out.append)
+    fix = "correct that file, or remove its folder"
+    checks = [Check("a family", "optional", False, each, fix) for each in left_out]
+    for family, template in sorted(loaded.items()):
         name = f"family {family}"
         if template.manifest.target != target.name:
             fix = "nothing, or install what is missing for its target"

@@ -41,7 +41,7 @@ class BuildFailedError(EvoflashError):
 @templates_app.command("list")
 def list_templates(templates: options.Templates = None, as_json: AsJson = False) -> None:
     """Every family: its target, what it takes, and the size of its space."""
-    families = load_all(config.load(templates=templates).templates)
+    families = load_all(config.load(templates=templates).templates, lambda text: print(text, file=sys.stderr))
     if as_json:
         print_json({name: each.manifest.model_dump() for name, each in families.items()})
         return

@@ -169,7 +169,9 @@ def _families(
     chosen = []
     for shapes in tasks:
         every = len(tasks) == 1
-        chosen.append(choose_families(list(shapes.values()), device, wanted, settings.templates, need_all=every))
+        chosen.append(
+            choose_families(list(shapes.values()), device, wanted, settings.templates, need_all=every, say=say)
+        )
     idle = [name for name in wanted if not any(name in families for families in chosen)]
     if idle:
         raise SpaceError(f"family {idle[0]} supports none of the shapes; leave it out, or choose another shape")

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -208,9 +208,24 @@ class Template:
         return text, Path(path)
 
 
-def load_all(extra: Sequence[Path] = ()) -> dict[str, Template]:
-    """Every family by name; a user's family goes before one of the same name that ships."""
-    return {family: load(family, extra) for family in _folders(extra)}
+def load_all(extra: Sequence[Path] = (), say: Callable[[str], None] | None = None) -> dict[str, Template]:
+    """Every family by name; a user's family goes before one of the same name that ships.
+
+    Args:
+        say: is told of each family that is left out because it is malformed.
+
+    Raises:
+        SpaceError: for a family that is malformed, without `say`.
+    """
+    families = {}
+    for family, folder in _folders(extra).items():
+        try:
+            families[family] = load(family, extra)
+        except SpaceError as error:
+            if say is None:
+                raise
+            say(f"{folder / 'template.yaml'} is left out: {error}")
+    return families
 
 
 def load(family: str, extra: Sequence[Path] = ()) -> Template:

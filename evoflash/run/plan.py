@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -159,12 +159,14 @@ def choose_families(
     templates: tuple[Path, ...],
     *,
     need_all: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[str, ...]:
     """The families that take problems on a target: those wanted, or all that fit.
 
     Args:
         problems: all that one kernel must serve.
         need_all: every wanted family must fit, not only some.
+        say: is told of each family that is left out because it is malformed; without it that is an error.
 
     Raises:
         NotFoundError: for a family that does not exist.
@@ -173,7 +175,7 @@ def choose_families(
     wanted = tuple(dict.fromkeys(wanted))
     # Families that were not asked for are not read: a half-written one must not stop a search of another.
     candidates = [load(family, templates) for family in wanted] or [
-        each for each in load_all(templates).values() if each.manifest.target == target.name
+        each for each in load_all(templates, say).values() if each.manifest.target == target.name
     ]
     reasons = {each.family: _reasons(each, problems, target) for each in candidates}
     chosen = tuple(family for family, reason in reasons.items() if not reason)

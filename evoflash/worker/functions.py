@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
 
 
 def load(name: str) -> Callable[..., Any]:
-    """Imports the function named by "module:function".
+    """Imports the function named by "module:function", from the working directory, too.
 
     Raises:
         LaunchError: when it cannot be imported or called.
     """
     module, _, path = name.partition(":")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)  # the last, so that no file there stands before a library's module
     try:
         found: Any = importlib.import_module(module)
         for attribute in path.split("."):

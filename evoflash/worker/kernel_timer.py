@@ -84,6 +84,7 @@ class KernelTimer:
             spare_s=request.spare_s,
             compared=list(kernels),
             monitor=self._monitor,
+            optional=[name for name in contestants if name not in kernels],
         )
         cold, wrong = {}, {}
         for name, kernel in kernels.items():
@@ -98,7 +99,7 @@ class KernelTimer:
                 cold[name] = self._cold(kernel, problem, COLD_SAMPLES)
         return Raced(
             contestants=tuple(contestant(name, values) for name, values in raced.samples.items()),
-            failures=failures,
+            failures={**failures, **raced.out},
             cold=cold,
             wrong=wrong,
             conditions=raced.conditions,
@@ -152,7 +153,15 @@ class KernelTimer:
                 contestants[name] = race.prepare(self._clock, calls)
             except RuntimeError as error:  # a backend that does not support this dtype or shape, or too little memory
                 failures[name] = str(error).splitlines()[0]
+                self._give_back()
         return contestants, failures
+
+    def _give_back(self) -> None:
+        """Gives the memory of what has failed back to the device, before the next baseline needs it."""
+        if self._device == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
 
     def _cold(self, kernel: Kernel, problem: Problem, samples: int) -> Timing:
         """Times launches that rotate over input sets of twice the L2 cache, so that inputs come from device memory."""

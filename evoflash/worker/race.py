@@ -6,8 +6,8 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from evoflash.core.finals import Conditions
@@ -18,6 +18,7 @@ from evoflash.worker.device_monitor import DeviceMonitor, DeviceState, summary, 
 MIN_ROUNDS = 3  # recorded even when the budget is exceeded
 MAX_ROUNDS_FACTOR = 15  # maximum number of rounds, as a multiple of the requested rounds, while there is spare time
 THROTTLED_STREAK = 5  # if this many rounds from the start are throttled, the device always is under this load
+OUT_OF_MEMORY = "OutOfMemoryError"  # PyTorch's, which is not imported here
 SLOW_US = 1e5  # for launches this long one sample is a good enough estimate
 
 
@@ -52,10 +53,15 @@ def prepare(clock: Clock, calls: Sequence[Call]) -> PreparedCalls:
 
 @dataclass(frozen=True)
 class InterleavedSamples:
-    """Samples of each contestant, one per round, and the conditions of the device."""
+    """Samples of each contestant, one per round, and the conditions of the device.
+
+    Attributes:
+        out: contestants that found no memory, and have no samples; by name, with the reason.
+    """
 
     samples: dict[str, list[float]]
     conditions: Conditions
+    out: dict[str, str] = field(default_factory=dict)
 
 
 def interleave(
@@ -69,6 +75,7 @@ def interleave(
     spare_s: float = 0.0,
     compared: Sequence[str] = (),
     monitor: DeviceMonitor | None = None,
+    optional: Collection[str] = (),
 ) -> InterleavedSamples:
     """Takes one sample of each contestant per round, in a random order that changes every round.
 
@@ -84,6 +91,7 @@ def interleave(
             comparison is not settled.
         compared: the contestants whose comparison must be settled; see `are_settled`.
         monitor: reads the state of the device before and after each round.
+        optional: contestants that are out when they find no memory; of others that is an error.
     """
     order = list(contestants)
     rng = random.Random(seed)
@@ -93,6 +101,7 @@ def interleave(
     states: list[DeviceState] = []
     done = thrown_away = held_back = 0
     number = -warmup
+    out: dict[str, str] = {}
     while done < rounds or (done < MAX_ROUNDS_FACTOR * rounds and time.monotonic() - start < spare_s):
         if done >= rounds and done % rounds == 0 and are_settled({name: samples[name] for name in compared}):
             break
@@ -105,9 +114,16 @@ def interleave(
         before = monitor.read() if monitor is not None else None
         rng.shuffle(order)
         values = {}
-        for name in order:
-            contestants[name].calls[0]()
-            values[name] = clock.sample(contestants[name].captured)
+        for name in tuple(order):
+            try:
+                contestants[name].calls[0]()
+                values[name] = clock.sample(contestants[name].captured)
+            except RuntimeError as error:
+                if name not in optional or type(error).__name__ != OUT_OF_MEMORY:
+                    raise
+                out[name] = str(error).splitlines()[0]
+                order.remove(name)
+                del samples[name]
         after = monitor.read() if monitor is not None else None
         if number <= 0:
             continue
@@ -120,5 +136,6 @@ def interleave(
         done += 1
         states += [after] if after is not None else []
         for name, value in values.items():
-            samples[name].append(value)
-    return InterleavedSamples(samples, summary(states, thrown_away, held_back))
+            if name not in out:
+                samples[name].append(value)
+    return InterleavedSamples(samples, summary(states, thrown_away, held_back), out)

@@ -33,6 +33,17 @@ def checks_of(text: str) -> dict[str, dict]:
     return {each["name"]: each for each in json.loads(text)["checks"]}
 
 
+def test_a_half_written_family_is_one_check(place):
+    folder = place / "templates" / "begun"
+    folder.mkdir(parents=True)
+    (folder / "template.yaml").write_text("family: begun\n")
+    document = json.loads(call("--target", "cpu", "--json").stdout)
+    (check,) = [each for each in document["checks"] if each["name"] == "a family"]
+    assert not check["ok"]
+    assert "templates/begun/template.yaml is left out: " in check["found"]
+    assert document["can_search"]
+
+
 def test_a_machine_that_can_search(place):
     document = json.loads(call("--target", "cpu", "--json").stdout)
     checks = {each["name"]: each for each in document["checks"]}

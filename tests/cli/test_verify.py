@@ -34,6 +34,20 @@ def rendered(fault: str) -> str:
     return template.render(Genome({"fault": fault, "work": 1}), PROBLEM, facts).text
 
 
+def test_a_function_of_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "mymod.py").write_text(
+        "import torch\n\ndef attention(q, k, v, is_causal=False, scale=None, enable_gqa=False):\n"
+        "    return torch.nn.functional.scaled_dot_product_attention(\n"
+        "        q, k, v, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa)\n"
+    )
+    (tmp_path / "torch.py").write_text("raise ImportError('not the library')\n")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["mymod:attention", "--shape", SHAPE, "--target", "cpu", "--json"])
+    assert result.exception is None, result.output
+    (verdict,) = json.loads(result.stdout)["verdicts"]
+    assert verdict["accepted"]
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("builds")

@@ -143,6 +143,37 @@ def test_a_device_that_is_always_held_back_does_not_hold_up_the_race():
     assert "9 throttled rounds kept" in str(done.conditions)
 
 
+def test_a_baseline_without_memory_is_out_alone_and_by_name():
+    class OutOfMemoryError(RuntimeError):
+        """As torch.OutOfMemoryError is called."""
+
+    calls = itertools.count()
+
+    def grows() -> float:
+        if next(calls) >= 7:
+            raise OutOfMemoryError("CUDA out of memory. Tried to allocate 34 GiB.\nOf the allocated …")
+        return 5.0
+
+    racing = {"a": prepare(Clock(), [lambda: 1.0]), "big": prepare(Clock(), [grows])}
+    done = interleave(Clock(), racing, 6, warmup=0, optional=["big"])
+    assert done.out == {"big": "CUDA out of memory. Tried to allocate 34 GiB."}
+    assert done.samples.keys() == {"a"}
+    assert len(done.samples["a"]) == 6
+    with pytest.raises(OutOfMemoryError):
+        interleave(Clock(), {"a": racing["a"], "big": racing["big"]}, 6, warmup=0)
+
+
+def test_another_failure_of_a_baseline_stops_the_race():
+    racing = {"a": prepare(Clock(), [lambda: 1.0])}
+
+    def fails() -> float:
+        raise RuntimeError("an illegal address")
+
+    racing["b"] = race.PreparedCalls([fails], None, 1)
+    with pytest.raises(RuntimeError, match="illegal"):
+        interleave(Clock(), racing, 6, warmup=0, optional=["b"])
+
+
 def rounds_of(seconds_a_round, difference=0.0, noise=0.02, spare_s=60.0):
     """Rounds of two contestants of whom four rounds are wanted, and what is known of them then."""
     watch = Clock(noise)

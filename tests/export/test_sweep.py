@@ -117,16 +117,27 @@ def test_measures_and_keeps_the_kernels_that_are_asked(tmp_path: Path, cache: Pa
     folder = write(swept, tmp_path / "out")
     table = json.loads((folder / "exported_swept" / "kernels.json").read_text())["kernels"]
     assert table == swept.sweep["rows"]
-    assert table, "the plain kernel is faster than SDPA on four tokens"
-    for row in table:
+    for row in table:  # none where this machine is busy: which kernels are asked is tested on made-up times
         assert row["batch_heads"] == [4, 4]
         assert row["source"] == "kernel.cpp"
-    readme = (folder / "README.md").read_text()
-    assert "## Against SDPA" in readme
-    assert "| 4 | 1 | 2 to 4 |" in readme
+    assert "## Against SDPA" in (folder / "README.md").read_text()
     module = load("exported_swept", folder)
     module.selftest = load("exported_swept.selftest", folder)
     assert module.selftest.changed() == []
+
+
+def test_the_readme_says_what_a_kernel_gains_where_it_is_asked():
+    row = {"name": "plain", "dtype": "float32", "head_size": 16, "causal": False, "source": "kernel.cpp"}
+    ranges = {"query_length": [1, 1], "key_length": [64, 128], "batch_heads": [4, 8]}
+    kind = {"dtype": "float32", "head_size": 16, "causal": False, "heads": 4, "kv_heads": 4, "batch": 2, "queries": 1}
+    points = [
+        {**kind, "keys": keys, "us": {"SDPA": 10.0, "plain": us}}
+        for keys, us in ((64, 5.0), (128, 8.0), (256, 20.0))  # the last one is outside
+    ]
+    sweep = {"device": "a CPU", "torch": "2.13", "points": points, "rows": [row | ranges]}
+    readme = rendering.files(replace(cpu_winner("exported_gains"), sweep=sweep))["README.md"]
+    assert "Measured on a CPU" in readme
+    assert "| 4 to 8 | 1 | 64 to 128 | plain | 1.25× to 2.00× |" in readme
 
 
 def test_the_names_of_sources_follow_when_kernels_are_dropped():

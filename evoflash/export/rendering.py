@@ -37,6 +37,8 @@ TABLE = "kernels.json"
 STEMS = ("kernel", *(f"kernel_{number}" for number in range(2, MOST_KERNELS + 1)))
 KERNELS = tuple(f"{stem}.{suffix}" for suffix in ("cpp", "cu") for stem in STEMS)
 RESULTS = "sweep.json"
+PLOT = "speed.svg"  # beside the README
+PLOT_WIDTH, LABEL_WIDTH, BAR_HEIGHT = 640, 130, 26  # pixels
 PREBUILT = (*(f"prebuilt/{stem}.so" for stem in (*STEMS, "binding")), "prebuilt/prebuilt.json")
 VERBATIM = (*KERNELS, *PREBUILT, "_nvrtc.py", "py.typed", BINDING, TABLE, RESULTS, MARKER, SUMS)
 MARGIN, NOISE = 1.02, 0.985  # as many times as fast as SDPA must a kernel be to be asked, on the mean and everywhere
@@ -44,7 +46,7 @@ MARGIN, NOISE = 1.02, 0.985  # as many times as fast as SDPA must a kernel be to
 
 def paths(name: str) -> frozenset[str]:
     """Every path that an export of this package name can write."""
-    return frozenset({*(path.format(name=name) for path in SKELETONS), *(f"{name}/{file}" for file in VERBATIM)})
+    return frozenset({PLOT, *(path.format(name=name) for path in SKELETONS), *(f"{name}/{file}" for file in VERBATIM)})
 
 
 def files(winner: Winner) -> dict[str, str]:
@@ -65,6 +67,8 @@ def files(winner: Winner) -> dict[str, str]:
         f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2, sort_keys=True) + "\n",
         f"{winner.name}/py.typed": "",
     }
+    if context["bars"]:
+        package[PLOT] = environment.get_template(f"{PLOT}.j2").render(context)
     if winner.sweep is not None:
         package[f"{winner.name}/{RESULTS}"] = json.dumps(winner.sweep, indent=1) + "\n"
     return {**package, f"{winner.name}/{SUMS}": _sums(package, f"{winner.name}/")}
@@ -133,6 +137,7 @@ def _environment() -> jinja2.Environment:
 def _context(winner: Winner) -> dict[str, Any]:
     """What the skeletons read."""
     problem = winner.problem
+    bars = _bars(winner.provenance.get("finals") or {})
     return {
         "name": winner.name,
         "distribution": winner.name.replace("_", "-"),
@@ -163,6 +168,11 @@ def _context(winner: Winner) -> dict[str, Any]:
         "machine": _plain(winner.provenance.get("machine") or {}),
         "generations": len(winner.provenance.get("lineage") or ()),
         "finals": _finals(winner.provenance.get("finals") or {}) + _calls(winner.provenance.get("calls") or {}),
+        "bars": bars,
+        "width": PLOT_WIDTH,
+        "height": BAR_HEIGHT * len(bars) + 8,
+        "label_width": LABEL_WIDTH,
+        "again": _shape(winner),
         "cases": winner.cases,
         "genome": winner.genome,
         "record": {
@@ -179,6 +189,33 @@ def _context(winner: Winner) -> dict[str, Any]:
             **({"others": [_other(*each) for each in list(winner.sources.items())[1:]]} if winner.others else {}),
         },
     }
+
+
+def _bars(finals: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The bars of the plot, from a dumped `evoflash.core.finals.Final`: the kernel, then baselines by their times.
+
+    Baselines more than 20 times as slow would leave no room for the others.
+    """
+    ratios = {name: each["value"] for name, each in (finals.get("ratios") or {}).items() if each["value"] < 20}
+    if not ratios:
+        return []
+    shown = [("this kernel", 1.0), *sorted(ratios.items(), key=lambda each: each[1])]
+    room = (PLOT_WIDTH - LABEL_WIDTH - 60) / max(ratio for _, ratio in shown)
+    return [
+        {"name": name, "ratio": ratio, "y": 4 + BAR_HEIGHT * row, "width": round(room * ratio, 1)}
+        for row, (name, ratio) in enumerate(shown)
+    ]
+
+
+def _shape(kernel: Winner) -> str:
+    """The searched problem as a command takes it."""
+    facts = kernel.problem.model_dump(mode="json")
+    fields = {"b": "batch", "h": "heads", "kv": "kv_heads", "s": "seq_q", "t": "seq_kv", "d": "head_dim"}
+    words = [f"{short}={facts[name]}" for short, name in fields.items()]
+    words.append(f"dtype={ {'float16': 'fp16', 'bfloat16': 'bf16', 'float32': 'fp32'}[facts['dtype']] }")
+    if facts["scale"] is not None:
+        words.append(f"scale={facts['scale']}")
+    return ",".join([*words, *(["causal"] if facts["causal"] else [])])
 
 
 def _lengths(kernel: Winner) -> str:

@@ -22,6 +22,11 @@ FINAL = {
     "vs_best": {"value": 2.77, "low": 2.7, "high": 2.8},
     "best_baseline": "sdpa-cudnn",
     "vs_math": {"value": 18.0, "low": 17.5, "high": 18.5},
+    "ratios": {
+        "sdpa-math": {"value": 18.0, "low": 17.5, "high": 18.5},
+        "sdpa-cudnn": {"value": 2.77, "low": 2.7, "high": 2.8},
+        "eager": {"value": 25.0, "low": 24.0, "high": 26.0},
+    },
     "accuracy": [{"case": "mission seed 42", "max_error": 1e-4, "sdpa_max_error": 2e-4}],
 }
 

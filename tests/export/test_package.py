@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tomllib
+import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,10 +137,22 @@ def test_builds_with_the_flags_of_the_search():
     assert '-arch=sm_80"' in ampere
 
 
+def test_the_plot_has_a_bar_for_each_baseline_that_fits():
+    plot = ElementTree.fromstring(rendering.files(cpu_winner("exported_plot"))["speed.svg"])
+    space = "{http://www.w3.org/2000/svg}"
+    words = [each.text for each in plot.iter(f"{space}text")]
+    assert words == ["this kernel", "1.00×", "sdpa-cudnn", "2.77×", "sdpa-math", "18.00×"]
+    widths = [float(each.attrib["width"]) for each in plot.iter(f"{space}rect") if each.attrib["width"] != "100%"]
+    assert widths[1] / widths[0] == pytest.approx(2.77, rel=0.02)
+
+
 def test_the_readme_says_how_fast_it_is_and_where():
     readme = rendering.files(cpu_winner("exported_readme"))["README.md"]
     speed = ("3.25 µs", "against sdpa-cudnn | 2.77× (95 % interval 2.70 to 2.80)", "18.00×")
     for said in (*speed, "2x4x24x16 float32", "EPYC", "113x203"):
         assert said in readme
+    assert "evoflash bench --kernel . --shape b=2,h=4,kv=4,s=24,t=24,d=16,dtype=fp32`" in readme
+    assert "(speed.svg)" in readme
     bare = replace(cpu_winner("exported_readme"), provenance={}, cases=())
+    assert "speed.svg" not in rendering.files(bare)
     assert "No final timing was recorded." in rendering.files(bare)["README.md"]

@@ -1,5 +1,6 @@
 """`evoflash runs`: lists the runs, shows one, and shows its best candidate."""
 
+import gzip
 import json
 import sys
 from dataclasses import asdict
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from evoflash import config
-from evoflash.errors import StorageError
+from evoflash.errors import StorageError, UsageError
 from evoflash.replay import t4
 from evoflash.report import run_sheets as sheets
 from evoflash.report import runs as report
@@ -83,6 +84,8 @@ def export_t4(
     db: Database = None,
 ) -> None:
     """Write a run as T4 results, for other tuners and `evoflash replay`."""
+    if out is not None and not out.name.endswith((".json", ".json.gz")):
+        raise UsageError(f"{out} is no name of T4 results; write a .json or .json.gz file")
     with reading(db) as store:
         summary = store.run(run)
         document = t4.document(store.recorded(summary.id))
@@ -90,7 +93,8 @@ def export_t4(
         print_json(document)
         return
     try:
-        out.write_text(json.dumps(document), encoding="utf-8")
+        data = json.dumps(document).encode()
+        out.write_bytes(gzip.compress(data, mtime=0) if out.suffix == ".gz" else data)
     except OSError as error:
         raise StorageError(f"cannot write {out}: {error.strerror}; choose another --out") from None
     print(f"run {summary.id}: {len(document['results'])} configurations in {out}", file=sys.stderr)

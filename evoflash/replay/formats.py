@@ -11,7 +11,7 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,9 @@ def _json_rows(family: str, text: str) -> Iterator[Row]:
     except json.JSONDecodeError:  # the cache of an unfinished session ends in a comma
         content = json.loads(text.rstrip().rstrip(",") + "}}")
     if "results" in content:
-        return (_t4_row(family, each) for each in content["results"])
+        results = content["results"]
+        has_families = _has_families([each["configuration"] for each in results])
+        return (_t4_row(family, each, has_families) for each in results)
     names = content["tune_params_keys"]
     objective = content.get("objective") or "time"
     return (_kernel_tuner_row(family, each, names, objective) for each in content["cache"].values())
@@ -77,13 +79,22 @@ def _kernel_tuner_row(family: str, entry: Mapping[str, Any], names: list[str], o
     return family, genome, _evaluation(time if failed else "ok", "ok", None if failed else time, build_ms, bench_ms)
 
 
-def _t4_row(family: str, result: Mapping[str, Any]) -> Row:
+def _has_families(configurations: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether `family` says which parameters a configuration has, as in what `runs export-t4` writes of families."""
+    differ = len({frozenset(each) for each in configurations}) > 1
+    return differ and all("family" in each for each in configurations)
+
+
+def _t4_row(family: str, result: Mapping[str, Any], has_families: bool) -> Row:
     times = result["times"]
     wanted = (result.get("objectives") or ["time"])[0]
     values = {each["name"]: each["value"] for each in result.get("measurements", ())}
     value = values.get(wanted)
     time_ms = float(value) if isinstance(value, int | float) else None
-    genome = Genome({name: _gene(value) for name, value in result["configuration"].items()})
+    configuration = dict(result["configuration"])
+    if has_families:
+        family = str(configuration.pop("family"))
+    genome = Genome({name: _gene(value) for name, value in configuration.items()})
     bench_ms = sum(each for each in times.get("runtimes", ()) if isinstance(each, int | float))
     build_ms = float(times.get("compilation_time") or times.get("compilation") or 0)  # Kernel Tuner writes the latter
     return family, genome, _evaluation(result["invalidity"], "correct", time_ms, build_ms, bench_ms)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from evoflash.cli import runs as commands
 from evoflash.core.status import Status
-from evoflash.errors import NotFoundError, NothingCorrectError
+from evoflash.errors import NotFoundError, NothingCorrectError, UsageError
 from evoflash.replay.formats import read
 from evoflash.store import RunStore
 from tests.store import runs
@@ -203,3 +203,8 @@ def test_a_run_as_t4_follows_the_schema_and_can_be_replayed(recorded, tmp_path):
     assert len(space) == 8
     assert sum(each.fitness_us is None for each in found.results.values()) == 2
     assert json.loads(call("export-t4", "1").stdout) == document
+    call("export-t4", "1", "--out", "run.json.gz")
+    assert (tmp_path / "run.json.gz").read_bytes()[:2] == b"\x1f\x8b"
+    assert read(tmp_path / "run.json.gz").results == found.results
+    with pytest.raises(UsageError, match=r"write a \.json or \.json\.gz file"):
+        call("export-t4", "1", "--out", "run.csv")

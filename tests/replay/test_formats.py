@@ -3,10 +3,13 @@ import json
 
 import pytest
 
+from evoflash.core.candidate import Proposal
 from evoflash.core.genome import Genome
 from evoflash.core.status import Status
 from evoflash.errors import UsageError
+from evoflash.replay import t4
 from evoflash.replay.formats import read
+from tests.helpers import right
 
 CSV = """rows,layout,time_ms,status,compile_ms,bench_ms
 16,a,2.5,ok,100,20
@@ -104,3 +107,20 @@ def test_a_file_that_cannot_be_read_says_what_to_do(tmp_path, name, content, say
         (tmp_path / name).write_text(content)
     with pytest.raises(UsageError, match=says):
         read(tmp_path / name)
+
+
+def test_families_of_unlike_parameters_are_read_as_they_were_written(tmp_path):
+    """`runs export-t4` writes the family beside the genes."""
+    genomes = {"wide": Genome({"rows": 16, "split": 2}), "deep": Genome({"stages": 3})}
+    pairs = [
+        (Proposal(family, genome, "made up").numbered(number), right(10.0 + number))
+        for number, (family, genome) in enumerate(genomes.items())
+    ]
+    (tmp_path / "t4.json").write_text(json.dumps(t4.document(pairs)))
+    found = read(tmp_path / "t4.json")
+    assert {family: set(space.parameters) for family, space in found.spaces.items()} == {
+        "wide": {"rows", "split"},
+        "deep": {"stages"},
+    }
+    assert {family for family, _ in found.results} == {"wide", "deep"}
+    assert sorted(each.fitness_us or 0.0 for each in found.results.values()) == [10.0, 11.0]

@@ -24,7 +24,7 @@ from evoflash.export.package import package_in, write, write_files
 from evoflash.export.prebuilt import prebuild
 from evoflash.export.prebuilt import wheel as make_wheel
 from evoflash.export.sweep import Sweep
-from evoflash.export.winner import Winner
+from evoflash.export.winner import MOST_KERNELS, Winner
 from evoflash.flattening import flatten
 from evoflash.plugins import installed
 from evoflash.problems import AttentionProblem
@@ -107,24 +107,27 @@ def export_runs(
         sweep: what to measure, with all finalists that were right; without it the winners are asked for all that they
             take, and of a run whose winner takes its own lengths alone also the fastest finalist that takes any.
     """
-    kernels: list[Winner] = []
+    winners: list[Winner] = []
+    further: list[Winner] = []
     summaries = [store.run(run) for run in dict.fromkeys(runs)]
     plans = [Plan.model_validate(summary.plan) for summary in summaries]
     package = name or package_name(plans)
     for summary, plan in zip(summaries, plans, strict=True):
         chosen = candidate if candidate is not None else report.best(store, summary.id).candidate
         winner = _winner(store, summary, plan, chosen, package)
-        kernels.append(winner)
+        winners.append(winner)
         if candidate is None and (sweep is not None or winner.lengths != "any"):
-            kernels += _further(store, summary, plan, winner, all_of_them=sweep is not None)
+            further += _further(store, summary, plan, winner, all_of_them=sweep is not None)
     kind = plans[0].shapes[0].problem.kind
     exporters = {AttentionProblem.kind: write, **installed("exporters")}
     if kind not in exporters:
         raise UsageError(f"there is no exporter for {kind}; install a plug-in that provides one")
     distinct: dict[str, Winner] = {}
-    for kernel in kernels:
+    for kernel in (*winners, *further):
         distinct.setdefault(kernel.source_sha256, kernel)
-    first, *others = distinct.values()
+    first, *others = list(distinct.values())[: max(MOST_KERNELS, len(winners))]
+    if len(distinct) > 1 + len(others):
+        print(f"the last {len(distinct) - 1 - len(others)} finalists are left out: too many kernels", file=sys.stderr)
     ending = [] if form == PACKAGE else [form]
     out = out or Path("runs/exports") / "-".join([package, *(f"run{each.id}" for each in summaries), *ending])
     if form != PACKAGE:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from evoflash.errors import UsageError
 from evoflash.problems import Problem
 
-MOST_KERNELS = 16  # of a package
+MOST_KERNELS = 32  # of a package
 
 # Names that an exported package must not have, since it would shadow modules that it imports or its own tests.
 TAKEN = {*sys.stdlib_module_names, "torch", "ninja", "evoflash", "pytest", "tests", "aten", "prim", "prims"}

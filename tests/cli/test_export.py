@@ -5,9 +5,11 @@ import json
 import pytest
 
 from evoflash import config, targets
+from evoflash.cli import export as command
 from evoflash.cli.export import export_runs
 from evoflash.errors import UsageError
 from evoflash.export.formats import FORMATS
+from evoflash.export.sweep import Sweep
 from evoflash.store import RunStore
 from tests.helpers import TINY, plan
 from tests.store import runs
@@ -81,6 +83,22 @@ def test_another_form_replaces_itself_and_nothing_else(store, tmp_path, form):
     with pytest.raises(UsageError, match=r"'mine\.txt', which is no export's"):
         export_runs(store, [1], out, config.load(), name="exported_run", form=form)
     assert (out / "mine.txt").read_text() == "mine"
+
+
+def test_more_kernels_than_a_package_holds_are_left_out_with_a_word(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "MOST_KERNELS", 2)
+    record_finals(store, "seed 0", "65x4099", "65x4099")
+    written = []
+
+    class Measured(Sweep):
+        def run(self, winner, out):
+            written.extend(winner.sources)
+            found = {"device": "a CPU", "torch": "2.13", "points": [], "rows": []}
+            return winner.swept(found)
+
+    export_runs(store, [1], tmp_path / "out", config.load(), name="exported_run", sweep=Measured())
+    assert written == ["kernel.cpp", "kernel_2.cpp"]
+    assert "the last 1 finalists are left out" in capsys.readouterr().err
 
 
 def test_a_winner_of_any_length_needs_no_other(store, tmp_path):

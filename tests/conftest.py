@@ -1,9 +1,14 @@
 """What tests share: skipping, with the reason, what this machine cannot run."""
 
+import os
+
 import pytest
 
 from evoflash.errors import MissingError
 from evoflash.targets import cuda
+
+# Tests run beside each other: threads that spin while they wait would take the cores from those that compute.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _without_gpu() -> str | None:

@@ -17,6 +17,7 @@ from evoflash.problems import AttentionProblem
 from evoflash.targets import cpu, cuda
 from evoflash.targets.cuda import CudaTarget
 from evoflash.worker import clock, race, timing
+from evoflash.worker.clock import CpuClock
 from evoflash.worker.device_monitor import DeviceState, summary, was_throttled
 from evoflash.worker.race import MAX_ROUNDS_FACTOR, THROTTLED_STREAK, interleave, prepare
 from evoflash.worker.self_test import MIN_TRIALS, self_test
@@ -172,6 +173,20 @@ def test_another_failure_of_a_baseline_stops_the_race():
     racing["b"] = race.PreparedCalls([fails], None, 1)
     with pytest.raises(RuntimeError, match="illegal"):
         interleave(Clock(), racing, 6, warmup=0, optional=["b"])
+
+
+def test_a_sample_on_a_machine_that_becomes_busy_ends_early(monkeypatch: pytest.MonkeyPatch):
+    now = itertools.count(step=1_000_000)  # a millisecond between two looks at the time, then a second
+    clock = CpuClock()
+    launches = []
+    captured = clock.capture([lambda: launches.append(1)], 400)
+    monkeypatch.setattr("evoflash.worker.clock.time.perf_counter_ns", lambda: next(now))
+    assert clock.sample(captured) == pytest.approx(1000 * 13 / 400)  # 13 chunks, a millisecond each
+    assert len(launches) == 400
+    launches.clear()
+    now = itertools.count(step=1_000_000_000)
+    assert clock.sample(captured) == pytest.approx(1e6 / clock.CHUNK)
+    assert len(launches) == clock.CHUNK
 
 
 def rounds_of(seconds_a_round, difference=0.0, noise=0.02, spare_s=60.0):

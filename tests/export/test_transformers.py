@@ -115,6 +115,19 @@ def test_gradients_and_compilation(module: ModuleType, name: str):
     torch.testing.assert_close(out, by(model, "sdpa")(ids).last_hidden_state)
 
 
+def test_a_bias_over_all_keys_of_a_cache_is_kept_whole(module: ModuleType):
+    """One query sees the first keys of a static cache, and the model adds a bias for each of its places."""
+    forward = importlib.import_module("transformers.integrations.sdpa_attention").sdpa_attention_forward
+    attention = importlib.import_module("exported_plain._transformers")._attention
+    q, k = torch.randn(2, 4, 1, 16), torch.randn(2, 4, 9, 16)
+    mask = torch.zeros(2, 1, 1, 9, dtype=torch.bool)
+    mask[..., :5] = True
+    layer = torch.nn.Module()
+    for options in ({"position_bias": torch.randn(2, 4, 1, 9)}, {}):
+        out, _ = attention(layer, q, k, k, mask, **options)
+        torch.testing.assert_close(out, forward(layer, q, k, k, mask, **options)[0])
+
+
 @pytest.mark.parametrize("word", ["flash", "sdpa", "flex_attention", "eager", "paged"])
 def test_a_name_that_transformers_misreads_is_refused(module: ModuleType, word: str):
     with pytest.raises(ValueError, match=f"its own '{word}'; choose"):

@@ -32,7 +32,7 @@ SKELETONS = {
     "tests/test_against_sdpa.py": "test_against_sdpa.py.j2",
 }
 SUMS = "SHA256SUMS"
-BINDING = "binding.cpp"
+BINDINGS = ("binding.cpp", "direct.h", "table.h")  # the operators
 TABLE = "kernels.json"
 STEMS = ("kernel", *(f"kernel_{number}" for number in range(2, MOST_KERNELS + 1)))
 KERNELS = tuple(f"{stem}.{suffix}" for suffix in ("cpp", "cu") for stem in STEMS)
@@ -40,7 +40,7 @@ RESULTS = "sweep.json"
 PLOT = "speed.svg"  # beside the README
 PLOT_WIDTH, LABEL_WIDTH, BAR_HEIGHT = 640, 130, 26  # pixels
 PREBUILT = (*(f"prebuilt/{stem}.so" for stem in (*STEMS, "binding")), "prebuilt/prebuilt.json")
-VERBATIM = (*KERNELS, *PREBUILT, "_nvrtc.py", "py.typed", BINDING, TABLE, RESULTS, MARKER, SUMS)
+VERBATIM = (*KERNELS, *PREBUILT, "_nvrtc.py", "py.typed", *BINDINGS, TABLE, RESULTS, MARKER, SUMS)
 MARGIN, NOISE = 1.02, 0.985  # as many times as fast as SDPA must a kernel be to be asked, on the mean and everywhere
 
 
@@ -62,7 +62,7 @@ def files(winner: Winner) -> dict[str, str]:
     package = {
         **rendered,
         **{f"{winner.name}/{name}": kernel.source for name, kernel in winner.sources.items()},
-        f"{winner.name}/{BINDING}": (_skeletons() / BINDING).read_text(encoding="utf-8"),
+        **{f"{winner.name}/{name}": (_skeletons() / name).read_text(encoding="utf-8") for name in BINDINGS},
         f"{winner.name}/{TABLE}": json.dumps(_table(winner), indent=2) + "\n",
         f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2, sort_keys=True) + "\n",
         f"{winner.name}/py.typed": "",

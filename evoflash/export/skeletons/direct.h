@@ -1,0 +1,227 @@
+// The direct call: from Python to a kernel without PyTorch's dispatcher, which costs more than many a kernel takes.
+//
+// For plain tensors in eager mode the dispatcher has nothing to do but to find the kernel. What gives it more to do
+// (modes, transforms, tracing, gradients, subclasses) is recognised, and left to the operators. The code keeps to
+// CPython's limited API, to DLPack's C exchange API and to PyTorch's stable ABI.
+#pragma once
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030a0000
+#include <Python.h>
+
+#include <exception>
+
+#include "table.h"
+
+// DLPack's structures, version 1.3, whose layout a major version keeps. PyTorch's copy of dlpack.h is not to be
+// included beside its stable ABI.
+struct DLDevice {
+  int32_t device_type, device_id;
+};
+
+struct DLDataType {
+  uint8_t code, bits;
+  uint16_t lanes;
+};
+
+struct DLTensor {
+  void *data;
+  DLDevice device;
+  int32_t ndim;
+  DLDataType dtype;
+  int64_t *shape, *strides;
+  uint64_t byte_offset;
+};
+
+struct DLPackExchangeAPI {
+  uint32_t major, minor;
+  DLPackExchangeAPI *previous;
+  void *unused[3];  // of tensors that are owned
+  int (*dltensor_from_py_object_no_sync)(void *tensor, DLTensor *out);
+};
+
+namespace {
+
+constexpr uint32_t kDLPackMajor = 1;
+constexpr int32_t kDLCPU = 1, kDLCUDA = 2;
+constexpr uint8_t kDLFloat = 2, kDLBfloat = 4;
+
+// An owned reference; null after an error, which Python then knows.
+class Reference {
+ public:
+  explicit Reference(PyObject *object) : object_(object) {}
+  ~Reference() { Py_XDECREF(object_); }
+  Reference(const Reference &) = delete;
+  Reference &operator=(const Reference &) = delete;
+
+  PyObject *get() const { return object_; }
+  PyObject *release() {
+    PyObject *object = object_;
+    object_ = nullptr;
+    return object;
+  }
+
+ private:
+  PyObject *object_;
+};
+
+// Lets other Python threads run: a kernel may take long, and so may a launch into a full queue.
+class WithoutLock {
+ public:
+  WithoutLock() : state_(PyEval_SaveThread()) {}
+  ~WithoutLock() { PyEval_RestoreThread(state_); }
+  WithoutLock(const WithoutLock &) = delete;
+  WithoutLock &operator=(const WithoutLock &) = delete;
+
+ private:
+  PyThreadState *state_;
+};
+
+// The Python objects of a direct call, kept for as long as the process lives.
+struct Direct {
+  const DLPackExchangeAPI *exchange;
+  PyObject *tensor_type, *empty_like, *sdpa;
+  PyObject *laid_out;  // of q and an output of SDPA; None where any layout is right
+  PyObject *is_autocast_enabled, *is_grad_enabled;
+  PyObject *guards;  // functions, one of which returns something true where the dispatcher has more to do
+  PyObject *requires_grad, *scale, *enable_gqa;  // names
+
+  // The output; None where the operators are to be asked.
+  PyObject *call(PyObject *const *arguments) const {
+    PyObject *const tensors[] = {arguments[0], arguments[1], arguments[2]};
+    PyObject *const causal = arguments[3], *const factor = arguments[4], *const grouped = arguments[5];
+    for (PyObject *tensor : tensors)
+      if (reinterpret_cast<PyObject *>(Py_TYPE(tensor)) != tensor_type) return operators();
+    const bool has_scale = factor != Py_None;
+    if (!PyBool_Check(causal) || !PyBool_Check(grouped) || (has_scale && !PyFloat_Check(factor))) return operators();
+    const std::optional<Operand> q = operand(tensors[0]), k = operand(tensors[1]), v = operand(tensors[2]);
+    if (!q || !k || !v || is_true(Reference(PyObject_CallNoArgs(is_autocast_enabled)))) return operators();
+    Inputs inputs{*q, *k, *v, causal == Py_True, std::nullopt};
+    if (has_scale) inputs.scale = PyFloat_AsDouble(factor);
+    if (!inputs.fit(grouped == Py_True)) return operators();
+    for (size_t i = 0, rows = num_rows.load(std::memory_order_acquire); i < rows; ++i) {
+      if (reason(table[i].kernel, inputs) != kTaken) continue;
+      if (!is_plain(tensors)) return operators();
+      Reference out(PyObject_CallFunctionObjArgs(empty_like, tensors[0], nullptr));
+      const std::optional<Operand> written = out.get() != nullptr ? operand(out.get()) : std::nullopt;
+      if (!written || !is_laid_out(*written, inputs)) return operators();
+      if (compute(table[i], inputs, written->data)) return out.release();
+    }
+    return by_sdpa(tensors, causal, factor, inputs);
+  }
+
+  // What SDPA makes of inputs that no kernel takes: it can do more than the operators.
+  PyObject *by_sdpa(PyObject *const (&tensors)[3], PyObject *causal, PyObject *factor, const Inputs &inputs) const {
+    sdpa_calls.fetch_add(1, std::memory_order_relaxed);
+    const Reference no_dropout(PyFloat_FromDouble(0.0));
+    const Reference positional(PyTuple_Pack(6, tensors[0], tensors[1], tensors[2], Py_None, no_dropout.get(), causal));
+    const bool is_grouped = inputs.q.size[1] != inputs.k.size[1];
+    const Reference named(factor != Py_None || is_grouped ? PyDict_New() : nullptr);
+    if (factor != Py_None) PyDict_SetItem(named.get(), scale, factor);
+    if (is_grouped) PyDict_SetItem(named.get(), enable_gqa, Py_True);
+    Reference out(PyObject_Call(sdpa, positional.get(), named.get()));
+    if (out.get() == nullptr || laid_out == Py_None) return out.release();
+    const std::optional<Operand> written = operand(out.get());
+    if (written && is_laid_out(*written, inputs)) return out.release();
+    PyErr_Clear();
+    return PyObject_CallFunctionObjArgs(laid_out, tensors[0], out.get(), nullptr);
+  }
+
+  static PyObject *operators() {
+    PyErr_Clear();
+    Py_INCREF(Py_None);
+    return Py_None;
+  }
+
+  // Whether the dispatcher would call the kernel and do nothing else.
+  bool is_plain(PyObject *const (&tensors)[3]) const {
+    for (Py_ssize_t i = 0, size = PyTuple_Size(guards); i < size; ++i)
+      if (is_true(Reference(PyObject_CallNoArgs(PyTuple_GetItem(guards, i))))) return false;
+    if (!is_true(Reference(PyObject_CallNoArgs(is_grad_enabled)))) return true;
+    for (PyObject *tensor : tensors)
+      if (is_true(Reference(PyObject_GetAttr(tensor, requires_grad)))) return false;
+    return true;
+  }
+
+  // Also of an error, which is left to the operators: they meet it again.
+  static bool is_true(const Reference &answer) { return answer.get() == nullptr || PyObject_IsTrue(answer.get()) != 0; }
+
+  // Nothing for a tensor that DLPack cannot describe.
+  std::optional<Operand> operand(PyObject *tensor) const {
+    DLTensor found;
+    if (exchange->dltensor_from_py_object_no_sync(tensor, &found) != 0) return std::nullopt;
+    const auto [device_type, device_index] = found.device;
+    if (found.strides == nullptr || (device_type != kDLCPU && device_type != kDLCUDA)) return std::nullopt;
+    const int32_t is_cuda = device_type == kDLCUDA;  // PyTorch's number of the device, too
+    char *const data = static_cast<char *>(found.data) + found.byte_offset;
+    return Operand{found.ndim, found.shape, found.strides, number_of(found.dtype), is_cuda, device_index, data};
+  }
+
+  // A dtype as PyTorch counts them (c10::ScalarType); float64 stands for all that no kernel is made for.
+  static int32_t number_of(DLDataType dtype) {
+    if (dtype.code == kDLFloat && dtype.bits == 16) return 5;
+    if (dtype.code == kDLFloat && dtype.bits == 32) return 6;
+    if (dtype.code == kDLBfloat && dtype.bits == 16) return 15;
+    return 7;
+  }
+
+  // Whether an output lies as those of the operator `attention`.
+  static bool is_laid_out(const Operand &out, const Inputs &inputs) {
+    int64_t stride[3];
+    inputs.out_strides(stride);
+    for (int i = 0; i < 3; ++i)
+      if (out.size[i] != 1 && out.stride[i] != stride[i]) return false;
+    return out.stride[3] == 1;
+  }
+
+  static bool compute(Row &row, const Inputs &inputs, void *out) {
+    Problem problem = inputs.problem();
+    problem.out = out;
+    const WithoutLock other_threads_run;
+#ifdef USE_CUDA
+    const torch::stable::accelerator::DeviceGuard guard(inputs.q.device_index);
+#endif
+    return run(row, problem, inputs.q);
+  }
+};
+
+PyObject *call_direct(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+  if (count != 6) {
+    PyErr_SetString(PyExc_TypeError, "q, k, v, causal, scale and grouped are expected");
+    return nullptr;
+  }
+  try {
+    return static_cast<const Direct *>(PyCapsule_GetPointer(self, nullptr))->call(arguments);
+  } catch (const std::exception &error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+    return nullptr;
+  }
+}
+
+PyMethodDef direct_method = {"direct", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_direct)),
+                             METH_FASTCALL, nullptr};
+
+}  // namespace
+
+// The function direct(q, k, v, causal, scale, grouped), for Python, which has the GIL; null with an error.
+//
+// `exchange` is torch.Tensor.__dlpack_c_exchange_api__; the others are the members of `Direct`. None where PyTorch's
+// DLPack is another one.
+extern "C" PyObject *make_direct(PyObject *exchange, PyObject *tensor_type, PyObject *empty_like, PyObject *sdpa,
+                                 PyObject *laid_out, PyObject *is_autocast_enabled, PyObject *is_grad_enabled,
+                                 PyObject *guards) {
+  const auto *api = static_cast<const DLPackExchangeAPI *>(PyCapsule_GetPointer(exchange, "dlpack_exchange_api"));
+  if (api == nullptr) return nullptr;
+  if (api->major != kDLPackMajor || api->dltensor_from_py_object_no_sync == nullptr) {
+    Py_INCREF(Py_None);
+    return Py_None;
+  }
+  for (PyObject *kept : {tensor_type, empty_like, sdpa, laid_out, is_autocast_enabled, is_grad_enabled, guards}) {
+    Py_INCREF(kept);
+  }
+  auto *direct = new Direct{api, tensor_type, empty_like, sdpa, laid_out, is_autocast_enabled, is_grad_enabled, guards};
+  direct->requires_grad = PyUnicode_InternFromString("requires_grad");
+  direct->scale = PyUnicode_InternFromString("scale");
+  direct->enable_gqa = PyUnicode_InternFromString("enable_gqa");
+  const Reference capsule(PyCapsule_New(direct, nullptr, nullptr));
+  return capsule.get() != nullptr ? PyCFunction_NewEx(&direct_method, capsule.get(), nullptr) : nullptr;
+}

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
@@ -288,8 +289,8 @@ def test_autocast_casts_as_it_does_for_sdpa(module: ModuleType):
 @pytest.mark.parametrize(
     ("shapes", "words"),
     [
-        (((9, 16), (9, 16), (9, 16)), "batch, heads, length"),
-        (((2, 4, 9, 16), (1, 4, 9, 16), (1, 4, 9, 16)), "batch size"),
+        (((9, 16), (9, 8), (9, 16)), "batch, heads, length"),
+        (((2, 4, 9, 16), (3, 4, 9, 16), (3, 4, 9, 16)), "batch size"),
         (((2, 4, 9, 16), (2, 4, 9, 16), (2, 4, 8, 16)), "heads and length"),
         (((2, 4, 9, 16), (2, 4, 9, 8), (2, 4, 9, 16)), "head size"),
         (((2, 4, 9, 16), (2, 3, 9, 16), (2, 3, 9, 16)), "multiple"),
@@ -298,6 +299,49 @@ def test_autocast_casts_as_it_does_for_sdpa(module: ModuleType):
 def test_says_what_does_not_fit_together(module: ModuleType, shapes: tuple, words: str):
     with pytest.raises(ValueError, match=words):
         module.attention(*(normal(*shape) for shape in shapes))
+
+
+@pytest.mark.parametrize(
+    ("q_shape", "k_shape"),
+    [
+        ((9, 16), (11, 16)),
+        ((4, 9, 16), (4, 11, 16)),
+        ((4, 9, 16), (1, 11, 16)),
+        ((3, 2, 4, 9, 16), (3, 2, 4, 11, 16)),
+        ((3, 2, 4, 9, 16), (3, 2, 2, 11, 16)),
+        ((2, 4, 9, 16), (1, 4, 11, 16)),
+        ((2, 4, 9, 16), (1, 2, 11, 16)),
+        ((2, 4, 9, 16), (4, 11, 16)),
+        ((2, 0, 9, 16), (2, 0, 11, 16)),
+        ((0, 4, 9, 16), (0, 4, 11, 16)),
+        ((2, 4, 9, 16), (2, 4, 0, 16)),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_sdpa_computes_whatever_it_takes(module: ModuleType, q_shape: tuple, k_shape: tuple, device: str):
+    q, k = normal(*q_shape).to(device), normal(*k_shape).to(device)
+    grouped = len(q_shape) == len(k_shape) >= 4 and q_shape[-3] != k_shape[-3]
+    expected = scaled_dot_product_attention(q, k, k, enable_gqa=grouped)
+    for out in (module.attention(q, k, k), module.scaled_dot_product_attention(q, k, k, enable_gqa=grouped)):
+        assert (out.shape, out.dtype, out.device) == (expected.shape, expected.dtype, expected.device)
+        if device == "cpu":
+            torch.testing.assert_close(out, expected)
+    assert not module.is_supported(q, k, k)
+    assert module.explain(q, k, k).endswith("SDPA computes")
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda q, k: module.attention(q, k, k), backend="aot_eager", fullgraph=True)
+    if device == "cpu":
+        torch.testing.assert_close(compiled(q, k), expected)
+        q.requires_grad_()
+        assert module.attention(q, k, k).requires_grad
+
+
+def test_fake_tensors_are_computed(module: ModuleType):
+    with FakeTensorMode() as mode:
+        q, k, v = (mode.from_tensor(each) for each in inputs())
+        assert module.attention(q, k, v).shape == q.shape
+        assert module.attention(q[0], k[0], v[0]).shape == q[0].shape
+        assert not module.is_supported(q, k, v)
 
 
 def test_says_that_dtypes_differ(module: ModuleType):

@@ -190,6 +190,17 @@ def test_what_does_not_fit_is_said_and_leaves_no_error_behind(module: ModuleType
     module.attention(q.to_sparse().to_dense(), k, v)
 
 
+def test_a_row_is_called_by_its_number(module: ModuleType):
+    q, k, v = inputs()
+    call_of, direct = module._operators.call_of, module._operators.direct
+    torch.testing.assert_close(call_of(0, q, k, v, False), scaled_dot_product_attention(q, k, v))
+    assert direct(q, k, v, False, None, True, 1) is None
+    with pytest.raises(RuntimeError, match="no kernel 1"):
+        call_of(1, q, k, v, False)
+    with pytest.raises(OverflowError):
+        direct(q, k, v, False, None, True, -1)
+
+
 def test_nothing_is_leaked(module: ModuleType):
     q, k, v = inputs()
     small, other, third = inputs(size=8)

@@ -85,8 +85,9 @@ struct Direct {
   PyObject *guards;  // functions, one of which returns something true where the dispatcher has more to do
   PyObject *requires_grad, *scale, *enable_gqa;  // names
 
-  // The output; None where the operators are to be asked.
-  PyObject *call(PyObject *const *arguments) const {
+  // The output; None where the operators are to be asked. The kernel of `row` computes, or the first that takes the
+  // inputs.
+  PyObject *call(PyObject *const *arguments, std::optional<size_t> row) const {
     PyObject *const tensors[] = {arguments[0], arguments[1], arguments[2]};
     PyObject *const causal = arguments[3], *const factor = arguments[4], *const grouped = arguments[5];
     for (PyObject *tensor : tensors)
@@ -99,14 +100,14 @@ struct Direct {
     if (has_scale) inputs.scale = PyFloat_AsDouble(factor);
     if (!inputs.fit(grouped == Py_True)) return operators();
     for (size_t i = 0, rows = num_rows.load(std::memory_order_acquire); i < rows; ++i) {
-      if (reason(table[i].kernel, inputs) != kTaken) continue;
+      if (row.value_or(i) != i || reason(table[i].kernel, inputs) != kTaken) continue;
       if (!is_plain(tensors)) return operators();
       Reference out(PyObject_CallFunctionObjArgs(empty_like, tensors[0], nullptr));
       const std::optional<Operand> written = out.get() != nullptr ? operand(out.get()) : std::nullopt;
       if (!written || !is_laid_out(*written, inputs)) return operators();
       if (compute(table[i], inputs, written->data)) return out.release();
     }
-    return by_sdpa(tensors, causal, factor, inputs);
+    return row ? operators() : by_sdpa(tensors, causal, factor, inputs);
   }
 
   // What SDPA makes of inputs that no kernel takes: it can do more than the operators.
@@ -185,12 +186,15 @@ struct Direct {
 };
 
 PyObject *call_direct(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
-  if (count != 6) {
-    PyErr_SetString(PyExc_TypeError, "q, k, v, causal, scale and grouped are expected");
+  if (count != 6 && count != 7) {
+    PyErr_SetString(PyExc_TypeError, "q, k, v, causal, scale, grouped and perhaps a row are expected");
     return nullptr;
   }
+  std::optional<size_t> row;
+  if (count == 7) row = PyLong_AsSize_t(arguments[6]);
+  if (PyErr_Occurred() != nullptr) return nullptr;
   try {
-    return static_cast<const Direct *>(PyCapsule_GetPointer(self, nullptr))->call(arguments);
+    return static_cast<const Direct *>(PyCapsule_GetPointer(self, nullptr))->call(arguments, row);
   } catch (const std::exception &error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
     return nullptr;
@@ -202,7 +206,7 @@ PyMethodDef direct_method = {"direct", reinterpret_cast<PyCFunction>(reinterpret
 
 }  // namespace
 
-// The function direct(q, k, v, causal, scale, grouped), for Python, which has the GIL; null with an error.
+// The function direct(q, k, v, causal, scale, grouped[, row]), for Python, which has the GIL; null with an error.
 //
 // `exchange` is torch.Tensor.__dlpack_c_exchange_api__; the others are the members of `Direct`. None where PyTorch's
 // DLPack is another one.

@@ -4,12 +4,16 @@ import hashlib
 import json
 import random
 import re
+import shutil
 import textwrap
 from pathlib import Path
 
 import pytest
 
 from evoflash.codegen.template import load
+from evoflash.codegen.toolchain import Toolchain
+from evoflash.core.status import Status
+from evoflash.evaluator.shape_evaluator import ShapeEvaluator
 from evoflash.flattening import flatten
 from evoflash.store import RunStore
 from evoflash.targets import cpu
@@ -41,6 +45,31 @@ def test_the_guides_family_reads_as_it_says(folder: Path):
         flat = flatten(text)
         assert "if constexpr" not in flat
         assert ("each / row_sum" in flat) == (genome["divide"] == "early")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sums", ["double", "float"])
+def test_sums_that_lose_digits_are_found_out_in_the_search(folder: Path, tmp_path: Path, sums: str):
+    family = tmp_path / "family"
+    shutil.copytree(folder, family)
+    header = family / "templates" / "include" / "naive" / "attend_row.h"
+    header.write_text(header.read_text().replace("double", sums))
+    target = cpu.detect()
+    template = load("naive", [family])
+    genome = template.space([PROBLEM], target.facts).sample(random.Random(0))
+    build = Toolchain(target, tmp_path / "cache").build(template.render(genome, PROBLEM, target.facts))
+    evaluator = ShapeEvaluator(PROBLEM, target, samples=3, quick_samples=2)
+    try:
+        first = evaluator.examine(build, None)
+        behind = evaluator.examine(build, 1e-3)
+    finally:
+        evaluator.close()
+    assert behind.status is Status.OK  # it would not lead, so it is not asked
+    if sums == "double":
+        assert first.status is Status.OK
+    else:
+        assert first.status is Status.WRONG
+        assert "65x4099" in first.reason
 
 
 @pytest.mark.slow

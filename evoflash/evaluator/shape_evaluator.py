@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 import time
@@ -137,7 +138,11 @@ class ShapeEvaluator:
         self._known_good.append(build)
 
     def examine(self, build: Build, best_us: float | None) -> Evaluation:
-        """Correctness on the searched problem, then timing; given up early when far behind the best."""
+        """Correctness on the searched problem, then timing; given up early when far behind the best.
+
+        A kernel that would be the best must also be right on the problem's case of every size, if it takes it: a
+        search should not follow what fails in the finals.
+        """
         assert build.library is not None
         request = Examine(
             problem=self.problem,
@@ -152,6 +157,8 @@ class ShapeEvaluator:
             answer = self._sandbox.call(request, self._deadline_s)
             seconds = time.monotonic() - start
         evaluation = self._evaluation(answer, build, seconds)
+        if evaluation.fitness_us is not None and not evaluation.quick and evaluation.fitness_us < (best_us or math.inf):
+            evaluation = self._if_general(evaluation, build)
         if evaluation.status is Status.OK:
             self._known_good.append(build)
         elif evaluation.status in FAULTS and build.is_intact:
@@ -161,13 +168,35 @@ class ShapeEvaluator:
 
     def passes(self, build: Build, case: Case) -> bool:
         """Whether a kernel takes a case and is right there."""
+        verified = self._verified(build, case)
+        return verified.status is Status.OK and not verified.refused
+
+    def _if_general(self, evaluation: Evaluation, build: Build) -> Evaluation:
+        """The evaluation, unless the kernel takes the case of every size and is wrong there."""
+        case = self.problem.general_case
+        if case is None:
+            return evaluation
+        start = time.monotonic()
+        verified = self._verified(build, case)
+        seconds = evaluation.seconds + time.monotonic() - start
+        if verified.status is Status.OK:
+            return evaluation.model_copy(update={"seconds": seconds})
+        return Evaluation(
+            status=verified.status,
+            stage=Stage.CORRECTNESS,
+            reason=verified.reason,
+            build=evaluation.build,
+            accuracy=verified.accuracy,
+            seconds=seconds,
+        )
+
+    def _verified(self, build: Build, case: Case) -> Verified:
         assert build.library is not None
         with self._lock:
             answer = self._sandbox.call(Verify(cases=((case, build.library.resolve()),)), self._deadline_s)
         if isinstance(answer, WorkerDeath):
-            return False
-        verified = Verified.model_validate(answer)
-        return verified.status is Status.OK and not verified.refused
+            return Verified(status=answer.status, reason=answer.reason)
+        return Verified.model_validate(answer)
 
     def _evaluation(self, answer: Mapping[str, object] | WorkerDeath, build: Build, seconds: float) -> Evaluation:
         if isinstance(answer, WorkerDeath):

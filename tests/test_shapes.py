@@ -38,3 +38,12 @@ def test_fields_are_those_of_their_own_shape():
 def test_what_is_no_shape_is_said(texts, error, says):
     with pytest.raises(error, match=says):
         parse_all(texts)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0, -1000.0])
+def test_scores_under_a_large_scale_are_no_larger_than_under_the_default(scale: float):
+    problem = AttentionProblem.of(1, 2, 64, 64, dtype="float32", scale=scale)
+    q, k, _ = problem.inputs(0, "normal", "cpu")
+    assert (problem.softmax_scale * q @ k.mT).std() < 1.5
+    default, _, _ = AttentionProblem.of(1, 2, 64, 64, dtype="float32").inputs(0, "normal", "cpu")
+    assert (q == default).all() == (abs(scale) < 1 / 8)

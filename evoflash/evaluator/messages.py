@@ -25,6 +25,10 @@ def _validated(value: Any) -> Any:
 AnyCase = Annotated[Case, BeforeValidator(_validated)]  # of a problem of any kind
 
 
+# How a stage is called in which no kernel has a part: a worker that fails there says nothing about one.
+PREPARING = "preparing"
+
+
 class Prepare(Record):
     """Request to compute a problem's references in advance, outside the candidates' deadlines."""
 

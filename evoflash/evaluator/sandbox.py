@@ -20,6 +20,7 @@ import psutil
 from evoflash.core.record import Record
 from evoflash.core.status import Status
 from evoflash.errors import WorkerError
+from evoflash.evaluator.messages import PREPARING
 from evoflash.system import processes
 
 START_DEADLINE_S = 180.0  # importing torch from a cold disk and opening a CUDA context can take a minute
@@ -97,16 +98,16 @@ class Sandbox:
         if self._first_request is not None:
             prepared = self._exchange(self._first_request, START_DEADLINE_S)
             if isinstance(prepared, WorkerDeath):
-                raise WorkerError(
-                    f"the evaluation worker cannot prepare the problem: {prepared.reason}; run `evoflash doctor`, or "
-                    "take a smaller shape"
-                )
+                raise _unprepared(prepared)
 
     def call(self, request: Record, deadline_s: float, *, each_stage: bool = False) -> dict[str, Any] | WorkerDeath:
         """Sends a request; returns the worker's response, or how it died. The next call replaces a dead worker.
 
         The deadline is for the whole request or, with `each_stage`, for each stage that the worker announces. When the
         worker was killed from outside, the request is sent once more, since that is not the kernel's fault.
+
+        Raises:
+            WorkerError: when the machine lacks the memory or the time for what precedes the kernel.
         """
         self.start()
         answer = self._exchange(request, deadline_s, each_stage)
@@ -177,15 +178,19 @@ class Sandbox:
                 if not self._connection.poll(min(POLL_S, max(0.0, end - time.monotonic()))):
                     if time.monotonic() >= end:
                         self.close()
-                        return WorkerDeath(Status.HUNG, f"no response within {deadline_s:g} s while {stage}", stage)
+                        reason = f"no response within {deadline_s:g} s while {stage}"
+                        return _blamed(WorkerDeath(Status.HUNG, reason, stage))
                     if self._memory_bytes() > self._memory_limit:
                         self.close()
                         limit = f"{self._memory_limit / processes.GIB:.3g} GiB"
-                        return WorkerDeath(Status.CRASHED, f"used more than {limit} of memory while {stage}", stage)
+                        reason = f"used more than {limit} of memory while {stage}"
+                        return _blamed(WorkerDeath(Status.CRASHED, reason, stage))
                     continue
                 message = json.loads(self._connection.recv_bytes())
             except (EOFError, ConnectionError):
-                return self._died(stage)
+                return _blamed(self._died(stage))
+            if message["event"] == "shortage":
+                raise WorkerError(f"{message['body']['text']}; take a smaller shape, or free memory")
             if message["event"] == wanted:
                 if message["poisoned"]:
                     self.close()
@@ -205,3 +210,21 @@ class Sandbox:
         last = f": {lines[-1]}" if lines else ""
         killed = code in (-signal.SIGKILL, -signal.SIGTERM)
         return WorkerDeath(Status.CRASHED, f"{how} while {stage}{last}", stage, killed)
+
+
+def _blamed(death: WorkerDeath) -> WorkerDeath:
+    """A death that may be the kernel's fault.
+
+    Raises:
+        WorkerError: for one before the kernel had its turn.
+    """
+    if death.stage.startswith(PREPARING):
+        raise _unprepared(death)
+    return death
+
+
+def _unprepared(death: WorkerDeath) -> WorkerError:
+    return WorkerError(
+        f"the evaluation worker cannot prepare the problem: {death.reason}; run `evoflash doctor`, or take a smaller "
+        "shape"
+    )

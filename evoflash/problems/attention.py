@@ -20,6 +20,12 @@ DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24}
 
+MOST = 2**31 - 1  # of a size: kernels are given int32
+
+# Of scales but 0. Kernels are given a float32, and with a larger one float16 has no normal numbers for the queries whose
+# scores are of order 1.
+SCALES = (1e-30, 1e3)
+
 # The absolute caps are necessary but not sufficient: a 2 % error of the softmax scale is within them.
 MAX_ERROR_CAP = 0.06
 MEAN_ERROR_CAP = 0.02
@@ -56,12 +62,12 @@ class AttentionProblem(Problem):
 
     kind: ClassVar[str] = "attention"
 
-    batch: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    kv_heads: int = Field(ge=1)
-    seq_q: int = Field(ge=1)
-    seq_kv: int = Field(ge=1)
-    head_dim: int = Field(ge=1)
+    batch: int = Field(ge=1, le=MOST)
+    heads: int = Field(ge=1, le=MOST)
+    kv_heads: int = Field(ge=1, le=MOST)
+    seq_q: int = Field(ge=1, le=MOST)
+    seq_kv: int = Field(ge=1, le=MOST)
+    head_dim: int = Field(ge=1, le=MOST)
     dtype: Literal["float16", "bfloat16", "float32"] = "float16"
     causal: bool = False
     scale: float | None = Field(None, allow_inf_nan=False)
@@ -70,6 +76,13 @@ class AttentionProblem(Problem):
     def _grouped(self) -> Self:
         if self.heads % self.kv_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        return self
+
+    @model_validator(mode="after")
+    def _scaled(self) -> Self:
+        low, high = SCALES
+        if self.scale and not low <= abs(self.scale) <= high:
+            raise ValueError(f"scale ({self.scale:g}) must be 0 or between {low:g} and {high:g} in magnitude")
         return self
 
     @classmethod
@@ -129,11 +142,16 @@ class AttentionProblem(Problem):
         return attention_cases.random_cases(self, seed)
 
     def inputs(self, seed: int, variant: str, device: str) -> Inputs:
-        """q, k, v from a seeded normal distribution, changed according to the variant (see `adversaries`)."""
+        """q, k, v from a seeded normal distribution, changed according to the variant (see `adversaries`).
+
+        Under a scale above the default q is smaller in proportion, as in models that have one: with larger scores a
+        softmax is so ill-conditioned that two right kernels differ by more than the bounds.
+        """
         import torch
 
         generator = torch.Generator().manual_seed(seed)
         q, k, v = (torch.randn(shape, generator=generator) for shape in self.input_shapes())
+        q /= max(1.0, abs(self.softmax_scale) * math.sqrt(self.head_dim))
         dtype = getattr(torch, self.dtype)
         made = [tensor.to(device=device, dtype=dtype) for tensor in adversaries.with_values(variant, q, k, v)]
         return adversaries.with_layout(variant, *made)

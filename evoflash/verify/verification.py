@@ -135,7 +135,7 @@ class Verification(Session):
         return checked
 
     def _request(self, case: Case, request: Verify | Call) -> Checked:
-        answer = self._sandbox.call(request, self._deadline_s)
+        answer = self._sandbox.call(request, self._deadline_s, each_stage=True)
         if isinstance(answer, WorkerDeath):
             return Checked(case=case.name, outcome="refused", gate=BY_STATUS[answer.status], reason=answer.reason)
         verified = Verified.model_validate(answer)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evoflash.problems import Inputs
+from evoflash.worker.shortage import own_memory
 
 if TYPE_CHECKING:
     import torch
@@ -79,17 +80,21 @@ class Arena:
     Attributes:
         inputs: guarded copies with the same strides, or the inputs themselves.
         output: the tensor that the kernel writes.
+
+    Raises:
+        ShortageError: when there is no memory for inputs and output.
     """
 
     def __init__(self, inputs: Inputs, output_shape: tuple[int, ...], copy: bool = True):
         import torch
 
-        self._guarded = [GuardedTensor.copy(tensor) for tensor in inputs] if copy else []
-        self.inputs: Inputs = tuple(each.tensor for each in self._guarded) if copy else inputs
         first = inputs[0]
         dense = torch.empty(output_shape, device="meta").stride()
         stride = first.stride() if tuple(first.shape) == output_shape else dense
-        self.output = GuardedTensor(output_shape, stride, first)
+        with own_memory("the tensors of a call"):
+            self._guarded = [GuardedTensor.copy(tensor) for tensor in inputs] if copy else []
+            self.output = GuardedTensor(output_shape, stride, first)
+        self.inputs: Inputs = tuple(each.tensor for each in self._guarded) if copy else inputs
         self._workspace: GuardedTensor | None = None
 
     def workspace(self, size: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
 from evoflash.problems import Bounds, Case, Inputs
+from evoflash.worker.shortage import own_memory
 
 if TYPE_CHECKING:
     import torch
@@ -90,9 +91,14 @@ class References:
         self._known: dict[str, Reference] = {}
 
     def of(self, case: Case) -> Reference:
-        """The reference of a case."""
+        """The reference of a case.
+
+        Raises:
+            ShortageError: when there is no memory for it.
+        """
         key = case.model_dump_json()
-        reference = self._known.pop(key, None) or self._compute(case)
+        with own_memory(f"the reference of {case.name}, {case.problem.label}"):
+            reference = self._known.pop(key, None) or self._compute(case)
         self._known[key] = reference
         if len(self._known) > self.LIMIT:
             del self._known[next(iter(self._known))]

@@ -21,6 +21,7 @@ from evoflash.core.evaluation import Accuracy
 from evoflash.core.record import Record
 from evoflash.core.status import Gate, Status
 from evoflash.evaluator.messages import (
+    PREPARING,
     Call,
     Examine,
     Examined,
@@ -30,12 +31,13 @@ from evoflash.evaluator.messages import (
     Verified,
     Verify,
 )
-from evoflash.problems import searched_cases
+from evoflash.problems import Case, searched_cases
 from evoflash.system import processes
 from evoflash.worker import correctness, functions
 from evoflash.worker.kernel import UNSUPPORTED, Kernel, LaunchError
 from evoflash.worker.kernel_timer import KernelTimer
-from evoflash.worker.references import References, WrongResultError
+from evoflash.worker.references import Reference, References, WrongResultError
+from evoflash.worker.shortage import ShortageError
 
 
 class Worker:
@@ -75,8 +77,12 @@ class Worker:
                 request = json.loads(self._connection.recv_bytes())
             except EOFError:
                 return
-            answer = self._handlers[request["op"]](request)
-            self._send("result", answer.model_dump(mode="json") if answer else {})
+            try:
+                answer = self._handlers[request["op"]](request)
+            except ShortageError as error:
+                self._send("shortage", {"text": str(error)})
+            else:
+                self._send("result", answer.model_dump(mode="json") if answer else {})
 
     def _send(self, event: str, body: Mapping[str, Any]) -> None:
         self._connection.send_bytes(json.dumps({"event": event, "body": body, "poisoned": self._poisoned}).encode())
@@ -93,7 +99,7 @@ class Worker:
     def _prepare(self, request: Prepare) -> None:
         self._reset()
         for case in searched_cases(request.problem):
-            self._references.of(case)
+            self._reference(case)
 
     def _examine(self, request: Examine) -> Examined:
         problem = request.problem
@@ -121,10 +127,11 @@ class Worker:
 
         def verify() -> Verified:
             for case, library in request.cases:
+                reference = self._reference(case)
                 self._stage(f"checking {case.name}")
                 if str(library) not in kernels:
                     kernels[str(library)] = Kernel(library)
-                kernel, reference = kernels[str(library)], self._references.of(case)
+                kernel = kernels[str(library)]
                 try:
                     accuracy.append(correctness.check(kernel, case, reference, self._synchronize))
                     if self._device == "cuda":
@@ -145,9 +152,10 @@ class Worker:
         def call() -> Verified:
             self._stage(f"importing {request.function}")
             function = functions.load(request.function)
+            reference = self._reference(case)
             self._stage(f"checking {case.name}")
             try:
-                accuracy.append(functions.check(function, case, self._references.of(case), self._synchronize))
+                accuracy.append(functions.check(function, case, reference, self._synchronize))
             except LaunchError as error:
                 if error.code != UNSUPPORTED:
                     raise
@@ -163,6 +171,10 @@ class Worker:
             return outcome
         status, gate, reason, wrong = outcome
         return Verified(status=status, gate=gate, reason=reason, accuracy=(*accuracy, *wrong), refused=tuple(refused))
+
+    def _reference(self, case: Case) -> Reference:
+        self._stage(f"{PREPARING} {case.name}")
+        return self._references.of(case)
 
     # Failures.
 

@@ -134,6 +134,8 @@ def test_a_function_of_others_is_accepted_or_refused(place, cache):
         ([f"{FUNCTIONS}:absent"], UsageError, "absent"),
         (["cpu_flash", "scalar"], UsageError, "separately"),
         (["1", "--shape", "b=1"], UsageError, "missing"),
+        (["1", "--shape", "b=1,h=1,s=1,d=8,scale=1e300"], UsageError, r"scale \(1e\+300\) must be 0 or between"),
+        (["1", "--shape", "b=3000000000,h=1,s=1,d=8"], UsageError, "batch: Input should be less than"),
     ],
 )
 def test_what_cannot_be_verified_says_what_to_do(place, cache, arguments, error, words):

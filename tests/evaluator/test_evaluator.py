@@ -13,10 +13,11 @@ from evoflash.core.status import Stage, Status
 from evoflash.errors import WorkerError
 from evoflash.evaluator import Limits, ShapeEvaluator
 from evoflash.evaluator import sandbox as sandboxes
-from evoflash.evaluator.messages import Examine, Prepare, Verify
+from evoflash.evaluator.messages import Examine, Prepare, Verified, Verify
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
-from evoflash.problems import AttentionProblem
+from evoflash.problems import AttentionProblem, Case
 from evoflash.targets.cuda import CudaTarget
+from evoflash.worker.shortage import ShortageError, own_memory
 from tests.helpers import BROKEN, PROBLEM
 
 
@@ -162,3 +163,30 @@ def test_a_problem_travels_to_the_worker_and_back():
     assert Prepare.model_validate_json(prepare.model_dump_json()) == prepare
     verify = Verify(cases=tuple((case, Path("kernel.so")) for case in problem.cases()))
     assert Verify.model_validate_json(verify.model_dump_json()) == verify
+
+
+def test_memory_and_time_for_a_reference_are_not_the_kernels_fault(build):
+    """No verdict on a kernel that had no turn; the worker goes on where it can."""
+    library = build("none").library
+    impossible = Case(name="impossible", problem=AttentionProblem.of(2**31 - 1, 2**20, 2**20, 16, dtype="float32"))
+    own = Case(name="own", problem=PROBLEM)
+    long = Case(name="long", problem=AttentionProblem.of(1, 64, 8192, 64, dtype="float32"))
+    with Sandbox("cpu") as sandbox:
+        with pytest.raises(WorkerError, match=r"no memory for the reference of impossible.*; take a smaller shape"):
+            sandbox.call(Verify(cases=((impossible, library),)), 60)
+        assert Verified.model_validate(sandbox.call(Verify(cases=((own, library),)), 60)).status is Status.OK
+        assert sandbox.starts == 1
+        with pytest.raises(
+            WorkerError, match=r"cannot prepare the problem: no response within 0\.5 s while preparing long; "
+        ):
+            sandbox.call(Verify(cases=((long, library),)), 0.5)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."), MemoryError()]
+)
+def test_a_shortage_is_told_from_other_errors(error: Exception):
+    with pytest.raises(ShortageError, match="no memory for a test"), own_memory("a test"):
+        raise error
+    with pytest.raises(RuntimeError, match="other"), own_memory("a test"):
+        raise RuntimeError("other")

@@ -2,6 +2,9 @@
 
 // A number as a sum of kParts bfloat16 numbers, the larger first (Henry and others, "Leveraging the bfloat16 artificial
 // intelligence datatype for higher-precision computations", ARITH 2019).
+//
+// Infinity is the last part alone, after zeros. Only the first part of another number meets it there (tile_products.h),
+// which is 0 for 0 alone, while later ones often are, and 0 * inf is no number.
 #include "cpu_numeric_types.h"
 
 namespace evoflash::cpu_amx {
@@ -31,10 +34,10 @@ EVOFLASH_INLINE void load_parts(const Element *from, int count, Halves (&parts)[
   } else {
     const Floats whole = to_floats<Element>(elements);
     split(whole, parts);
-    // Infinity leaves nothing, but infinity less infinity is no number.
-    const Halves finite = __builtin_convertvector((as_bits(whole) & 0x7fffffff) != 0x7f800000, Halves);
+    const Halves infinite = __builtin_convertvector((as_bits(whole) & 0x7fffffff) == 0x7f800000, Halves);
 #pragma GCC unroll 3
-    for (int part = 1; part < kParts; ++part) parts[part] &= finite;
+    for (int part = 0; part < kParts; ++part) parts[part] &= ~infinite;
+    parts[kParts - 1] |= to_bfloat16(whole) & infinite;
   }
 }
 

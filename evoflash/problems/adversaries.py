@@ -31,8 +31,8 @@ INFINITE_KEYS = ("infinite_keys_first", "infinite_keys_last", "infinite_keys")
 LAYOUTS = ("packed", "gapped", "odd_rows")
 VARIANTS = (*VALUES, *LAYOUTS)
 
-# The magnitude of "largest_values" in types with the exponents of float32: sums of thousands of such values, which flash
-# attention divides by the row's sum only at the end, are still within float32. float16 has its largest finite number.
+# The magnitude of "largest_values" in types with the exponents of float32: sums of thousands of such values, which
+# flash attention divides by the row's sum only at the end, are still within float32. float16 has its largest number.
 LARGE = 2.0**96
 
 GAP = 8  # gaps in a "gapped" tensor are multiples of this many elements, so that rows stay aligned to 16 bytes

@@ -1,4 +1,7 @@
-"""The family on AMX tiles: what it compiles to, where it is left out, and that random genomes of it are right."""
+"""The family on AMX tiles: what it compiles to, where it is left out, and that random genomes of it are right.
+
+Where the processor has AVX-512 but no tiles, fixtures/amx_tiles.h computes what they would.
+"""
 
 import functools
 import random
@@ -10,12 +13,14 @@ import pytest
 
 from evoflash import problems, targets
 from evoflash.bench.entrants import FixedEntrant
-from evoflash.codegen.template import load
+from evoflash.codegen.template import Source, load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
 from evoflash.problems import Problem
 from evoflash.targets.base import cxx
 from evoflash.verify.verification import Verification
+from tests.helpers import FIXTURES
+from tests.mutants import corpus
 
 FAMILY = load("cpu_amx")
 XEON = {"cores": 2, "vector_bytes": 64, "l1d_bytes": 48 << 10, "l2_bytes": 2 << 20, "bf16_dot": True, "amx": True}
@@ -25,6 +30,8 @@ RIGHT = {
     "bf16, a head size between": "b=1,h=2,s=130,d=72,dtype=bf16",
     "fp32 causal": "b=1,h=2,s=257,d=64,dtype=fp32,causal",
 }
+INCLUDE = '#include "cpu_vector.h"\n'  # after it, the two headers declare the same
+INFINITE = {each.name: each for each in corpus.mutants("cpu") if each.name.startswith("tiles_infinity")}
 
 
 @functools.cache
@@ -87,3 +94,49 @@ def test_random_genomes_are_right_on_every_case(shape, tmp_path):
     assert verdict.accepted, verdict.reason
     assert verdict.worst is not None
     assert verdict.worst.share < 0.8
+
+
+def emulated(source: Source) -> Source:
+    """A kernel whose tiles are arrays."""
+    header = FAMILY.folder.parent / "include" / "cpu_amx" / "tile_registers.h"
+    real, arrays = (path.read_text().split(INCLUDE)[1].strip() for path in (header, FIXTURES / "amx_tiles.h"))
+    assert source.text.count(real) == 1
+    return Source(source.text.replace(real, arrays), source.language, source.shared_bytes)
+
+
+@pytest.fixture(scope="module")
+def verification(tmp_path_factory):
+    target = targets.detect("cpu")
+    if target.facts["vector_bytes"] != 64:
+        pytest.skip("this processor has no AVX-512")
+    with Verification(target, Toolchain(target, tmp_path_factory.mktemp("cache"))) as made:
+        yield made
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("causal", ["", ",causal"])
+def test_what_is_infinite_huge_or_tiny_is_right(verification, dtype, causal):
+    problem = problems.parse(f"b=1,h=4,kv=2,s=130,d=64{causal}", dtype)
+    genome = FAMILY.space([problem], XEON).sample(random.Random(f"{dtype}{causal}"))
+    entrant = FixedEntrant(
+        "emulated", "cpu_amx", "cpu_amx", "cpu", emulated(FAMILY.render(genome, problem, XEON)), dict(genome), problem
+    )
+    special = {case.name for case in (*problem.cases(), *problem.random_cases(7)) if case.variant != "normal"}
+    verdict = verification.kernel(entrant, problem, 7, special)
+    assert verdict.accepted, verdict.reason
+    assert {each.case for each in verdict.checks if each.outcome == "passed"} == special
+
+
+@pytest.mark.parametrize("mutant", INFINITE.values(), ids=INFINITE.keys())
+def test_an_infinity_in_another_part_is_refused(verification, mutant):
+    source = emulated(FAMILY.render(Genome(mutant.base.genome), mutant.base.problem, XEON))
+    text = source.text
+    for old, new in mutant.patches:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    patched = Source(text, source.language, source.shared_bytes)
+    entrant = FixedEntrant(
+        mutant.name, "cpu_amx", "cpu_amx", "cpu", patched, dict(mutant.base.genome), mutant.base.problem
+    )
+    verdict = verification.kernel(entrant, mutant.base.problem, 7, {mutant.case})
+    assert verdict.gate in mutant.gates, verdict.reason

@@ -19,14 +19,33 @@ VALUES = (
     "nan_key",
     "nan_value",
 )
+EXTREMES = (
+    "infinite_key",
+    "infinite_query",
+    "infinite_value",
+    "largest_key",
+    "largest_values",
+    "subnormal_values",
+)
+INFINITE_KEYS = ("infinite_keys_first", "infinite_keys_last", "infinite_keys")
 LAYOUTS = ("packed", "gapped", "odd_rows")
 VARIANTS = (*VALUES, *LAYOUTS)
+
+# The magnitude of "largest_values" in types with the exponents of float32: sums of thousands of such values, which
+# flash attention divides by the row's sum only at the end, are still within float32. float16 has its largest number.
+LARGE = 2.0**96
 
 GAP = 8  # gaps in a "gapped" tensor are multiples of this many elements, so that rows stay aligned to 16 bytes
 
 
-def with_values(variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """q, k and v with the values of a variant; "normal" and the layouts leave the values unchanged."""
+def with_values(
+    variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dtype: torch.dtype
+) -> tuple[torch.Tensor, ...]:
+    """q, k and v with the values of a variant; "normal" and the layouts leave the values unchanged.
+
+    Args:
+        dtype: the type that the values will be rounded to.
+    """
     if variant == "normal" or variant in LAYOUTS:
         return q, k, v
     if variant == "logits_x10":  # scores rounded too early
@@ -46,7 +65,46 @@ def with_values(variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor)
         chosen, column = {"nan_row": (q, 0), "nan_key": (k, 0), "nan_value": (v, 1)}[variant]
         chosen[0, 0, chosen.shape[2] // 2, column] = math.nan
         return q, k, v
+    if variant in EXTREMES or variant in INFINITE_KEYS:
+        return _extreme(variant, q, k, v, dtype)
     raise ValueError(f"unknown variant {variant!r}")
+
+
+def _extreme(
+    variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dtype: torch.dtype
+) -> tuple[torch.Tensor, ...]:
+    """The variants with infinite, huge and tiny numbers, most of them in the first head."""
+    import torch
+
+    limits = torch.finfo(dtype)
+    row, key = q.shape[2] // 2, k.shape[2] // 2
+    if variant in ("infinite_key", "largest_key", *INFINITE_KEYS):
+        q, k = q.abs() + 0.1, k.clone()  # so that a key of -inf has a score of -inf, and weighs 0
+    if variant == "infinite_key":  # 0 * inf, where a number is computed in parts of which one is 0
+        k[0, 0, key] = -math.inf
+        q[0, 0, row] *= -1  # the one row that has a score of inf
+    elif variant == "largest_key":
+        k[0, 0, key] = limits.min
+    elif variant == "infinite_keys_first":  # (-inf) - (-inf), where a tile or a split has no other score
+        k[0, 0, :key] = -math.inf
+    elif variant == "infinite_keys_last":
+        k[0, 0, key:] = -math.inf
+    elif variant == "infinite_keys":  # nothing is left to attend to
+        k[0, 0] = -math.inf
+    elif variant == "infinite_query":
+        q = q.clone()
+        q[0, 0, row, 0] = math.inf
+    elif variant == "infinite_value":  # three columns: inf, -inf and their sum, NaN
+        v = v.clone()
+        v[0, 0, key, 1] = v[0, 0, key, 3] = math.inf
+        v[0, 0, key, 2] = v[0, 0, key - 1, 3] = -math.inf
+    elif variant == "largest_values":  # partial outputs that are not divided yet overflow in float16
+        v = v.sign() * min(limits.max, LARGE)
+    elif variant == "subnormal_values":  # flushed to zero where float16 must not be; and keys of -0
+        v = v * (limits.tiny / 4)
+        k = k.clone()
+        k[:, :, ::3] = -0.0
+    return q, k, v
 
 
 def with_layout(variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:

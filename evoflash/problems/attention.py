@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -29,6 +30,10 @@ SCALES = (1e-30, 1e3)
 # The absolute caps are necessary but not sufficient: a 2 % error of the softmax scale is within them.
 MAX_ERROR_CAP = 0.06
 MEAN_ERROR_CAP = 0.02
+CAPPED_OUTPUT = 8.0  # up to this magnitude, which no average of normal values reaches; beyond, the caps grow with it
+
+# float32's smallest normal number. Vector units for bfloat16 take what is smaller for zero.
+SMALLEST_NORMAL = 2.0**-126
 
 # The reference is computed in slices of at most this many scores, so that long sequences fit in memory.
 REFERENCE_SCORES = 2**24
@@ -129,7 +134,9 @@ class AttentionProblem(Problem):
         return (queries + keys) * self.head_dim * DTYPE_BYTES[self.dtype]
 
     def cases(self) -> tuple[Case, ...]:
-        """The fifteen base cases, then odd lengths, causal masks, grouped heads and adversaries at this head size."""
+        """The fifteen base cases, then odd lengths, causal masks, grouped heads, adversaries and extreme numbers at
+        this head size.
+        """
         return attention_cases.standard_cases(self, tuple(DTYPES.values()))
 
     @property
@@ -138,7 +145,7 @@ class AttentionProblem(Problem):
         return attention_cases.general_case(self, tuple(DTYPES.values()))
 
     def random_cases(self, seed: int) -> tuple[Case, ...]:
-        """The problem itself, random shapes, and more heads than the height of a grid."""
+        """The problem itself, also with keys of -inf, random shapes, and more heads than the height of a grid."""
         return attention_cases.random_cases(self, seed)
 
     def inputs(self, seed: int, variant: str, device: str) -> Inputs:
@@ -153,7 +160,7 @@ class AttentionProblem(Problem):
         q, k, v = (torch.randn(shape, generator=generator) for shape in self.input_shapes())
         q /= max(1.0, abs(self.softmax_scale) * math.sqrt(self.head_dim))
         dtype = getattr(torch, self.dtype)
-        made = [tensor.to(device=device, dtype=dtype) for tensor in adversaries.with_values(variant, q, k, v)]
+        made = [tensor.to(device=device, dtype=dtype) for tensor in adversaries.with_values(variant, q, k, v, dtype)]
         return adversaries.with_layout(variant, *made)
 
     def mirror(self, inputs: Inputs) -> bool:
@@ -171,16 +178,29 @@ class AttentionProblem(Problem):
         return True
 
     def unspecified(self, inputs: Inputs) -> torch.Tensor | None:
-        """The rows for which a causal mask hides a NaN.
+        """The rows for which a causal mask hides a NaN or an infinite value, and the rows whose scores are all -inf.
 
-        SDPA's math backend computes 0 * NaN = NaN there, while fused kernels skip masked keys. So rows that see a NaN
-        key or value must contain NaN, and rows for which it is masked may.
+        SDPA's math backend computes 0 * NaN = NaN for hidden keys, while fused kernels skip them. So rows that see a
+        NaN key or value must contain NaN, and rows for which it is masked may. Where all scores are -inf, the softmax
+        is 0 / 0; some of SDPA's backends return that and others 0, which is what the reference has.
         """
-        _, k, v = inputs
-        hidden = (k.isnan().flatten(2).any(dim=2)[..., None] | v.isnan().any(dim=2))[:, :, None]
-        if not self.causal or not bool(hidden.any().item()):
-            return None
-        return hidden.repeat_interleave(self.heads // self.kv_heads, dim=1).expand(self.output_shape())
+        q, k, v = inputs
+        masks = []
+        special = k.isnan().any(dim=3, keepdim=True) | ~v.isfinite()
+        if self.causal and bool(special.any().item()):
+            masks.append(self._hidden(special))
+        if bool(q.isinf().any().item() or k.isinf().any().item()):
+            masks.append((self.reference(inputs) == 0).all(dim=3, keepdim=True).expand(self.output_shape()))
+        return functools.reduce(operator.or_, masks) if masks else None
+
+    def _hidden(self, special: torch.Tensor) -> torch.Tensor:
+        """Mask of the outputs for which the causal mask hides an element of `special`, which has the shape of v."""
+        import torch
+
+        at_or_after = special.flip(2).int().cummax(dim=2).values.flip(2).bool()
+        beyond = torch.nn.functional.pad(at_or_after, (0, 0, 0, 1))
+        next_key = torch.arange(1, self.seq_q + 1, device=special.device).clamp(max=self.seq_kv)
+        return beyond[:, :, next_key].repeat_interleave(self.heads // self.kv_heads, dim=1)
 
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of q, k and v."""
@@ -192,7 +212,10 @@ class AttentionProblem(Problem):
         return (self.batch, self.heads, self.seq_q, self.head_dim)
 
     def reference(self, inputs: Inputs) -> torch.Tensor:
-        """Computed in float64, in slices of heads and rows; a NaN is only in the rows that see it."""
+        """Computed in float64, in slices of heads and rows.
+
+        NaNs and infinite values are only in the rows that see them. A row whose scores are all -inf is 0.
+        """
         import torch
 
         q, k, v = inputs
@@ -207,18 +230,19 @@ class AttentionProblem(Problem):
             queries, keys, values = (
                 tensor[batch, which].double() for tensor, which in ((q, head), (k, head // group), (v, head // group))
             )
-            is_nan = values.isnan()
-            has_nan = bool(is_nan.any().item())
-            values = values.masked_fill(is_nan, 0.0) if has_nan else values
+            finite = values.isfinite()
+            is_finite = bool(finite.all().item())
             for start in range(0, self.seq_q, rows):
                 scores = queries[:, start : start + rows] @ keys.mT * self.softmax_scale
                 numbers = torch.arange(start, start + scores.shape[1], device=q.device)
                 visible = columns[None, :] <= numbers[:, None] if self.causal else torch.ones_like(scores[0]).bool()
                 if self.causal:
                     scores.masked_fill_(~visible, -math.inf)
-                answer = torch.softmax(scores, dim=-1) @ values
-                if has_nan:
-                    answer.masked_fill_((visible.double() @ is_nan.double()) > 0, math.nan)
+                weights = torch.softmax(scores, dim=-1)
+                answer = weights @ (values if is_finite else values.masked_fill(~finite, 0.0))
+                if not is_finite:
+                    _fill_special(answer, weights, visible, values)
+                answer.masked_fill_((scores == -math.inf).all(dim=-1, keepdim=True), 0.0)
                 flat[first : first + heads, start : start + rows] = answer
         return out
 
@@ -241,16 +265,18 @@ class AttentionProblem(Problem):
         """rms <= 2 * SDPA's, max <= 3 * SDPA's + the rounding of the output type, and the absolute caps.
 
         SDPA can happen to be exact on a few values (for example with one key). So its rms error counts as at least the
-        rms of rounding to the output type, unit roundoff / sqrt(3).
+        rms of rounding to the output type, unit roundoff / sqrt(3). Numbers below float32's smallest normal one may
+        count as zero.
         """
         finite = reference[reference.isfinite()]
         largest = finite.abs().max().item() if finite.numel() else 0.0
         rms = finite.square().mean().sqrt().item() if finite.numel() else 0.0
         rounding = UNIT_ROUNDOFF[self.dtype]
+        magnitude = max(1.0, largest / CAPPED_OUTPUT)
         return Bounds(
-            max_error=min(3 * plain_max + rounding * largest, MAX_ERROR_CAP),
-            rms_error=2 * max(plain_rms, rounding * rms / math.sqrt(3)),
-            mean_error=MEAN_ERROR_CAP,
+            max_error=min(3 * plain_max + rounding * largest, MAX_ERROR_CAP * magnitude) + SMALLEST_NORMAL,
+            rms_error=2 * max(plain_rms, rounding * rms / math.sqrt(3)) + SMALLEST_NORMAL,
+            mean_error=MEAN_ERROR_CAP * magnitude,
         )
 
     def baselines(self, target: str) -> Mapping[str, Baseline]:
@@ -307,6 +333,17 @@ class AttentionProblem(Problem):
         if self.causal:
             scores = scores.masked_fill(~_causal_mask(self.seq_q, self.seq_kv, str(q.device)), -math.inf)
         return torch.matmul(torch.softmax(scores, dim=-1), v)
+
+
+def _fill_special(answer: torch.Tensor, weights: torch.Tensor, visible: torch.Tensor, values: torch.Tensor) -> None:
+    """Writes what NaNs and infinite values become into an output that was computed without them."""
+    is_infinite = values.isinf().double()
+    positive = weights @ (values == math.inf).double() > 0
+    negative = weights @ (values == -math.inf).double() > 0
+    lost = visible.double() @ values.isnan().double() > 0
+    lost |= (visible & (weights == 0)).double() @ is_infinite > 0  # 0 * inf
+    answer.masked_fill_(positive, math.inf).masked_fill_(negative, -math.inf)
+    answer.masked_fill_(lost | (positive & negative) | weights.isnan().any(dim=-1, keepdim=True), math.nan)
 
 
 @functools.lru_cache(maxsize=4)

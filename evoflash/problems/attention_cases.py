@@ -17,6 +17,7 @@ BASE_SHAPES = {
 }
 ODD_LENGTHS = ((1, 1), (31, 33), (65, 63), (127, 129), (113, 203), (799, 3), (3, 799), (1023, 1024))
 LONG = (65, 4099)  # enough keys for many rounds of any pipeline
+BLIND = 600  # rows and keys; of a half, whole tiles and splits of any kernel have no score but -inf
 MANY_HEADS = 65_600  # more than the limit on the second and third dimension of a grid
 
 
@@ -70,8 +71,8 @@ class AttentionLike(Protocol):
 
 
 def standard_cases(problem: AttentionLike, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
-    """The fifteen base cases, then odd lengths, causal masks, grouped heads (also in the problem's group size) and
-    adversaries.
+    """The fifteen base cases, then odd lengths, causal masks, grouped heads (also in the problem's group size),
+    adversaries, and infinite, huge and tiny numbers (in the problem's group size).
     """
     of = type(problem).of
     same = {"dtype": problem.dtype, "causal": problem.causal}
@@ -96,6 +97,9 @@ def standard_cases(problem: AttentionLike, dtypes: tuple[str, ...]) -> tuple[Cas
             cases.append(Case(name=f"grouped heads {2 * group}(2) {rows}x{keys}", problem=odd))
     small = of(1, 2, 203, size, **own)
     cases += [Case(name=f"203 {variant}", problem=small, variant=variant) for variant in adversaries.VARIANTS]
+    for length, variants in ((203, adversaries.EXTREMES), (BLIND, adversaries.INFINITE_KEYS)):
+        extreme = of(1, 2 * group, length, size, **{**own, "kv_heads": 2})
+        cases += [Case(name=f"{length} {variant}", problem=extreme, variant=variant) for variant in variants]
     batches = of(3, 4, 70, size, **{**own, "kv_heads": 2, "seq_kv": 90})
     cases += [
         Case(name=f"3x4(2) 70x90 {variant}", problem=batches, variant=variant) for variant in adversaries.LAYOUTS[:2]
@@ -118,11 +122,14 @@ def general_case(problem: AttentionLike, dtypes: tuple[str, ...]) -> Case:
 
 
 def random_cases(problem: AttentionLike, seed: int) -> tuple[Case, ...]:
-    """The problem itself, random shapes, and more heads than the height of a grid."""
+    """The problem itself, also with keys of -inf, random shapes, and more heads than the height of a grid."""
     rng = random.Random(seed)
     of = type(problem).of
     own = {"dtype": problem.dtype, "causal": problem.causal, "scale": problem.scale}
     cases = [Case(name=f"fresh seed {seed}", problem=problem, seed=seed)]
+    # A kernel that takes no other lengths declines the standard cases.
+    variant = adversaries.INFINITE_KEYS[0]
+    cases.append(Case(name=f"fresh {variant}", problem=problem, seed=seed, variant=variant))
     for _ in range(3):
         batch, kv_heads, group = rng.randint(1, 3), rng.randint(1, 3), rng.choice((1, 2, 3))
         rows, keys = rng.randint(1, 300), rng.randint(1, 700)

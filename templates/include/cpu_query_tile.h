@@ -12,12 +12,17 @@
 
 namespace evoflash {
 
+// The maximum of a row before its first key, and of one whose scores are all -inf. Finite: its difference to a score
+// times a scale of 0 is no NaN.
+constexpr float kNoMaximum = -FLT_MAX;
+
 template <class Scratch>
 static void store_outputs(typename Scratch::Traits::Element *to, int64_t stride, const Scratch &scratch, int rows) {
   using Traits = typename Scratch::Traits;
   using Element = typename Traits::Element;
   for (int row = 0; row < rows; ++row) {
-    const float inverse = 1 / scratch.row_sum[row];
+    // Where all scores are -inf, no key counts: 0, as SDPA has it, whatever 2^x makes of so small an x.
+    const float inverse = scratch.row_max[row] == kNoMaximum ? 0 : 1 / scratch.row_sum[row];
     for (int column = 0; column < Traits::kOStride; column += kLanes) {
       const VectorOf<Element> result =
           from_floats<Element>(load<Floats>(scratch.acc_o + row * Traits::kOStride + column) * inverse);
@@ -43,7 +48,7 @@ static void attend_rows(const EvoflashAttention &problem, Scratch &scratch, int 
       head_of((const Element *)problem.q, problem.q_stride, bidb, bidh) + first_row * problem.q_stride[2];
   load_queries(scratch, q, problem.q_stride[2], rows, problem.scale < 0);
   for (int row = 0; row < Traits::kBlockM; ++row) {
-    scratch.row_max[row] = -FLT_MAX;  // finite: its difference to a score times a scale of 0 is no NaN
+    scratch.row_max[row] = kNoMaximum;
     scratch.row_sum[row] = 0;
   }
   memset(scratch.acc_o, 0, sizeof scratch.acc_o);

@@ -13,6 +13,10 @@ namespace evoflash {
 template <class ElementPartial>
 constexpr bool kIsNormalized = sizeof(ElementPartial) != sizeof(float);
 
+// The inverse of a row's sum, by which a partial output is normalised; 0 for a row of which the part sees no key, or
+// none with a score above -inf.
+__device__ __forceinline__ float inverse_sum(float row_sum) { return row_sum == 0 ? 0.0f : reciprocal(row_sum); }
+
 // What each of kParts partial outputs counts in a row, by the distance of its maximum from the row's. `stats` points to
 // the row's (row_max, row_sum) of the first part, and `stride` leads to the next part's. The result is the row's
 // (row_max, row_sum) over all parts; the merged row has yet to be divided by that sum.

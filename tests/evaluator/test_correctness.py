@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from evoflash.problems import AttentionProblem, Case
+from evoflash.problems import AttentionProblem, Case, adversaries
 from evoflash.worker.buffers import Arena, GuardedTensor
 from evoflash.worker.references import References, WrongResultError
 
@@ -134,3 +134,94 @@ def test_the_reference_is_that_of_torch_in_float64():
         q, k, v = (tensor.double() for tensor in problem.inputs(5, "gapped", "cpu"))
         group = {"is_causal": problem.causal, "scale": problem.scale, "enable_gqa": True}
         torch.testing.assert_close(problem.reference((q, k, v)), scaled_dot_product_attention(q, k, v, **group))
+
+
+def by_hand(q, k, v, causal):
+    """Plain attention in float32, with the mask applied to the scores and hidden values left out."""
+    scores = q.float() @ k.float().mT / math.sqrt(q.shape[-1])
+    hidden = torch.ones_like(scores).tril() == 0 if causal else torch.zeros_like(scores, dtype=torch.bool)
+    weights = torch.softmax(scores.masked_fill(hidden, -math.inf), dim=-1)
+    products = weights[..., None] * v.float()[..., None, :, :]
+    return products.masked_fill(hidden[..., None], 0).sum(dim=-2).to(q.dtype)
+
+
+EXTREMES = (*adversaries.EXTREMES, *adversaries.INFINITE_KEYS)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("variant", EXTREMES)
+def test_a_plain_kernel_is_right_on_extreme_numbers(variant, causal, dtype):
+    reference = reference_of(variant, causal=causal, dtype=dtype)
+    reference.check(by_hand(*reference.inputs, causal), variant)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("variant", EXTREMES)
+def test_extreme_numbers_leave_at_most_a_row_open(variant, dtype):
+    """SDPA of some versions has no NaN where a row's score is infinite; all else is decided."""
+    disputed = reference_of(variant, dtype=dtype).disputed
+    assert disputed is None or disputed.any(dim=-1).sum() <= 1
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_key_of_minus_infinity_weighs_nothing(causal):
+    reference = reference_of("infinite_key", causal=causal)
+    q, k, v = (tensor.clone() for tensor in reference.inputs)
+    out = by_hand(q, k, v, causal)
+    k[0, 0, 20] = 0
+    with pytest.raises(WrongResultError, match="error"):
+        reference.check(by_hand(q, k, v, causal), "by hand")
+    out[0, 0, 30, 5] = math.nan
+    with pytest.raises(WrongResultError, match=r"unexpected NaN at \(0, 0, 30, 5\)"):
+        reference.check(out, "by hand")
+
+
+def test_rows_whose_scores_are_all_minus_infinity_are_nan_or_zero():
+    reference = reference_of("infinite_keys")
+    out = right(reference)
+    assert (out[0, 0] == 0).all()
+    reference.check(out, "by hand")
+    out[0, 0] = math.nan
+    reference.check(out, "by hand")
+    out[0, 0] = reference.inputs[2][0, 0].mean(dim=0)
+    with pytest.raises(WrongResultError, match="error"):
+        reference.check(out, "by hand")
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_an_infinite_value_is_infinite_where_it_is_seen_and_of_its_sign(causal):
+    reference = reference_of("infinite_value", causal=causal)
+    first = 20 if causal else 0
+    assert (reference.expected[0, 0, first:, 1] == math.inf).all()
+    assert (reference.expected[0, 0, first:, 2] == -math.inf).all()
+    assert reference.expected[0, 0, first:, 3].isnan().all()
+    assert reference.expected[0, 0, : max(0, first - 1)].isfinite().all()
+    for wrong, words in ((math.nan, "unexpected NaN"), (-math.inf, "error inf"), (0.0, "error inf")):
+        out = right(reference)
+        out[0, 0, 30, 1] = wrong
+        with pytest.raises(WrongResultError, match=words):
+            reference.check(out, "by hand")
+
+
+def test_a_nan_that_is_seen_is_wanted_also_where_another_is_hidden():
+    reference = reference_of("nan_value", causal=True)
+    out = right(reference)
+    out[0, 0, 25, 1] = 0
+    with pytest.raises(WrongResultError, match=r"not propagated at \(0, 0, 25, 1\)"):
+        reference.check(out, "by hand")
+
+
+def test_float16_values_may_not_be_flushed_to_zero():
+    reference = reference_of("subnormal_values")
+    with pytest.raises(WrongResultError, match="error"):
+        reference.check(torch.zeros_like(right(reference)), "by hand")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_the_largest_values_have_bounds_relative_to_them(dtype):
+    reference = reference_of("largest_values", dtype=dtype)
+    out = right(reference)
+    assert out.isfinite().all()
+    with pytest.raises(WrongResultError, match="error"):
+        reference.check(out * 1.02, "by hand")

@@ -14,7 +14,7 @@ EVOFLASH_INLINE void store_p(Scratch<Traits> &scratch, int row, int key, Floats 
     store(scratch.p[0] + row * Traits::kPStride + key, to_bfloat16(p));
   } else {
     Halves parts[Traits::kParts];
-    split(p, parts);
+    split(p, kBfloat16Bits, parts);
 #pragma GCC unroll 3
     for (int part = 0; part < Traits::kParts; ++part)
       store(scratch.p[part] + row * Traits::kPStride + key, parts[part]);

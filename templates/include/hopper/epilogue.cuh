@@ -70,7 +70,7 @@ __device__ __forceinline__ void store_from_registers(const Arguments<Traits> &ar
       if (threadIdx.x % 4 == 0 && row < args.seq_q)
         reinterpret_cast<float2 *>(partials.stats)[at] = make_float2(softmax.row_max[half], row_sum);
       float factor = 1;
-      if constexpr (kIsNormalized<Element>) factor = row_sum == 0 ? 0.0f : reciprocal(row_sum);  // 0: no visible key
+      if constexpr (kIsNormalized<Element>) factor = inverse_sum(row_sum);
       scale_row(columns, acc_o, half, factor);
       store_row<Element, 4>(partials.out + at * kPartialRowBytes<Element, Traits::kHeadDim>, columns, row < args.seq_q);
     } else {

@@ -2,21 +2,12 @@
 
 #include "mma/mainloop.cuh"
 #include "mma/output_tile.cuh"
+#include "split_scales.cuh"
 #include "warp.cuh"
 
 // The end of a tile with one slice: rows are divided by their sums and stored.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
-
-// The inverse of a row's sum; 0 where the slice has no key for this row.
-template <class Traits>
-__device__ __forceinline__ float inverse_sum(float row_sum) {
-  if constexpr (Traits::kIsEvenN) {
-    return reciprocal(row_sum);
-  } else {
-    return row_sum == 0 ? 0.0f : reciprocal(row_sum);
-  }
-}
 
 template <class Traits, Merge = Traits::kMerge>
 struct Epilogue {
@@ -43,7 +34,7 @@ struct Epilogue {
         if constexpr (Traits::kIsSplitKv) {
           if (coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left))
             out.stats[row] = make_float2(fragments.softmax[m].row_max[half], row_sum);
-          factor = kIsNormalized<typename Traits::ElementPartial> ? inverse_sum<Traits>(row_sum) : 1.0f;
+          factor = kIsNormalized<typename Traits::ElementPartial> ? inverse_sum(row_sum) : 1.0f;
         } else {
           factor = reciprocal(row_sum);
         }

@@ -96,7 +96,7 @@ struct RowMerger {
 template <class Traits>
 __device__ __forceinline__ float piece_factor(float row_sum) {
   if constexpr (kIsNormalized<typename Traits::ElementPartial>) {
-    return inverse_sum<Traits>(row_sum);
+    return inverse_sum(row_sum);
   } else {
     return 1.0f;
   }

@@ -84,16 +84,16 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, u
       step_max = fmaxf(step_max, scores[i]);
     }
 
-    // P. The first step has key 0, which every row sees: from then on the maximum is finite, unless all scores are NaN,
-    // and then the result is to be.
+    // P. Exponents are measured from the maximum, or from 0 while all scores are -inf: (-inf) - (-inf) is no number.
     const float new_max = fmaxf(row_max, group.reduce_max(step_max));
-    const float scores_scale = exponential<Traits>(row_max - new_max);
+    const float offset = new_max == -INFINITY ? 0.0f : new_max;
+    const float scores_scale = exponential<Traits>(row_max - offset);
     row_max = new_max;
     if constexpr (!Traits::kIsRowOfBlock) group.sync();  // P of the step before has been read; reduce_max syncs a block
     row_sum *= scores_scale;
 #pragma unroll
     for (int i = 0; i < Traits::kKeysPerThread; ++i) {
-      const float p = exponential<Traits>(scores[i] - row_max);
+      const float p = exponential<Traits>(scores[i] - offset);
       if (coord.lane == 0) {
         row_sum += p;
         storage.p[group.index][i * Traits::kGroupKeys + group.thread / Traits::kLanesPerKey] = p;

@@ -1,10 +1,10 @@
 #pragma once
 
-#include "math.cuh"
 #include "row_stores.cuh"
 #include "softmax.cuh"
 #include "split/arguments.cuh"
 #include "split/tile_coord.cuh"
+#include "split_scales.cuh"
 
 // The block's tile of the output in global memory.
 #ifndef EVOFLASH_HOST_ONLY
@@ -40,13 +40,12 @@ __device__ __forceinline__ void store_columns(unsigned char *to, const float (&c
 template <class Traits>
 using RowSoftmax = Softmax<Traits::kRowsPerLane, Traits::kRescaleThreshold, Traits::kPolynomialShare>;
 
-// What rows are divided by before they are rounded to partial outputs. A row that sees no key of the split has a sum of
-// 0.
+// What rows are divided by before they are rounded to partial outputs.
 template <class Traits>
 __device__ __forceinline__ void inverse_sums(float (&factor)[Traits::kRowsPerLane], const RowSoftmax<Traits> &softmax) {
 #pragma unroll
   for (int half = 0; half < Traits::kRowsPerLane; ++half)
-    factor[half] = !Traits::kIsExactN && softmax.row_sum[half] == 0 ? 0.0f : reciprocal(softmax.row_sum[half]);
+    factor[half] = inverse_sum(softmax.row_sum[half]);
 }
 
 }  // namespace evoflash::split

@@ -12,7 +12,8 @@ import typer
 from evoflash import config, problems, proposers, targets
 from evoflash.cli import options
 from evoflash.cli.running import run_search, say
-from evoflash.cli.runs import AsJson, Database, Run
+from evoflash.cli.runs import AsJson, Database
+from evoflash.cli.words import Run, RunWord, is_run, run_of
 from evoflash.config import Settings
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits, sanitizers
@@ -68,7 +69,7 @@ def search(
         str,
         typer.Option(
             help="auto starts from the best genomes of the most similar earlier run and reuses earlier results; none "
-            "does neither; a number starts from that run."
+            "does neither; a run (its number, latest or best) starts from that one."
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
@@ -146,7 +147,8 @@ def resume(
     """Resume an interrupted search, with all its shapes."""
     settings = config.load(db=db, cache=cache)
     with RunStore.open(settings.db) as store:
-        asked, group = store.run(run), store.group(run)
+        asked = run_of(store, run)
+        group = store.group(asked.id)
     if all(each.status == "done" for each in group):
         raise UsageError(f"run {asked.id} is done; see `evoflash runs best {asked.id}`, or start a new search")
     begun = [each for each in group if each.candidates or each.status != "failed"] or group
@@ -183,9 +185,10 @@ def _warm(
 ) -> tuple[warm_start.Known, ...]:
     """The genomes to start from, according to --warm-start; similarity is that of the first shape."""
     name, problem = next(iter(shapes.items()))
-    if wanted not in ("auto", "none") and not wanted.isdecimal():
+    if wanted not in ("auto", "none") and not is_run(wanted):
         raise UsageError(
-            f"--warm-start takes auto, none or the number of a run, not {wanted!r}; see `evoflash runs list`"
+            f"--warm-start takes auto, none or a run (its number, latest or best), not {wanted!r}; "
+            "see `evoflash runs list`"
         )
     if wanted == "none":
         return ()
@@ -199,7 +202,7 @@ def _warm(
         run = (
             warm_start.nearest(store, problem, device.device, device.name)
             if wanted == "auto"
-            else store.run(int(wanted))
+            else RunWord.parse(wanted).find(store)
         )
         found = warm_start.best_of(store, run) if run is not None else ()
     if run is not None and found:

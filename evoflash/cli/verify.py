@@ -15,6 +15,7 @@ from evoflash.bench.entrants import Entrant, FixedEntrant, of_source
 from evoflash.cli import options
 from evoflash.cli.entrants import entrant_of
 from evoflash.cli.runs import AsJson, Database
+from evoflash.cli.words import CANDIDATE_HELP
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.errors import RefusedError, UsageError
@@ -35,9 +36,9 @@ def verify(
     kernel: Annotated[
         list[str],
         typer.Argument(
-            help="What to verify: a candidate's id, run or run:N for a run's best, the folder of an exported package, "
-            'a source file (.cu, .cpp), FAMILY, FAMILY:{"gene": value, ...}, or module:function with the signature '
-            "of scaled_dot_product_attention."
+            help=f"What to verify: a candidate ({CANDIDATE_HELP}), the folder of an exported package, a source file "
+            '(.cu, .cpp), FAMILY, FAMILY:{"gene": value, ...}, or module:function with the signature of '
+            "scaled_dot_product_attention."
         ),
     ],
     shape: options.Shape = "mission",

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from evoflash.errors import UsageError
+
 Shape = Annotated[
     str, typer.Option("--shape", help="A name from configs/shapes.yaml, or b=1,h=8,s=512,d=64[,kv=,t=,causal].")
 ]
@@ -39,3 +41,22 @@ Calls = Annotated[
     typer.Option("--calls/--no-calls", help="Time calls of the export from Python, too.", show_default=False),
 ]
 Verbose = Annotated[bool | None, typer.Option("--verbose", help="Show compiler commands and output.")]
+
+
+def refuse(context: typer.Context, names: tuple[str, ...], where: str) -> None:
+    """Refuses options that mean nothing where they were given.
+
+    A setting from the environment or evoflash.yaml is for every command, and is no mistake in one that has no use for it.
+
+    Args:
+        names: of the command's parameters.
+        where: completes "--arch means nothing …".
+
+    Raises:
+        UsageError: for the first of them that stands on the command line.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            option = "/".join((*parameter.opts, *parameter.secondary_opts))
+            raise UsageError(f"{option} means nothing {where}; leave it out")

@@ -23,7 +23,10 @@ from evoflash.store import RunStore
 from evoflash.targets.base import usable_cores
 
 Spaces = Annotated[
-    list[str], typer.Argument(help="CSV, Kernel Tuner cache or T4 files, plain or .gz; or recorded runs (a number, latest or best).")
+    list[str],
+    typer.Argument(
+        help="CSV, Kernel Tuner cache or T4 files, plain or .gz; or recorded runs (a number, latest or best)."
+    ),
 ]
 
 

@@ -36,6 +36,7 @@ class Score(StrEnum):
 
 
 def search(
+    context: typer.Context,
     shape: options.Shapes = None,
     score: Annotated[
         Score,
@@ -105,6 +106,12 @@ def search(
     proposers.require(strategy)
     shapes = problems.parse_all(shape or ["mission"], dtype, settings.templates)
     device = _detect(settings)
+    if device.name == "cpu":
+        options.refuse(
+            context,
+            ("arch", "max_registers", "max_shared_kib", "no_spills"),
+            "for CPU kernels, which are searched here",
+        )
     if sanitize:
         sanitizers.require(device)
     limits = Limits(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,7 @@ Named = Entrant | str  # a string is the name of a function
 
 
 def verify(
+    context: typer.Context,
     kernel: Annotated[
         list[str],
         typer.Argument(
@@ -68,6 +70,7 @@ def verify(
     wanted = {each.target for each in named if not isinstance(each, str)}
     if len(wanted) > 1:
         raise UsageError("some of these kernels are for cuda and some for cpu; verify them separately")
+    _refuse_idle_options(context, named, asked, target)
     device = targets.detect(wanted.pop() if wanted else settings.target, settings.arch, settings.debug)
     toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
     toolchain.require_writable()
@@ -93,6 +96,24 @@ def verify(
         words = "; ".join(f"{each.name} by {each.gate} ({each.reason})" for each in refused)
         again = f"`--seed {chosen}` gives the same cases"
         raise RefusedError(f"refused: {words}; do not use it, {again}")
+
+
+def _refuse_idle_options(context: typer.Context, named: Sequence[Named], asked: Problem, target: str | None) -> None:
+    """Refuses what would be ignored.
+
+    Raises:
+        UsageError: for an option that means nothing for these kernels, or another --target than theirs.
+    """
+    kernels = [each for each in named if not isinstance(each, str)]
+    for each in kernels:
+        if target not in (None, "auto", each.target):
+            raise UsageError(f"{each.origin} is for {each.target}, not for --target {target}; leave out --target")
+    if not kernels:
+        options.refuse(context, ("arch", "sanitize"), "for a Python function")
+    if not any(each.target == "cuda" for each in kernels):
+        options.refuse(context, ("arch",), "for kernels of the CPU")
+    if all(isinstance(each, FixedEntrant) and each.problem is not asked for each in named):
+        options.refuse(context, ("shape", "dtype"), "for exports and candidates, which have their own")
 
 
 def _named(text: str, problem: Problem, settings: Settings) -> Named:

@@ -186,7 +186,9 @@ def best_run(store: RunStore) -> RunSummary:
         if kind not in bests or winner.vs_best.value >= bests[kind][0]:
             bests[kind] = (winner.vs_best.value, run)
     if not bests:
-        raise NotFoundError("no run has a winner in its finals yet, so none is the best; name one by latest or a number")
+        raise NotFoundError(
+            "no run has a winner in its finals yet, so none is the best; name one by latest or a number"
+        )
     if len(bests) > 1:
         found = ", ".join(f"run:{run.id} ({' on '.join(kind)}, {ratio:.3g}x)" for kind, (ratio, run) in bests.items())
         raise UsageError(f"best is ambiguous, as there are runs of several problems or devices; name one of {found}")

@@ -46,7 +46,7 @@ Verbose = Annotated[bool | None, typer.Option("--verbose", help="Show compiler c
 def refuse(context: typer.Context, names: tuple[str, ...], where: str) -> None:
     """Refuses options that mean nothing where they were given.
 
-    A setting from the environment or evoflash.yaml is for every command, and is no mistake in one that has no use for it.
+    A setting from the environment or evoflash.yaml is for every command, so it is no mistake where it has no use.
 
     Args:
         names: of the command's parameters.

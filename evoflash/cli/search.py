@@ -58,7 +58,13 @@ def search(
     ] = "evolution",
     effort: Annotated[str, typer.Option(help="quick, standard or thorough: see configs/effort.yaml.")] = "standard",
     budget: Annotated[int | None, typer.Option(help="Maximum number of candidates; overrides the effort.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Maximum minutes; overrides the effort.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Maximum minutes of search; overrides the effort. They begin after the timing of the baselines; finals and "
+            "export come after them. Several shapes share them."
+        ),
+    ] = None,
     patience: Annotated[
         float | None,
         typer.Option(

@@ -1,7 +1,7 @@
 """Words: how runs and candidates are named on the command line, the same in every command.
 
-A run is its number, `latest` or `best`. Where a candidate is wanted, a bare number is a candidate's id, and a run stands
-for its best candidate: `latest`, `best` or `run:N`.
+A run is its number, `latest` or `best`. Where a candidate is wanted, a bare number is a candidate's id, and a run
+stands for its best candidate: `latest`, `best` or `run:N`.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ def call(*arguments: str):
 def test_the_document_of_a_bench(place, cache, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["evoflash", "bench", "--all"])
     result = call(
-        "--shape", SHAPE, "--kernel", "latest", "--kernel", "2", "--kernel", "exported", "--iters", "4", "--warmup", "0",
-        "--cache", str(cache), "--out", "results/bench.json",
+        "--shape", SHAPE, "--kernel", "latest", "--kernel", "2", "--kernel", "exported", "--iters", "4",
+        "--warmup", "0", "--cache", str(cache), "--out", "results/bench.json",
     )  # fmt: skip
     document = json.loads((place / "results" / "bench.json").read_text())
     assert document.keys() == {"environment", "shapes", "cases"}

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from evoflash.bench.entrants import Entrant, of_candidate, of_family, of_package, package_folder
+from evoflash.cli import families
 from evoflash.cli.words import CANDIDATE_HELP, CandidateWord, is_run
 from evoflash.config import Settings
 from evoflash.errors import NotFoundError
@@ -22,6 +23,7 @@ def entrant_of(text: str, settings: Settings, seed: int) -> Entrant:
 
     Raises:
         NotFoundError: for a candidate, run, folder or family that does not exist.
+        UsageError: for a word that names no kernel, or a file in place of a family.
     """
     word = text.partition(":")[0]
     if text.isdecimal() or is_run(text) or word == "run":
@@ -32,5 +34,8 @@ def entrant_of(text: str, settings: Settings, seed: int) -> Entrant:
     if package_folder(path) is not None:
         return of_package(path)
     if os.sep in word:
+        if not path.is_dir():
+            families.refuse_path(word)
         raise NotFoundError(f"{text} is not the folder of an exported package; create one with `evoflash export`")
+    families.named(word, settings.templates)
     return of_family(text, seed, settings.templates)

@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from evoflash import config, flattening, problems, targets
-from evoflash.cli import options
+from evoflash.cli import families, options
 from evoflash.cli.runs import AsJson
 from evoflash.codegen import compilation_database
-from evoflash.codegen.template import Template, load, load_all
+from evoflash.codegen.template import Template, load_all
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.core.genome import Genome
@@ -41,12 +41,12 @@ class BuildFailedError(EvoflashError):
 @templates_app.command("list")
 def list_templates(templates: options.Templates = None, as_json: AsJson = False) -> None:
     """Every family: its target, what it takes, and the size of its space."""
-    families = load_all(config.load(templates=templates).templates, lambda text: print(text, file=sys.stderr))
+    found = load_all(config.load(templates=templates).templates, lambda text: print(text, file=sys.stderr))
     if as_json:
-        print_json({name: each.manifest.model_dump() for name, each in families.items()})
+        print_json({name: each.manifest.model_dump() for name, each in found.items()})
         return
     rows = []
-    for name, each in sorted(families.items()):
+    for name, each in sorted(found.items()):
         size = 1
         for parameter in each.declaration.parameters.values():
             size *= len(parameter.values)
@@ -140,7 +140,7 @@ def build(
 def _chosen(
     context: typer.Context, family: str, problem: Problem, settings: Settings, text: str | None, seed: int
 ) -> tuple[Template, Target, Genome]:
-    template = load(family, settings.templates)
+    template = families.named(family, settings.templates)
     if template.manifest.target == "cpu":
         options.refuse(context, ("arch",), f"for {family}, whose kernels are for the CPU")
     if text is not None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from evoflash.cli import families
 from evoflash.errors import UsageError
 
 Shape = Annotated[
@@ -24,7 +25,12 @@ TargetName = Annotated[str | None, typer.Option("--target", help="auto, cuda or 
 Arch = Annotated[str | None, typer.Option("--arch", help="CUDA architecture, e.g. sm_90a; default: the device's.")]
 Templates = Annotated[
     list[Path] | None,
-    typer.Option("--templates", help="Folder with your own templates/ and search_spaces/; repeatable."),
+    typer.Option(
+        "--templates",
+        parser=families.folder_of_templates,
+        metavar="DIR",
+        help="Folder with your own templates/ and search_spaces/; repeatable.",
+    ),
 ]
 Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the build cache; default: runs/builds.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", help="Parallel builds; default: the number of cores.")]

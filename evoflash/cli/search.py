@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from evoflash import config, problems, proposers, targets
-from evoflash.cli import options
+from evoflash.cli import families, options
 from evoflash.cli.running import run_search, say
 from evoflash.cli.runs import AsJson, Database
 from evoflash.cli.words import Run, RunWord, is_run, run_of
@@ -61,8 +61,8 @@ def search(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Maximum minutes of search; overrides the effort. They begin after the timing of the baselines; finals and "
-            "export come after them. Several shapes share them."
+            help="Maximum minutes of search; overrides the effort. Timing the baselines comes before them, finals and "
+            "export after them. Several shapes share them."
         ),
     ] = None,
     patience: Annotated[
@@ -110,6 +110,8 @@ def search(
         verbose=verbose,
     )
     proposers.require(strategy)
+    for name in family or ():
+        families.named(name, settings.templates)
     shapes = problems.parse_all(shape or ["mission"], dtype, settings.templates)
     device = _detect(settings)
     if device.name == "cpu":
@@ -136,7 +138,7 @@ def search(
             spend,
             settings,
             effort_name=effort,
-            families=families,
+            families=own,
             strategy=strategy,
             seed=seed + number,  # otherwise all shapes would try the same genomes first
             limits=limits,
@@ -144,7 +146,7 @@ def search(
             reuse=warm_start != "none",
             sanitize=sanitize,
         )
-        for number, (each, families) in enumerate(zip(tasks, chosen, strict=True))
+        for number, (each, own) in enumerate(zip(tasks, chosen, strict=True))
     ]
     run_search(plans, device, settings, (), out, events, as_json)
 
@@ -187,7 +189,7 @@ def _families(
         chosen.append(
             choose_families(list(shapes.values()), device, wanted, settings.templates, need_all=every, say=say)
         )
-    idle = [name for name in wanted if not any(name in families for families in chosen)]
+    idle = [name for name in wanted if not any(name in own for own in chosen)]
     if idle:
         raise SpaceError(f"family {idle[0]} supports none of the shapes; leave it out, or choose another shape")
     return chosen

@@ -13,7 +13,7 @@ import typer
 
 from evoflash import config, problems, targets
 from evoflash.bench.entrants import Entrant, FixedEntrant, of_source
-from evoflash.cli import options
+from evoflash.cli import families, options
 from evoflash.cli.entrants import entrant_of
 from evoflash.cli.runs import AsJson, Database
 from evoflash.cli.words import CANDIDATE_HELP
@@ -119,6 +119,8 @@ def _refuse_idle_options(context: typer.Context, named: Sequence[Named], asked: 
 def _named(text: str, problem: Problem, settings: Settings) -> Named:
     if Path(text).suffix in SOURCES:
         return of_source(Path(text).expanduser(), problem)
+    if families.FUNCTION_BY_FILE.fullmatch(text):
+        families.refuse_path(text)
     if FUNCTION.fullmatch(text):
         return text
     return entrant_of(text, settings, seed=0)

@@ -12,6 +12,7 @@ from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
 from evoflash.core.status import Status
 from evoflash.errors import MissingError, StorageError
+from evoflash.targets.base import of_cxx
 from tests.helpers import BROKEN, PROBLEM
 
 
@@ -59,6 +60,18 @@ def test_a_compiler_of_cpp_builds_with_arguments_and_behind_a_launcher(tmp_path,
     monkeypatch.setenv("CXX", command.format(launcher=of_shell(tmp_path, "launcher", 'exec "$@"')))
     build = Toolchain(targets.detect("cpu"), tmp_path / "cache").build(source("int answer() { throw 42; }\n"))
     assert build.library is not None
+
+
+@pytest.mark.parametrize(
+    ("command", "instead"),
+    [
+        ("/opt/gcc/bin/x86_64-linux-gnu-gcc-13", "/opt/gcc/bin/x86_64-linux-gnu-g++-13"),
+        ("ccache clang-18 -O1", "ccache clang++-18 -O1"),
+        ("tcc", "g++"),
+    ],
+)
+def test_the_compiler_to_use_instead(command, instead):
+    assert of_cxx(command) == instead
 
 
 def test_a_compiler_that_cannot_be_run_is_said(tmp_path, monkeypatch):

@@ -13,8 +13,7 @@ from evoflash.errors import NotFoundError, UsageError
 
 HOLDS = ("templates", "search_spaces", "configs")  # what a folder of --templates may hold
 SOURCES = (".cu", ".cpp")  # which `evoflash verify` takes
-FUNCTION_BY_FILE = re.compile(r"(?P<module>[A-Za-z_]\w*)\.py:(?P<function>[A-Za-z_][\w.]*)")
-OR_A_FAMILY = "or name a family of `evoflash templates list`"
+FUNCTION_BY_FILE = re.compile(r"([A-Za-z_]\w*)\.py:([A-Za-z_][\w.]*)")
 
 
 def named(name: str, templates: Sequence[Path]) -> Template:
@@ -66,20 +65,22 @@ def refuse_path(name: str) -> None:
     if kind == "py" and _is_of_kernelbench(path):
         raise UsageError(
             f"{name} is a problem of KernelBench (class Model, get_inputs), and evoflash searches families of "
-            "templates; search a --shape and write the winner as such a file by `evoflash export --format kernelbench`, "
-            "or check a Python function by `evoflash verify module:function`"
+            "templates; search a --shape and write the winner as such a file by "
+            "`evoflash export --format kernelbench`, or check a Python function by `evoflash verify module:function`"
         )
     if kind == "py":
         raise UsageError(
             f"{name} is a Python file, not a family; check a function of it by `evoflash verify {path.stem}:FUNCTION` "
-            f"in its folder, {OR_A_FAMILY}"
+            "in its folder, or name a family of `evoflash templates list`"
         )
     if f".{kind}" in SOURCES:
-        raise UsageError(f"{name} is a source file, not a family; check it by `evoflash verify {name}`, {OR_A_FAMILY}")
+        raise UsageError(
+            f"{name} is a source file, not a family; check it by `evoflash verify {name}`, or name a family of `evoflash templates list`"
+        )
     if kind in ("json", "csv"):
         raise UsageError(
             f"{name} is a file of results, not a family; compare strategies on it by `evoflash replay {name}`, "
-            f"{OR_A_FAMILY}"
+            "or name a family of `evoflash templates list`"
         )
     if os.path.isfile(path):
         raise UsageError(f"{name} is a file, not a family; name a family of `evoflash templates list`")
@@ -89,7 +90,7 @@ def _refuse_folder(name: str, path: Path) -> None:
     if package_folder(path) is not None:
         raise UsageError(
             f"{name} is an exported package, not a family; time it by `evoflash bench --kernel {name}`, "
-            f"check it by `evoflash verify {name}`, {OR_A_FAMILY}"
+            f"check it by `evoflash verify {name}`, or name a family of `evoflash templates list`"
         )
     if (path / "template.yaml").is_file():
         raise UsageError(
@@ -98,7 +99,7 @@ def _refuse_folder(name: str, path: Path) -> None:
         )
     raise UsageError(
         f"{name} is a folder, not a family; give a folder with templates/ and search_spaces/ by --templates, "
-        f"{OR_A_FAMILY}"
+        "or name a family of `evoflash templates list`"
     )
 
 

@@ -160,7 +160,8 @@ def cxx() -> str:
         if not shutil.which(program) or "\n" in wanted:
             raise MissingError(f"CXX={wanted} is not a program; install it, or unset CXX")
         if is_c_compiler(wanted):
-            raise MissingError(f"CXX={wanted} is a C compiler; use {of_cxx(wanted)}")
+            compiler_of_cxx = of_cxx(wanted)
+            raise MissingError(f"CXX={wanted} is a C compiler; use {compiler_of_cxx}")
         return wanted
     install = "install one (Debian: apt-get install g++) or set CXX"
     return shlex.quote(find_compiler("C++ compiler", ("g++", "clang++"), install))
@@ -185,9 +186,11 @@ def is_c_compiler(command: str) -> bool:
 
 
 def of_cxx(command: str) -> str:
-    """The C++ compiler that comes with a C compiler: g++-13 -m64 for gcc-13 -m64."""
+    """The C++ compiler that comes with a C compiler, such as g++-13 -m64 for gcc-13 -m64; g++ for one of another name."""
     names = {"gcc": "g++", "clang": "clang++", "cc": "c++"}
-    return re.sub(r"(?<!\w)(gcc|clang|cc)(?![\w+])", lambda found: names[found[1]], command, count=1)
+    name = r"(?<!\w)(gcc|clang|cc)(?![\w+])(?!\S*/)"  # in the program's own name, not in its folder's
+    found, count = re.subn(name, lambda found: names[found[1]], command, count=1)
+    return found if count else "g++"
 
 
 def read_text(path: str) -> str:

@@ -80,7 +80,7 @@ def bench(
     entrants = _entrants(kernel or [], device, settings, seed)
     _refuse_idle_options(context, device, entrants, wanted, self_test)
     if self_test and len(chosen) > 1:
-        raise UsageError(f"--self-test times one shape, and these are {len(chosen)}; name one")
+        raise UsageError(f"--self-test times one shape, and these are {len(chosen)}; name one --shape")
     toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
     toolchain.require_writable()
     effort = Effort(samples=iters, warmup=warmup, budget_s=60 * minutes, check=check)

@@ -12,7 +12,7 @@ from evoflash.codegen.template import Template, load
 from evoflash.errors import NotFoundError, UsageError
 
 HOLDS = ("templates", "search_spaces", "configs")  # what a folder of --templates may hold
-SOURCES = (".cu", ".cpp")  # which `evoflash verify` takes
+KINDS = ("py", "cu", "cpp", "json", "csv")  # of files, by the ends of their names
 FUNCTION_BY_FILE = re.compile(r"([A-Za-z_]\w*)\.py:([A-Za-z_][\w.]*)")
 
 
@@ -57,9 +57,10 @@ def refuse_path(name: str) -> None:
     kind = path.name.removesuffix(".gz").rpartition(".")[2].lower()
     function = FUNCTION_BY_FILE.fullmatch(name)
     if function is not None:
-        raise UsageError(
-            f"{name} names a file; write module:function, here {function['module']}:{function['function']}"
-        )
+        words = ":".join(function.groups())
+        raise UsageError(f"{name} names a file; write module:function, here {words}")
+    if kind in KINDS and not path.exists():
+        raise UsageError(f"there is no file {name}; check the path, or name a family of `evoflash templates list`")
     if os.path.isdir(path):
         _refuse_folder(name, path)
     if kind == "py" and _is_of_kernelbench(path):
@@ -73,9 +74,10 @@ def refuse_path(name: str) -> None:
             f"{name} is a Python file, not a family; check a function of it by `evoflash verify {path.stem}:FUNCTION` "
             "in its folder, or name a family of `evoflash templates list`"
         )
-    if f".{kind}" in SOURCES:
+    if kind in ("cu", "cpp"):
         raise UsageError(
-            f"{name} is a source file, not a family; check it by `evoflash verify {name}`, or name a family of `evoflash templates list`"
+            f"{name} is a source file, not a family; check it by `evoflash verify {name}`, "
+            "or name a family of `evoflash templates list`"
         )
     if kind in ("json", "csv"):
         raise UsageError(

@@ -186,7 +186,7 @@ def is_c_compiler(command: str) -> bool:
 
 
 def of_cxx(command: str) -> str:
-    """The C++ compiler that comes with a C compiler, such as g++-13 -m64 for gcc-13 -m64; g++ for one of another name."""
+    """The C++ compiler that comes with a C compiler: g++-13 -m64 for gcc-13 -m64, g++ for one of another name."""
     names = {"gcc": "g++", "clang": "clang++", "cc": "c++"}
     name = r"(?<!\w)(gcc|clang|cc)(?![\w+])(?!\S*/)"  # in the program's own name, not in its folder's
     found, count = re.subn(name, lambda found: names[found[1]], command, count=1)

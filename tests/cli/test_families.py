@@ -20,6 +20,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "mymod.py").write_text("def attention(q, k, v): ...\n")
     (tmp_path / "kernel.cu").write_text("// a kernel\n")
     (tmp_path / "t4.json").write_text(json.dumps({"schema_version": "1.0.0", "results": []}))
+    (tmp_path / "t1.json.gz").write_bytes(b"")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("none")
     write(cpu_winner("exported_plain"), tmp_path / "exported")
@@ -34,6 +35,7 @@ SAID = {
     "t4.json": "compare strategies on it by `evoflash replay t4.json`",
     "t1.json.gz": "compare strategies on it by `evoflash replay t1.json.gz`",
     "empty/notes.txt": "is a file, not a family",
+    "nowhere.py": "there is no file nowhere.py; check the path",
 }
 
 

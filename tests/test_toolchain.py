@@ -78,7 +78,7 @@ def test_a_compiler_that_cannot_be_run_is_said(tmp_path, monkeypatch):
     (tmp_path / "broken").write_text("no program")
     (tmp_path / "broken").chmod(0o755)
     monkeypatch.setenv("CXX", str(tmp_path / "broken"))
-    with pytest.raises(MissingError, match=r"broken cannot be run .*; use g\+\+"):
+    with pytest.raises(MissingError, match=r"broken cannot be run .*; set it to g\+\+"):
         targets.detect("cpu")
 
 

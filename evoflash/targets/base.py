@@ -182,7 +182,7 @@ def is_c_compiler(command: str) -> bool:
                 processes.run([*build, "-lstdc++"], 60, cwd=folder).returncode == 0
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise MissingError(f"CXX={command} cannot be run ({error}); use g++") from None
+            raise MissingError(f"CXX={command} cannot be run ({error}); set it to g++") from None
 
 
 def of_cxx(command: str) -> str:

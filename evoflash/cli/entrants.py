@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from evoflash.bench.entrants import Entrant, of_candidate, of_family, of_package, package_folder
 from evoflash.cli import families
 from evoflash.cli.words import CANDIDATE_HELP, CandidateWord, is_run
 from evoflash.config import Settings
-from evoflash.errors import NotFoundError
+from evoflash.errors import NotFoundError, UsageError
 from evoflash.store import RunStore
 
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # module:function
 KERNEL_HELP = (
     f"A candidate ({CANDIDATE_HELP}), the folder of an exported package, FAMILY, or "
     'FAMILY:{"gene": value, ...}; repeatable.'
@@ -37,5 +39,12 @@ def entrant_of(text: str, settings: Settings, seed: int) -> Entrant:
         if not path.is_dir():
             families.refuse_path(word)
         raise NotFoundError(f"{text} is not the folder of an exported package; create one with `evoflash export`")
-    families.named(word, settings.templates)
+    try:
+        families.named(word, settings.templates)
+    except NotFoundError:
+        if FUNCTION.fullmatch(text):
+            raise UsageError(
+                f"{text} is a Python function, not a kernel to be built; check it by `evoflash verify {text}`"
+            ) from None
+        raise
     return of_family(text, seed, settings.templates)

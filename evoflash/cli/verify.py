@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import typer
 from evoflash import config, problems, targets
 from evoflash.bench.entrants import Entrant, FixedEntrant, of_source
 from evoflash.cli import families, options
-from evoflash.cli.entrants import entrant_of
+from evoflash.cli.entrants import FUNCTION, entrant_of
 from evoflash.cli.runs import AsJson, Database
 from evoflash.cli.words import CANDIDATE_HELP
 from evoflash.codegen.toolchain import Toolchain
@@ -28,7 +27,6 @@ from evoflash.targets.environment import environment
 from evoflash.verify.verdict import Verdict
 from evoflash.verify.verification import Verification
 
-FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 SOURCES = (".cu", ".cpp")
 Named = Entrant | str  # a string is the name of a function
 

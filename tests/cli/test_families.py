@@ -72,6 +72,7 @@ def test_templates_are_in_a_folder(place, command):
 
 def test_a_function_is_of_a_module(place):
     assert "write module:function, here mymod:attention" in refusal("verify", "mymod.py:attention")
+    assert "check it by `evoflash verify mymod:attention`" in refusal("bench", "--kernel", "mymod:attention")
 
 
 def test_a_folder_that_is_named_like_a_family_does_not_hide_it(place):

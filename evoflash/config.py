@@ -98,7 +98,7 @@ class Effort(BaseModel):
 
     Attributes:
         budget: maximum number of candidates.
-        minutes: maximum wall time.
+        minutes: maximum wall time of the search, all shapes together; baselines, finals and export are not counted.
         finalists: how many of the fastest candidates enter the finals.
         rounds: interleaved rounds of the finals.
         samples: samples of a full timing; fewer for kernels that take milliseconds.

@@ -107,6 +107,7 @@ class Search:
                 self._collect()
                 self._learn()
             throughput = self._throughput()
+            self._announce_finals()
             outcomes = [self._finish(task, throughput) for task in self.tasks]
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
@@ -168,6 +169,13 @@ class Search:
         is_best = trial.task.record(trial, self.elapsed_s)
         if not trial.is_on_record and trial.evaluation is not None:
             self.progress.finished(trial.task.plan.title, trial.candidate, trial.evaluation, is_best)
+
+    def _announce_finals(self) -> None:
+        """Says what the budget was spent on, since what follows takes time as well."""
+        if any(not task.is_closed and task.archive.best is not None for task in self.tasks):
+            self.progress.note(
+                f"the search took {self.elapsed_s:.1f} s; finals and export follow, which its minutes do not count"
+            )
 
     def _finish(self, task: Task, throughput: Throughput) -> Outcome:
         """A task's finals, unless they are on record."""

@@ -193,6 +193,14 @@ def test_minutes_are_spent_too(begin):
     assert len(story(search)) <= 3
 
 
+def test_before_the_finals_it_says_how_long_the_search_took(begin):
+    progress = Quiet()
+    begin(progress=progress, budget=12).run()
+    (said,) = [note for note in progress.notes if "the search took" in note]
+    assert "finals and export follow, which its minutes do not count" in said
+    assert "finals of" in progress.notes[progress.notes.index(said) + 1]
+
+
 def test_if_all_finalists_fall_the_next_ones_enter(begin):
     progress = Quiet()
     search = begin(progress=progress, budget=12, finalists=2)

@@ -11,7 +11,8 @@ from evoflash.codegen.template import Source, load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
 from evoflash.core.status import Status
-from evoflash.errors import StorageError
+from evoflash.errors import MissingError, StorageError
+from evoflash.targets.base import of_cxx
 from tests.helpers import BROKEN, PROBLEM
 
 
@@ -32,6 +33,53 @@ def source(text: str = "extern int answer() { return 42; }\n") -> Source:
 def endless(target) -> Source:
     template = load("broken", [BROKEN])
     return template.render(Genome({"fault": "compiles_for_ever", "work": 1}), PROBLEM, target.facts)
+
+
+def of_shell(folder: Path, name: str, program: str) -> str:
+    """A program that calls another, as ccache does."""
+    (folder / name).write_text(f"#!/bin/sh\n{program}\n")
+    (folder / name).chmod(0o755)
+    return str(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("command", "instead"),
+    [("gcc", "g++"), ("gcc -m64", "g++ -m64"), ("cc", "c++"), ("{launcher} gcc -O1", "{launcher} g++ -O1")],
+)
+def test_a_compiler_of_c_is_refused_before_it_builds(tmp_path, monkeypatch, command, instead):
+    launcher = of_shell(tmp_path, "launcher", 'exec "$@"')
+    command, instead = command.format(launcher=launcher), instead.format(launcher=launcher)
+    monkeypatch.setenv("CXX", command)
+    with pytest.raises(MissingError) as raised:
+        targets.detect("cpu")
+    assert str(raised.value) == f"CXX={command} is a C compiler; use {instead}"
+
+
+@pytest.mark.parametrize("command", ["g++", "g++ -m64", "c++", "{launcher} g++ -O1"])
+def test_a_compiler_of_cpp_builds_with_arguments_and_behind_a_launcher(tmp_path, monkeypatch, command):
+    monkeypatch.setenv("CXX", command.format(launcher=of_shell(tmp_path, "launcher", 'exec "$@"')))
+    build = Toolchain(targets.detect("cpu"), tmp_path / "cache").build(source("int answer() { throw 42; }\n"))
+    assert build.library is not None
+
+
+@pytest.mark.parametrize(
+    ("command", "instead"),
+    [
+        ("/opt/gcc/bin/x86_64-linux-gnu-gcc-13", "/opt/gcc/bin/x86_64-linux-gnu-g++-13"),
+        ("ccache clang-18 -O1", "ccache clang++-18 -O1"),
+        ("tcc", "g++"),
+    ],
+)
+def test_the_compiler_to_use_instead(command, instead):
+    assert of_cxx(command) == instead
+
+
+def test_a_compiler_that_cannot_be_run_is_said(tmp_path, monkeypatch):
+    (tmp_path / "broken").write_text("no program")
+    (tmp_path / "broken").chmod(0o755)
+    monkeypatch.setenv("CXX", str(tmp_path / "broken"))
+    with pytest.raises(MissingError, match=r"broken cannot be run .*; set it to g\+\+"):
+        targets.detect("cpu")
 
 
 def files(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ import typer
 
 from evoflash import config, problems, targets
 from evoflash.bench.bench import Bench, Effort, case_sets
-from evoflash.bench.entrants import Entrant
+from evoflash.bench.entrants import Entrant, FamilyEntrant
 from evoflash.bench.measurement import CaseTally, ShapeResult
 from evoflash.cli import options
 from evoflash.cli.entrants import KERNEL_HELP, entrant_of
@@ -34,6 +34,7 @@ from evoflash.targets.environment import environment
 
 
 def bench(
+    context: typer.Context,
     shape: options.Shapes = None,
     every_shape: Annotated[bool, typer.Option("--all", help="Every shape of configs/shapes.yaml.")] = False,
     dtype: options.Dtype = None,
@@ -77,6 +78,9 @@ def bench(
     chosen = _shapes(shape, every_shape, dtype)
     device = targets.detect(settings.target, settings.arch, settings.debug)
     entrants = _entrants(kernel or [], device, settings, seed)
+    _refuse_idle_options(context, device, entrants, wanted, self_test)
+    if self_test and len(chosen) > 1:
+        raise UsageError(f"--self-test times one shape, and these are {len(chosen)}; name one --shape")
     toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
     toolchain.require_writable()
     effort = Effort(samples=iters, warmup=warmup, budget_s=60 * minutes, check=check)
@@ -196,6 +200,28 @@ def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: in
         same = " and ".join(entrant.origin for entrant in entrants if entrant.name == twice[0])
         raise UsageError(f"{same} are both called {twice[0]!r}; name one of them, or export one under another --name")
     return entrants
+
+
+def _refuse_idle_options(
+    context: typer.Context, device: Target, entrants: Sequence[Entrant], cases: str | None, self_test: bool
+) -> None:
+    """Refuses what would be ignored.
+
+    Raises:
+        UsageError: for an option that means nothing beside the others.
+    """
+    if device.name == "cpu":
+        options.refuse(context, ("arch",), "on the CPU, where this bench runs")
+    if self_test:
+        options.refuse(context, ("warmup", "check", "calls", "fifteen", "cases"), "with --self-test")
+    else:
+        options.refuse(context, ("trials",), "without --self-test")
+    if not entrants:
+        options.refuse(context, ("check", "calls", "fifteen", "cases"), "without --kernel")
+    if cases == "all":
+        options.refuse(context, ("fifteen",), "beside --cases all, which has these cases too")
+    if not any(isinstance(each, FamilyEntrant) and each.genome is None for each in entrants):
+        options.refuse(context, ("seed",), "without a --kernel FAMILY whose genome is drawn")
 
 
 def _save(document: dict[str, Any], out: Path | None) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from evoflash.cli.runs import AsJson, Database, reading
+from evoflash.cli.words import Candidate
 from evoflash.core.finals import Final
 from evoflash.errors import NotFoundError, UsageError
 from evoflash.report import candidates as report
@@ -13,13 +14,11 @@ from evoflash.report import lineage as tree
 from evoflash.report.tables import print_json, print_sheets
 from evoflash.store import RunStore, StoredCandidate
 
-CandidateId = Annotated[int, typer.Argument(help="Id of a candidate; `evoflash runs best` shows one.")]
 
-
-def lineage(candidate: CandidateId, db: Database = None, as_json: AsJson = False) -> None:
+def lineage(candidate: Candidate, db: Database = None, as_json: AsJson = False) -> None:
     """Show the ancestors of a candidate as a tree, with what each step changed and gained."""
     with reading(db) as store:
-        ancestry = store.ancestry(candidate)
+        ancestry = store.ancestry(candidate.find(store))
     if as_json:
         tree.print_document(ancestry)
     else:
@@ -27,7 +26,7 @@ def lineage(candidate: CandidateId, db: Database = None, as_json: AsJson = False
 
 
 def show(
-    candidate: CandidateId,
+    candidate: Candidate,
     source: Annotated[bool, typer.Option("--source", help="Print only the source.")] = False,
     log: Annotated[bool, typer.Option("--log", help="Print only the compiler's log.")] = False,
     db: Database = None,
@@ -37,7 +36,7 @@ def show(
     if source + log + as_json > 1:
         raise UsageError("--source, --log and --json exclude each other; choose one")
     with reading(db) as store:
-        stored = store.candidate(candidate)
+        stored = store.candidate(candidate.find(store))
         final = _final(store, stored)
     if source:
         sys.stdout.write(_source(stored))
@@ -50,14 +49,14 @@ def show(
 
 
 def diff(
-    a: Annotated[int, typer.Argument(help="Id of the first candidate.")],
-    b: Annotated[int, typer.Argument(help="Id of the second candidate.")],
+    a: Candidate,
+    b: Candidate,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the differences between two candidates: genome, source, speed."""
     with reading(db) as store:
-        old, new = store.candidate(a), store.candidate(b)
+        old, new = store.candidate(a.find(store)), store.candidate(b.find(store))
     if as_json:
         print_json(report.diff_document(old, new))
         return

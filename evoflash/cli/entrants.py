@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from evoflash.bench.entrants import Entrant, of_candidate, of_family, of_package, package_folder
+from evoflash.cli import families
+from evoflash.cli.words import CANDIDATE_HELP, CandidateWord, is_run
 from evoflash.config import Settings
-from evoflash.errors import NotFoundError
-from evoflash.report import runs as report
+from evoflash.errors import NotFoundError, UsageError
 from evoflash.store import RunStore
 
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # module:function
 KERNEL_HELP = (
-    "A candidate's id, run or run:N for a run's best, the folder of an exported package, FAMILY, or "
+    f"A candidate ({CANDIDATE_HELP}), the folder of an exported package, FAMILY, or "
     'FAMILY:{"gene": value, ...}; repeatable.'
 )
 
@@ -22,17 +25,26 @@ def entrant_of(text: str, settings: Settings, seed: int) -> Entrant:
 
     Raises:
         NotFoundError: for a candidate, run, folder or family that does not exist.
+        UsageError: for a word that names no kernel, or a file in place of a family.
     """
-    word, _, number = text.partition(":")
-    if text.isdecimal() or (word == "run" and (text == "run" or number.isdecimal())):
+    word = text.partition(":")[0]
+    if text.isdecimal() or is_run(text) or word == "run":
+        named = CandidateWord.parse(text)
         with RunStore.open(settings.db) as store:
-            if text.isdecimal():
-                return of_candidate(store, int(text), text)
-            best = report.best(store, int(number) if number else None)
-            return of_candidate(store, best.candidate, f"run:{best.run}")
+            return of_candidate(store, named.find(store), text)
     path = Path(text).expanduser()
     if package_folder(path) is not None:
         return of_package(path)
     if os.sep in word:
+        if not path.is_dir():
+            families.refuse_path(word)
         raise NotFoundError(f"{text} is not the folder of an exported package; create one with `evoflash export`")
+    try:
+        families.named(word, settings.templates)
+    except NotFoundError:
+        if FUNCTION.fullmatch(text):
+            raise UsageError(
+                f"{text} is a Python function, not a kernel to be built; check it by `evoflash verify {text}`"
+            ) from None
+        raise
     return of_family(text, seed, settings.templates)

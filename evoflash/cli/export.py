@@ -15,6 +15,7 @@ import typer
 import evoflash
 from evoflash import config
 from evoflash.cli.runs import Database
+from evoflash.cli.words import CandidateOption, Runs, run_of
 from evoflash.config import Settings
 from evoflash.core.finals import Final
 from evoflash.core.status import Status
@@ -39,11 +40,9 @@ CALLS = "calls"  # the kind of insight that holds the time of a call
 
 
 def export(
-    runs: Annotated[
-        list[int] | None, typer.Argument(help="Numbers of runs; default: the latest.", show_default=False)
-    ] = None,
+    runs: Runs = None,
     out: Annotated[Path | None, typer.Option("--out", help="Output folder; default: runs/exports/….")] = None,
-    candidate: Annotated[int | None, typer.Option(help="Export this candidate instead of the run's best.")] = None,
+    candidate: CandidateOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the Python package.")] = None,
     sweep: Annotated[
         str | None,
@@ -75,12 +74,15 @@ def export(
         raise unknown("format", form, (PACKAGE, *FORMATS))
     if form != PACKAGE and (sweep is not None or prebuilt or wheel or len(runs or []) > 1):
         raise UsageError(f"the format {form} is one kernel's source; leave out --sweep, --prebuilt, --wheel, more runs")
+    if candidate is not None and runs:
+        raise UsageError("a candidate names its run; leave out either the run or --candidate")
     with RunStore.open(settings.db) as store:
-        if candidate is not None:
-            if runs:
-                raise UsageError("a candidate names its run; leave out either the run or --candidate")
-            runs = [store.candidate(candidate).run_id]
-        folder = export_runs(store, runs or [None], out, settings, candidate, name, ranges, prebuilt or wheel, form)
+        if candidate is None:
+            chosen, numbers = None, [run_of(store, run).id for run in runs or [None]]
+        else:
+            chosen = candidate.find(store)
+            numbers = [store.candidate(chosen).run_id]
+        folder = export_runs(store, numbers, out, settings, chosen, name, ranges, prebuilt or wheel, form)
     package = package_in(folder)
     if package is not None and (prebuilt or wheel):
         prebuild(folder, package)
@@ -91,7 +93,7 @@ def export(
 
 def export_runs(
     store: RunStore,
-    runs: Sequence[int | None],
+    runs: Sequence[int],
     out: Path | None,
     settings: Settings,
     candidate: int | None = None,
@@ -103,7 +105,7 @@ def export_runs(
     """Writes the package of a candidate, by default the best of each run, and returns its folder.
 
     Args:
-        runs: their numbers; None is the latest.
+        runs: their numbers.
         sweep: what to measure, with all finalists that were right; without it the winners are asked for all that they
             take, and of a run whose winner takes its own lengths alone also the fastest finalist that takes any.
     """

@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from evoflash import config, flattening, problems, targets
-from evoflash.cli import options
+from evoflash.cli import families, options
 from evoflash.cli.runs import AsJson
 from evoflash.codegen import compilation_database
-from evoflash.codegen.template import Template, load, load_all
+from evoflash.codegen.template import Template, load_all
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.core.genome import Genome
@@ -41,12 +41,12 @@ class BuildFailedError(EvoflashError):
 @templates_app.command("list")
 def list_templates(templates: options.Templates = None, as_json: AsJson = False) -> None:
     """Every family: its target, what it takes, and the size of its space."""
-    families = load_all(config.load(templates=templates).templates, lambda text: print(text, file=sys.stderr))
+    found = load_all(config.load(templates=templates).templates, lambda text: print(text, file=sys.stderr))
     if as_json:
-        print_json({name: each.manifest.model_dump() for name, each in families.items()})
+        print_json({name: each.manifest.model_dump() for name, each in found.items()})
         return
     rows = []
-    for name, each in sorted(families.items()):
+    for name, each in sorted(found.items()):
         size = 1
         for parameter in each.declaration.parameters.values():
             size *= len(parameter.values)
@@ -57,6 +57,7 @@ def list_templates(templates: options.Templates = None, as_json: AsJson = False)
 
 
 def render(
+    context: typer.Context,
     family: Family,
     shape: options.Shape = "mission",
     dtype: options.Dtype = None,
@@ -82,7 +83,7 @@ def render(
         raise UsageError("--flat is one file to read, --compile-commands one that includes headers; give one of them")
     settings = config.load(arch=arch, templates=templates)
     problem = problems.parse(shape, dtype, settings.templates)
-    template, target, chosen = _chosen(family, problem, settings, genome, seed)
+    template, target, chosen = _chosen(context, family, problem, settings, genome, seed)
     print(f"genome {json.dumps(dict(chosen))}", file=sys.stderr)
     if compile_commands is not None:
         text = template.written(chosen, problem, target.facts)
@@ -94,6 +95,7 @@ def render(
 
 
 def build(
+    context: typer.Context,
     family: Family,
     shape: options.Shape = "mission",
     dtype: options.Dtype = None,
@@ -110,7 +112,7 @@ def build(
     """Render and build a genome, and print the compiler's report; exit code 0 only when it built."""
     settings = config.load(arch=arch, templates=templates, cache=cache, debug=debug, verbose=verbose)
     problem = problems.parse(shape, dtype, settings.templates)
-    template, target, chosen = _chosen(family, problem, settings, genome, seed)
+    template, target, chosen = _chosen(context, family, problem, settings, genome, seed)
     source = template.render(chosen, problem, target.facts)
     built = Toolchain(target, settings.cache, settings.build_deadline_s, settings.verbose).build(source)
     report = built.report.model_dump()
@@ -136,9 +138,13 @@ def build(
 
 
 def _chosen(
-    family: str, problem: Problem, settings: Settings, text: str | None, seed: int
+    context: typer.Context, family: str, problem: Problem, settings: Settings, text: str | None, seed: int
 ) -> tuple[Template, Target, Genome]:
-    template = load(family, settings.templates)
+    template = families.named(family, settings.templates)
+    if template.manifest.target == "cpu":
+        options.refuse(context, ("arch",), f"for {family}, whose kernels are for the CPU")
+    if text is not None:
+        options.refuse(context, ("seed",), "beside --genome")
     target = _target_of(template, settings)
     refusals = template.refusals(problem, target.facts)
     if refusals:

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from evoflash.cli import families
+from evoflash.errors import UsageError
+
 Shape = Annotated[
     str, typer.Option("--shape", help="A name from configs/shapes.yaml, or b=1,h=8,s=512,d=64[,kv=,t=,causal].")
 ]
@@ -22,7 +25,12 @@ TargetName = Annotated[str | None, typer.Option("--target", help="auto, cuda or 
 Arch = Annotated[str | None, typer.Option("--arch", help="CUDA architecture, e.g. sm_90a; default: the device's.")]
 Templates = Annotated[
     list[Path] | None,
-    typer.Option("--templates", help="Folder with your own templates/ and search_spaces/; repeatable."),
+    typer.Option(
+        "--templates",
+        parser=families.folder_of_templates,
+        metavar="DIR",
+        help="Folder with your own templates/ and search_spaces/; repeatable.",
+    ),
 ]
 Cache = Annotated[Path | None, typer.Option("--cache", help="Folder of the build cache; default: runs/builds.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", help="Parallel builds; default: the number of cores.")]
@@ -39,3 +47,22 @@ Calls = Annotated[
     typer.Option("--calls/--no-calls", help="Time calls of the export from Python, too.", show_default=False),
 ]
 Verbose = Annotated[bool | None, typer.Option("--verbose", help="Show compiler commands and output.")]
+
+
+def refuse(context: typer.Context, names: tuple[str, ...], where: str) -> None:
+    """Refuses options that mean nothing where they were given.
+
+    A setting from the environment or evoflash.yaml is for every command, so it is no mistake where it has no use.
+
+    Args:
+        names: of the command's parameters.
+        where: completes "--arch means nothing …".
+
+    Raises:
+        UsageError: for the first of them that stands on the command line.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            option = "/".join((*parameter.opts, *parameter.secondary_opts))
+            raise UsageError(f"{option} means nothing {where}; leave it out")

@@ -11,6 +11,7 @@ import typer
 
 from evoflash import config, proposers
 from evoflash.cli.runs import AsJson, Database
+from evoflash.cli.words import RunWord, is_run
 from evoflash.errors import UsageError
 from evoflash.replay import Recording, Standing, Trace, standing
 from evoflash.replay.formats import read
@@ -22,7 +23,10 @@ from evoflash.store import RunStore
 from evoflash.targets.base import usable_cores
 
 Spaces = Annotated[
-    list[str], typer.Argument(help="CSV, Kernel Tuner cache or T4 files, plain or .gz; or numbers of recorded runs.")
+    list[str],
+    typer.Argument(
+        help="CSV, Kernel Tuner cache or T4 files, plain or .gz; or recorded runs (a number, latest or best)."
+    ),
 ]
 
 
@@ -71,9 +75,9 @@ def replay(
 def _recordings(spaces: list[str], db: str | None) -> dict[str, Recording]:
     found: dict[str, Recording] = {}
     for each in spaces:
-        if each.isdecimal() and not Path(each).exists():
+        if is_run(each) and not Path(each).exists():
             with RunStore.open(config.load(db=db).db) as store:
-                loaded = recording(store, int(each))
+                loaded = recording(store, RunWord.parse(each).find(store).id)
         else:
             loaded = read(Path(each))
         if loaded.name in found:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from evoflash import config
+from evoflash.cli.words import Run, run_of
 from evoflash.errors import StorageError, UsageError
 from evoflash.replay import t4
 from evoflash.report import run_sheets as sheets
@@ -22,7 +23,6 @@ Database = Annotated[
     typer.Option("--db", help="SQLite file or SQLAlchemy URL; default: runs/evoflash.db.", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Run = Annotated[int | None, typer.Argument(help="Number of the run; default: the latest.", show_default=False)]
 
 app = typer.Typer(no_args_is_help=True, help="Inspect recorded runs.")
 
@@ -49,7 +49,7 @@ def list_runs(db: Database = None, as_json: AsJson = False) -> None:
 def show_run(run: Run = None, db: Database = None, as_json: AsJson = False) -> None:
     """Show a run: settings, machine, counts, convergence, finals, insights."""
     with reading(db) as store:
-        found = report.report(store, run)
+        found = report.report(store, run_of(store, run).id)
     if as_json:
         print_json(report.run_document(found))
     else:
@@ -65,7 +65,7 @@ def show_insights(
 ) -> None:
     """Show insights into a run: important genes, values that fail, genes without effect, limits of the best kernel."""
     with reading(db) as store:
-        summary = store.run(run)
+        summary = run_of(store, run)
         found = [each for each in store.insights(summary.id) if each.generation > 0]
     last = max((each.generation for each in found), default=0)
     found = [each for each in found if every or each.generation == last]
@@ -87,7 +87,7 @@ def export_t4(
     if out is not None and not out.name.endswith((".json", ".json.gz")):
         raise UsageError(f"{out} is no name of T4 results; write a .json or .json.gz file")
     with reading(db) as store:
-        summary = store.run(run)
+        summary = run_of(store, run)
         document = t4.document(store.recorded(summary.id))
     if out is None:
         print_json(document)
@@ -104,7 +104,7 @@ def export_t4(
 def best_candidate(run: Run = None, db: Database = None, as_json: AsJson = False) -> None:
     """Show the fastest correct candidate of a run, compared with the baselines."""
     with reading(db) as store:
-        found = report.best(store, run)
+        found = report.best(store, run_of(store, run).id)
     if found.vs_best is None:
         print(f"run {found.run} has no finals with this candidate: the time is that of the search", file=sys.stderr)
     if as_json:

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from evoflash import config, problems, proposers, targets
-from evoflash.cli import options
+from evoflash.cli import families, options
 from evoflash.cli.running import run_search, say
-from evoflash.cli.runs import AsJson, Database, Run
+from evoflash.cli.runs import AsJson, Database
+from evoflash.cli.words import Run, RunWord, is_run, run_of
 from evoflash.config import Settings
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits, sanitizers
@@ -35,6 +36,7 @@ class Score(StrEnum):
 
 
 def search(
+    context: typer.Context,
     shape: options.Shapes = None,
     score: Annotated[
         Score,
@@ -56,7 +58,13 @@ def search(
     ] = "evolution",
     effort: Annotated[str, typer.Option(help="quick, standard or thorough: see configs/effort.yaml.")] = "standard",
     budget: Annotated[int | None, typer.Option(help="Maximum number of candidates; overrides the effort.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Maximum minutes; overrides the effort.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Maximum minutes of search; overrides the effort. Timing the baselines comes before them, finals and "
+            "export after them. Several shapes share them."
+        ),
+    ] = None,
     patience: Annotated[
         float | None,
         typer.Option(
@@ -68,7 +76,7 @@ def search(
         str,
         typer.Option(
             help="auto starts from the best genomes of the most similar earlier run and reuses earlier results; none "
-            "does neither; a number starts from that run."
+            "does neither; a run (its number, latest or best) starts from that one."
         ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
@@ -102,8 +110,16 @@ def search(
         verbose=verbose,
     )
     proposers.require(strategy)
+    for name in family or ():
+        families.named(name, settings.templates)
     shapes = problems.parse_all(shape or ["mission"], dtype, settings.templates)
     device = _detect(settings)
+    if device.name == "cpu":
+        options.refuse(
+            context,
+            ("arch", "max_registers", "max_shared_kib", "no_spills"),
+            "for CPU kernels, which are searched here",
+        )
     if sanitize:
         sanitizers.require(device)
     limits = Limits(
@@ -122,7 +138,7 @@ def search(
             spend,
             settings,
             effort_name=effort,
-            families=families,
+            families=own,
             strategy=strategy,
             seed=seed + number,  # otherwise all shapes would try the same genomes first
             limits=limits,
@@ -130,7 +146,7 @@ def search(
             reuse=warm_start != "none",
             sanitize=sanitize,
         )
-        for number, (each, families) in enumerate(zip(tasks, chosen, strict=True))
+        for number, (each, own) in enumerate(zip(tasks, chosen, strict=True))
     ]
     run_search(plans, device, settings, (), out, events, as_json)
 
@@ -146,7 +162,8 @@ def resume(
     """Resume an interrupted search, with all its shapes."""
     settings = config.load(db=db, cache=cache)
     with RunStore.open(settings.db) as store:
-        asked, group = store.run(run), store.group(run)
+        asked = run_of(store, run)
+        group = store.group(asked.id)
     if all(each.status == "done" for each in group):
         raise UsageError(f"run {asked.id} is done; see `evoflash runs best {asked.id}`, or start a new search")
     begun = [each for each in group if each.candidates or each.status != "failed"] or group
@@ -172,7 +189,7 @@ def _families(
         chosen.append(
             choose_families(list(shapes.values()), device, wanted, settings.templates, need_all=every, say=say)
         )
-    idle = [name for name in wanted if not any(name in families for families in chosen)]
+    idle = [name for name in wanted if not any(name in own for own in chosen)]
     if idle:
         raise SpaceError(f"family {idle[0]} supports none of the shapes; leave it out, or choose another shape")
     return chosen
@@ -183,9 +200,10 @@ def _warm(
 ) -> tuple[warm_start.Known, ...]:
     """The genomes to start from, according to --warm-start; similarity is that of the first shape."""
     name, problem = next(iter(shapes.items()))
-    if wanted not in ("auto", "none") and not wanted.isdecimal():
+    if wanted not in ("auto", "none") and not is_run(wanted):
         raise UsageError(
-            f"--warm-start takes auto, none or the number of a run, not {wanted!r}; see `evoflash runs list`"
+            f"--warm-start takes auto, none or a run (its number, latest or best), not {wanted!r}; "
+            "see `evoflash runs list`"
         )
     if wanted == "none":
         return ()
@@ -199,7 +217,7 @@ def _warm(
         run = (
             warm_start.nearest(store, problem, device.device, device.name)
             if wanted == "auto"
-            else store.run(int(wanted))
+            else RunWord.parse(wanted).find(store)
         )
         found = warm_start.best_of(store, run) if run is not None else ()
     if run is not None and found:

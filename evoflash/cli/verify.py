@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +12,10 @@ import typer
 
 from evoflash import config, problems, targets
 from evoflash.bench.entrants import Entrant, FixedEntrant, of_source
-from evoflash.cli import options
-from evoflash.cli.entrants import entrant_of
+from evoflash.cli import families, options
+from evoflash.cli.entrants import FUNCTION, entrant_of
 from evoflash.cli.runs import AsJson, Database
+from evoflash.cli.words import CANDIDATE_HELP
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.errors import RefusedError, UsageError
@@ -26,18 +27,18 @@ from evoflash.targets.environment import environment
 from evoflash.verify.verdict import Verdict
 from evoflash.verify.verification import Verification
 
-FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 SOURCES = (".cu", ".cpp")
 Named = Entrant | str  # a string is the name of a function
 
 
 def verify(
+    context: typer.Context,
     kernel: Annotated[
         list[str],
         typer.Argument(
-            help="What to verify: a candidate's id, run or run:N for a run's best, the folder of an exported package, "
-            'a source file (.cu, .cpp), FAMILY, FAMILY:{"gene": value, ...}, or module:function with the signature '
-            "of scaled_dot_product_attention."
+            help=f"What to verify: a candidate ({CANDIDATE_HELP}), the folder of an exported package, a source file "
+            '(.cu, .cpp), FAMILY, FAMILY:{"gene": value, ...}, or module:function with the signature of '
+            "scaled_dot_product_attention."
         ),
     ],
     shape: options.Shape = "mission",
@@ -67,6 +68,7 @@ def verify(
     wanted = {each.target for each in named if not isinstance(each, str)}
     if len(wanted) > 1:
         raise UsageError("some of these kernels are for cuda and some for cpu; verify them separately")
+    _refuse_idle_options(context, named, asked, target)
     device = targets.detect(wanted.pop() if wanted else settings.target, settings.arch, settings.debug)
     toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
     toolchain.require_writable()
@@ -94,9 +96,29 @@ def verify(
         raise RefusedError(f"refused: {words}; do not use it, {again}")
 
 
+def _refuse_idle_options(context: typer.Context, named: Sequence[Named], asked: Problem, target: str | None) -> None:
+    """Refuses what would be ignored.
+
+    Raises:
+        UsageError: for an option that means nothing for these kernels, or another --target than theirs.
+    """
+    kernels = [each for each in named if not isinstance(each, str)]
+    for each in kernels:
+        if target not in (None, "auto", each.target):
+            raise UsageError(f"{each.origin} is for {each.target}, not for --target {target}; leave out --target")
+    if not kernels:
+        options.refuse(context, ("arch", "sanitize"), "for a Python function")
+    if not any(each.target == "cuda" for each in kernels):
+        options.refuse(context, ("arch",), "for kernels of the CPU")
+    if all(isinstance(each, FixedEntrant) and each.problem is not asked for each in named):
+        options.refuse(context, ("shape", "dtype"), "for exports and candidates, which have their own")
+
+
 def _named(text: str, problem: Problem, settings: Settings) -> Named:
     if Path(text).suffix in SOURCES:
         return of_source(Path(text).expanduser(), problem)
+    if families.FUNCTION_BY_FILE.fullmatch(text):
+        families.refuse_path(text)
     if FUNCTION.fullmatch(text):
         return text
     return entrant_of(text, settings, seed=0)

@@ -10,7 +10,7 @@ from evoflash.core.finals import Final, Finals
 from evoflash.core.genome import Gene
 from evoflash.core.statistics import Ratio
 from evoflash.core.status import Status
-from evoflash.errors import NothingCorrectError
+from evoflash.errors import NotFoundError, NothingCorrectError, UsageError
 from evoflash.store import Insight, Outcome, RunStore, RunSummary, Tally
 
 
@@ -167,6 +167,32 @@ def best(store: RunStore, run_id: int | None) -> Best:
         source_digest=stored.source_digest,
         status=final.status.value,
     )
+
+
+def best_run(store: RunStore) -> RunSummary:
+    """The run whose winner is faster than its best baseline by the highest ratio.
+
+    Raises:
+        NotFoundError: when no run has a winner that was timed beside the baselines.
+        UsageError: when runs of several problems or devices have one; their ratios do not compare.
+    """
+    bests: dict[tuple[str, str], tuple[float, RunSummary]] = {}  # by problem and device
+    for run in store.runs():
+        finals = store.finals(run.id) if run.has_finals else None
+        winner = finals.winner if finals is not None else None
+        if winner is None or winner.vs_best is None:
+            continue
+        kind = (run.problem_label, str(run.machine.get("device", run.target)))
+        if kind not in bests or winner.vs_best.value >= bests[kind][0]:
+            bests[kind] = (winner.vs_best.value, run)
+    if not bests:
+        raise NotFoundError(
+            "no run has a winner in its finals yet, so none is the best; name one by latest or a number"
+        )
+    if len(bests) > 1:
+        found = ", ".join(f"run:{run.id} ({' on '.join(kind)}, {ratio:.3g}x)" for kind, (ratio, run) in bests.items())
+        raise UsageError(f"best is ambiguous, as there are runs of several problems or devices; name one of {found}")
+    return next(run for _, run in bests.values())
 
 
 def _fastest(store: RunStore, run: RunSummary, refuted: set[int]) -> int:

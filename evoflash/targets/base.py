@@ -9,8 +9,11 @@ import abc
 import functools
 import hashlib
 import os
+import re
 import shlex
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +149,7 @@ def cxx() -> str:
     """The command of the host C++ compiler: $CXX (which may have arguments), g++, or clang++.
 
     Raises:
-        MissingError: when there is none, or $CXX is not a program.
+        MissingError: when there is none, or $CXX is not a program or a compiler of C.
     """
     wanted = os.environ.get("CXX")
     if wanted:
@@ -156,9 +159,38 @@ def cxx() -> str:
             program = ""
         if not shutil.which(program) or "\n" in wanted:
             raise MissingError(f"CXX={wanted} is not a program; install it, or unset CXX")
+        if is_c_compiler(wanted):
+            compiler_of_cxx = of_cxx(wanted)
+            raise MissingError(f"CXX={wanted} is a C compiler; use {compiler_of_cxx}")
         return wanted
     install = "install one (Debian: apt-get install g++) or set CXX"
     return shlex.quote(find_compiler("C++ compiler", ("g++", "clang++"), install))
+
+
+@functools.cache
+def is_c_compiler(command: str) -> bool:
+    """Whether a compiler's command links without the C++ library, as gcc does and g++ does not.
+
+    gcc compiles C++ and makes a shared library of it, which then lacks symbols when it is loaded. So a program is
+    linked, and again with the library. A compiler that fails both times lacks something else, of which its builds tell.
+    """
+    with processes.temporary_folder("evoflash-cxx.", Path(tempfile.gettempdir())) as folder:
+        (folder / "throws.cpp").write_text("int main() { throw 1; }\n", encoding="ascii")
+        build = [*shlex.split(command), "throws.cpp", "-o", "throws"]
+        try:
+            return processes.run(build, 60, cwd=folder).returncode != 0 and (
+                processes.run([*build, "-lstdc++"], 60, cwd=folder).returncode == 0
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise MissingError(f"CXX={command} cannot be run ({error}); set it to g++") from None
+
+
+def of_cxx(command: str) -> str:
+    """The C++ compiler that comes with a C compiler: g++-13 -m64 for gcc-13 -m64, g++ for one of another name."""
+    names = {"gcc": "g++", "clang": "clang++", "cc": "c++"}
+    name = r"(?<!\w)(gcc|clang|cc)(?![\w+])(?!\S*/)"  # in the program's own name, not in its folder's
+    found, count = re.subn(name, lambda found: names[found[1]], command, count=1)
+    return found if count else "g++"
 
 
 def read_text(path: str) -> str:

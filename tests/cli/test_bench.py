@@ -53,8 +53,8 @@ def call(*arguments: str):
 def test_the_document_of_a_bench(place, cache, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["evoflash", "bench", "--all"])
     result = call(
-        "--shape", SHAPE, "--kernel", "run", "--kernel", "2", "--kernel", "exported", "--iters", "4", "--warmup", "0",
-        "--cache", str(cache), "--out", "results/bench.json",
+        "--shape", SHAPE, "--kernel", "latest", "--kernel", "2", "--kernel", "exported", "--iters", "4",
+        "--warmup", "0", "--cache", str(cache), "--out", "results/bench.json",
     )  # fmt: skip
     document = json.loads((place / "results" / "bench.json").read_text())
     assert document.keys() == {"environment", "shapes", "cases"}
@@ -68,7 +68,7 @@ def test_the_document_of_a_bench(place, cache, monkeypatch):
     assert shape["problem"] == {"kind": "attention", **PROBLEM.model_dump()}
     kernels = {entry["name"]: entry for entry in shape["kernels"]}
     assert {name: (entry["origin"], entry["status"]) for name, entry in kernels.items()} == {
-        "candidate 1": ("run:1", "ok"),
+        "candidate 1": ("latest", "ok"),
         "candidate 2": ("2", "wrong"),
         "exported_plain": ("exported", "ok"),
     }

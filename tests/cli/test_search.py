@@ -28,11 +28,11 @@ def folder(tmp_path_factory):
     return folder
 
 
-def arguments(*more: str) -> list[str]:
+def arguments(*more: str, own: str = "own") -> list[str]:
     return [
         "search",
         "--templates",
-        "own",
+        own,
         "--family",
         "tiny",
         "--target",
@@ -118,7 +118,7 @@ def _label(shape: str) -> str:
 )  # fmt: skip
 def test_what_cannot_be_searched_is_said_and_nothing_begins(folder, more, says):
     (folder / "empty").mkdir(exist_ok=True)
-    process = start(folder / "empty", *arguments(*more, "--templates", str(folder / "own")))
+    process = start(folder / "empty", *arguments(*more, own=str(folder / "own")))
     said, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 2, said
     assert says in said

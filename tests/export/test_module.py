@@ -565,6 +565,15 @@ def test_warns_once_and_falls_back_without_a_compiler(tmp_path: Path, monkeypatc
     assert selftest.main() == 1
 
 
+def test_a_compiler_of_c_is_refused(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CXX", "gcc -m64")
+    folder = write(cpu_winner("exported_by_gcc"), tmp_path / "out")
+    build = importlib.import_module(f"{load('exported_by_gcc', folder).__name__}._build")
+    with pytest.raises(build.BuildError, match=r"CXX=gcc -m64 is a C compiler; use g\+\+"):
+        build.libraries()
+    assert list((cache / "exported_by_gcc").iterdir()) == []
+
+
 def test_a_source_that_does_not_compile_says_why(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     folder = write(cpu_winner("exported_broken"), tmp_path / "out")
     (folder / "exported_broken" / "kernel.cpp").write_text("int main( {")

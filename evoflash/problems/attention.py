@@ -23,8 +23,8 @@ UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24}
 
 MOST = 2**31 - 1  # of a size: kernels are given int32
 
-# Of scales other than 0. Kernels are given a float32; under a larger one float16 has no normal numbers for queries whose
-# scores are of order 1.
+# Of scales other than 0. Kernels are given a float32; and under a larger one, float16 has no normal numbers for queries
+# whose scores are of order 1.
 SCALES = (1e-30, 1e3)
 
 # The absolute caps are necessary but not sufficient: a 2 % error of the softmax scale is within them.

@@ -79,8 +79,10 @@ class WithoutLock {
 // The Python objects of a direct call, kept for as long as the process lives.
 struct Direct {
   const DLPackExchangeAPI *exchange;
-  PyObject *tensor_type, *empty_like, *sdpa;
-  PyObject *laid_out;  // of q and an output of SDPA; None where any layout is right
+  PyObject *tensor_type, *sdpa;
+  PyObject *empty_strided;  // of sizes, strides and dtype, on the current device
+  PyObject *dtypes;         // by PyTorch's number
+  PyObject *laid_out;       // of q and an output of SDPA; None where any layout is right
   PyObject *is_autocast_enabled, *is_grad_enabled;
   PyObject *guards;  // functions, one of which returns something true where the dispatcher has more to do
   PyObject *requires_grad, *scale, *enable_gqa;  // names
@@ -102,10 +104,8 @@ struct Direct {
     for (size_t i = 0, rows = num_rows.load(std::memory_order_acquire); i < rows; ++i) {
       if (row.value_or(i) != i || reason(table[i].kernel, inputs) != kTaken) continue;
       if (!is_plain(tensors)) return operators();
-      Reference out(PyObject_CallFunctionObjArgs(empty_like, tensors[0], nullptr));
-      const std::optional<Operand> written = out.get() != nullptr ? operand(out.get()) : std::nullopt;
-      if (!written || !is_laid_out(*written, inputs)) return operators();
-      if (compute(table[i], inputs, written->data)) return out.release();
+      if (PyObject *out = compute(table[i], inputs)) return out;
+      if (PyErr_Occurred() != nullptr) return nullptr;
     }
     return row ? operators() : by_sdpa(tensors, causal, factor, inputs);
   }
@@ -174,14 +174,32 @@ struct Direct {
     return out.stride[3] == 1;
   }
 
-  static bool compute(Row &row, const Inputs &inputs, void *out) {
+  // The output of a kernel; null where it declines, or with an error.
+  PyObject *compute(Row &row, const Inputs &inputs) const {
     Problem problem = inputs.problem();
-    problem.out = out;
-    const WithoutLock other_threads_run;
 #ifdef USE_CUDA
     const torch::stable::accelerator::DeviceGuard guard(inputs.q.device_index);
 #endif
-    return run(row, problem, inputs.q);
+    Reference out(empty(inputs, problem));
+    const std::optional<Operand> written = out.get() != nullptr ? operand(out.get()) : std::nullopt;
+    if (!written) return nullptr;
+    problem.out = written->data;
+    const WithoutLock other_threads_run;
+    return run(row, problem, inputs.q) ? out.release() : nullptr;
+  }
+
+  PyObject *empty(const Inputs &inputs, const Problem &problem) const {
+    const Operand &q = inputs.q;
+    const Reference size(numbers({q.size[0], q.size[1], q.size[2], inputs.v.size[3]}));
+    const Reference stride(numbers({problem.out_stride[0], problem.out_stride[1], problem.out_stride[2], 1}));
+    return PyObject_CallFunctionObjArgs(empty_strided, size.get(), stride.get(), PyTuple_GetItem(dtypes, q.dtype),
+                                        nullptr);
+  }
+
+  static PyObject *numbers(const int64_t (&values)[kDims]) {
+    PyObject *tuple = PyTuple_New(kDims);
+    for (int i = 0; i < kDims; ++i) PyTuple_SetItem(tuple, i, PyLong_FromLongLong(values[i]));
+    return tuple;
   }
 };
 
@@ -210,19 +228,21 @@ PyMethodDef direct_method = {"direct", reinterpret_cast<PyCFunction>(reinterpret
 //
 // `exchange` is torch.Tensor.__dlpack_c_exchange_api__; the others are the members of `Direct`. None where PyTorch's
 // DLPack is another one.
-extern "C" PyObject *make_direct(PyObject *exchange, PyObject *tensor_type, PyObject *empty_like, PyObject *sdpa,
-                                 PyObject *laid_out, PyObject *is_autocast_enabled, PyObject *is_grad_enabled,
-                                 PyObject *guards) {
+extern "C" PyObject *make_direct(PyObject *exchange, PyObject *tensor_type, PyObject *sdpa, PyObject *empty_strided,
+                                 PyObject *dtypes, PyObject *laid_out, PyObject *is_autocast_enabled,
+                                 PyObject *is_grad_enabled, PyObject *guards) {
   const auto *api = static_cast<const DLPackExchangeAPI *>(PyCapsule_GetPointer(exchange, "dlpack_exchange_api"));
   if (api == nullptr) return nullptr;
   if (api->major != kDLPackMajor || api->dltensor_from_py_object_no_sync == nullptr) {
     Py_INCREF(Py_None);
     return Py_None;
   }
-  for (PyObject *kept : {tensor_type, empty_like, sdpa, laid_out, is_autocast_enabled, is_grad_enabled, guards}) {
+  for (PyObject *kept :
+       {tensor_type, sdpa, empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled, guards}) {
     Py_INCREF(kept);
   }
-  auto *direct = new Direct{api, tensor_type, empty_like, sdpa, laid_out, is_autocast_enabled, is_grad_enabled, guards};
+  auto *direct =
+      new Direct{api, tensor_type, sdpa, empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled, guards};
   direct->requires_grad = PyUnicode_InternFromString("requires_grad");
   direct->scale = PyUnicode_InternFromString("scale");
   direct->enable_gqa = PyUnicode_InternFromString("enable_gqa");

@@ -81,7 +81,7 @@ struct Direct {
   const DLPackExchangeAPI *exchange;
   PyObject *tensor_type, *sdpa;
   PyObject *empty_strided;  // of sizes, strides and dtype, on the current device
-  PyObject *dtypes;         // by PyTorch's number
+  PyObject *dtypes;         // by PyTorch's numbers
   PyObject *laid_out;       // of q and an output of SDPA; None where any layout is right
   PyObject *is_autocast_enabled, *is_grad_enabled;
   PyObject *guards;  // functions, one of which returns something true where the dispatcher has more to do
@@ -192,8 +192,9 @@ struct Direct {
     const Operand &q = inputs.q;
     const Reference size(numbers({q.size[0], q.size[1], q.size[2], inputs.v.size[3]}));
     const Reference stride(numbers({problem.out_stride[0], problem.out_stride[1], problem.out_stride[2], 1}));
-    return PyObject_CallFunctionObjArgs(empty_strided, size.get(), stride.get(), PyTuple_GetItem(dtypes, q.dtype),
-                                        nullptr);
+    const Reference number(PyLong_FromLong(q.dtype));
+    PyObject *dtype = PyDict_GetItem(dtypes, number.get());
+    return PyObject_CallFunctionObjArgs(empty_strided, size.get(), stride.get(), dtype, nullptr);
   }
 
   static PyObject *numbers(const int64_t (&values)[kDims]) {

@@ -84,10 +84,23 @@ def load(**command_line: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        elsewhere = name in given or f"EVOFLASH_{name.upper()}" in os.environ
+        name = _field(str(error.errors()[0]["loc"][0]))
+        elsewhere = name in given or any(variable in os.environ for variable in _variables(name))
         where = f"{FILE}: " if name in _own_file() and not elsewhere else ""
         raise UsageError(f"{where}setting {_first(error)}") from None
+
+
+def _variables(name: str) -> list[str]:
+    """The environment variables of a setting; none for a name that is no setting."""
+    field = Settings.model_fields.get(name)
+    alias = field.validation_alias if field is not None else None
+    names = alias.choices if isinstance(alias, AliasChoices) else [f"EVOFLASH_{name.upper()}"]
+    return [str(each) for each in names] if field is not None else []
+
+
+def _field(part: str) -> str:
+    """The setting that a variable sets; other words as they are."""
+    return next((name for name in Settings.model_fields if part in _variables(name)), part)
 
 
 def _own_file() -> dict[str, Any]:
@@ -155,7 +168,7 @@ def effort(name: str, target: str, folders: Sequence[Path] = (), **overrides: An
 
 def _first(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(_field(str(part)) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"{where!r} does not exist; remove it, or see `evoflash --help` for the known settings"
     return f"{where}: {first['msg']} (given: {first['input']!r})"

@@ -48,7 +48,7 @@ def changed(document: Any, draw: Draw) -> Any:
             other = list(container)[draw(st.integers(0, len(container) - 1))]
             container[key] = copy.deepcopy(container[other])
         else:
-            container[key] = draw(st.sampled_from(VALUES))
+            container[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))
     return draw(st.sampled_from(VALUES)) if draw(st.integers(0, 49)) == 37 else document
 
 

@@ -73,7 +73,7 @@ def recorded(path: Path) -> None:
     recording = read(path)
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     if ".csv" in path.name:
-        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig").lstrip(), newline="")))
         assert len(recording.results) <= len(rows)
         assert len(recording.descending_us) <= sum(bool(row["time_ms"]) for row in rows)
         return

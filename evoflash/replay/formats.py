@@ -35,6 +35,7 @@ DURATIONS = ("compile_ms", "bench_ms")  # with the status, the columns of a CSV 
 COMPILE_FAILURES = ("CompilationFailedConfig", "compile")
 INPUT_KEYS = ("configurationspace", "kernelspecification")  # of a T1 file, without underscores
 DEFAULT = "time"
+FAILED = "failed"  # the failure of a configuration whose file does not name it
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _csv(family: str, text: str, objective: str | None) -> tuple[str, list[Measu
             raise _MisfitError(f"{where} has {len(line)} fields and the header {len(header)}")
         row = dict(zip(header, line, strict=True))
         value = _parsed(row[wanted], where, wanted) if row[wanted] else None
-        status = row.get("status") or ("ok" if row[wanted] else "failed")
+        status = row.get("status") or ("ok" if row[wanted] else FAILED)
         genome = Genome({name: _gene_of_text(row[name]) for name in parameters})
         durations = [_parsed(row.get(name) or "0", where, name) for name in DURATIONS]
         measurements.append(_measurement(family, genome, value, wanted, "" if status == "ok" else status, *durations))
@@ -213,7 +214,7 @@ def _kernel_tuner(family: str, content: Mapping[str, Any], objective: str | None
         genome = Genome({name: _gene(entry[name]) for name in names})
         value, failure = _value(entry.get(wanted), f"{wanted!r} of {where}")
         if "__error__" in entry:
-            failure = str(entry["__error__"])
+            failure = str(entry["__error__"]) or FAILED
         durations = [_duration(entry.get(name), where) for name in ("compile_time", "benchmark_time")]
         measurements.append(_measurement(family, genome, value, wanted, failure, *durations))
     return wanted, measurements
@@ -241,7 +242,7 @@ def _t4(family: str, content: Mapping[str, Any], objective: str | None) -> tuple
         durations = [_duration(compilation, where)]
         durations.append(sum(_duration(each, where) for each in _optional_list(times, "runtimes", where)))
         own = str(configuration["family"]) if has_families else family
-        failure = failure if invalidity == "correct" else invalidity
+        failure = failure if invalidity == "correct" else invalidity or FAILED
         measurements.append(_measurement(own, Genome(genes), value, wanted, failure, *durations))
     return wanted, measurements
 
@@ -279,7 +280,7 @@ def _require(objective: str, names: Iterable[str]) -> None:
 def _value(value: Any, where: str) -> tuple[float | None, str]:
     """The value of an objective, or the failure that is given instead of it: a word or nothing."""
     if isinstance(value, str):
-        return None, value or "failed"
+        return None, value or FAILED
     return (None, "") if value is None else (_float(value, where), "")
 
 

@@ -28,8 +28,8 @@ COMMANDS = [
 ]  # fmt: skip
 VALUES = [
     None, 0, -1, 1, 2, 1.5, 1e308, float("inf"), 2**62, -(2**63), "", "nan", "ünï", "\0", "1", "{}", "[]",
-    "null", "[1]", '{"rows": [1]}', '{"a": []}', '{"name": 1}', '{"templates": 3}', "running", "ok", "2020-13-45", "x" * 300, b"",
-    b"\xff\x00",
+    "null", "[1]", '{"rows": [1]}', '{"a": []}', '{"name": 1}', '{"templates": 3}', "running", "ok", "2020-13-45",
+    "x" * 300, b"", b"\xff\x00",
 ]  # fmt: skip
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name NOT LIKE '%version'"
 

@@ -229,3 +229,17 @@ def test_a_file_may_have_any_name_and_a_byte_order_mark(tmp_path):
     found = read(path)
     assert found.name == "GEMM on A100 (2)"
     assert set(found.spaces) == {"GEMM_on_A100__2_"}
+
+
+def test_a_failure_without_a_name_is_a_failure(tmp_path):
+    rows = [t4_row(16, "a", "correct", 2.5), t4_row(32, "a", "", 1.5)]
+    (tmp_path / "t4.json").write_text(json.dumps({"results": rows}))
+    assert read(tmp_path / "t4.json").optimum_us == 2500.0
+    (tmp_path / "cache.json").write_text(cache(None, [{"time": 3.0}, {"time": 1.0, "__error__": ""}, {"time": ""}]))
+    assert read(tmp_path / "cache.json").descending_us.tolist() == [3000.0]
+
+
+def test_a_parameter_may_have_more_values_than_16_bits_count(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text("\n".join(["x,time_ms", *(f"{x},{x + 1}" for x in range(33_000))]))
+    assert len(read(path).results) == 33_000

@@ -19,8 +19,16 @@ class RecordedSpace(SearchSpace):
         super().__init__(declaration, [{}], {})
         self._genomes = list(genomes)
         self._known = {self._values(genome) for genome in genomes}
+        places = {
+            name: {(type(value), value): number for number, value in enumerate(parameter.values)}
+            for name, parameter in self.parameters.items()
+        }
         self._places = np.array(
-            [[self.parameters[name].place(genome[name]) for name in self.parameters] for genome in genomes], np.int32
+            [
+                [places[name][key] for name, key in zip(self.parameters, self._values(genome), strict=True)]
+                for genome in genomes
+            ],
+            np.int32,
         )
 
     def __len__(self) -> int:

@@ -6,7 +6,9 @@
 import shutil
 import sqlite3
 from collections import Counter
+from contextlib import closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -48,24 +50,27 @@ def whole(tmp_path_factory):
 
 def with_changed_cells(path: Path, draw: Any) -> None:
     """Sets a column of one row or of all rows, whatever its type and constraints."""
-    connection = sqlite3.connect(path)
-    table = draw(st.sampled_from([name for (name,) in connection.execute(TABLES)]))
-    column = draw(st.sampled_from([each[1] for each in connection.execute(f"PRAGMA table_info({table})")]))
-    connection.execute("PRAGMA writable_schema = ON")
-    connection.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = ?", (table,))
-    connection.commit()
-    connection.close()
-    connection = sqlite3.connect(path)
+    with closing(sqlite3.connect(path)) as connection:
+        table = draw(st.sampled_from([name for (name,) in connection.execute(TABLES)]))
+        column = draw(st.sampled_from([each[1] for each in connection.execute(f"PRAGMA table_info({table})")]))
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = ?", (table,))
+        connection.commit()
     where = draw(st.sampled_from(["", "WHERE rowid = 1", "WHERE rowid = 6"]))
-    connection.execute(f'UPDATE OR IGNORE "{table}" SET "{column}" = ? {where}', (draw(st.sampled_from(VALUES)),))
-    connection.commit()
-    connection.close()
+    value = draw(st.sampled_from(VALUES))
+    # An integer primary key takes no other value: then only the schema is changed.
+    with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.IntegrityError):
+        connection.execute(f'UPDATE OR IGNORE "{table}" SET "{column}" = ? {where}', (value,))
+        connection.commit()
 
 
 def outcomes(whole: Path, draw: Any, commands: list[list[str]]) -> Counter[str]:
     """Damages a copy and runs the commands on it; anything but a result or an error for the user is raised."""
-    path = whole.with_name("runs.db")
-    shutil.copyfile(whole, path)
+    with TemporaryDirectory(dir=whole.parent) as folder:
+        return _outcomes(Path(shutil.copy(whole, Path(folder) / "runs.db")), draw, commands)
+
+
+def _outcomes(path: Path, draw: Any, commands: list[list[str]]) -> Counter[str]:
     if draw(st.integers(0, 3)):
         with_changed_cells(path, draw)
     else:

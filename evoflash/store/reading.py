@@ -4,6 +4,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -39,6 +40,16 @@ class _Head:
     operator: str
     status: str
     fitness_us: float | None
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What was rendered for a candidate, and when it finished."""
+
+    source_digest: str | None
+    text: str | None
+    language: str | None
+    finished_at: datetime
 
 
 CandidateIds = Select[Any]
@@ -254,12 +265,17 @@ def _stored(row: Row, parents: list[_Parent], evidence: Evidence, sources: bool)
         timings=tuple(evidence.timings.get(key, ())),
         **{name: row[name] for name in ("status", "stage", "reason", "quick", "duplicate_of", "seconds")},
     )
+    head, written = _head(row), checked(_Written, {name: row[name] for name in _Written.__dataclass_fields__})
     return StoredCandidate(
-        candidate=_candidate(_head(row), parents),
+        id=head.id,
+        run_id=head.run_id,
+        candidate=_candidate(head, parents),
         evaluation=evaluation,
         parent_ids=tuple(each.id for each in parents),
-        source=row["text"] if sources else None,
-        **{name: row[name] for name in ("id", "run_id", "source_digest", "language", "finished_at")},
+        source_digest=written.source_digest,
+        source=written.text if sources else None,
+        language=written.language,
+        finished_at=written.finished_at,
     )
 
 

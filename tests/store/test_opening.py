@@ -222,6 +222,7 @@ def test_a_database_whose_driver_is_missing_is_named():
         ("candidates", "fitness_us", "fast", lambda store: store.outcomes(1)),
         ("builds", "seconds", "{}", lambda store: store.recorded(1)),
         ("builds", "registers", "many", lambda store: store.candidate(1)),
+        ("sources", "text", b"\xff\x00", lambda store: store.candidate(1)),
         ("timings", "samples", b"abc", lambda store: store.recorded(1)),
         ("timings", "samples", "text", lambda store: store.recorded(1)),
         ("finals", "ratios", '{"sdpa": [1]}', lambda store: store.finals(1)),

@@ -18,6 +18,8 @@ from pydantic_settings import (
 from evoflash import resources
 from evoflash.errors import UsageError, unknown
 
+FILE = Path("evoflash.yaml")
+
 
 class Settings(BaseSettings):
     """Settings that every command shares.
@@ -64,12 +66,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Sources in order of precedence: command line, environment, evoflash.yaml."""
-        path = Path("evoflash.yaml")
-        content = resources.read_yaml(path) if path.is_file() else {}
         return (
             init_settings,
             env_settings,
-            InitSettingsSource(settings_cls, init_kwargs={str(key): value for key, value in content.items()}),
+            InitSettingsSource(settings_cls, init_kwargs=_own_file()),
         )
 
 
@@ -80,10 +80,33 @@ def load(**command_line: Any) -> Settings:
         UsageError: for an invalid value or an unknown key.
     """
     _refuse_stray_variables()
+    given = {key: value for key, value in command_line.items() if value is not None}
     try:
-        return Settings(**{key: value for key, value in command_line.items() if value is not None})
+        return Settings(**given)
     except ValidationError as error:
-        raise UsageError(f"setting {_first(error)}") from None
+        name = _field(str(error.errors()[0]["loc"][0]))
+        elsewhere = name in given or any(variable in os.environ for variable in _variables(name))
+        where = f"{FILE}: " if name in _own_file() and not elsewhere else ""
+        raise UsageError(f"{where}setting {_first(error)}") from None
+
+
+def _variables(name: str) -> list[str]:
+    """The environment variables of a setting; none for a name that is no setting."""
+    field = Settings.model_fields.get(name)
+    alias = field.validation_alias if field is not None else None
+    names = alias.choices if isinstance(alias, AliasChoices) else [f"EVOFLASH_{name.upper()}"]
+    return [str(each) for each in names] if field is not None else []
+
+
+def _field(part: str) -> str:
+    """The setting that a variable sets; other words as they are."""
+    return next((name for name in Settings.model_fields if part in _variables(name)), part)
+
+
+def _own_file() -> dict[str, Any]:
+    """The settings in evoflash.yaml."""
+    content = resources.read_yaml(FILE) if FILE.is_file() else {}
+    return {str(key): value for key, value in content.items()}
 
 
 def _refuse_stray_variables() -> None:
@@ -125,21 +148,27 @@ def effort(name: str, target: str, folders: Sequence[Path] = (), **overrides: An
 
     Raises:
         NotFoundError: for a preset that does not exist.
-        UsageError: for an invalid value, such as a budget of 0.
+        UsageError: for an invalid value, such as a budget of 0, or a preset that is no mapping.
     """
     presets = resources.config("effort", folders)
     if name not in presets:
         raise unknown("effort", name, presets)
-    values = {**presets[name].get("common", {}), **presets[name].get(target, {})}
+    given = {key: value for key, value in overrides.items() if value is not None}
+    preset = presets[name]
+    parts = [preset.get("common", {}), preset.get(target, {})] if isinstance(preset, dict) else [preset]
+    if not all(isinstance(each, dict) for each in parts):
+        raise UsageError(f"effort {name!r} of configs/effort.yaml must be mappings of settings by target; fix the file")
+    values = {str(key): value for each in parts for key, value in each.items()}
     try:
-        return Effort(**{**values, **{key: value for key, value in overrides.items() if value is not None}})
+        return Effort.model_validate({**values, **given})
     except ValidationError as error:
-        raise UsageError(f"effort {name!r}: {_first(error)}") from None
+        where = "" if error.errors()[0]["loc"][0] in given else " of configs/effort.yaml"
+        raise UsageError(f"effort {name!r}{where}: {_first(error)}") from None
 
 
 def _first(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(_field(str(part)) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"{where!r} does not exist; remove it, or see `evoflash --help` for the known settings"
     return f"{where}: {first['msg']} (given: {first['input']!r})"

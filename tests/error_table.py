@@ -27,10 +27,9 @@ NEAREST = "take one of the names that the message gives"
 
 # Messages whose advice is part of a placeholder, by how they begin.
 FILLED_IN = {
-    "setting ‹_first›": "fix the setting that it names: see `evoflash --help`",
-    "effort ‹name›: ‹_first›": "fix configs/effort.yaml or the option that it names",
+    "‹where›setting ‹_first›": "fix the setting that it names: see `evoflash --help`",
+    "effort ‹name›‹where›: ‹_first›": "fix configs/effort.yaml or the option that it names",
     "strategy ‹base›: ": "fix the setting after the colon: see `evoflash search --help`",
-    "‹path› does not match its format": "fix the file",
     "no search can run here": "do what the table of `evoflash doctor` says",
     "shape ‹where›": "write b=1,h=8,s=512,d=64 and optionally kv=, t=, dtype=fp16|bf16|fp32, scale=, causal",
     "shape ‹text›": "write b=1,h=8,s=512,d=64 and optionally kv=, t=, dtype=fp16|bf16|fp32, scale=, causal",

@@ -196,3 +196,32 @@ def test_exit_codes_are_promises():
         errors.NothingCorrectError: 1,
     }
     assert {kind: kind.exit_code for kind in codes} == codes
+
+
+def test_a_wrong_setting_of_the_file_names_it_and_others_do_not(tmp_path, monkeypatch):
+    (tmp_path / "evoflash.yaml").write_text("debug: maybe\njobs: 2\n")
+    with pytest.raises(UsageError, match=r"^evoflash\.yaml: setting debug: .*given: 'maybe'"):
+        config.load()
+    with pytest.raises(UsageError, match=r"^setting jobs: .*given: 0"):
+        config.load(jobs=0, debug=False)
+    monkeypatch.setenv("DEBUG", "perhaps")
+    with pytest.raises(UsageError, match=r"^setting debug: .*given: 'perhaps'"):
+        config.load()
+
+
+@pytest.mark.parametrize("content", ["quick: 3", "quick: {common: [1]}", "quick: {cpu: null}", "quick: {cpu: {1: 2}}"])
+def test_a_malformed_preset_names_its_file(tmp_path, content):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "effort.yaml").write_text(content)
+    with pytest.raises(UsageError, match=r"effort 'quick' of configs/effort\.yaml"):
+        config.effort("quick", "cpu")
+
+
+@pytest.mark.parametrize(
+    "fields", ["3", "{b: 1}", "{b: [1], h: 1, s: 32, d: 64}", "{b: 1, h: 1, s: 32, d: 64, dtype: [1]}"]
+)
+def test_a_malformed_shape_names_its_file(tmp_path, fields):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "shapes.yaml").write_text(f"mine: {fields}")
+    with pytest.raises(UsageError, match=r"shape 'mine' of configs/shapes\.yaml"):
+        problems.parse("mine")

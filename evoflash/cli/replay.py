@@ -38,6 +38,23 @@ def replay(
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each strategy on each space, seeds 0, 1, 2 …")] = 25,
     evaluations: Annotated[int, typer.Option(min=1, help="Evaluations per run.")] = 200,
     window: Annotated[int, typer.Option(min=1, help="Proposals in flight, as in a search with parallel builds.")] = 1,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="A measurement of T4 results, key of a Kernel Tuner cache or column of a CSV; default: what the file "
+            "names, or time.",
+            show_default=False,
+        ),
+    ] = None,
+    maximize: Annotated[
+        bool | None,
+        typer.Option(
+            "--maximize/--minimize",
+            help="Whether the highest value of the objective is the best; default: by its name, "
+            "e.g. the highest GFLOP/s or score, the lowest time and the lowest of any unknown name.",
+            show_default=False,
+        ),
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: the number of cores.")] = None,
     out: Annotated[
         Path | None,
@@ -50,7 +67,7 @@ def replay(
     names = tuple(dict.fromkeys(part.strip() for part in strategy.split(",") if part.strip()))
     for name in names:
         proposers.require(name)
-    recordings = _recordings(spaces, db)
+    recordings = _recordings(spaces, db, objective, maximize)
     race = Race(names, recordings, repeats, evaluations, window)
     total, finished = len(race.laps), 0
 
@@ -72,14 +89,18 @@ def replay(
         print_sheets(*replay_sheets(standings, evaluations))
 
 
-def _recordings(spaces: list[str], db: str | None) -> dict[str, Recording]:
+def _recordings(
+    spaces: list[str], db: str | None, objective: str | None, maximize: bool | None
+) -> dict[str, Recording]:
     found: dict[str, Recording] = {}
     for each in spaces:
         if is_run(each) and not Path(each).exists():
+            if objective is not None or maximize is not None:
+                raise UsageError(f"run {each} has only times; leave out --objective, --maximize and --minimize")
             with RunStore.open(config.load(db=db).db) as store:
                 loaded = recording(store, RunWord.parse(each).find(store).id)
         else:
-            loaded = read(Path(each))
+            loaded = read(Path(each), objective, maximize)
         if loaded.name in found:
             raise UsageError(f"two spaces have the name {loaded.name}; rename one of the files")
         found[loaded.name] = loaded

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from evoflash import resources
-from evoflash.errors import UsageError, unknown
+from evoflash.errors import NotFoundError, UsageError, unknown
 from evoflash.problems.attention import DTYPES, AttentionProblem
 
 FIELDS = {
@@ -43,12 +43,10 @@ def parse(text: str, dtype: str | None = None, folders: Sequence[Path] = ()) -> 
     """
     shapes = resources.config("shapes", folders)
     if "=" in text:
-        values = _fields(text)
-    elif text in shapes:
-        values = shapes[text]
-    else:
-        raise unknown("shape", text, shapes)
-    return build(text, values, dtype)
+        return build(repr(text), _fields(text), dtype)
+    if text in shapes:
+        return build(f"{text!r} of configs/shapes.yaml", shapes[text], dtype)
+    raise unknown("shape", text, shapes)
 
 
 def parse_all(
@@ -73,26 +71,26 @@ def parse_all(
 def build(where: str, values: Mapping[str, Any], dtype: str | None = None) -> AttentionProblem:
     """Creates a problem from the short field names of shapes.yaml."""
     if not isinstance(values, Mapping):
-        raise UsageError(f"shape {where!r} must be a mapping of fields, not {values!r}; write {SYNTAX}")
+        raise UsageError(f"shape {where} must be a mapping of fields, not {values!r}; write {SYNTAX}")
     stray = [key for key in values if key not in FIELDS]
     if stray:
-        raise UsageError(f"shape {where!r}: unknown field {stray[0]!r}; write {SYNTAX}")
+        raise UsageError(f"shape {where}: unknown field {stray[0]!r}; write {SYNTAX}")
     missing = [key for key in "bhsd" if key not in values]
     if missing:
-        raise UsageError(f"shape {where!r}: {missing[0]!r} is missing; write {SYNTAX}")
+        raise UsageError(f"shape {where}: {missing[0]!r} is missing; write {SYNTAX}")
     fields = {FIELDS[key]: value for key, value in values.items()}
     fields.setdefault("kv_heads", fields["heads"])
     fields.setdefault("seq_kv", fields["seq_q"])
     name = dtype or fields.get("dtype") or "fp16"
-    if name not in DTYPES and name not in DTYPES.values():
-        raise unknown("dtype", str(name), DTYPES)
+    if name not in (*DTYPES, *DTYPES.values()):
+        raise NotFoundError(f"shape {where}: {unknown('dtype', str(name), DTYPES)}")
     fields["dtype"] = DTYPES.get(name, name)
     try:
         return AttentionProblem(**fields)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"shape {where!r}: {field + ': ' if field else ''}{first['msg']}; write {SYNTAX}") from None
+        raise UsageError(f"shape {where}: {field + ': ' if field else ''}{first['msg']}; write {SYNTAX}") from None
 
 
 def _split(text: str) -> list[str]:

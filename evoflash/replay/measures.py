@@ -7,6 +7,10 @@ performance (S(t) - f(t)) / (S(t) - optimum), and its score is the mean performa
 random search gets 1 % and 95 % of the way from the median to the optimum. So 0 is random search, and 1 is finding the
 optimum at once. The score is linear in the runs: that of a strategy is the mean over its seeds, then over the spaces,
 and strategies are compared seed by seed.
+
+The fraction of the optimum is the best time divided by the time of a configuration. For a rate such as GFLOP/s this is
+its value divided by the best value. For values that are mapped linearly to times it is a measure of distance, and the
+score is that of the values themselves (`objective`).
 """
 
 from __future__ import annotations

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
 import numpy as np
+from pydantic import ValidationError
 
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.genome import Gene, Genome
@@ -48,7 +50,7 @@ class Recording:
                 parameters and strings categorical ones.
 
         Raises:
-            UsageError: when no configuration has a time.
+            UsageError: when no configuration has a time, a time is not positive, or the genomes form no space.
         """
         genomes: dict[str, dict[str, Genome]] = {}
         results: dict[Key, Evaluation] = {}
@@ -57,12 +59,14 @@ class Recording:
                 results[family, genome.digest] = evaluation
         if not any(each.fitness_us is not None for each in results.values()):
             raise UsageError(f"{name} has no configuration with a time; record a space that has one")
-        spaces = {}
-        for family, known in genomes.items():
-            own = (parameters or {}).get(family)
-            if own is None or not all(_fits(genome, own) for genome in known.values()):
-                own = _parameters(list(known.values()))
-            spaces[family] = RecordedSpace(Declaration(family=family, parameters=dict(own)), list(known.values()))
+        for each in results.values():
+            time = each.fitness_us
+            if time is not None and not (math.isfinite(time) and time > 0):
+                raise UsageError(f"{name} has the time {time}; record positive times")
+        spaces = {
+            family: _space(name, family, list(known.values()), (parameters or {}).get(family))
+            for family, known in genomes.items()
+        }
         return cls(name, spaces, results)
 
     @cached_property
@@ -83,10 +87,28 @@ class Recording:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def _space(
+    name: str, family: str, genomes: Sequence[Genome], parameters: Mapping[str, Parameter] | None
+) -> RecordedSpace:
+    names = set(genomes[0])
+    if any(set(genome) != names for genome in genomes):
+        raise UsageError(f"{name}: configurations of {family} have different parameters; give each the same ones")
+    try:
+        if parameters is None or not all(_fits(genome, parameters) for genome in genomes):
+            parameters = _parameters(genomes)
+        return RecordedSpace(Declaration(family=family, parameters=dict(parameters)), genomes)
+    except ValidationError as error:
+        last = error.errors()[-1]  # of a value, which may be of several types, that of a word
+        given = f"{last['input']!r:.60}"
+        raise UsageError(f"{name}: {given} is no name or value of a parameter ({last['msg']}); change it") from None
+
+
 def _parameters(genomes: Sequence[Genome]) -> dict[str, Parameter]:
     parameters = {}
     for name in genomes[0]:
-        values = list(dict.fromkeys(genome[name] for genome in genomes))
+        values = list(
+            {(type(genome[name]), genome[name]): genome[name] for genome in genomes}.values()
+        )  # True is not 1
         if all(isinstance(value, bool) for value in values) and len(values) == 2:
             parameters[name] = Parameter(kind="flag")
         elif all(isinstance(value, int | float) for value in values):

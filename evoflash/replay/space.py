@@ -19,8 +19,16 @@ class RecordedSpace(SearchSpace):
         super().__init__(declaration, [{}], {})
         self._genomes = list(genomes)
         self._known = {self._values(genome) for genome in genomes}
+        places = {
+            name: {(type(value), value): number for number, value in enumerate(parameter.values)}
+            for name, parameter in self.parameters.items()
+        }
         self._places = np.array(
-            [[self.parameters[name].place(genome[name]) for name in self.parameters] for genome in genomes], np.int16
+            [
+                [places[name][key] for name, key in zip(self.parameters, self._values(genome), strict=True)]
+                for genome in genomes
+            ],
+            np.int32,
         )
 
     def __len__(self) -> int:
@@ -48,8 +56,8 @@ class RecordedSpace(SearchSpace):
             parameter.place(values[name]) if parameter.admits(values.get(name)) else -1
             for name, parameter in self.parameters.items()
         ]
-        kept = (self._places == np.array(wanted, np.int16)).sum(axis=1)
+        kept = (self._places == np.array(wanted, np.int32)).sum(axis=1)
         return self._genomes[rng.choice(np.flatnonzero(kept == kept.max()).tolist())]
 
-    def _values(self, genome: Mapping[str, Gene]) -> tuple[Gene, ...]:
-        return tuple(genome[name] for name in self.parameters)
+    def _values(self, genome: Mapping[str, Gene]) -> tuple[tuple[type, Gene], ...]:
+        return tuple((type(genome[name]), genome[name]) for name in self.parameters)  # True equals 1, but is not 1

@@ -1,5 +1,6 @@
 """Tables on standard output: drawn on a terminal, plain lines when piped; no cell is truncated."""
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def duration(seconds: float | None) -> str | None:
     """Seconds as 4.2 s, 3 min 20 s or 2 h 5 min."""
     if seconds is None:
         return None
-    if seconds < 60:
+    if seconds < 60 or not math.isfinite(seconds):
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

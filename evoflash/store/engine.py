@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import struct
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,24 @@ def explained(url: URL, doing: str) -> Iterator[None]:
         words = str(error.orig) if isinstance(error, DBAPIError) else str(error)
         advice = next((advice for signs, advice in _ADVICE if any(sign in words.lower() for sign in signs)), _CHECK)
         raise StorageError(f"cannot {doing} in {shown(url)}: {words}; {advice}") from error
+
+
+@contextlib.contextmanager
+def decoded(url: URL, doing: str) -> Iterator[None]:
+    """Turns values that do not fit their columns, which SQLite stores nevertheless, into a StorageError.
+
+    Args:
+        url: the database.
+        doing: what was attempted, e.g. "list the runs".
+    """
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, struct.error) as error:
+        what = " ".join(str(error).split())[:200]
+        raise StorageError(
+            f"cannot {doing} in {shown(url)}: a value is damaged ({what}); restore the database, or give another one "
+            "with --db"
+        ) from error
 
 
 _CHECK = "check the database, or give another one with --db"

@@ -6,7 +6,7 @@ from sqlalchemy.engine import URL
 
 from evoflash.errors import NotFoundError
 from evoflash.store import migrate
-from evoflash.store.engine import explained, reading_engine, writing_engine
+from evoflash.store.engine import decoded, explained, reading_engine, writing_engine
 from evoflash.store.location import shown, sqlite_path
 from evoflash.store.lock import is_locked, lock_for_writing
 from evoflash.store.models import RunRow
@@ -27,9 +27,10 @@ def open_writer(url: URL) -> tuple[Engine, FileLock | None]:
         with explained(url, "open the runs"):
             if path is not None and path.exists():
                 # First check read-only: even the switch to a write-ahead log would change a newer file.
-                reader = reading_engine(url)
-                _revision(reader, url)
-                reader.dispose()
+                with decoded(url, "open the runs"):
+                    reader = reading_engine(url)
+                    _revision(reader, url)
+                    reader.dispose()
             database = writing_engine(url)
             with database.begin() as connection:
                 migrate.refuse_newer(connection, shown(url))
@@ -57,7 +58,7 @@ def open_reader(url: URL) -> tuple[Engine, bool]:
     none_yet = NotFoundError(f"there are no runs in {shown(url)} yet; run `evoflash search`, or give another with --db")
     if path is not None and not path.exists():
         raise none_yet
-    with explained(url, "read the runs"):
+    with explained(url, "read the runs"), decoded(url, "read the runs"):
         database = reading_engine(url)
         found = _revision(database, url)
     if found is None:

@@ -1,16 +1,19 @@
 """Queries. Each function makes a fixed number of queries, independent of the number of candidates."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, Select, case, func, select
 from sqlalchemy.orm import aliased
 
 from evoflash.core.candidate import Candidate, Origin
 from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation, Timing
-from evoflash.core.genome import Genome
+from evoflash.core.genome import Gene, Genome
 from evoflash.core.record import Record
 from evoflash.core.status import Status
 from evoflash.store.models import (
@@ -24,15 +27,40 @@ from evoflash.store.models import (
 )
 from evoflash.store.records import Ancestor, Outcome, Relative, RunSummary, StoredCandidate, Tally
 
+
+@dataclass(frozen=True)
+class _Head:
+    """The main columns of a candidate."""
+
+    id: int
+    run_id: int
+    index: int
+    family: str
+    genome: dict[str, Gene]
+    operator: str
+    status: str
+    fitness_us: float | None
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What was rendered for a candidate, and when it finished."""
+
+    source_digest: str | None
+    text: str | None
+    language: str | None
+    finished_at: datetime
+
+
 CandidateIds = Select[Any]
 Row = Mapping[Any, Any]
 SomeRecord = TypeVar("SomeRecord", bound=Record)
+Value = TypeVar("Value")
 
 _BUILD = [getattr(BuildRow, name) for name in BuildReport.model_fields]
 _ACCURACY = [getattr(AccuracyRow, name) for name in Accuracy.model_fields]
 _TIMING = [getattr(TimingRow, name) for name in Timing.model_fields]
-_HEAD = [CandidateRow.id, CandidateRow.run_id, CandidateRow.index, CandidateRow.family, CandidateRow.genome]
-_HEAD += [CandidateRow.operator, CandidateRow.status, CandidateRow.fitness_us]
+_HEAD = [getattr(CandidateRow, name) for name in _Head.__dataclass_fields__]
 
 
 def read_candidates(connection: Connection, chosen: CandidateIds, *, sources: bool = True) -> list[StoredCandidate]:
@@ -73,8 +101,9 @@ def read_ancestry(connection: Connection, candidate_id: int) -> list[Ancestor]:
 def read_tally(connection: Connection, run_id: int) -> list[Tally]:
     """Counts of a run's candidates by family, operator and status."""
     kinds = (CandidateRow.family, CandidateRow.operator, CandidateRow.status)
-    counts = select(*kinds, func.count(), func.min(CandidateRow.fitness_us)).where(CandidateRow.run_id == run_id)
-    return [Tally(*row) for row in connection.execute(counts.group_by(*kinds))]
+    totals = (func.count().label("count"), func.min(CandidateRow.fitness_us).label("best_us"))
+    counts = select(*kinds, *totals).where(CandidateRow.run_id == run_id)
+    return [checked(Tally, row) for row in connection.execute(counts.group_by(*kinds)).mappings()]
 
 
 def read_improvements(connection: Connection, run_id: int) -> list[tuple[int, Outcome]]:
@@ -99,7 +128,7 @@ def read_improvements(connection: Connection, run_id: int) -> list[tuple[int, Ou
     )
     columns = [getattr(CandidateRow, name) for name in Outcome.__dataclass_fields__]
     found = select(*columns).join(step, step.c.id == CandidateRow.id).order_by(CandidateRow.id)
-    steps = [Outcome(*row) for row in connection.execute(found)]
+    steps = [checked(Outcome, row) for row in connection.execute(found).mappings()]
     return list(zip(_places(connection, run_id, [each.id for each in steps]), steps, strict=True))
 
 
@@ -209,17 +238,22 @@ def _parents(connection: Connection, chosen: CandidateIds) -> dict[int, list[_Pa
     return parents
 
 
-def _candidate(row: Row, parents: list[_Parent]) -> Candidate:
-    own = tuple(each.index for each in parents if each.run_id == row["run_id"])
-    others = (Origin(each.run_id, each.index) for each in parents if each.run_id != row["run_id"])
-    return Candidate(row["index"], row["family"], Genome(row["genome"]), row["operator"], own, next(others, None))
+def _head(row: Row) -> _Head:
+    return checked(_Head, {name: row[name] for name in _Head.__dataclass_fields__})
+
+
+def _candidate(head: _Head, parents: list[_Parent]) -> Candidate:
+    own = tuple(each.index for each in parents if each.run_id == head.run_id)
+    others = (Origin(each.run_id, each.index) for each in parents if each.run_id != head.run_id)
+    return Candidate(head.index, head.family, Genome(head.genome), head.operator, own, next(others, None))
 
 
 def _relative(row: Row, parents: list[_Parent]) -> Relative:
+    head = _head(row)
     return Relative(
-        candidate=_candidate(row, parents),
+        candidate=_candidate(head, parents),
         parent_ids=tuple(each.id for each in parents),
-        **{name: row[name] for name in ("id", "run_id", "status", "fitness_us")},
+        **{name: getattr(head, name) for name in ("id", "run_id", "status", "fitness_us")},
     )
 
 
@@ -231,12 +265,17 @@ def _stored(row: Row, parents: list[_Parent], evidence: Evidence, sources: bool)
         timings=tuple(evidence.timings.get(key, ())),
         **{name: row[name] for name in ("status", "stage", "reason", "quick", "duplicate_of", "seconds")},
     )
+    head, written = _head(row), checked(_Written, {name: row[name] for name in _Written.__dataclass_fields__})
     return StoredCandidate(
-        candidate=_candidate(row, parents),
+        id=head.id,
+        run_id=head.run_id,
+        candidate=_candidate(head, parents),
         evaluation=evaluation,
         parent_ids=tuple(each.id for each in parents),
-        source=row["text"] if sources else None,
-        **{name: row[name] for name in ("id", "run_id", "source_digest", "language", "finished_at")},
+        source_digest=written.source_digest,
+        source=written.text if sources else None,
+        language=written.language,
+        finished_at=written.finished_at,
     )
 
 
@@ -251,7 +290,21 @@ def _summary(row: Row) -> RunSummary:
         "has_finals": row["final_rounds"] is not None,
     }
     plain = {name: row[name] for name in RunSummary.__dataclass_fields__ if name not in computed}
-    return RunSummary(**plain, **computed)
+    return checked(RunSummary, {**plain, **computed})
+
+
+def checked(kind: type[Value], row: Row) -> Value:
+    """Creates a dataclass from columns; SQLite may have values of any type in them.
+
+    Raises:
+        ValidationError: when a value is not of its field's type.
+    """
+    return _adapter(kind).validate_python(dict(row))
+
+
+@functools.cache
+def _adapter(kind: type[Value]) -> TypeAdapter[Value]:
+    return TypeAdapter(kind)
 
 
 def record(kind: type[SomeRecord], row: Row) -> SomeRecord:

@@ -16,7 +16,7 @@ from evoflash.core.finals import Finals
 from evoflash.errors import NotFoundError, StorageError
 from evoflash.problems.base import Problem
 from evoflash.store import location, opening, reading, writing
-from evoflash.store.engine import explained
+from evoflash.store.engine import decoded, explained
 from evoflash.store.finals import read_finals, write_finals
 from evoflash.store.models import CandidateRow, InsightRow, RunRow
 from evoflash.store.records import Ancestor, Insight, Outcome, RunSummary, StoredCandidate, Tally
@@ -196,7 +196,7 @@ class RunStore:
         columns = [getattr(CandidateRow, name) for name in Outcome.__dataclass_fields__]
         chosen = select(*columns).where(CandidateRow.run_id == run_id).order_by(CandidateRow.id)
         with self._reading(f"read the candidates of run {run_id}") as connection:
-            return [Outcome(*row) for row in connection.execute(chosen)]
+            return [reading.checked(Outcome, row) for row in connection.execute(chosen).mappings()]
 
     def tally(self, run_id: int) -> list[Tally]:
         """Counts of a run's candidates by family, operator and status."""
@@ -266,7 +266,7 @@ class RunStore:
         columns = [getattr(InsightRow, name) for name in Insight.__dataclass_fields__]
         chosen = select(*columns).where(InsightRow.run_id == run_id).order_by(InsightRow.id)
         with self._reading(f"read the insights of run {run_id}") as connection:
-            return [Insight(*row) for row in connection.execute(chosen)]
+            return [reading.checked(Insight, row) for row in connection.execute(chosen).mappings()]
 
     def _checked(self, run: RunSummary) -> RunSummary:
         """The run, marked as interrupted if its status is "running" but there is no writer: then it was killed."""
@@ -282,7 +282,7 @@ class RunStore:
 
     @contextlib.contextmanager
     def _reading(self, doing: str) -> Iterator[Connection]:
-        with explained(self._url, doing), self._engine.connect() as connection:
+        with explained(self._url, doing), decoded(self._url, doing), self._engine.connect() as connection:
             yield connection
 
 

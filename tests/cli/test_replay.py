@@ -88,3 +88,25 @@ def test_what_does_not_exist_is_named(folder):
         call("three.csv")
     with pytest.raises(UsageError, match="two spaces have the name one"):
         call("one.csv", "one.csv")
+
+
+def test_a_score_that_may_be_negative(folder):
+    """The tuning of hyper-parameters: the highest score is the best, and some are negative."""
+    scores = {f"{x},{y}": {"x": x, "y": y, "score": 20 - time, "time": 1.0} for x, y, time in ROWS}
+    cache = {"tune_params_keys": ["x", "y"], "objective": "score", "cache": scores}
+    (folder / "cache.json").write_text(json.dumps(cache))
+    run = ("cache.json", "--strategy", "evolution,random", "--repeats", "3", "--evaluations", "30", "--json")
+    first, second = json.loads(call(*run).stdout)
+    assert first["score"] > second["score"]
+    assert json.loads(call(*run, "--minimize").stdout) != [first, second]
+    assert json.loads(call(*run, "--objective", "time").stdout)[0]["medians"] == {"25": 1.0}
+    with pytest.raises(UsageError, match=r"cache\.json: unknown objective 'energy'"):
+        call(*run, "--objective", "energy")
+    with pytest.raises(UsageError, match="run 1 has only times; leave out --objective"):
+        call("1", "--maximize")
+
+
+def test_a_description_of_a_problem_is_no_recording(folder):
+    (folder / "t1.json").write_text(json.dumps({"General": {}, "ConfigurationSpace": {"TuningParameters": []}}))
+    with pytest.raises(UsageError, match=r"t1\.json is a T1 description .* no measurements; use T4 results"):
+        call("t1.json")

@@ -210,3 +210,49 @@ def test_a_database_whose_driver_is_missing_is_named():
     with pytest.raises(EvoflashError, match=r"pip install|connect") as caught:
         RunStore.open("postgresql+pg8000://nobody@127.0.0.1:1/none")
     assert "nobody@127.0.0.1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "call"),
+    [
+        ("runs", "problem", "{", lambda store: store.runs()),
+        ("runs", "finished_at", 1e308, lambda store: store.runs()),
+        ("candidates", "genome", "[1]", lambda store: store.recorded(1)),
+        ("candidates", "index", "first", lambda store: store.recorded(1)),
+        ("candidates", "fitness_us", "fast", lambda store: store.outcomes(1)),
+        ("builds", "seconds", "{}", lambda store: store.recorded(1)),
+        ("builds", "registers", "many", lambda store: store.candidate(1)),
+        ("sources", "text", b"\xff\x00", lambda store: store.candidate(1)),
+        ("timings", "samples", b"abc", lambda store: store.recorded(1)),
+        ("timings", "samples", "text", lambda store: store.recorded(1)),
+        ("finals", "ratios", '{"sdpa": [1]}', lambda store: store.finals(1)),
+        ("insights", "generation", "{}", lambda store: store.insights(1)),
+        ("insights", "data", '{"a": 1}', lambda store: store.finals(1)),
+    ],
+)
+def test_a_damaged_value_is_refused_with_the_name_of_the_database(path, table, column, value, call):
+    with RunStore.open(str(path), write=True) as store:
+        runs.small_run(store)
+    with sqlite3.connect(path) as connection:
+        connection.execute(f'UPDATE OR IGNORE {table} SET "{column}" = ?', (value,))
+    connection.close()
+    with (
+        RunStore.open(str(path)) as store,
+        pytest.raises(StorageError, match=r"runs\.db: a value is damaged .*restore"),
+    ):
+        call(store)
+
+
+def test_a_damaged_schema_is_refused_with_the_name_of_the_database(path):
+    """SQLite's message quotes the schema, which is no UTF-8."""
+    RunStore.open(str(path), write=True).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    data = path.read_bytes()
+    damaged = data.replace(b"CREATE TABLE runs (", b"CREATE TABLE \xc3uns (")
+    assert damaged != data
+    path.write_bytes(damaged)
+    for write in (True, False):
+        with pytest.raises(StorageError, match=r"runs\.db"):
+            RunStore.open(str(path), write=write)

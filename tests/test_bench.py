@@ -17,6 +17,7 @@ from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator.messages import Raced
 from evoflash.evaluator.sandbox import WorkerDeath
 from evoflash.problems import AttentionProblem, parse
+from evoflash.worker.clock import Disturbances
 from evoflash.worker.race import MIN_ROUNDS, interleave, prepare
 from tests.export.conftest import inlined
 
@@ -176,6 +177,8 @@ def _json(genome) -> str:
 
 class CountingClock:
     """Samples that take no time; `captured` is the contestant's own list."""
+
+    disturbances = Disturbances()
 
     def capture(self, calls, launches):
         return calls

@@ -126,6 +126,12 @@ def _finish(
         _mirror(task, outcome, settings)
     if as_json and (documents or len(outcomes) > 1):
         print_json(documents if len(outcomes) > 1 else documents[0])
+    for task, outcome in zip(engine.tasks, outcomes, strict=True):
+        if outcome.finals is not None and outcome.finals.conditions.doubt:
+            say(
+                f"{task.plan.title}: {outcome.finals.conditions.doubt}; measure again on a quiet machine: "
+                f"`evoflash bench --kernel run:{outcome.run_id}`"
+            )
     if failures:
         raise NothingCorrectError(
             f"nothing correct was found in {' and '.join(failures)}; "

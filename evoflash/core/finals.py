@@ -11,6 +11,8 @@ from evoflash.core.record import Record
 from evoflash.core.statistics import Ratio
 from evoflash.core.status import Status
 
+MOST_DISTURBED = 0.1  # of the samples; medians stand that many
+
 
 class Conditions(Record):
     """The state of the device during interleaved timing; None where it is not known.
@@ -20,12 +22,26 @@ class Conditions(Record):
         temperature_c: minimum and maximum over the rounds.
         thrown_away: rounds that were discarded and repeated because the device was throttled (temperature, power).
         held_back: throttled rounds that were kept, because the device is always throttled under this load.
+        samples: samples of all contestants, where it is known how many of them other programs disturbed.
+        retaken: times that a sample was taken again, since other programs had the cores.
+        disturbed: samples that were disturbed in every try.
     """
 
     clock_mhz: tuple[float, float, float] | None = None
     temperature_c: tuple[float, float] | None = None
     thrown_away: int = 0
     held_back: int = 0
+    samples: int = 0
+    retaken: int = 0
+    disturbed: int = 0
+
+    @property
+    def doubt(self) -> str:
+        """Why the times may be wrong; empty where nothing speaks against them."""
+        if self.disturbed <= MOST_DISTURBED * self.samples:
+            return ""
+        share = self.disturbed / self.samples
+        return f"other programs disturbed {share:.0%} of the samples of the finals, so their times may be wrong"
 
     def __str__(self) -> str:
         clock = heat = "unknown"
@@ -34,8 +50,13 @@ class Conditions(Record):
             clock = f"{median:.0f} MHz [{least:.0f}, {most:.0f}]"
         if self.temperature_c is not None:
             heat = f"{self.temperature_c[0]:.0f} to {self.temperature_c[1]:.0f} C"
-        kept = f", {self.held_back} throttled rounds kept" if self.held_back else ""
-        return f"clock {clock}, temperature {heat}, {self.thrown_away} throttled rounds discarded{kept}"
+        words = [f"clock {clock}", f"temperature {heat}", f"{self.thrown_away} throttled rounds discarded"]
+        words += [f"{self.held_back} throttled rounds kept"] if self.held_back else []
+        if self.retaken or self.disturbed:
+            words.append(
+                f"{self.disturbed} of {self.samples} samples disturbed by other programs, {self.retaken} retakes"
+            )
+        return ", ".join(words)
 
 
 class Contestant(Record):

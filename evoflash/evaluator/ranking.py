@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evoflash.core.evaluation import Accuracy
-from evoflash.core.finals import Contestant, Final, Finals, contestant
+from evoflash.core.finals import Conditions, Contestant, Final, Finals, contestant
 from evoflash.core.statistics import Ratio, geometric_mean, paired_ratio
 from evoflash.core.status import Status
 from evoflash.evaluator.messages import Raced, Verified
@@ -136,8 +136,14 @@ def pooled(found: Mapping[str, Finals], costs: Mapping[int, Cost]) -> Finals:
             name: f"{shape}: {why}" for shape, each in found.items() for name, why in each.baseline_failures.items()
         },
         rounds=min(finals.rounds for finals in found.values()),
-        conditions=first.conditions,
+        conditions=_pooled_conditions([finals.conditions for finals in found.values()]),
     )
+
+
+def _pooled_conditions(found: Sequence[Conditions]) -> Conditions:
+    """Those of the first shape, with the disturbed samples of all."""
+    counts = ("samples", "retaken", "disturbed")
+    return found[0].model_copy(update={name: sum(getattr(each, name) for each in found) for name in counts})
 
 
 def named(shape: str, accuracy: Accuracy) -> Accuracy:

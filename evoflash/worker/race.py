@@ -95,6 +95,7 @@ def interleave(
     """
     order = list(contestants)
     rng = random.Random(seed)
+    earlier = clock.disturbances
     samples: dict[str, list[float]] = {name: [] for name in order}
     budget = budget_s if budget_s is not None else math.inf
     start = time.monotonic()
@@ -138,4 +139,8 @@ def interleave(
         for name, value in values.items():
             if name not in out:
                 samples[name].append(value)
-    return InterleavedSamples(samples, summary(states, thrown_away, held_back), out)
+    disturbances = clock.disturbances.since(earlier)
+    conditions = summary(states, thrown_away, held_back).model_copy(
+        update={"samples": disturbances.samples, "retaken": disturbances.retakes, "disturbed": disturbances.kept}
+    )
+    return InterleavedSamples(samples, conditions, out)

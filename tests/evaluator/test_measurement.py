@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import threading
+from typing import Any, cast
 
 import pytest
 
@@ -17,7 +19,8 @@ from evoflash.problems import AttentionProblem
 from evoflash.targets import cpu, cuda
 from evoflash.targets.cuda import CudaTarget
 from evoflash.worker import clock, race, timing
-from evoflash.worker.clock import CpuClock
+from evoflash.worker.clock import CpuClock, Disturbances
+from evoflash.worker.core_waits import CoreWaits
 from evoflash.worker.device_monitor import DeviceState, summary, was_throttled
 from evoflash.worker.race import MAX_ROUNDS_FACTOR, THROTTLED_STREAK, interleave, prepare
 from evoflash.worker.self_test import MIN_TRIALS, self_test
@@ -103,6 +106,7 @@ class Clock:
     """Samples from a list of calls that answer their time; a launch takes what its call says."""
 
     max_sampling_s = 10.0
+    disturbances = Disturbances()
 
     def __init__(self, noise=0.0):
         self.rng, self.noise = random.Random(1), noise
@@ -178,6 +182,7 @@ def test_another_failure_of_a_baseline_stops_the_race():
 def test_a_sample_on_a_machine_that_becomes_busy_ends_early(monkeypatch: pytest.MonkeyPatch):
     now = itertools.count(step=1_000_000)  # a millisecond between two looks at the time, then a second
     clock = CpuClock()
+    clock._waits = cast(Any, Waits(*[None] * 4))
     launches = []
     captured = clock.capture([lambda: launches.append(1)], 400)
     monkeypatch.setattr("evoflash.worker.clock.time.perf_counter_ns", lambda: next(now))
@@ -187,6 +192,103 @@ def test_a_sample_on_a_machine_that_becomes_busy_ends_early(monkeypatch: pytest.
     now = itertools.count(step=1_000_000_000)
     assert clock.sample(captured) == pytest.approx(1e6 / clock.CHUNK)
     assert len(launches) == clock.CHUNK
+
+
+class Waits:
+    """Waiting, in microseconds, of each next look at a clock's counters."""
+
+    def __init__(self, *waited_us: float | None):
+        self._waited_us = iter(waited_us)
+
+    def read_us(self) -> float | None:
+        return next(self._waited_us)
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch):
+    """A clock whose tries take a millisecond more each time, and wait as one says; it naps in no time."""
+
+    def make(*waits_us: float) -> CpuClock:
+        clock = CpuClock()
+        looks = [each for waited in waits_us for each in (0.0, waited)]
+        clock._waits = cast(Any, Waits(*looks))
+        starts = itertools.chain.from_iterable((0, 1_000_000 * number) for number in itertools.count(1))
+        monkeypatch.setattr("evoflash.worker.clock.time.perf_counter_ns", lambda: next(starts))
+        monkeypatch.setattr("evoflash.worker.clock.time.sleep", naps.append)
+        return clock
+
+    naps: list[float] = []
+    make.naps = naps
+    return make
+
+
+def test_an_undisturbed_sample_is_taken_once(busy):
+    clock = busy(39.0)
+    assert clock.sample([lambda: None]) == 1000.0
+    assert clock.disturbances == Disturbances(samples=1)
+    assert busy.naps == []
+
+
+def test_a_disturbed_sample_is_taken_again_after_a_nap(busy):
+    clock = busy(500.0, 900.0, 100.0)  # of 1, 2 and 3 ms; the last is undisturbed
+    assert clock.sample([lambda: None]) == 3000.0
+    assert clock.disturbances == Disturbances(samples=1, retakes=2)
+    assert busy.naps == [0.004, 0.016]
+
+
+def test_of_tries_in_vain_the_least_disturbed_counts_and_fewer_follow(busy):
+    most, fewest = len(CpuClock.NAPS_S), CpuClock.FEWEST_NAPS
+    first = [900.0, 400.0, *[9e9] * (most - 1)]  # the second, of 2 ms, is disturbed least
+    clock = busy(*first, *[9e9] * 100)
+    assert clock.sample([lambda: None]) == 2000.0
+    assert clock.disturbances == Disturbances(samples=1, retakes=most, kept=1)
+    retakes = []
+    for _ in range(4):
+        before = clock.disturbances
+        clock.sample([lambda: None])
+        retakes.append(clock.disturbances.since(before).retakes)
+    assert retakes == [most // 2, fewest, fewest, fewest]
+
+
+def test_threads_are_woken_before_a_retake_unless_a_launch_takes_long(busy):
+    launches = []
+    clock = busy(500.0, 0.0)
+    clock.sample([lambda: launches.append("short")] * 10)  # of 100 us
+    assert len(launches) == 10 + 1 + 10
+    launches.clear()
+    busy(500.0, 0.0).sample([lambda: launches.append("long")])  # of a millisecond
+    assert len(launches) == 2
+
+
+def test_waits_are_read_from_the_system():
+    waits = CoreWaits()
+    first = waits.read_us()
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+    second = waits.read_us()
+    assert first is None or (second is not None and second >= first >= 0)
+    waits.close()
+
+
+def test_where_waits_are_not_known_samples_are_taken_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(CoreWaits, "FOLDER", "/nowhere")
+    clock = CpuClock()
+    clock.sample([lambda: None])
+    assert clock.disturbances == Disturbances(samples=1)
+
+
+def test_the_conditions_of_a_race_say_how_many_samples_were_disturbed(busy):
+    clock = busy(*[9e9] * 500)
+    calls = race.PreparedCalls([lambda: None], [lambda: None], 1)
+    conditions = interleave(clock, {"a": calls, "b": calls}, 3, warmup=0).conditions
+    assert (conditions.samples, conditions.disturbed) == (6, 6)
+    assert "6 of 6 samples disturbed by other programs" in str(conditions)
+    assert "disturbed 100% of the samples" in conditions.doubt
+    quiet = busy(*[0.0] * 500)
+    conditions = interleave(quiet, {"a": calls}, 3, warmup=0).conditions
+    assert (conditions.samples, conditions.disturbed, conditions.doubt) == (3, 0, "")
+    assert "disturbed" not in str(conditions)
 
 
 def rounds_of(seconds_a_round, difference=0.0, noise=0.02, spare_s=60.0):

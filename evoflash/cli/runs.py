@@ -12,7 +12,7 @@ import typer
 from evoflash import config
 from evoflash.cli.words import Run, run_of
 from evoflash.errors import StorageError, UsageError
-from evoflash.replay import t4
+from evoflash.replay.formats import t4
 from evoflash.report import run_sheets as sheets
 from evoflash.report import runs as report
 from evoflash.report.tables import print_json, print_sheets

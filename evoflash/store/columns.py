@@ -1,20 +1,63 @@
 """Column types whose values round-trip exactly on every database."""
 
+import contextlib
 import math
 import struct
 import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
-from sqlalchemy import DateTime, Dialect, Double, LargeBinary, Text, TypeDecorator
+from sqlalchemy import JSON, DateTime, Dialect, Double, LargeBinary, Text, TypeDecorator
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
 
 LongText = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
 """Source text and compiler logs; MySQL's TEXT is limited to 64 KiB."""
 
 _NO_INFINITY = ("mysql", "mariadb")
+_Value = TypeVar("_Value")
 
 
-class Number(TypeDecorator[float]):
+class DamageError(Exception):
+    """A stored value that nothing writes, such as half a JSON document; the message says what is wrong with it."""
+
+
+@contextlib.contextmanager
+def decoding() -> Iterator[None]:
+    """Around the conversion of one stored value, and nothing else: what fails there is damage, and no bug."""
+    try:
+        yield
+    except (TypeError, ValueError, struct.error) as error:
+        raise DamageError(str(error)) from error
+
+
+class Decoded(TypeDecorator[_Value]):
+    """A type whose values from the database may be damaged, since SQLite stores values of any type in any column.
+
+    Reading such a value raises DamageError.
+    """
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[..., Any] | None:
+        """The conversion from the database."""
+        convert = super().result_processor(dialect, coltype)
+        if convert is None:
+            return None
+
+        def decoded(value: Any) -> Any:
+            with decoding():
+                return convert(value)
+
+        return decoded
+
+
+class Json(Decoded[Any]):
+    """A JSON document, as SQLAlchemy's `JSON`."""
+
+    impl = JSON
+    cache_ok = True
+
+
+class Number(Decoded[float]):
     """A float that is never missing and may be NaN or infinite.
 
     SQL has no NaN (SQLite binds it as NULL), so NULL represents NaN. MySQL has no infinity, so the largest float
@@ -41,7 +84,7 @@ class Number(TypeDecorator[float]):
         return float(value)
 
 
-class Samples(TypeDecorator[tuple[float, ...]]):
+class Samples(Decoded[tuple[float, ...]]):
     """A tuple of floats, stored as little-endian doubles: exact, and less than half the size of text."""
 
     impl = LargeBinary
@@ -58,7 +101,7 @@ class Samples(TypeDecorator[tuple[float, ...]]):
         return struct.unpack(f"<{len(packed) // 8}d", packed)
 
 
-class Instant(TypeDecorator[datetime]):
+class Instant(Decoded[datetime]):
     """A UTC time; stored without a time zone, since SQLite has none."""
 
     impl = DateTime

@@ -2,19 +2,20 @@
 
 import contextlib
 import sqlite3
-import struct
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pydantic_core
+from pydantic import ValidationError
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from evoflash.errors import MissingError, StorageError, UsageError
+from evoflash.store.columns import DamageError
 from evoflash.store.location import shown, sqlite_path
 
 BUSY_SECONDS = 30.0
@@ -103,13 +104,15 @@ def explained(url: URL, doing: str) -> Iterator[None]:
 def decoded(url: URL, doing: str) -> Iterator[None]:
     """Turns values that do not fit their columns, which SQLite stores nevertheless, into a StorageError.
 
+    Only decoding and validation raise the errors below. Any other error is a bug, which must not look like damage.
+
     Args:
         url: the database.
         doing: what was attempted, e.g. "list the runs".
     """
     try:
         yield
-    except (TypeError, ValueError, KeyError, struct.error) as error:
+    except (DamageError, ValidationError, UnicodeDecodeError) as error:  # the last: a message of SQLite's own
         what = " ".join(str(error).split())[:200]
         raise StorageError(
             f"cannot {doing} in {shown(url)}: a value is damaged ({what}); restore the database, or give another one "

@@ -1,6 +1,8 @@
 """The finals of a run, into rows and back: verdicts, times, conditions and what the sanitizers said."""
 
 from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
@@ -14,13 +16,29 @@ from evoflash.store.models import (
     RunRow,
     TimingRow,
 )
-from evoflash.store.reading import Evidence, record
+from evoflash.store.reading import Evidence, checked, record
 from evoflash.store.writing import ids_of, insert_all, update_run, write_evidence, write_insight
 
 CONDITIONS, SANITIZERS = "conditions", "sanitizers"  # kinds of insights that belong to the finals
 
 _CONTESTANT = [getattr(ContestantRow, name) for name in Contestant.model_fields]
 _VERDICT = ("status", "reason", "cases", "refused", "ratios", "vs_best", "best_baseline", "vs_math")  # of a `Final`
+
+
+@dataclass(frozen=True)
+class _Report:
+    """An insight that belongs to the finals."""
+
+    kind: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Sanitized:
+    """What a sanitizer said of one finalist or baseline."""
+
+    name: str
+    words: str
 
 
 def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
@@ -86,10 +104,12 @@ def read_finals(connection: Connection, run_id: int) -> Finals | None:
         for row in rows
     ]
     written = select(InsightRow.kind, InsightRow.data).where(*_insights(run_id)).order_by(InsightRow.id)
-    insights = connection.execute(written).all()
+    reports = [checked(_Report, row) for row in connection.execute(written).mappings()]
+    conditions = (Conditions.model_validate(each.data) for each in reports if each.kind == CONDITIONS)
+    sanitized = [checked(_Sanitized, each.data) for each in reports if each.kind == SANITIZERS]
     return Finals(
-        conditions=next((Conditions(**data) for kind, data in insights if kind == CONDITIONS), Conditions()),
-        sanitized={data["name"]: data["words"] for kind, data in insights if kind == SANITIZERS and data},
+        conditions=next(conditions, Conditions()),
+        sanitized={each.name: each.words for each in sanitized},
         finalists=tuple(finalists),
         baselines=tuple(times[None, False]),
         baselines_by_shape=tuple(times[None, True]),

@@ -10,10 +10,10 @@ runs ─┬─ candidates ─┬─ lineage (child, parent, ordinal)
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import BigInteger, Double, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from evoflash.store.columns import Instant, LongText, Number, Samples
+from evoflash.store.columns import Instant, Json, LongText, Number, Samples
 
 DIGEST = 64
 
@@ -24,8 +24,8 @@ class Base(DeclarativeBase):
     type_annotation_map = {
         datetime: Instant,
         tuple[float, ...]: Samples,
-        dict[str, Any]: JSON(none_as_null=True),
-        list[Any]: JSON(none_as_null=True),
+        dict[str, Any]: Json(none_as_null=True),
+        list[Any]: Json(none_as_null=True),
     }
 
 

@@ -3,7 +3,7 @@
 import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation, Timing
 from evoflash.core.genome import Gene, Genome
 from evoflash.core.record import Record
 from evoflash.core.status import Status
+from evoflash.store.columns import decoding
 from evoflash.store.models import (
     AccuracyRow,
     BuildRow,
@@ -245,7 +246,8 @@ def _head(row: Row) -> _Head:
 def _candidate(head: _Head, parents: list[_Parent]) -> Candidate:
     own = tuple(each.index for each in parents if each.run_id == head.run_id)
     others = (Origin(each.run_id, each.index) for each in parents if each.run_id != head.run_id)
-    return Candidate(head.index, head.family, Genome(head.genome), head.operator, own, next(others, None))
+    with decoding():  # a damaged index may be smaller than those of its parents
+        return Candidate(head.index, head.family, Genome(head.genome), head.operator, own, next(others, None))
 
 
 def _relative(row: Row, parents: list[_Parent]) -> Relative:
@@ -280,17 +282,17 @@ def _stored(row: Row, parents: list[_Parent], evidence: Evidence, sources: bool)
 
 
 def _summary(row: Row) -> RunSummary:
-    elapsed = row["elapsed_s"]
-    if elapsed is None and row["last_at"] is not None:
-        elapsed = max(0.0, (row["last_at"] - row["created_at"]).total_seconds())  # the clock may have been set back
     computed = {
-        "elapsed_s": elapsed,
         "candidates": row["candidates"] or 0,
         "correct": row["correct"] or 0,
         "has_finals": row["final_rounds"] is not None,
     }
     plain = {name: row[name] for name in RunSummary.__dataclass_fields__ if name not in computed}
-    return checked(RunSummary, {**plain, **computed})
+    summary = checked(RunSummary, {**plain, **computed})
+    if summary.elapsed_s is not None or row["last_at"] is None:
+        return summary
+    seconds = (row["last_at"] - summary.created_at).total_seconds()
+    return replace(summary, elapsed_s=max(0.0, seconds))  # the clock may have been set back
 
 
 def checked(kind: type[Value], row: Row) -> Value:

@@ -7,8 +7,8 @@ from evoflash.core.candidate import Proposal
 from evoflash.core.genome import Genome
 from evoflash.core.status import Status
 from evoflash.errors import UsageError
-from evoflash.replay import simulate, t4
-from evoflash.replay.formats import read
+from evoflash.replay import simulate
+from evoflash.replay.formats import read, t4
 from tests.helpers import right
 
 CSV = """rows,layout,time_ms,status,compile_ms,bench_ms

@@ -219,6 +219,7 @@ def test_a_database_whose_driver_is_missing_is_named():
         ("runs", "finished_at", 1e308, lambda store: store.runs()),
         ("candidates", "genome", "[1]", lambda store: store.recorded(1)),
         ("candidates", "index", "first", lambda store: store.recorded(1)),
+        ("candidates", "index", 1000, lambda store: store.recorded(1)),
         ("candidates", "fitness_us", "fast", lambda store: store.outcomes(1)),
         ("builds", "seconds", "{}", lambda store: store.recorded(1)),
         ("builds", "registers", "many", lambda store: store.candidate(1)),
@@ -241,6 +242,18 @@ def test_a_damaged_value_is_refused_with_the_name_of_the_database(path, table, c
         pytest.raises(StorageError, match=r"runs\.db: a value is damaged .*restore"),
     ):
         call(store)
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, KeyError])
+def test_a_mistake_of_a_reader_does_not_look_like_damage(path, monkeypatch, error):
+    def mistaken(*_):
+        raise error("a bug")
+
+    with RunStore.open(str(path), write=True) as store:
+        runs.small_run(store)
+    monkeypatch.setattr("evoflash.store.reading._parents", mistaken)
+    with RunStore.open(str(path)) as store, pytest.raises(error, match="a bug"):
+        store.recorded(1)
 
 
 def test_a_damaged_schema_is_refused_with_the_name_of_the_database(path):

@@ -91,6 +91,7 @@ class CpuClock:
     WAIT_SHARE = 0.04  # of a sample's time: waiting that disturbs it
     NAPS_S = (0.004, 0.016, 0.016, 0.016, 0.032, 0.032, 0.032, 0.032)  # before the second try of a sample, the third …
     FEWEST_NAPS = 2
+    PATIENCE_US = 250_000.0  # of all tries of a sample: long launches are disturbed in any case
     WAKING_US = 500.0  # threads are woken before a try by a launch, unless that takes longer and uses up their time
     max_sampling_s = 1.0
 
@@ -107,12 +108,14 @@ class CpuClock:
         """Microseconds per launch; of several tries the first undisturbed one, else the least disturbed."""
         time_us, waiting = self._try(captured)
         retakes = 0
-        while waiting > self.WAIT_SHARE and retakes < self._naps:
+        spent_us = 0.0
+        while waiting > self.WAIT_SHARE and retakes < self._naps and spent_us < self.PATIENCE_US:
             time.sleep(self.NAPS_S[retakes])
             if time_us < self.WAKING_US:
                 captured[0]()
             again_us, waiting_again = self._try(captured)
             retakes += 1
+            spent_us += again_us * len(captured)
             if waiting_again < waiting:
                 time_us, waiting = again_us, waiting_again
         is_disturbed = waiting > self.WAIT_SHARE

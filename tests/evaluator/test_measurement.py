@@ -260,6 +260,13 @@ def test_threads_are_woken_before_a_retake_unless_a_launch_takes_long(busy):
     assert len(launches) == 2
 
 
+def test_a_sample_of_long_launches_is_not_tried_for_ever(busy, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(CpuClock, "PATIENCE_US", 4500.0)
+    clock = busy(*[9e9] * 100)  # tries take 1 ms, then 2, 3 …
+    clock.sample([lambda: None])
+    assert clock.disturbances == Disturbances(samples=1, retakes=2, kept=1)
+
+
 def test_waits_are_read_from_the_system():
     waits = CoreWaits()
     first = waits.read_us()

@@ -3,18 +3,13 @@
 // Attention of one tile of query rows: from loading Q to storing O.
 //
 // The family has load_queries, pack_tile and attend_tile. Its Scratch is what a thread works in.
-#include <float.h>
-
 #include "attention.h"
 #include "cpu_numeric_types.h"
 #include "cpu_packed_kv.h"
+#include "cpu_softmax.h"
 #include "log2e.h"
 
 namespace evoflash {
-
-// The maximum of a row before its first key, and of one whose scores are all -inf. Finite: its difference to a score
-// times a scale of 0 is no NaN.
-constexpr float kNoMaximum = -FLT_MAX;
 
 template <class Scratch>
 static void store_outputs(typename Scratch::Traits::Element *to, int64_t stride, const Scratch &scratch, int rows) {

@@ -4,10 +4,16 @@
 //
 // A family's Scratch has acc_s, row_max, row_sum and scores_scale, and names its Traits. The family also has
 // store_p(scratch, row, key, p), which keeps kLanes probabilities for the product with V.
+#include <float.h>
+
 #include "cpu_exp2.h"
 #include "cpu_loops.h"
 
 namespace evoflash {
+
+// The maximum of a row before its first key, and of one whose scores are all -inf. Finite: its difference to a score
+// times a scale of 0 is no NaN.
+constexpr float kNoMaximum = -FLT_MAX;
 
 template <class Traits>
 EVOFLASH_INLINE Floats softmax_exp2(Floats x) {
@@ -67,7 +73,9 @@ static void softmax_row(Scratch &scratch, int row, int visible, int cover, float
       sum += seen;
       key += kLanes;
     }
-    const Floats exponent = larger(all(-200.0f), all((old_max - row_max) * softmax_scale_log2));
+    // The first tile has nothing to scale, and its difference may overflow, which times a scale of 0 is NaN.
+    const float grown = old_max == kNoMaximum ? -INFINITY : (old_max - row_max) * softmax_scale_log2;
+    const Floats exponent = larger(all(-200.0f), all(grown));
     const float scores_scale = softmax_exp2<Traits>(exponent)[0];
     scratch.scores_scale[row] = scores_scale;
     scratch.row_sum[row] = scratch.row_sum[row] * scores_scale + sum_lanes(sum);

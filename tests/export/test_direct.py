@@ -263,8 +263,20 @@ def test_python_headers_decide_whether_there_are_direct_calls(module: ModuleType
     assert build._python_flags() == ""
 
 
-def test_values_of_a_negated_view(module: ModuleType):
+@pytest.mark.parametrize("which", range(3))
+def test_values_of_a_negated_view(function: Callable[..., Tensor], which: int):
+    tensors = list(inputs())
+    kept = tensors[which]
+    tensors[which] = -kept
+    expected = scaled_dot_product_attention(*tensors)
+    of_pairs = torch.complex(normal(*kept.shape), kept).conj().imag  # the imaginary parts lie apart
+    for negated in (of_pairs, torch._neg_view(kept)):
+        assert negated.is_neg()
+        tensors[which] = negated
+        torch.testing.assert_close(function(*tensors), expected)
+
+
+def test_zeros_that_were_never_written(function: Callable[..., Tensor]):
     q, k, v = inputs()
-    negated = torch.complex(normal(*q.shape), q).conj().imag  # its strides are those of pairs
-    assert negated.is_neg()
-    torch.testing.assert_close(module.attention(negated, k, v), module.attention(-q, k, v))
+    zeros = torch._efficientzerotensor(tuple(q.shape))  # as derivatives may be; it has no memory
+    torch.testing.assert_close(function(zeros, k, v), scaled_dot_product_attention(torch.zeros_like(q), k, v))

@@ -217,6 +217,39 @@ def test_a_model_is_patched_and_put_back(module: ModuleType):
     assert functional.scaled_dot_product_attention is scaled_dot_product_attention
 
 
+def test_threads_leave_a_patch_in_any_order(module: ModuleType):
+    def is_patched() -> bool:
+        return functional.scaled_dot_product_attention is module.scaled_dot_product_attention
+
+    first, second = module.patched(), module.patched()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert is_patched()
+    second.__exit__(None, None, None)
+    assert functional.scaled_dot_product_attention is scaled_dot_product_attention
+    with module.patched(), pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(functional, "scaled_dot_product_attention", max)
+        with module.patched():
+            assert is_patched()
+        assert functional.scaled_dot_product_attention is max
+    assert functional.scaled_dot_product_attention is scaled_dot_product_attention
+
+
+@pytest.mark.parametrize("causal", [0, 1, None])
+@pytest.mark.parametrize("is_wanted", [False, True])
+def test_a_mask_that_is_no_bool_is_refused_as_by_sdpa(module: ModuleType, causal: Any, is_wanted: bool):
+    q, k, v = inputs()
+    q.requires_grad_(is_wanted)
+    with pytest.raises(TypeError, match="causal must be a bool"):
+        module.attention(q, k, v, causal=causal)
+    for compute in (module.scaled_dot_product_attention, scaled_dot_product_attention):
+        with pytest.raises(TypeError, match=r"'is_causal' .*must be bool"):
+            compute(q, k, v, is_causal=causal)
+    with pytest.raises(TypeError, match=r"'enable_gqa' .*must be bool"):
+        module.scaled_dot_product_attention(q, k, v, enable_gqa=1)
+
+
 def test_what_computes_is_told_and_counted(module: ModuleType):
     q, k, v = inputs()
     (kernel,) = set(module.stats()) - {"SDPA"}

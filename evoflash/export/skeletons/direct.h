@@ -85,7 +85,7 @@ struct Direct {
   PyObject *laid_out;       // of q and an output of SDPA; None where any layout is right
   PyObject *is_autocast_enabled, *is_grad_enabled;
   PyObject *guards;  // functions, one of which returns something true where the dispatcher has more to do
-  PyObject *requires_grad, *scale, *enable_gqa;  // names
+  PyObject *requires_grad, *is_neg, *scale, *enable_gqa;  // names
 
   // The output; None where the operators are to be asked. The kernel of `row` computes, or the first that takes the
   // inputs.
@@ -103,6 +103,7 @@ struct Direct {
     if (!inputs.fit(grouped == Py_True)) return operators();
     for (size_t i = 0, rows = num_rows.load(std::memory_order_acquire); i < rows; ++i) {
       if (row.value_or(i) != i || reason(table[i].kernel, inputs) != kTaken) continue;
+      if (!q->data || !k->data || !v->data) return operators();  // zeros of autograd that were never written
       if (!is_plain(tensors)) return operators();
       if (PyObject *out = compute(table[i], inputs)) return out;
       if (PyErr_Occurred() != nullptr) return nullptr;
@@ -137,6 +138,8 @@ struct Direct {
   bool is_plain(PyObject *const (&tensors)[3]) const {
     for (Py_ssize_t i = 0, size = PyTuple_Size(guards); i < size; ++i)
       if (is_true(Reference(PyObject_CallNoArgs(PyTuple_GetItem(guards, i))))) return false;
+    for (PyObject *tensor : tensors)  // a view that is negated when it is read, of which DLPack says nothing
+      if (is_true(Reference(PyObject_CallMethodObjArgs(tensor, is_neg, nullptr)))) return false;
     if (!is_true(Reference(PyObject_CallNoArgs(is_grad_enabled)))) return true;
     for (PyObject *tensor : tensors)
       if (is_true(Reference(PyObject_GetAttr(tensor, requires_grad)))) return false;
@@ -245,6 +248,7 @@ extern "C" PyObject *make_direct(PyObject *exchange, PyObject *tensor_type, PyOb
   auto *direct =
       new Direct{api, tensor_type, sdpa, empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled, guards};
   direct->requires_grad = PyUnicode_InternFromString("requires_grad");
+  direct->is_neg = PyUnicode_InternFromString("is_neg");
   direct->scale = PyUnicode_InternFromString("scale");
   direct->enable_gqa = PyUnicode_InternFromString("enable_gqa");
   const Reference capsule(PyCapsule_New(direct, nullptr, nullptr));

@@ -54,8 +54,7 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
 #pragma unroll
       for (int m = 0; m < Traits::kTilesM; ++m)
 #pragma unroll
-        for (int half = 0; half < 2; ++half)
-          merge.factor[m][half] = inverse_sum(fragments.softmax[m].row_sum[half]);
+        for (int half = 0; half < 2; ++half) merge.factor[m][half] = inverse_sum(fragments.softmax[m].row_sum[half]);
     }
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m)

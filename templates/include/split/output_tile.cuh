@@ -44,8 +44,7 @@ using RowSoftmax = Softmax<Traits::kRowsPerLane, Traits::kRescaleThreshold, Trai
 template <class Traits>
 __device__ __forceinline__ void inverse_sums(float (&factor)[Traits::kRowsPerLane], const RowSoftmax<Traits> &softmax) {
 #pragma unroll
-  for (int half = 0; half < Traits::kRowsPerLane; ++half)
-    factor[half] = inverse_sum(softmax.row_sum[half]);
+  for (int half = 0; half < Traits::kRowsPerLane; ++half) factor[half] = inverse_sum(softmax.row_sum[half]);
 }
 
 }  // namespace evoflash::split

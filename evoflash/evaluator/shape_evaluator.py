@@ -168,7 +168,9 @@ class ShapeEvaluator:
 
     def passes(self, build: Build, case: Case) -> bool:
         """Whether a kernel takes a case and is right there."""
-        verified = self._verified(build, case)
+        assert build.library is not None
+        with self._lock:
+            verified = self._verified(self._sandbox, [(case, build.library)])
         return verified.status is Status.OK and not verified.refused
 
     def _if_general(self, evaluation: Evaluation, build: Build) -> Evaluation:
@@ -176,8 +178,10 @@ class ShapeEvaluator:
         case = self.problem.general_case
         if case is None:
             return evaluation
+        assert build.library is not None
         start = time.monotonic()
-        verified = self._verified(build, case)
+        with self._lock:
+            verified = self._verified(self._sandbox, [(case, build.library)])
         seconds = evaluation.seconds + time.monotonic() - start
         if verified.status is Status.OK:
             return evaluation.model_copy(update={"seconds": seconds})
@@ -189,14 +193,6 @@ class ShapeEvaluator:
             accuracy=verified.accuracy,
             seconds=seconds,
         )
-
-    def _verified(self, build: Build, case: Case) -> Verified:
-        assert build.library is not None
-        with self._lock:
-            answer = self._sandbox.call(Verify(cases=((case, build.library.resolve()),)), self._deadline_s)
-        if isinstance(answer, WorkerDeath):
-            return Verified(status=answer.status, reason=answer.reason)
-        return Verified.model_validate(answer)
 
     def _evaluation(self, answer: Mapping[str, object] | WorkerDeath, build: Build, seconds: float) -> Evaluation:
         if isinstance(answer, WorkerDeath):
@@ -222,7 +218,7 @@ class ShapeEvaluator:
         """Every case of the finalists, then interleaved rounds against all baselines, in a fresh process."""
         self._sandbox.close()
         with self._lock, Sandbox(self._target.name, Prepare(problem=self.problem)) as sandbox:
-            verdicts = {each.index: self._verify(sandbox, each) for each in finalists}
+            verdicts = {each.index: self._verified(sandbox, each.cases) for each in finalists}
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
             raced = self._race(sandbox, racing, rounds, SPARE_S * rounds)
             while isinstance(raced, WorkerDeath):
@@ -281,8 +277,9 @@ class ShapeEvaluator:
         deaths = {index: each for index, each in alone.items() if isinstance(each, WorkerDeath)}
         return deaths or dict.fromkeys(racing, death)
 
-    def _verify(self, sandbox: Sandbox, finalist: Finalist) -> Verified:
-        request = Verify(cases=tuple((case, library.resolve()) for case, library in finalist.cases))
+    def _verified(self, sandbox: Sandbox, cases: Sequence[tuple[Case, Path]]) -> Verified:
+        """The verdict of some cases, each with its library; a worker that dies is one, too."""
+        request = Verify(cases=tuple((case, library.resolve()) for case, library in cases))
         answer = sandbox.call(request, self._deadline_s, each_stage=True)
         if isinstance(answer, WorkerDeath):
             return Verified(status=answer.status, reason=answer.reason)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evoflash.problems import adversaries, attention_cases
+from evoflash.problems import adversaries, attention_cases, attention_reference
 from evoflash.problems.base import PLAIN_BASELINE, Baseline, Bounds, Case, Inputs, Problem
 
 if TYPE_CHECKING:
@@ -34,9 +33,6 @@ CAPPED_OUTPUT = 8.0  # up to this magnitude, which no average of normal values r
 
 # float32's smallest normal number. Vector units for bfloat16 take what is smaller for zero.
 SMALLEST_NORMAL = 2.0**-126
-
-# The reference is computed in slices of at most this many scores, so that long sequences fit in memory.
-REFERENCE_SCORES = 2**24
 
 GRID_HEIGHT = 65_535  # the limit on the second and third dimension of a CUDA grid
 
@@ -177,30 +173,13 @@ class AttentionProblem(Problem):
                 tensor.view(torch.int32).bitwise_xor_(-(2**31))
         return True
 
+    def reference(self, inputs: Inputs) -> torch.Tensor:
+        """The output in float64; a row whose scores are all -inf is 0 (see `attention_reference`)."""
+        return attention_reference.reference(self, inputs)
+
     def unspecified(self, inputs: Inputs) -> torch.Tensor | None:
-        """The rows for which a causal mask hides a NaN or an infinite value, and the rows whose scores are all -inf.
-
-        SDPA's math backend computes 0 * NaN = NaN for hidden keys, while fused kernels skip them. So rows that see a
-        NaN key or value must contain NaN, and rows for which it is masked may. Where all scores are -inf, the softmax
-        is 0 / 0; some of SDPA's backends return that and others 0, which is what the reference has.
-        """
-        q, k, v = inputs
-        masks = []
-        special = k.isnan().any(dim=3, keepdim=True) | ~v.isfinite()
-        if self.causal and bool(special.any().item()):
-            masks.append(self._hidden(special))
-        if bool(q.isinf().any().item() or k.isinf().any().item()):
-            masks.append((self.reference(inputs) == 0).all(dim=3, keepdim=True).expand(self.output_shape()))
-        return functools.reduce(operator.or_, masks) if masks else None
-
-    def _hidden(self, special: torch.Tensor) -> torch.Tensor:
-        """Mask of the outputs for which the causal mask hides an element of `special`, which has the shape of v."""
-        import torch
-
-        at_or_after = special.flip(2).int().cummax(dim=2).values.flip(2).bool()
-        beyond = torch.nn.functional.pad(at_or_after, (0, 0, 0, 1))
-        next_key = torch.arange(1, self.seq_q + 1, device=special.device).clamp(max=self.seq_kv)
-        return beyond[:, :, next_key].repeat_interleave(self.heads // self.kv_heads, dim=1)
+        """Where a NaN is accepted as well: behind a causal mask, and in rows whose scores are all -inf."""
+        return attention_reference.unspecified(self, inputs)
 
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of q, k and v."""
@@ -210,41 +189,6 @@ class AttentionProblem(Problem):
     def output_shape(self) -> tuple[int, ...]:
         """The shape of q."""
         return (self.batch, self.heads, self.seq_q, self.head_dim)
-
-    def reference(self, inputs: Inputs) -> torch.Tensor:
-        """Computed in float64, in slices of heads and rows.
-
-        NaNs and infinite values are only in the rows that see them. A row whose scores are all -inf is 0.
-        """
-        import torch
-
-        q, k, v = inputs
-        out = torch.empty(self.output_shape(), dtype=torch.float64, device=q.device)
-        flat, group = out.flatten(0, 1), self.heads // self.kv_heads
-        rows = min(self.seq_q, max(1, REFERENCE_SCORES // self.seq_kv))
-        heads = max(1, REFERENCE_SCORES // (rows * self.seq_kv))
-        columns = torch.arange(self.seq_kv, device=q.device)
-        for first in range(0, len(flat), heads):
-            place = torch.arange(first, min(first + heads, len(flat)), device=q.device)
-            batch, head = place // self.heads, place % self.heads
-            queries, keys, values = (
-                tensor[batch, which].double() for tensor, which in ((q, head), (k, head // group), (v, head // group))
-            )
-            finite = values.isfinite()
-            is_finite = bool(finite.all().item())
-            for start in range(0, self.seq_q, rows):
-                scores = queries[:, start : start + rows] @ keys.mT * self.softmax_scale
-                numbers = torch.arange(start, start + scores.shape[1], device=q.device)
-                visible = columns[None, :] <= numbers[:, None] if self.causal else torch.ones_like(scores[0]).bool()
-                if self.causal:
-                    scores.masked_fill_(~visible, -math.inf)
-                weights = torch.softmax(scores, dim=-1)
-                answer = weights @ (values if is_finite else values.masked_fill(~finite, 0.0))
-                if not is_finite:
-                    _fill_special(answer, weights, visible, values)
-                answer.masked_fill_((scores == -math.inf).all(dim=-1, keepdim=True), 0.0)
-                flat[first : first + heads, start : start + rows] = answer
-        return out
 
     def plain(self, inputs: Inputs) -> torch.Tensor:
         """SDPA with PyTorch's default backend, on contiguous copies and at most `GRID_HEIGHT` heads at a time.
@@ -333,17 +277,6 @@ class AttentionProblem(Problem):
         if self.causal:
             scores = scores.masked_fill(~_causal_mask(self.seq_q, self.seq_kv, str(q.device)), -math.inf)
         return torch.matmul(torch.softmax(scores, dim=-1), v)
-
-
-def _fill_special(answer: torch.Tensor, weights: torch.Tensor, visible: torch.Tensor, values: torch.Tensor) -> None:
-    """Writes what NaNs and infinite values become into an output that was computed without them."""
-    is_infinite = values.isinf().double()
-    positive = weights @ (values == math.inf).double() > 0
-    negative = weights @ (values == -math.inf).double() > 0
-    lost = visible.double() @ values.isnan().double() > 0
-    lost |= (visible & (weights == 0)).double() @ is_infinite > 0  # 0 * inf
-    answer.masked_fill_(positive, math.inf).masked_fill_(negative, -math.inf)
-    answer.masked_fill_(lost | (positive & negative) | weights.isnan().any(dim=-1, keepdim=True), math.nan)
 
 
 @functools.lru_cache(maxsize=4)

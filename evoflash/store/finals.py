@@ -16,7 +16,8 @@ from evoflash.store.models import (
     RunRow,
     TimingRow,
 )
-from evoflash.store.reading import Evidence, checked, record
+from evoflash.store.reading import Evidence
+from evoflash.store.rows import checked, record
 from evoflash.store.writing import ids_of, insert_all, update_run, write_evidence, write_insight
 
 CONDITIONS, SANITIZERS = "conditions", "sanitizers"  # kinds of insights that belong to the finals

@@ -1,20 +1,17 @@
 """Queries. Each function makes a fixed number of queries, independent of the number of candidates."""
 
-import functools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import TypeAdapter
 from sqlalchemy import Connection, Select, case, func, select
 from sqlalchemy.orm import aliased
 
 from evoflash.core.candidate import Candidate, Origin
 from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation, Timing
 from evoflash.core.genome import Gene, Genome
-from evoflash.core.record import Record
 from evoflash.core.status import Status
 from evoflash.store.columns import decoding
 from evoflash.store.models import (
@@ -27,6 +24,7 @@ from evoflash.store.models import (
     TimingRow,
 )
 from evoflash.store.records import Ancestor, Outcome, Relative, RunSummary, StoredCandidate, Tally
+from evoflash.store.rows import Row, checked, record
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,6 @@ class _Written:
 
 
 CandidateIds = Select[Any]
-Row = Mapping[Any, Any]
-SomeRecord = TypeVar("SomeRecord", bound=Record)
-Value = TypeVar("Value")
 
 _BUILD = [getattr(BuildRow, name) for name in BuildReport.model_fields]
 _ACCURACY = [getattr(AccuracyRow, name) for name in Accuracy.model_fields]
@@ -293,22 +288,3 @@ def _summary(row: Row) -> RunSummary:
         return summary
     seconds = (row["last_at"] - summary.created_at).total_seconds()
     return replace(summary, elapsed_s=max(0.0, seconds))  # the clock may have been set back
-
-
-def checked(kind: type[Value], row: Row) -> Value:
-    """Creates a dataclass from columns; SQLite may have values of any type in them.
-
-    Raises:
-        ValidationError: when a value is not of its field's type.
-    """
-    return _adapter(kind).validate_python(dict(row))
-
-
-@functools.cache
-def _adapter(kind: type[Value]) -> TypeAdapter[Value]:
-    return TypeAdapter(kind)
-
-
-def record(kind: type[SomeRecord], row: Row) -> SomeRecord:
-    """Creates a record from the columns of the same names."""
-    return kind(**{name: row[name] for name in kind.model_fields})

@@ -20,6 +20,7 @@ from evoflash.store.engine import decoded, explained
 from evoflash.store.finals import read_finals, write_finals
 from evoflash.store.models import CandidateRow, InsightRow, RunRow
 from evoflash.store.records import Ancestor, Insight, Outcome, RunSummary, StoredCandidate, Tally
+from evoflash.store.rows import checked
 
 LABEL = 255  # maximum length of a problem's label in the database
 
@@ -196,7 +197,7 @@ class RunStore:
         columns = [getattr(CandidateRow, name) for name in Outcome.__dataclass_fields__]
         chosen = select(*columns).where(CandidateRow.run_id == run_id).order_by(CandidateRow.id)
         with self._reading(f"read the candidates of run {run_id}") as connection:
-            return [reading.checked(Outcome, row) for row in connection.execute(chosen).mappings()]
+            return [checked(Outcome, row) for row in connection.execute(chosen).mappings()]
 
     def tally(self, run_id: int) -> list[Tally]:
         """Counts of a run's candidates by family, operator and status."""
@@ -266,7 +267,7 @@ class RunStore:
         columns = [getattr(InsightRow, name) for name in Insight.__dataclass_fields__]
         chosen = select(*columns).where(InsightRow.run_id == run_id).order_by(InsightRow.id)
         with self._reading(f"read the insights of run {run_id}") as connection:
-            return [reading.checked(Insight, row) for row in connection.execute(chosen).mappings()]
+            return [checked(Insight, row) for row in connection.execute(chosen).mappings()]
 
     def _checked(self, run: RunSummary) -> RunSummary:
         """The run, marked as interrupted if its status is "running" but there is no writer: then it was killed."""

@@ -107,7 +107,8 @@ def read_finals(connection: Connection, run_id: int) -> Finals | None:
     written = select(InsightRow.kind, InsightRow.data).where(*_insights(run_id)).order_by(InsightRow.id)
     reports = [checked(_Report, row) for row in connection.execute(written).mappings()]
     conditions = (Conditions.model_validate(each.data) for each in reports if each.kind == CONDITIONS)
-    sanitized = [checked(_Sanitized, each.data) for each in reports if each.kind == SANITIZERS]
+    # Early versions wrote what sanitizers said without data.
+    sanitized = [checked(_Sanitized, each.data) for each in reports if each.kind == SANITIZERS and each.data]
     return Finals(
         conditions=next(conditions, Conditions()),
         sanitized={each.name: each.words for each in sanitized},

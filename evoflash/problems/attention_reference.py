@@ -5,20 +5,37 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from evoflash.problems.base import Inputs
 
 if TYPE_CHECKING:
     import torch
 
-    from evoflash.problems.attention import AttentionProblem
-
 # The reference is computed in slices of at most this many scores, so that long sequences fit in memory.
 REFERENCE_SCORES = 2**24
 
 
-def reference(problem: AttentionProblem, inputs: Inputs) -> torch.Tensor:
+class AttentionSizes(Protocol):
+    """The part of `AttentionProblem` that its reference depends on; its documentation is there."""
+
+    heads: int
+    kv_heads: int
+    seq_q: int
+    seq_kv: int
+    causal: bool
+
+    @property
+    def softmax_scale(self) -> float:
+        """The factor of the scores."""
+        ...
+
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of q."""
+        ...
+
+
+def reference(problem: AttentionSizes, inputs: Inputs) -> torch.Tensor:
     """The output in float64, of q's shape, computed in slices of heads and rows.
 
     NaNs and infinite values are only in the rows that see them. A row whose scores are all -inf is 0.
@@ -54,7 +71,7 @@ def reference(problem: AttentionProblem, inputs: Inputs) -> torch.Tensor:
     return out
 
 
-def unspecified(problem: AttentionProblem, inputs: Inputs) -> torch.Tensor | None:
+def unspecified(problem: AttentionSizes, inputs: Inputs) -> torch.Tensor | None:
     """The rows for which a causal mask hides a NaN or an infinite value, and the rows whose scores are all -inf.
 
     SDPA's math backend computes 0 * NaN = NaN for hidden keys, while fused kernels skip them. So rows that see a
@@ -71,7 +88,7 @@ def unspecified(problem: AttentionProblem, inputs: Inputs) -> torch.Tensor | Non
     return functools.reduce(operator.or_, masks) if masks else None
 
 
-def _hidden(problem: AttentionProblem, special: torch.Tensor) -> torch.Tensor:
+def _hidden(problem: AttentionSizes, special: torch.Tensor) -> torch.Tensor:
     """Mask of the outputs for which the causal mask hides an element of `special`, which has the shape of v."""
     import torch
 

@@ -3,16 +3,22 @@
 #define EVOFLASH_CHECKS_CUH
 
 #include "attention.h"
+#include "features.h"
 
 #ifndef EVOFLASH_DEVICE_ONLY /* a launcher is host code */
 
 namespace evoflash {
 namespace {
 
-/* The constants that this file was rendered with, and sizes that mean something. */
+template <bool kCausal>
+struct Plain : NoFeatures {
+  static constexpr bool kIsCausal = kCausal;
+};
+
+/* The constants that this file was rendered with, for a kernel without features. */
 inline bool matches(const EvoflashAttention &problem, int head_dim, bool causal) {
-  return problem.head_dim == head_dim && (problem.causal != 0) == causal && problem.kv_heads > 0 &&
-         problem.heads % problem.kv_heads == 0 && problem.seq_kv > 0;
+  return causal ? evoflash::matches<Plain<true>>(problem, head_dim, head_dim)
+                : evoflash::matches<Plain<false>>(problem, head_dim, head_dim);
 }
 
 inline bool aligned(const void *pointer, const int64_t (&stride)[3], size_t element_bytes, size_t bytes) {

@@ -10,17 +10,6 @@
 namespace evoflash {
 namespace {
 
-template <bool kCausal>
-struct Plain : NoFeatures {
-  static constexpr bool kIsCausal = kCausal;
-};
-
-/* The constants that this file was rendered with, for a kernel without features. */
-inline bool matches(const EvoflashAttention &problem, int head_dim, bool causal) {
-  return causal ? evoflash::matches<Plain<true>>(problem, head_dim, head_dim)
-                : evoflash::matches<Plain<false>>(problem, head_dim, head_dim);
-}
-
 inline bool aligned(const void *pointer, const int64_t (&stride)[3], size_t element_bytes, size_t bytes) {
   const size_t strides = size_t(stride[0] | stride[1] | stride[2]) * element_bytes;
   return (reinterpret_cast<uintptr_t>(pointer) | strides) % bytes == 0; /* bytes is a power of two */

@@ -42,6 +42,17 @@ inline bool matches(const EvoflashAttention &problem, int head_dim, int value_di
   if ((problem.sinks != nullptr) != Config::kHasSinks) return false;
   return problem.kv_heads > 0 && problem.heads % problem.kv_heads == 0 && problem.seq_kv > 0;
 }
+
+// The same for a kernel without features.
+template <bool kCausal>
+struct Plain : NoFeatures {
+  static constexpr bool kIsCausal = kCausal;
+};
+
+inline bool matches(const EvoflashAttention &problem, int head_dim, bool causal) {
+  return causal ? matches<Plain<true>>(problem, head_dim, head_dim)
+                : matches<Plain<false>>(problem, head_dim, head_dim);
+}
 #endif
 
 // The keys that a row sees, but for those that a mask hides: from first_key to end_key - 1, which may be none.

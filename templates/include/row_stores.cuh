@@ -13,10 +13,14 @@ namespace evoflash {
 template <class Element>
 constexpr int kRowTileBytes = 8 * int(sizeof(Element));
 
+template <int kTiles>
+using TileColumns = float[kTiles][2];
+
 // The last kRest of some tiles.
 template <int kRest, int kTiles>
-__device__ __forceinline__ const float (&last_tiles(const float (&columns)[kTiles][2]))
-    [kRest][2] { return reinterpret_cast<const float (&)[kRest][2]>(columns[kTiles - kRest]); }
+__device__ __forceinline__ const TileColumns<kRest> &last_tiles(const float (&columns)[kTiles][2]) {
+  return reinterpret_cast<const TileColumns<kRest> &>(columns[kTiles - kRest]);
+}
 
 // Each lane stores its own two columns as floats. The four lanes fill a sector of memory.
 template <int kTiles>

@@ -83,8 +83,8 @@ struct LdmatrixLane {
 // `row_units` is the stride between rows in units of 16 bytes, and kUnroll the loop's unroll factor (0: whole).
 //
 // Consecutive threads copy consecutive units, and a thread copies the same units of each of its rows: one of each
-// panel, or of each part where there is one panel. Threads that are too few for a row are idle. All addresses follow
-// from the first by constants and the stride: a kernel's first copies wait for this arithmetic.
+// panel, or of each part where there is one panel. Threads left over, too few for another row, are idle. All addresses
+// follow from the first by constants and the stride: a kernel's first copies wait for this arithmetic.
 template <class Tile, int kRows, int kTileRows, int kNumThreads, int kUnroll>
 __device__ __forceinline__ void copy_rows(unsigned char *tile, const unsigned char *gmem, int row_units, int thread,
                                           int limit) {

@@ -7,8 +7,8 @@
 // The two products of a warp, with operands by ldmatrix from shared memory and accumulators in registers. Each is
 // computed over one of kChunks parts of the warp's keys at a time.
 //
-// Where the head dimension is an odd multiple of 8, its last eight columns are multiplied by themselves: m16n8k8 adds
-// them to S, and O has an odd number of accumulators.
+// Where the head dimension is an odd multiple of 8, nothing is padded: m16n8k8 multiplies the last eight columns of Q
+// and K, and O has an odd number of accumulators.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 

@@ -13,6 +13,15 @@ namespace evoflash {
 template <class Element>
 constexpr int kRowTileBytes = 8 * int(sizeof(Element));
 
+template <int kTiles>
+using TileColumns = float[kTiles][2];
+
+// The last kRest of some tiles.
+template <int kRest, int kTiles>
+__device__ __forceinline__ const TileColumns<kRest> &last_tiles(const float (&columns)[kTiles][2]) {
+  return reinterpret_cast<const TileColumns<kRest> &>(columns[kTiles - kRest]);
+}
+
 // Each lane stores its own two columns as floats. The four lanes fill a sector of memory.
 template <int kTiles>
 __device__ __forceinline__ void store_row_float(unsigned char *row, const float (&columns)[kTiles][2], bool pred) {
@@ -35,12 +44,13 @@ __device__ __forceinline__ void store_row_4(unsigned char *row, const float (&co
 
 // Of two tiles, a lane has the words of columns 2c and 8 + 2c. Exchanges with its neighbour leave each lane with four
 // consecutive columns, from 4 (c / 2) + 8 (c % 2) on, which it stores together. The four lanes fill a sector of memory.
+// An odd tile is stored 4 bytes at a time.
 template <class Element, int kTiles>
 __device__ __forceinline__ void store_row_8(unsigned char *row, const float (&columns)[kTiles][2], bool pred) {
   const bool odd = threadIdx.x % 2;
   const int column = threadIdx.x % 4 / 2 * 4 + threadIdx.x % 2 * 8;
 #pragma unroll
-  for (int t = 0; t < kTiles; t += 2) {
+  for (int t = 0; t < kTiles / 2 * 2; t += 2) {
     const unsigned left = pack<Element>(columns[t][0], columns[t][1]);
     const unsigned right = pack<Element>(columns[t + 1][0], columns[t + 1][1]);
     const unsigned received = __shfl_xor_sync(kAllLanes, odd ? left : right, 1);
@@ -48,15 +58,17 @@ __device__ __forceinline__ void store_row_8(unsigned char *row, const float (&co
       *reinterpret_cast<uint2 *>(row + t * kRowTileBytes<Element> + 2 * column) =
           odd ? make_uint2(received, right) : make_uint2(left, received);
   }
+  if constexpr (kTiles % 2 != 0)
+    store_row_4<Element>(row + (kTiles - 1) * kRowTileBytes<Element>, last_tiles<1>(columns), pred);
 }
 
 // Of four tiles, a lane has one word each. Exchanges with its neighbour, then between pairs of lanes, leave lane c with
-// the whole row of tile c: 16 bytes.
+// the whole row of tile c: 16 bytes. Up to three tiles that are left over are stored 8 bytes at a time.
 template <class Element, int kTiles>
 __device__ __forceinline__ void store_row_16(unsigned char *row, const float (&columns)[kTiles][2], bool pred) {
   const bool odd = threadIdx.x % 2, upper = threadIdx.x / 2 % 2;
 #pragma unroll
-  for (int t = 0; t < kTiles; t += 4) {
+  for (int t = 0; t < kTiles / 4 * 4; t += 4) {
     unsigned word[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) word[i] = pack<Element>(columns[t + i][0], columns[t + i][1]);
@@ -76,6 +88,8 @@ __device__ __forceinline__ void store_row_16(unsigned char *row, const float (&c
           upper ? make_uint4(other[0], other[1], pair[1][0], pair[1][1])
                 : make_uint4(pair[0][0], pair[0][1], other[0], other[1]);
   }
+  if constexpr (constexpr int kRest = kTiles % 4; kRest != 0)
+    store_row_8<Element>(row + (kTiles - kRest) * kRowTileBytes<Element>, last_tiles<kRest>(columns), pred);
 }
 
 // Stores a row of 8 * kTiles columns as Element, kStoreBytes (4, 8 or 16) a lane at once; nothing where `pred` is

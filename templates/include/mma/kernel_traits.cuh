@@ -36,9 +36,10 @@ struct KernelTraits : Config {
   static constexpr int kChunkN = Config::kWarpN / Config::kChunks;
 
   // Fragments of a warp.
-  static constexpr int kTilesM = kWarpM / 16;              // operands over the rows
-  static constexpr int kTilesK = Config::kHeadDim / 16;    // operands over the head dimension, as the K of Q K^T
-  static constexpr int kTilesN = Config::kWarpN / 8;       // accumulators over the keys
+  static constexpr int kTilesM = kWarpM / 16;                   // operands over the rows
+  static constexpr int kTilesK = (Config::kHeadDim + 15) / 16;  // operands over the head dimension, as the K of Q K^T
+  static constexpr bool kIsLastKHalf = Config::kHeadDim % 16 != 0;  // the last of these has eight columns
+  static constexpr int kTilesN = Config::kWarpN / 8;                // accumulators over the keys
   static constexpr int kTilesHead = Config::kHeadDim / 8;  // accumulators over the head dimension, as the N of P V
 
   // Whether tiles never end beyond the last row, and steps never beyond the last key that is seen.

@@ -15,7 +15,8 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::hopper {
 
-// By TMA, through shared memory where the warpgroup's Q was; `inverse` holds what the lane's rows are multiplied by.
+// By TMA, through shared memory where the warpgroup's Q was; `inverse` holds what the lane's rows are multiplied by. An
+// odd last tile is written twice, the second time to columns beyond the head dimension, which TMA does not store.
 template <class Traits>
 __device__ __forceinline__ void store_by_tma(const Arguments<Traits> &args, unsigned char *tile, int warpgroup,
                                              const TileCoord<Traits> &coord,
@@ -24,7 +25,7 @@ __device__ __forceinline__ void store_by_tma(const Arguments<Traits> &args, unsi
   using Panel = typename Traits::Panel;
 #pragma unroll
   for (int k = 0; k < Traits::kHeadSteps; ++k) {
-    const auto &left = acc_o[2 * k], &right = acc_o[2 * k + 1];
+    const auto &left = acc_o[2 * k], &right = acc_o[2 * k + 1 < Traits::kTilesHead ? 2 * k + 1 : 2 * k];
     stmatrix_x4(tile + stmatrix_offset<Traits>(k), pack<Element>(left[0] * inverse[0], left[1] * inverse[0]),
                 pack<Element>(left[2] * inverse[1], left[3] * inverse[1]),
                 pack<Element>(right[0] * inverse[0], right[1] * inverse[0]),

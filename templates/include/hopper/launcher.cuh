@@ -71,18 +71,21 @@ int64_t heads_of_section(const EvoflashAttention &problem) {
 
 template <class Traits>
 int encode_tensor_maps(Arguments<Traits> &args, const EvoflashAttention &problem) {
+  using Panel = typename Traits::Panel;
   constexpr int kHeadDim = Traits::kHeadDim, kWarpgroupM = Traits::kWarpgroupM;
   constexpr int kKvRows = Traits::kBlockN / Traits::kCluster;  // that a block loads
   const int batch = problem.batch, heads = problem.heads, kv_heads = problem.kv_heads;
   const int seq_q = problem.seq_q, seq_kv = problem.seq_kv;
-  int error = encode_tensor_map<kHeadDim>(&args.q, problem.q, problem.q_stride, batch, heads, seq_q, kWarpgroupM);
+  int error =
+      encode_tensor_map<kHeadDim, Panel>(&args.q, problem.q, problem.q_stride, batch, heads, seq_q, kWarpgroupM);
   if (error) return error;
-  error = encode_tensor_map<kHeadDim>(&args.k, problem.k, problem.k_stride, batch, kv_heads, seq_kv, kKvRows);
+  error = encode_tensor_map<kHeadDim, Panel>(&args.k, problem.k, problem.k_stride, batch, kv_heads, seq_kv, kKvRows);
   if (error) return error;
-  error = encode_tensor_map<kHeadDim>(&args.v, problem.v, problem.v_stride, batch, kv_heads, seq_kv, kKvRows);
+  error = encode_tensor_map<kHeadDim, Panel>(&args.v, problem.v, problem.v_stride, batch, kv_heads, seq_kv, kKvRows);
   if (error) return error;
   if constexpr (Traits::kIsTmaStore) {
-    return encode_tensor_map<kHeadDim>(&args.out, problem.out, problem.out_stride, batch, heads, seq_q, kWarpgroupM);
+    return encode_tensor_map<kHeadDim, Panel>(&args.out, problem.out, problem.out_stride, batch, heads, seq_q,
+                                              kWarpgroupM);
   } else {
     args.out = make_tensor(problem.out, problem.out_stride);
     return 0;

@@ -58,7 +58,7 @@ __device__ __forceinline__ void merge_columns(const SharedStorage<Traits> &smem,
     const int row = coord.lane_row(half);
     unsigned char *const to =
         out.row_pointer(row) + rank * Exchange::kOwnTiles * kRowTileBytes<typename Traits::Element>;
-    store_columns<Traits>(to, result[half], out.is_inside(row));
+    store_columns<Traits>(to, result[half], out.is_inside(row), Exchange::tiles_of(rank));
   }
 }
 

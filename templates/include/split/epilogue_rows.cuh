@@ -78,6 +78,13 @@ struct PieceCoord {
 
   int index;
 
+  // The thread's n-th piece; some other where a thread has fewer.
+  __device__ __forceinline__ static PieceCoord nth(int n) {
+    constexpr bool kIsEven = kNumPieces % Traits::kNumThreads == 0 || Traits::kNumThreads % kNumPieces == 0;
+    const int index = n * Traits::kNumThreads % kNumPieces + int(threadIdx.x) % kNumPieces;
+    return {kIsEven ? index : index % kNumPieces};
+  }
+
   __device__ __forceinline__ int group() const { return index / Partials::kGroupPieces; }
   __device__ __forceinline__ int half() const {
     return index / (Partials::kGroupPieces / Traits::kRowsPerLane) % Traits::kRowsPerLane;
@@ -109,7 +116,7 @@ __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, co
   if constexpr (Traits::kIsCluster) mbarrier_wait(smem.stats_full, 0);
 #pragma unroll
   for (int n = 0; n < Coord::kPerThread; ++n) {
-    const Coord own{n * kNumThreads % Coord::kNumPieces + int(threadIdx.x) % Coord::kNumPieces};
+    const Coord own = Coord::nth(n);
     const float2 *const stats = smem.stats + own.row() * kNumSplits;
     const float row_sum = split_scales<ElementPartial>(scales[n], stats, 1, softmax_scale_log2).y;
     normalize_scales(scales[n], row_sum);
@@ -131,7 +138,7 @@ __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, co
                   smem.partials + Partials::piece_offset(split, own.group(), own.half(), own.piece(), threadIdx.x % 32),
                   scales[n][split]);
     store_columns<Traits>(to + own.piece() * (Pieces::kTiles * kRowTileBytes<typename Traits::Element>), result,
-                          out.is_inside(row));
+                          out.is_inside(row), Pieces::tiles_of(own.piece()));
   }
 }
 

@@ -56,7 +56,7 @@ struct QOperand<Traits, true> {
         const int panel = warp / 4 % Traits::kRowGroups * kPanels + k / 4;
         unsigned columns[4];
         ldmatrix_x4(columns, smem.base + panel * Traits::kQPanelBytes + row * kRowBytes + (unit ^ row % 8) * 16);
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < (k + 1 < Traits::kHeadSteps ? 4 : 2); ++i) {
           words[k + i / 2][i % 2 * 2] = columns[i];
           words[k + i / 2][i % 2 * 2 + 1] = 0;
         }

@@ -46,13 +46,16 @@ inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
   return found;
 }
 
-// Encodes the map of a tensor for boxes of box_rows (at most 256) rows of a panel. Returns 0, or EVOFLASH_UNSUPPORTED
-// for a tensor that a map cannot describe: strides have to be multiples of 16 bytes, above 0 and below 2^40.
+// Encodes the map of a tensor for boxes of box_rows (at most 256) rows of a panel, which is swizzled if it has 64 or 32
+// columns. Returns 0, or EVOFLASH_UNSUPPORTED for a tensor that a map cannot describe: strides have to be multiples of
+// 16 bytes, above 0 and below 2^40.
 template <int kHeadDim, class Panel = TmaPanel<kHeadDim>>
 int encode_tensor_map(TensorMap *map, const void *base, const int64_t (&stride)[3], int batch, int heads, int rows,
                       int box_rows) {
   if (tensor_map_encoder() == nullptr) return 35;  // cudaErrorInsufficientDriver
-  constexpr auto kSwizzle = Panel::kDims == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
+  constexpr auto kSwizzle = Panel::kDims == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
+                            : Panel::kDims == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                                 : CU_TENSOR_MAP_SWIZZLE_NONE;
   const cuuint64_t sizes[4] = {cuuint64_t(kHeadDim), cuuint64_t(rows), cuuint64_t(heads), cuuint64_t(batch)};
   cuuint64_t stride_bytes[3];  // of rows, heads and batches
   for (int i = 0; i < 3; ++i) {

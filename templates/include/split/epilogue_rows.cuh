@@ -91,6 +91,12 @@ struct PieceCoord {
   }
   __device__ __forceinline__ int piece() const { return index / 32 % Pieces::kPerRow; }
 
+  // The tiles of columns that the piece has, of which a row's last may have fewer than others.
+  __device__ __forceinline__ int tiles() const {
+    constexpr bool kIsWhole = Traits::kTilesHead % Pieces::kTiles == 0;
+    return kIsWhole ? Pieces::kTiles : min(Pieces::kTiles, Traits::kTilesHead - piece() * Pieces::kTiles);
+  }
+
   // Among the rows that the block owns.
   __device__ __forceinline__ int row() const {
     return group() * Traits::kWarpM + half() * 8 + int(threadIdx.x) % 32 / 4;
@@ -138,7 +144,7 @@ __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, co
                   smem.partials + Partials::piece_offset(split, own.group(), own.half(), own.piece(), threadIdx.x % 32),
                   scales[n][split]);
     store_columns<Traits>(to + own.piece() * (Pieces::kTiles * kRowTileBytes<typename Traits::Element>), result,
-                          out.is_inside(row), Pieces::tiles_of(own.piece()));
+                          out.is_inside(row), own.tiles());
   }
 }
 

@@ -31,7 +31,7 @@ struct ColumnExchange {
   __device__ __forceinline__ static int sender_of(int rank, int to) { return rank < to ? rank : rank - 1; }
 
   // The tile in a block's place; the last one for places beyond it, whose contents nobody reads.
-  static constexpr int tile_in(int block, int place) {
+  __device__ __forceinline__ static constexpr int tile_in(int block, int place) {
     const int tile = block * kOwnTiles + place;
     return tile < kRowTiles ? tile : kRowTiles - 1;
   }

@@ -15,7 +15,7 @@ namespace evoflash::split {
 template <class Traits>
 __device__ __forceinline__ void merge_columns(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord,
                                               const OutputTile<Traits> &out, float softmax_scale_log2,
-                                              float (&acc_o)[Traits::kTilesHead][4], const RowSoftmax<Traits> &softmax,
+                                              float (&acc_o)[Traits::kTilesValue][4], const RowSoftmax<Traits> &softmax,
                                               POperand<Traits> (&p)[Traits::kParts]) {
   using Partials = PartialStorage<Traits>;
   using Exchange = typename Partials::Exchange;

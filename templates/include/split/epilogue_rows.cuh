@@ -16,7 +16,7 @@ namespace evoflash::split {
 // The warp's partial output, piece by piece, to where its rows are merged: `write` takes an offset and a piece.
 template <class Traits, class Write>
 __device__ __forceinline__ void write_partial(const TileCoord<Traits> &coord, int group,
-                                              const float (&acc_o)[Traits::kTilesHead][4],
+                                              const float (&acc_o)[Traits::kTilesValue][4],
                                               const float (&factor)[Traits::kRowsPerLane], const Write &write) {
   using Partials = PartialStorage<Traits>;
 #pragma unroll
@@ -30,7 +30,7 @@ __device__ __forceinline__ void write_partial(const TileCoord<Traits> &coord, in
 // Gives the warp's statistics, then its partial output, to the block that owns its rows.
 template <class Traits>
 __device__ __forceinline__ void give_partial(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord,
-                                             float (&acc_o)[Traits::kTilesHead][4], const RowSoftmax<Traits> &softmax,
+                                             float (&acc_o)[Traits::kTilesValue][4], const RowSoftmax<Traits> &softmax,
                                              POperand<Traits> (&p)[Traits::kParts],
                                              const float (&factor)[Traits::kRowsPerLane]) {
   using Partials = PartialStorage<Traits>;
@@ -93,8 +93,8 @@ struct PieceCoord {
 
   // The tiles of columns that the piece has, of which a row's last may have fewer than others.
   __device__ __forceinline__ int tiles() const {
-    constexpr bool kIsWhole = Traits::kTilesHead % Pieces::kTiles == 0;
-    return kIsWhole ? Pieces::kTiles : min(Pieces::kTiles, Traits::kTilesHead - piece() * Pieces::kTiles);
+    constexpr bool kIsWhole = Traits::kTilesValue % Pieces::kTiles == 0;
+    return kIsWhole ? Pieces::kTiles : min(Pieces::kTiles, Traits::kTilesValue - piece() * Pieces::kTiles);
   }
 
   // Among the rows that the block owns.
@@ -106,7 +106,7 @@ struct PieceCoord {
 template <class Traits>
 __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord,
                                            const OutputTile<Traits> &out, float softmax_scale_log2,
-                                           float (&acc_o)[Traits::kTilesHead][4], const RowSoftmax<Traits> &softmax,
+                                           float (&acc_o)[Traits::kTilesValue][4], const RowSoftmax<Traits> &softmax,
                                            POperand<Traits> (&p)[Traits::kParts]) {
   using Partials = PartialStorage<Traits>;
   using Pieces = typename Partials::Pieces;

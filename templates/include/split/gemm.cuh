@@ -111,7 +111,7 @@ __device__ __forceinline__ void convert_p(POperand<Traits> &p, const float (&acc
 
 // O += P V.
 template <class Traits>
-__device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesHead][4], const POperand<Traits> &p,
+__device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesValue][4], const POperand<Traits> &p,
                                         SmemDescriptor tile_v, int part) {
   warpgroup_arrive();
 #pragma unroll
@@ -123,7 +123,7 @@ __device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesHead][4], c
 
 // Waits for the last products of a step.
 template <class Traits>
-__device__ __forceinline__ void wait_o(float (&acc_o)[Traits::kTilesHead][4], POperand<Traits> (&p)[Traits::kParts]) {
+__device__ __forceinline__ void wait_o(float (&acc_o)[Traits::kTilesValue][4], POperand<Traits> (&p)[Traits::kParts]) {
   warpgroup_wait<0>();
 #pragma unroll
   for (int part = Traits::kIsRunningMax ? Traits::kParts - 2 : 0; part < Traits::kParts; ++part)

@@ -97,6 +97,16 @@ def test_one_split_a_block_merges_by_columns_and_several_by_rows(genes, merge):
 
 
 @pytest.mark.nvcc
+@pytest.mark.parametrize(
+    "genes", [{}, {"split": 1, "key_groups": 2, "slice_keys": 64, "softmax": "online", "parts": 1}]
+)
+def test_nvcc_compiles_it_too(tmp_path, genes):
+    (tmp_path / "kernel.cu").write_text(render(PARTLY_FILLED[2], **genes))
+    command = [cuda.nvcc(), "-arch=sm_90a", "-std=c++17", "-DEVOFLASH_DEVICE_ONLY", "-cubin", "kernel.cu"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+
+
+@pytest.mark.nvcc
 @pytest.mark.timeout(300)
 def test_partial_outputs_of_any_head_size_are_merged(tmp_path):
     target, template, sources = cuda.of_arch("sm_90a"), load("split"), {}

@@ -13,18 +13,18 @@
 // zeros: it never reads the next head. The launcher encodes a map and passes it by value within a __grid_constant__
 // parameter.
 //
-// A box is a panel of kPanelDims columns. Its rows follow each other in shared memory without padding. The 16-byte
-// units of a row are swizzled, so that the same unit of consecutive rows lies in different banks: unit u of row r lies
-// at position u ^ r % 8, in panels of 32 columns at u ^ r / 2 % 4. The swizzle permutes address bits, so panels start
-// on multiples of 1024 bytes.
+// A box is a panel of columns. Those beyond the head dimension are filled up with zeros, too, and not stored. The rows
+// of a panel follow each other in shared memory without padding. The 16-byte units of a row are swizzled, so that the
+// same unit of consecutive rows lies in different banks: unit u of row r lies at position u ^ r % 8, in panels of 32
+// columns at u ^ r / 2 % 4. The swizzle permutes address bits, so panels start on multiples of 1024 bytes.
 namespace evoflash {
 
-// The panels of a head dimension.
-template <int kHeadDim>
+// The panels of a head dimension, of kPanelDims columns (64 or 32) each.
+template <int kHeadDim, int kPanelDims = kHeadDim % 64 == 0 ? 64 : 32>
 struct TmaPanel {
-  static constexpr int kDims = kHeadDim % 64 == 0 ? 64 : 32;
+  static constexpr int kDims = kPanelDims;
   static constexpr int kRowBytes = 2 * kDims;
-  static constexpr int kCount = kHeadDim / kDims;
+  static constexpr int kCount = (kHeadDim + kDims - 1) / kDims;
 };
 
 struct alignas(128) TensorMap {

@@ -25,6 +25,9 @@ struct NoFeatures {
 template <class Config>
 constexpr bool kHasScoreTerms = Config::kIsCapped || Config::kIsBiased || Config::kIsMasked || Config::kHasSlopes;
 
+template <class Config>
+constexpr bool kHasFeatures = Config::kIsBanded || Config::kHasSinks || kHasScoreTerms<Config>;
+
 // Whether a row may see no key at all.
 template <class Config>
 constexpr bool kHasBlindRows = Config::kIsBanded || Config::kIsBiased || Config::kIsMasked;

@@ -92,6 +92,7 @@ struct ColumnExchange {
 
   // What the partial outputs count in a row, over the sum of all: this block's, and those of the senders. `own` is this
   // block's (row_max, row_sum); `stats` points to the first sender's, and `stride` leads to the next sender's.
+  template <bool kMayBeBlind = false>
   __device__ __forceinline__ static void scales(float &own_scale, float (&scale)[kNumSplits - 1], float2 own,
                                                 const float2 *stats, int stride, float softmax_scale_log2) {
     float2 stat[kNumSplits - 1];
@@ -110,7 +111,7 @@ struct ColumnExchange {
       row_sum = fmaf(scale[i], stat[i].y, row_sum);
       if constexpr (kIsNormalized<ElementPartial>) scale[i] *= stat[i].y;
     }
-    const float inverse = reciprocal(row_sum);
+    const float inverse = inverse_total<kMayBeBlind>(row_sum);
     own_scale *= inverse;
 #pragma unroll
     for (int i = 0; i < kNumSplits - 1; ++i) scale[i] *= inverse;

@@ -56,7 +56,7 @@ struct RowMerger {
         if (merger % kSharers == 0 && coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left))
           out.stats[row] = total;
       } else {
-        normalize_scales(scales[i], total.y);
+        normalize_scales<kHasBlindRows<Traits>>(scales[i], total.y);
       }
     }
   }

@@ -44,13 +44,14 @@ struct KernelTraits : Config {
 
   // Whether tiles never end beyond the last row, and steps never beyond the last key that is seen.
   static constexpr bool kIsEvenM = Config::kHasFixedSizes && Config::kSeqQ % Config::kBlockM == 0;
-  static constexpr bool kIsEvenN = Config::kHasFixedSizes && !Config::kIsCausal && Config::kSeqKv % kBlockN == 0;
+  static constexpr bool kIsEvenN =
+      Config::kHasFixedSizes && !Config::kIsCausal && !Config::kIsBanded && Config::kSeqKv % kBlockN == 0;
 
   // The number of steps where all tiles have the same; otherwise not used.
   static constexpr int kNumSteps = (Config::kSeqKv + kBlockN - 1) / kBlockN;
 
   // Whether a warp may find no key that its rows see in a step.
-  static constexpr bool kMaySkip = !kIsEvenN && (Config::kIsOnline || Config::kIsCausal || kIsTma);
+  static constexpr bool kMaySkip = !kIsEvenN && (Config::kIsOnline || Config::kIsCausal || Config::kIsBanded || kIsTma);
 };
 
 }  // namespace evoflash::mma

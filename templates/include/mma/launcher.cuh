@@ -15,7 +15,7 @@ namespace {
 
 template <class Traits>
 bool is_supported(const EvoflashAttention &problem) {
-  if (!matches(problem, Traits::kHeadDim, Traits::kIsCausal)) return false;
+  if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kHeadDim)) return false;
   if (!rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
   if (!strides_fit_int(problem.out_stride)) return false;
   if (!Traits::kIsTma &&
@@ -101,7 +101,8 @@ void set_sizes(Arguments<Traits> &args, const EvoflashAttention &problem) {
     args.seq_kv = problem.seq_kv;
     args.group_inverse = group_inverse(problem.heads / problem.kv_heads);
   }
-  args.softmax_scale_log2 = problem.scale * kLog2E;
+  args.softmax_scale_log2 = kHasScoreTerms<Traits> ? kLog2E : problem.scale * kLog2E;
+  if constexpr (kHasFeatures<Traits>) args.problem = problem;
 }
 
 template <class Traits>

@@ -3,7 +3,7 @@
 #define EVOFLASH_CHECKS_CUH
 
 #include "attention.h"
-#include "features.h"
+#include "score_features.h"
 
 #ifndef EVOFLASH_DEVICE_ONLY /* a launcher is host code */
 

@@ -3,7 +3,7 @@
 // What is done to the scores of a row before the softmax, and which keys the rows of a tile see.
 #include "cpu_exp2.h"
 #include "cpu_numeric_types.h"
-#include "features.h"
+#include "score_features.h"
 #include "log2e.h"
 
 namespace evoflash {

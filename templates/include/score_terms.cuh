@@ -1,6 +1,6 @@
 #pragma once
 
-#include "features.h"
+#include "score_features.h"
 #include "math.cuh"
 #include "numeric_types.cuh"
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "attention.h"
-#include "features.h"
+#include "score_features.h"
 #include "split_partials.cuh"
 #include "tensors.cuh"
 #include "tma.cuh"

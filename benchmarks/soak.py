@@ -22,7 +22,6 @@ import contextlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -55,13 +54,13 @@ from evoflash.proposers.evolution import EvolutionProposer
 from evoflash.run.plan import Plan, choose_families
 from evoflash.search import Search
 from evoflash.store import RunStore
+from evoflash.system import processes
 from evoflash.targets import Target
 
 TINY, SMALL = "b=1,h=2,s=32,d=16,dtype=fp32", "b=1,h=2,s=256,d=64,dtype=fp32"
 FOLDER = Path(__file__).with_name("soak_family")
 FAMILIES = {"cpu": "soak", "cuda": "soak_cuda"}
-# A hang costs its deadline. Other evaluations of tiny kernels take milliseconds.
-HANG_S = 2.0
+HANG_S = 3.0  # a hang costs its deadline; other evaluations of tiny kernels take milliseconds, in a new worker a second
 START_MS = 50.0  # what `Sandbox.start` takes more than if it starts a worker
 SESSIONS, ROUNDS = 3, 100  # of the quiet measurement: fresh workers, and rounds of each
 
@@ -96,7 +95,8 @@ class Follower:
 
 def plan_of(arguments: argparse.Namespace, target: Target, folder: Path) -> tuple[Plan, config.Settings]:
     """The search. Beside busy loops finals are those of a user's search."""
-    own, shape = is_own(arguments), arguments.shape or (SMALL if arguments.busy else TINY)
+    own = is_own(arguments)
+    shape = arguments.shape or (TINY if own else SMALL)
     settings = config.load(
         db=str(folder / "runs.db"),
         cache=folder / "builds",
@@ -161,6 +161,7 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         device_left = watch.device_bytes()
         if arguments.busy and outcome is not None and outcome.finals is not None:
             again = remeasured(outcome.finals, outcome.run_id, store, plan, target, settings)
+    during = [each for each in watch.samples if 0 < each.candidates < watch.candidates]  # not in the finals
     worker_starts = [each for each in starts if each > START_MS]
     return {
         "device": target.device,
@@ -180,8 +181,8 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "unexpected": follower.tally.unexpected,
         "worker_starts": len(worker_starts),
         "worker_start_s": statistics.median(worker_starts) / 1e3 if worker_starts else None,
-        "vitals": judge(watch.samples),
-        "worker_kib_a_candidate_in_a_life": within_lives(watch.samples),
+        "vitals": judge(during),
+        "worker_kib_a_candidate_in_a_life": within_lives(during),
         "ask_ms_median": quarters(asks) if len(asks) >= QUARTERS else [],
         "record_ms_median": quarters(records) if len(records) >= QUARTERS else [],
         "database_kib_a_candidate": (folder / "runs.db").stat().st_size / max(1, watch.candidates) / 1024,
@@ -195,12 +196,12 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def busy_loops(count: int) -> Iterator[None]:
     """Other programs that want a core each."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    loops = [processes.start([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
     finally:
         for each in loops:
-            each.kill()
+            processes.kill(each)
             each.wait()
 
 
@@ -246,10 +247,10 @@ def temporary_files() -> set[str]:
 
 def left_over(before: set[str], cache: Path) -> dict[str, list[str]]:
     """Processes and temporary files that a search left; the reaper, which ends with this process, is left out."""
-    processes = [" ".join(each.cmdline()) for each in psutil.Process().children(recursive=True)]
+    children = [" ".join(each.cmdline()) for each in psutil.Process().children(recursive=True)]
     folders = [each.name for each in cache.iterdir() if each.name.startswith(BUILDING)] if cache.is_dir() else []
     return {
-        "processes": [each for each in processes if "evoflash.system.reaper" not in each],
+        "processes": [each for each in children if "evoflash.system.reaper" not in each],
         "files": sorted(temporary_files() - before) + folders,
     }
 
@@ -271,7 +272,7 @@ def main() -> int:
         help="repeatable; default: soak or soak_cuda, beside busy loops the shipped ones",
     )
     parser.add_argument("--cores", type=int, help="of this machine, that all of it may use; default: all")
-    parser.add_argument("--shape", help=f"default: {TINY}, beside busy loops {SMALL}")
+    parser.add_argument("--shape", help=f"default: {TINY}, of shipped families {SMALL}")
     parser.add_argument("--out", type=Path, help="where the JSON goes")
     arguments = parser.parse_args()
     if arguments.faults and not is_own(arguments):

@@ -17,7 +17,7 @@ from evoflash.search import Search
 
 INTERVAL_S = 0.25
 QUARTERS = 4
-LIFE = 30  # candidates that a worker must have lived for, so that its growth says something
+LIFE = 60  # candidates that a worker must have lived for, so that its growth says something
 MIB = 1024**2
 
 

@@ -1,57 +1,77 @@
-"""A long search, and a large database: what grows, and what must not.
+"""A long search, and what must not grow, break or change under it.
 
-    python benchmarks/soak.py --budget 2000 --stored 100000 --out soak.json
+    python benchmarks/soak.py --budget 2000
+    python benchmarks/soak.py --target cuda --budget 10000 --faults 100 --minutes 8.3 --out gpu-soak.json
+    python benchmarks/soak.py --target cpu --budget 2000 --busy 2 --family soak --out cpu-soak.json
 
-searches `--budget` candidates of tiny CPU kernels, and says by quarters of the run how much memory driver and worker
-take, how long a proposal and a record take, and what the database holds. Then it writes a run of `--stored` made-up
-candidates and times what `evoflash runs show` and `evoflash lineage` ask the database, and the commands as a whole.
-Prints a table for docs/results/soak.md; the numbers are this machine's.
+searches tiny kernels, of which thousands differ and each builds fast. `--faults N` makes one in N candidates hang,
+crash or use an illegal address, in turn. The memory and open files of driver and worker, and the memory of the GPU,
+must stay flat, every fault must get its verdict and no other candidate one, and nothing may be left at the end.
+
+With `--busy N` it is a search beside N busy loops, of the shipped families unless `--family` says otherwise. When it is
+over they end, and the winner is timed again on the quiet machine: its time of the finals must be within 3 % of that. A
+kernel of the shipped families takes seconds to build, so 2,000 of them take hours on two busy cores.
+
+Ends with 1 when a check fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import random
+import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import psutil
+from faults import Injector, Tally
+from soak_report import BAR, failures, table
+from stopwatch import timed
+from vitals import QUARTERS, Watch, judge, quarters, series, within_lives
 
 from evoflash import config, problems, targets
+from evoflash.bench.bench import Bench, Effort
+from evoflash.bench.entrants import of_candidate
+from evoflash.codegen.build_cache import BUILDING
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.candidate import Candidate
-from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation, Timing
-from evoflash.core.genome import Genome
-from evoflash.core.status import Stage, Status
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.finals import Finals
+from evoflash.core.statistics import BOOTSTRAPS
+from evoflash.errors import EvoflashError
 from evoflash.evaluator import Limits
+from evoflash.evaluator.sandbox import Sandbox
 from evoflash.proposers.evolution import EvolutionProposer
-from evoflash.report import lineage
-from evoflash.report import runs as report
-from evoflash.run.plan import Plan
+from evoflash.run.plan import Plan, choose_families
 from evoflash.search import Search
 from evoflash.store import RunStore
+from evoflash.system import processes
+from evoflash.targets import Target
 
-SHAPE = "b=1,h=2,s=32,d=16,dtype=fp32"
-FAMILY = Path(__file__).with_name("soak_family")
-QUARTERS = 4
+TINY, SMALL = "b=1,h=2,s=32,d=16,dtype=fp32", "b=1,h=2,s=256,d=64,dtype=fp32"
+FOLDER = Path(__file__).with_name("soak_family")
+FAMILIES = {"cpu": "soak", "cuda": "soak_cuda"}
+HANG_S = 3.0  # a hang costs its deadline; other evaluations of tiny kernels take milliseconds, in a new worker a second
+START_MS = 50.0  # what `Sandbox.start` takes more than if it starts a worker
+SESSIONS, ROUNDS = 3, 100  # of the quiet measurement: fresh workers, and rounds of each
 
 
-@dataclass
-class Watch:
-    """A progress that measures: after each candidate the memory of driver and worker, resident bytes."""
+class Follower:
+    """A progress that counts."""
 
-    search: Search | None = None
-    driver: list[int] = field(default_factory=list)
-    worker: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.watch: Watch | None = None
+        self.tally = Tally()
+        self.statuses: Counter[str] = Counter()
 
     def baselines(self, shape: str, times_us: dict[str, float]) -> None:
         """Nothing."""
@@ -64,224 +84,212 @@ class Watch:
         print(text, file=sys.stderr)
 
     def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
-        """Looks at both processes."""
-        assert self.search is not None
-        self.driver.append(psutil.Process().memory_info().rss)
-        (evaluator,) = self.search.tasks[0].evaluator.shapes.values()
-        worker = evaluator._sandbox._process
-        if worker is not None:
-            self.worker.append(psutil.Process(worker.pid).memory_info().rss)
-        if len(self.driver) % 100 == 0:
-            print(f"{len(self.driver)} candidates", file=sys.stderr)
+        """Counts it."""
+        assert self.watch is not None
+        self.watch.candidates += 1
+        self.statuses[evaluation.status] += 1
+        self.tally.add(candidate, evaluation)
+        if self.watch.candidates % 100 == 0:
+            print(f"{self.watch.candidates} candidates", file=sys.stderr)
 
 
-def timed(call: Callable[..., Any], into: list[float]) -> Callable[..., Any]:
-    """The same call, which notes how many milliseconds it took."""
-
-    def measured(*arguments: Any, **named: Any) -> Any:
-        start = time.perf_counter()
-        try:
-            return call(*arguments, **named)
-        finally:
-            into.append(1e3 * (time.perf_counter() - start))
-
-    return measured
-
-
-def quarters(values: list[float] | list[int], what: Callable[[Any], float]) -> list[float]:
-    """A figure for each quarter of a run."""
-    size = len(values) // QUARTERS
-    return [what(values[number * size : (number + 1) * size]) for number in range(QUARTERS)]
-
-
-def soak(folder: Path, budget: int) -> dict[str, Any]:
-    """The search."""
-    settings = config.load(db=str(folder / "runs.db"), cache=folder / "builds", templates=[FAMILY])
-    problem, target = problems.parse(SHAPE), targets.detect("cpu")
-    effort = config.effort("quick", "cpu", budget=budget, minutes=600.0)
-    effort = effort.model_copy(update={"samples": 10, "quick_samples": 3, "finalists": 2, "rounds": 5})
+def plan_of(arguments: argparse.Namespace, target: Target, folder: Path) -> tuple[Plan, config.Settings]:
+    """The search. Beside busy loops finals are those of a user's search."""
+    own = is_own(arguments)
+    shape = arguments.shape or (TINY if own else SMALL)
+    settings = config.load(
+        db=str(folder / "runs.db"),
+        cache=folder / "builds",
+        templates=[FOLDER] if own else [],
+        evaluate_deadline_s=HANG_S if arguments.faults else None,
+    )
+    effort = config.effort("standard", target.name, budget=arguments.budget, minutes=arguments.minutes)
+    if own:
+        effort = effort.model_copy(update={"samples": 10, "quick_samples": 3})
+    if not arguments.busy:
+        effort = effort.model_copy(update={"finalists": 2, "rounds": 5})
+    problem = problems.parse(shape)
     plan = Plan.make(
-        {SHAPE: problem},
+        {shape: problem},
         target,
         effort,
         settings,
         effort_name="soak",
-        families=("soak",),
+        families=choose_families(
+            [problem], target, (FAMILIES[target.name],) if own else arguments.family, settings.templates
+        ),
         strategy="evolution",
         seed=0,
         limits=Limits(),
     )
-    watch, asks, records = Watch(), [], []
+    return plan, settings
+
+
+def is_own(arguments: argparse.Namespace) -> bool:
+    """Whether the soak's own family is searched."""
+    return FAMILIES[arguments.target] in arguments.family or not (arguments.family or arguments.busy)
+
+
+def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The search, and what was seen of it; an error that ended it is a part of that."""
+    target = targets.detect(arguments.target)
+    plan, settings = plan_of(arguments, target, folder)
+    toolchain, follower = Toolchain(target, settings.cache), Follower()
+    asks, records, starts = [], [], []
+    ask = EvolutionProposer.ask
+    if arguments.faults:
+        ask = Injector(arguments.faults).wrapped(ask)
+    files = temporary_files()
+    error, outcome, again = "", None, None
     with RunStore.open(settings.db, write=True) as store:
-        search = watch.search = Search([plan], target, Toolchain(target, settings.cache), store, watch)
+        search = Search([plan], target, toolchain, store, follower)
+        watch = follower.watch = Watch(search, target.name)
         start = time.monotonic()
         with (
-            patch.object(EvolutionProposer, "ask", timed(EvolutionProposer.ask, asks)),
+            patch.object(EvolutionProposer, "ask", timed(ask, asks)),
             patch.object(RunStore, "record", timed(RunStore.record, records)),
+            patch.object(Sandbox, "start", timed(Sandbox.start, starts)),
+            busy_loops(arguments.busy),
+            watch,
         ):
-            (outcome,) = search.run()
+            try:
+                (outcome,) = search.run()
+            except EvoflashError as failure:
+                error = str(failure)
         seconds = time.monotonic() - start
-        statuses = report.report(store, outcome.run_id).statuses
-        asked = {"runs show": [], "lineage": []}
-        for _ in range(5):
-            timed(report.report, asked["runs show"])(store, outcome.run_id)
-            timed(lambda: list(lineage.walk(store.ancestry(report.best(store, 1).candidate))), asked["lineage"])()
-        ancestors = len(store.ancestry(report.best(store, 1).candidate))
-    mib = 1024**2
+        left = left_over(files, settings.cache)
+        device_left = watch.device_bytes()
+        if arguments.busy and outcome is not None and outcome.finals is not None:
+            again = remeasured(outcome.finals, outcome.run_id, store, plan, target, settings)
+    during = [each for each in watch.samples if 0 < each.candidates < watch.candidates]  # not in the finals
+    worker_starts = [each for each in starts if each > START_MS]
     return {
         "device": target.device,
-        "candidates": len(watch.driver),
+        "cores": len(os.sched_getaffinity(0)),
+        "busy_loops": arguments.busy,
+        "families": plan.families,
+        "shape": plan.label,
+        "candidates": watch.candidates,
+        "budget": arguments.budget,
         "seconds": seconds,
-        "statuses": statuses,
-        "throughput": str(outcome.throughput),
-        "worker_starts": search.tasks[0].evaluator.worker_starts,
-        "driver_mib": [round(each / mib, 1) for each in quarters(watch.driver, statistics.median)],
-        "worker_mib": [round(each / mib, 1) for each in quarters(watch.worker, statistics.median)],
-        "driver_kib_a_candidate": slope(watch.driver) / 1024,
-        "worker_kib_a_candidate": slope(watch.worker) / 1024,
-        "ask_ms_median": quarters(asks, statistics.median),
-        "ask_ms_mean": quarters(asks, statistics.fmean),
-        "record_ms_median": quarters(records, statistics.median),
-        "database_kib_a_candidate": (folder / "runs.db").stat().st_size / len(watch.driver) / 1024,
-        "query_ms": {name: statistics.median(values) for name, values in asked.items()},
-        "ancestors_of_the_best": ancestors,
+        "reason": outcome.reason if outcome else error,
+        "error": error,
+        "throughput": str(outcome.throughput) if outcome else "",
+        "statuses": dict(follower.statuses),
+        "one_fault_in": arguments.faults,
+        "faults": follower.tally.ended,
+        "unexpected": follower.tally.unexpected,
+        "worker_starts": len(worker_starts),
+        "worker_start_s": statistics.median(worker_starts) / 1e3 if worker_starts else None,
+        "vitals": judge(during),
+        "worker_kib_a_candidate_in_a_life": within_lives(during),
+        "ask_ms_median": quarters(asks) if len(asks) >= QUARTERS else [],
+        "record_ms_median": quarters(records) if len(records) >= QUARTERS else [],
+        "database_kib_a_candidate": (folder / "runs.db").stat().st_size / max(1, watch.candidates) / 1024,
+        "left_over": left,
+        "device_mib_left": None if device_left is None else device_left / 1024**2,
+        "quiet": again,
+        "samples": series(watch.samples),
     }
 
 
-def slope(values: list[int]) -> float:
-    """Bytes a candidate over the second half of a run, by least squares."""
-    half = values[len(values) // 2 :]
-    return statistics.linear_regression(range(len(half)), half).slope
+@contextlib.contextmanager
+def busy_loops(count: int) -> Iterator[None]:
+    """Other programs that want a core each."""
+    loops = [processes.start([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for each in loops:
+            processes.kill(each)
+            each.wait()
 
 
-def fill(path: Path, count: int) -> int:
-    """A run of made-up candidates, with evidence of the usual size; the id of the last that has many ancestors."""
-    rng = random.Random(0)
-    text = (Path(__file__).parents[1] / "templates" / "cpu_flash" / "kernel.cpp.j2").read_text(encoding="utf-8")
-    best: list[tuple[float, int]] = []
-    with RunStore.open(str(path), write=True) as store:
-        connection = store._engine.raw_connection()  # the pool's only one
-        connection.cursor().execute("PRAGMA synchronous = OFF")  # what is made up need not wait for the disk
-        connection.close()
-        problem = problems.parse("mission")
-        store.begin_run(
-            strategy="evolution",
-            seed=0,
-            target="cpu",
-            problem=problem,
-            plan={"budget": count},
-            machine={"device": "none"},
-        )
-        for index in range(count):
-            # As evolution has them: parents are among the best so far, and better children come ever more rarely.
-            parents = tuple(sorted(each for _, each in rng.sample(best, min(len(best), rng.choice([0, 1, 1, 2])))))
-            genes = {f"gene_{number}": rng.randrange(8) for number in range(20)}
-            operator = rng.choice(["mutation", "crossover", "model"]) if parents else "random"
-            candidate = Candidate(index, "cpu_flash", Genome(genes), operator, parents)
-            time_us = 100 + 900 * rng.random() ** (1 / (1 + index / 1000))
-            store.record(1, candidate, made_up(time_us, rng.random() < 0.8), f"// {index}\n{text[:20_000]}", "c++")
-            best = sorted([*best, (time_us, index)])[:20]
-            if index % 10_000 == 9_999:
-                print(f"{index + 1} of {count} stored", file=sys.stderr)
-        store.finish_run(1, status="done", reason="made up", elapsed_s=1.0)
-    return best[0][1] + 1
-
-
-def made_up(time_us: float, right: bool) -> Evaluation:
-    """An evaluation with as much evidence as a real one."""
-    errors = {"max_error": 1e-3, "rms_error": 1e-4, "mean_error": 1e-4, "sdpa_max_error": 1e-3, "sdpa_rms_error": 1e-4}
-    accuracy = tuple(
-        Accuracy(case=f"seed {seed}", **errors, max_bound=1e-2, rms_bound=1e-3, worst_index=(0, 1, 2, 3))
-        for seed in (0, 42, 12345)
+def remeasured(
+    finals: Finals, run_id: int, store: RunStore, plan: Plan, target: Target, settings: config.Settings
+) -> dict[str, Any] | None:
+    """The winner's time of the finals over its time on the machine as it is now, with a 95 % bootstrap interval."""
+    winner = finals.winner
+    if winner is None or winner.time is None:
+        return None
+    ((name, problem),) = plan.problems.items()
+    entrant = of_candidate(store, store.candidate_id(run_id, winner.index), "the winner")
+    sessions: list[tuple[float, ...]] = []
+    for _ in range(SESSIONS):
+        effort = Effort(samples=ROUNDS, check=False)
+        with Bench(target, Toolchain(target, settings.cache), [entrant], effort, lambda _: None) as bench:
+            (entry,) = bench.shape(name, problem).kernels
+            sessions.append(entry.samples)
+    quiet = [each for session in sessions for each in session]
+    rng = np.random.default_rng(0)
+    loaded_draws, quiet_draws = (
+        np.median(rng.choice(values, size=(BOOTSTRAPS, len(values))), axis=1) for values in (winner.time.samples, quiet)
     )
-    samples = tuple(time_us + number for number in range(100))
-    timing = Timing(regime="warm", p50_us=time_us, p90_us=time_us, p99_us=time_us, launches=9, samples=samples)
-    build = BuildReport(seconds=1.0, binary_digest=f"{time_us:064.20f}")
-    if not right:
-        return Evaluation(
-            status=Status.WRONG, stage=Stage.CORRECTNESS, reason="rms error", build=build, accuracy=accuracy
-        )
-    return Evaluation(
-        status=Status.OK, stage=Stage.FULL, build=build, accuracy=accuracy, timings=(timing,), seconds=0.1
-    )
-
-
-def large(folder: Path, count: int) -> dict[str, Any]:
-    """The large database: what is asked, and the commands."""
-    path = folder / "large.db"
-    chosen = fill(path, count)
-    asked: dict[str, list[float]] = {"runs show": [], "lineage": [], "runs list": [], "runs best": []}
-    for _ in range(7):
-        with RunStore.open(str(path)) as store:
-            timed(report.report, asked["runs show"])(store, 1)
-            timed(lambda: list(lineage.walk(store.ancestry(chosen))), asked["lineage"])()
-            timed(store.runs, asked["runs list"])()
-            timed(report.best, asked["runs best"])(store, 1)
-            ancestors = len(store.ancestry(chosen))
-    commands = {}
-    for name in ("--version", "runs show", f"lineage {chosen}"):
-        took: list[float] = []
-        command = [sys.executable, "-m", "evoflash.cli.main", *name.split()]
-        for _ in range(3):
-            place = [] if name == "--version" else ["--db", str(path)]
-            timed(subprocess.run, took)([*command, *place], check=True, stdout=subprocess.DEVNULL)
-        commands[name.split(" 1")[0]] = statistics.median(took)
+    low, high = np.percentile(loaded_draws / quiet_draws, (2.5, 97.5))
+    ratio = winner.time.p50_us / statistics.median(quiet)
     return {
-        "candidates": count,
-        "gib": path.stat().st_size / 1024**3,
-        "ancestors": ancestors,
-        "query_ms": {name: statistics.median(values) for name, values in asked.items()},
-        "query_ms_first": {name: values[0] for name, values in asked.items()},
-        "command_ms": commands,
+        "family": entrant.family,
+        "finals_us": winner.time.p50_us,
+        "quiet_us": statistics.median(quiet),
+        "sessions_us": [statistics.median(each) for each in sessions],
+        "ratio": ratio,
+        "interval": [float(low), float(high)],
+        "conditions": str(finals.conditions),
+        "doubt": finals.conditions.doubt,
+        "is_within": abs(ratio - 1) <= BAR,
     }
 
 
-def table(found: dict[str, Any]) -> str:
-    """Both parts for a person, as Markdown."""
-    lines = []
-    if run := found.get("search"):
-        lines += [
-            f"{run['candidates']} candidates in {run['seconds']:.0f} s on {run['device']}; {run['throughput']}",
-            "",
-            "| | 1st quarter | 2nd | 3rd | 4th | growth over the second half |",
-            "|---|---|---|---|---|---|",
-        ]
-        for name, key in (("driver", "driver"), ("worker", "worker")):
-            cells = " | ".join(f"{each:.1f}" for each in run[f"{key}_mib"])
-            lines.append(f"| {name}, MiB | {cells} | {run[f'{key}_kib_a_candidate']:.2f} KiB a candidate |")
-        for name, key in (
-            ("a proposal, ms (median)", "ask_ms_median"),
-            ("a proposal, ms (mean)", "ask_ms_mean"),
-            ("a record, ms (median)", "record_ms_median"),
-        ):
-            lines.append(f"| {name} | {' | '.join(f'{each:.2f}' for each in run[key])} | |")
-        lines += ["", f"The database: {run['database_kib_a_candidate']:.1f} KiB a candidate.", ""]
-    if stored := found.get("stored"):
-        lines += ["| command | ms (median of 7) | first time |", "|---|---|---|"]
-        for name, value in stored["query_ms"].items():
-            lines.append(f"| {name} | {value:.0f} | {stored['query_ms_first'][name]:.0f} |")
-        commands = ", ".join(f"`evoflash {name}` {value:.0f} ms" for name, value in stored["command_ms"].items())
-        lines += ["", f"{stored['candidates']} candidates, {stored['gib']:.2f} GiB. Whole commands: {commands}."]
-    return "\n".join(lines)
+def temporary_files() -> set[str]:
+    """What evoflash has in the folder of temporary files; locks, which stay by design, are left out."""
+    return {each.name for each in Path(tempfile.gettempdir()).glob("evoflash*") if each.suffix != ".lock"}
 
 
-def main() -> None:
-    """Runs both parts."""
+def left_over(before: set[str], cache: Path) -> dict[str, list[str]]:
+    """Processes and temporary files that a search left; the reaper, which ends with this process, is left out."""
+    children = [" ".join(each.cmdline()) for each in psutil.Process().children(recursive=True)]
+    folders = [each.name for each in cache.iterdir() if each.name.startswith(BUILDING)] if cache.is_dir() else []
+    return {
+        "processes": [each for each in children if "evoflash.system.reaper" not in each],
+        "files": sorted(temporary_files() - before) + folders,
+    }
+
+
+def main() -> int:
+    """One soak."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", type=int, default=2000, help="candidates of the search; 0 leaves it out")
-    parser.add_argument("--stored", type=int, default=100_000, help="candidates of the large database; 0: none")
+    parser.add_argument("--target", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--budget", type=int, default=2000, help="candidates")
+    parser.add_argument(
+        "--minutes", type=float, default=600.0, help="after which the search ends, if it has not by then"
+    )
+    parser.add_argument("--faults", type=int, default=0, help="one candidate in so many has a fault; 0: none")
+    parser.add_argument("--busy", type=int, default=0, help="busy loops beside the search")
+    parser.add_argument(
+        "--family",
+        action="append",
+        default=[],
+        help="repeatable; default: soak or soak_cuda, beside busy loops the shipped ones",
+    )
+    parser.add_argument("--cores", type=int, help="of this machine, that all of it may use; default: all")
+    parser.add_argument("--shape", help=f"default: {TINY}, of shipped families {SMALL}")
     parser.add_argument("--out", type=Path, help="where the JSON goes")
     arguments = parser.parse_args()
-    found: dict[str, Any] = {}
+    if arguments.faults and not is_own(arguments):
+        parser.error(
+            f"shipped families have no faults; leave --faults out, or add --family {FAMILIES[arguments.target]}"
+        )
+    if arguments.cores:
+        cores = sorted(os.sched_getaffinity(0))[: arguments.cores]
+        for thread in psutil.Process().threads():  # those of NumPy exist already
+            os.sched_setaffinity(thread.id, cores)
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.budget:
-            found["search"] = soak(Path(folder), arguments.budget)
-        if arguments.stored:
-            found["stored"] = large(Path(folder), arguments.stored)
+        run = soak(arguments, Path(folder))
     if arguments.out is not None:
-        arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(table(found))
+        arguments.out.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    print(table(run))
+    return int(bool(failures(run)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -32,7 +32,7 @@ SKELETONS = {
     "tests/test_against_sdpa.py": "test_against_sdpa.py.j2",
 }
 SUMS = "SHA256SUMS"
-BINDINGS = ("binding.cpp", "direct.h", "table.h")  # the operators
+BINDINGS = ("binding.cpp", "direct.h", "pytorch.h", "table.h")  # the operators
 TABLE = "kernels.json"
 STEMS = ("kernel", *(f"kernel_{number}" for number in range(2, MOST_KERNELS + 1)))
 KERNELS = tuple(f"{stem}.{suffix}" for suffix in ("cpp", "cu") for stem in STEMS)

@@ -1,5 +1,6 @@
 """Exports that bring their libraries: without a compiler, on another processor, with other sources, as a wheel."""
 
+import importlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from evoflash.errors import WorkerError
 from evoflash.export.package import write
@@ -21,7 +23,9 @@ from .conftest import cpu_winner, cuda_winner, load
 CALL = """
 import sys
 sys.modules["ninja"] = None
-import torch, {name} as module
+import torch
+torch.__version__ = {torch} or torch.__version__
+import {name} as module
 q = k = v = torch.randn(1, 2, 8, 16)
 out = module.attention(q, k, v)
 torch.testing.assert_close(out, torch.nn.functional.scaled_dot_product_attention(q, k, v))
@@ -42,10 +46,10 @@ def copied(prebuilt: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(prebuilt, tmp_path / "copied"))
 
 
-def called(folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
-    """The package of a folder, called without a compiler and with an empty cache."""
+def called(folder: Path, cache: Path, torch: str | None = None) -> subprocess.CompletedProcess[str]:
+    """The package of a folder, called without a compiler, with an empty cache, and with another version of torch."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "CXX": "no-compiler", "XDG_CACHE_HOME": str(cache)}
-    command = [sys.executable, "-c", CALL.format(name="exported_prebuilt")]
+    command = [sys.executable, "-c", CALL.format(name="exported_prebuilt", torch=repr(torch))]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
 
 
@@ -88,8 +92,24 @@ def test_libraries_that_are_not_for_here_are_not_loaded(copied: Path, tmp_path: 
     assert "'no-compiler' cannot be run" in done.stderr
 
 
+def test_an_older_torch_loads_no_libraries_of_the_stable_abi(copied: Path, tmp_path: Path):
+    done = called(copied, tmp_path / "cache", torch="2.9.0")
+    assert computes(done) == "SDPA"
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert "'no-compiler' cannot be run" in done.stderr
+
+
+def test_an_older_torch_prebuilds_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    load("exported_older", write(replace(cpu_winner("exported_older"), prebuilt=True), tmp_path / "out"))
+    build = importlib.import_module("exported_older._build")
+    monkeypatch.setattr(torch, "__version__", "2.9.0")
+    with pytest.raises(build.BuildError, match=r"torch 2\.9\.0 serve no other version; install torch>=2\.10"):
+        build.prebuild()
+    assert not (tmp_path / "out" / "exported_older" / "prebuilt").exists()
+
+
 def test_dependencies_are_torch_alone(copied: Path):
-    assert 'dependencies = ["torch>=2.10"]\n' in (copied / "pyproject.toml").read_text()
+    assert 'dependencies = ["torch>=2.9"]\n' in (copied / "pyproject.toml").read_text()
     assert "needs no compiler" in (copied / "README.md").read_text()
 
 

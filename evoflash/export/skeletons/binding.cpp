@@ -2,26 +2,25 @@
 //
 // A call is computed by the first kernel of the table that takes its inputs, and by PyTorch's
 // scaled_dot_product_attention (SDPA) where none does. The code keeps to PyTorch's stable ABI, so one build of it
-// serves every PyTorch from 2.10 on.
+// serves every PyTorch from 2.10 on. For an older one it is built by ATen (pytorch.h).
 //
 //   g++ -DPACKAGE=<name of the package> [-DUSE_CUDA] [-DUSE_PYTHON] -DTORCH_TARGET_VERSION=0x020a000000000000 ...
+//   g++ -DPACKAGE=<name of the package> [-DUSE_CUDA] -DUSE_ATEN -D_GLIBCXX_USE_CXX11_ABI=<as PyTorch was built> ...
 #ifdef USE_PYTHON
 #include "direct.h"
 #endif
+#include "pytorch.h"
 #include "table.h"
 
-#include <torch/csrc/stable/library.h>
 #ifdef USE_CUDA
 #include <dlfcn.h>
 #endif
-
-using torch::stable::Tensor;
 
 namespace {
 
 Operand operand(const Tensor &tensor) {
   Operand found{tensor.dim()};
-  const AtenTensorHandle handle = tensor.get();
+  const AtenTensorHandle handle = handle_of(tensor);
   int64_t *size, *stride;
   check(aoti_torch_get_sizes(handle, &size));
   check(aoti_torch_get_strides(handle, &stride));
@@ -45,13 +44,11 @@ std::optional<Tensor> compute(Row &row, const Inputs &inputs) {
   const Operand &q = inputs.q;
   Problem problem = inputs.problem();
 #ifdef USE_CUDA
-  const torch::stable::accelerator::DeviceGuard guard(q.device_index);
+  const DeviceGuard guard(q.device_index);
 #endif
   const int64_t size[] = {q.size[0], q.size[1], q.size[2], inputs.v.size[3]};
   const int64_t stride[] = {problem.out_stride[0], problem.out_stride[1], problem.out_stride[2], 1};
-  AtenTensorHandle handle;  // not by torch::stable::new_empty, which takes 0.6 us more, by way of the dispatcher
-  check(aoti_torch_empty_strided(kDims, size, stride, q.dtype, q.device_type, q.device_index, &handle));
-  Tensor out(handle);
+  Tensor out = empty(kDims, size, stride, q.dtype, q.device_type, q.device_index);
   problem.out = out.data_ptr();
   if (!run(row, problem, q)) return std::nullopt;
   return out;
@@ -59,11 +56,7 @@ std::optional<Tensor> compute(Row &row, const Inputs &inputs) {
 
 Tensor sdpa(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale, bool grouped) {
   sdpa_calls.fetch_add(1, std::memory_order_relaxed);
-  using torch::stable::detail::from;
-  const std::optional<Tensor> mask;
-  StableIValue stack[] = {from(q), from(k), from(v), from(mask), from(0.0), from(causal), from(scale), from(grouped)};
-  check(torch_call_dispatcher("aten::scaled_dot_product_attention", "", stack, TORCH_ABI_VERSION));
-  return torch::stable::detail::to<Tensor>(stack[0]);
+  return call_sdpa(q, k, v, causal, scale, grouped);
 }
 
 Tensor attend(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
@@ -80,10 +73,10 @@ Tensor attend(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, st
 Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale) {
   const Tensor out = attend(q, k, v, causal, scale, true);
   if (q.stride(1) < q.stride(2)) {
-    const Tensor by_position = torch::stable::transpose(out, 1, 2);
-    return by_position.is_contiguous() ? out : torch::stable::transpose(torch::stable::contiguous(by_position), 1, 2);
+    const Tensor by_position = transpose(out, 1, 2);
+    return by_position.is_contiguous() ? out : transpose(contiguous(by_position), 1, 2);
   }
-  return out.is_contiguous() ? out : torch::stable::contiguous(out);
+  return out.is_contiguous() ? out : contiguous(out);
 }
 
 // The same by the names and rules of SDPA, whose outputs have whatever layout is cheapest.
@@ -150,7 +143,7 @@ int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, 
   Problem problem = inputs.problem();
   problem.out = problem.workspace = const_cast<void *>(problem.q);  // as well aligned as an output
 #ifdef USE_CUDA
-  const torch::stable::accelerator::DeviceGuard guard(inputs.q.device_index);
+  const DeviceGuard guard(inputs.q.device_index);
   const RecordingStream recording;
   const int code = kernel.launch(&problem, recording.get());
 #else
@@ -178,18 +171,18 @@ int64_t calls_of(int64_t row) { return row < 0 ? sdpa_calls.load() : table[row].
 }
 
 // The schemas are Python's, which registers fake kernels with them (_operators.py).
-STABLE_TORCH_LIBRARY_IMPL(PACKAGE, CPU, library) {
-  library.impl("attention", TORCH_BOX(&attention));
-  library.impl("scaled_dot_product_attention", TORCH_BOX(&scaled_dot_product_attention));
-  library.impl("attention_by", TORCH_BOX(&attention_by));
-  library.impl("refusal", TORCH_BOX(&refusal));
+OPERATORS(PACKAGE, CPU, library) {
+  library.impl("attention", OPERATOR(&attention));
+  library.impl("scaled_dot_product_attention", OPERATOR(&scaled_dot_product_attention));
+  library.impl("attention_by", OPERATOR(&attention_by));
+  library.impl("refusal", OPERATOR(&refusal));
 }
 
 #ifdef USE_CUDA
-STABLE_TORCH_LIBRARY_IMPL(PACKAGE, CUDA, library) {
-  library.impl("attention", TORCH_BOX(&attention));
-  library.impl("scaled_dot_product_attention", TORCH_BOX(&scaled_dot_product_attention));
-  library.impl("attention_by", TORCH_BOX(&attention_by));
-  library.impl("refusal", TORCH_BOX(&refusal));
+OPERATORS(PACKAGE, CUDA, library) {
+  library.impl("attention", OPERATOR(&attention));
+  library.impl("scaled_dot_product_attention", OPERATOR(&scaled_dot_product_attention));
+  library.impl("attention_by", OPERATOR(&attention_by));
+  library.impl("refusal", OPERATOR(&refusal));
 }
 #endif

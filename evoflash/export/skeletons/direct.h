@@ -181,7 +181,7 @@ struct Direct {
   PyObject *compute(Row &row, const Inputs &inputs) const {
     Problem problem = inputs.problem();
 #ifdef USE_CUDA
-    const torch::stable::accelerator::DeviceGuard guard(inputs.q.device_index);
+    const DeviceGuard guard(inputs.q.device_index);
 #endif
     Reference out(empty(inputs, problem));
     const std::optional<Operand> written = out.get() != nullptr ? operand(out.get()) : std::nullopt;

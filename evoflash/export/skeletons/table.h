@@ -1,13 +1,11 @@
 // The table of this package's kernels, and how one of them is asked, whoever asks: the operators or the direct call.
 #pragma once
-#include <torch/csrc/stable/accelerator.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-
 #include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <optional>
+
+#include "pytorch.h"
 
 // EvoflashAttention of the kernels' sources.
 struct Problem {
@@ -70,10 +68,6 @@ constexpr size_t kMostRows = 64;
 Row table[kMostRows];
 std::atomic<size_t> num_rows{0};
 std::atomic<int64_t> sdpa_calls{0};
-
-void check(AOTITorchError code) {
-  STD_TORCH_CHECK(code == AOTI_TORCH_SUCCESS, "a call of PyTorch's C interface failed with code ", code);
-}
 
 // What is read of a tensor, which it borrows.
 struct Operand {
@@ -149,20 +143,17 @@ Reason reason(const Kernel &kernel, const Inputs &inputs) {
 // Starts the kernel of a row; false where it declines. The caller has set the device and allocated the output.
 bool run(Row &row, Problem &problem, const Operand &q) {
   const Kernel &kernel = row.kernel;
-  std::optional<torch::stable::Tensor> workspace;  // freed at the end: the allocator keeps it for its stream's work
+  std::optional<Tensor> workspace;  // freed at the end: the allocator keeps it for its stream's work
   if (const int64_t bytes = int64_t(kernel.workspace_bytes(&problem))) {
     const int64_t stride = 1;
-    AtenTensorHandle handle;
-    check(
-        aoti_torch_empty_strided(1, &bytes, &stride, aoti_torch_dtype_uint8(), q.device_type, q.device_index, &handle));
-    workspace.emplace(handle);
+    workspace = empty(1, &bytes, &stride, aoti_torch_dtype_uint8(), q.device_type, q.device_index);
     problem.workspace = workspace->data_ptr();
   }
   void *stream = nullptr;
 #ifdef USE_CUDA
   check(aoti_torch_get_current_cuda_stream(q.device_index, &stream));
 #else
-  if (kernel.set_num_threads != nullptr) kernel.set_num_threads(int(torch::stable::get_num_threads()));
+  if (kernel.set_num_threads != nullptr) kernel.set_num_threads(num_threads());
 #endif
   const int code = kernel.launch(&problem, stream);
   if (code == kLauncherDeclines) return false;

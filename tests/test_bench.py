@@ -11,7 +11,7 @@ from evoflash.bench.measurement import Entry
 from evoflash.bench.standings import standings
 from evoflash.codegen.template import Source
 from evoflash.codegen.toolchain import Toolchain
-from evoflash.core.finals import Contestant
+from evoflash.core.finals import Conditions, Contestant, contestant
 from evoflash.core.status import Status
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator.messages import Raced
@@ -88,6 +88,19 @@ def test_only_what_is_right_is_timed_and_failures_are_told_apart(target, cache):
     assert {entry.name for entry in result.baselines} == {"sdpa", "sdpa-math", "eager"}
     assert result.baselines[0].name == result.best_baseline
     assert result.baselines[0].vs_best.value == 1.0
+
+
+def test_that_other_programs_disturbed_the_times_is_said(target, cache, monkeypatch):
+    said = []
+    engine = Bench(target, Toolchain(target, cache), [], Effort(samples=5, warmup=1, budget_s=20.0), said.append)
+    disturbed = Raced(
+        contestants=(contestant("sdpa", [1.0] * 5),), conditions=Conditions(samples=5, disturbed=3, others=("train",))
+    )
+    monkeypatch.setattr(engine, "_call", lambda request, problem: {})
+    monkeypatch.setattr(engine, "_race", lambda problem, made: (disturbed, list(made)))
+    with engine:
+        engine.shape("here", PROBLEM)
+    assert "here: other programs (train) disturbed 60% of the samples, so the times may be wrong" in said
 
 
 def test_unchecked_kernels_are_timed_and_those_that_decline_are_not(target, cache):

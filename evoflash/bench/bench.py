@@ -81,6 +81,8 @@ class Bench(Session):
             else:
                 made = [self._checked(entry, library, problem) for entry, library in made]
                 raced, made = self._race(problem, made)
+        if isinstance(raced, Raced) and raced.conditions.doubt:
+            self._say(f"{name}: {raced.conditions.doubt}")
         kernels = [entry for entry, _ in made]
         return standings(name, problem, raced, kernels, time.monotonic() - start)
 

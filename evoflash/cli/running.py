@@ -142,7 +142,7 @@ def _finish(
     for task, outcome in zip(engine.tasks, outcomes, strict=True):
         if outcome.finals is not None and outcome.finals.conditions.doubt:
             say(
-                f"{task.plan.title}: {outcome.finals.conditions.doubt}; measure again on a quiet machine: "
+                f"{task.plan.title}, finals: {outcome.finals.conditions.doubt}; measure again on a quiet machine: "
                 f"`evoflash bench --kernel run:{outcome.run_id}`"
             )
     if failures:

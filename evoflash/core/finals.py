@@ -22,9 +22,10 @@ class Conditions(Record):
         temperature_c: minimum and maximum over the rounds.
         thrown_away: rounds that were discarded and repeated because the device was throttled (temperature, power).
         held_back: throttled rounds that were kept, because the device is always throttled under this load.
-        samples: samples of all contestants, where it is known how many of them other programs disturbed.
-        retaken: times that a sample was taken again, since other programs had the cores.
-        disturbed: samples that were disturbed in every try.
+        samples: samples of all contestants of which it is known whether other programs disturbed them.
+        retaken: times that a sample was taken again, since other programs had the cores or used the GPU.
+        disturbed: samples that count although they were disturbed, in every try or in too many rounds.
+        others: names of the other programs, as far as they are known.
     """
 
     clock_mhz: tuple[float, float, float] | None = None
@@ -34,6 +35,7 @@ class Conditions(Record):
     samples: int = 0
     retaken: int = 0
     disturbed: int = 0
+    others: tuple[str, ...] = ()
 
     @property
     def doubt(self) -> str:
@@ -41,7 +43,11 @@ class Conditions(Record):
         if self.disturbed <= MOST_DISTURBED * self.samples:
             return ""
         share = self.disturbed / self.samples
-        return f"other programs disturbed {share:.0%} of the samples of the finals, so their times may be wrong"
+        return f"{self._others} disturbed {share:.0%} of the samples, so the times may be wrong"
+
+    @property
+    def _others(self) -> str:
+        return f"other programs ({'; '.join(self.others)})" if self.others else "other programs"
 
     def __str__(self) -> str:
         clock = heat = "unknown"
@@ -54,8 +60,10 @@ class Conditions(Record):
         words += [f"{self.held_back} throttled rounds kept"] if self.held_back else []
         if self.retaken or self.disturbed:
             words.append(
-                f"{self.disturbed} of {self.samples} samples disturbed by other programs, {self.retaken} retakes"
+                f"{self.disturbed} of {self.samples} samples disturbed by {self._others}, {self.retaken} retakes"
             )
+        elif not self.samples:
+            words.append("not known whether other programs disturbed the samples")
         return ", ".join(words)
 
 

@@ -143,7 +143,9 @@ def pooled(found: Mapping[str, Finals], costs: Mapping[int, Cost]) -> Finals:
 def _pooled_conditions(found: Sequence[Conditions]) -> Conditions:
     """Those of the first shape, with the disturbed samples of all."""
     counts = ("samples", "retaken", "disturbed")
-    return found[0].model_copy(update={name: sum(getattr(each, name) for each in found) for name in counts})
+    others = sorted({name for each in found for name in each.others})
+    sums = {name: sum(getattr(each, name) for each in found) for name in counts}
+    return found[0].model_copy(update={**sums, "others": tuple(others)})
 
 
 def named(shape: str, accuracy: Accuracy) -> Accuracy:

@@ -27,7 +27,7 @@ class Disturbances:
     """How often other programs disturbed the samples of a clock.
 
     Attributes:
-        samples: all of them.
+        samples: all of which it is known.
         retakes: further tries, of samples that were disturbed.
         kept: samples that were disturbed in every try.
     """
@@ -43,6 +43,10 @@ class Disturbances:
     def since(self, before: Disturbances) -> Disturbances:
         """Those of the samples after `before`."""
         return Disturbances(self.samples - before.samples, self.retakes - before.retakes, self.kept - before.kept)
+
+    def counts(self) -> dict[str, int]:
+        """The fields of `Conditions` that have them."""
+        return {"samples": self.samples, "retaken": self.retakes, "disturbed": self.kept}
 
 
 class Clock(Protocol):
@@ -107,6 +111,8 @@ class CpuClock:
     def sample(self, captured: list[Call]) -> float:
         """Microseconds per launch; of several tries the first undisturbed one, else the least disturbed."""
         time_us, waiting = self._try(captured)
+        if waiting is None:
+            return time_us
         retakes = 0
         spent_us = 0.0
         while waiting > self.WAIT_SHARE and retakes < self._naps and spent_us < self.PATIENCE_US:
@@ -116,7 +122,7 @@ class CpuClock:
             again_us, waiting_again = self._try(captured)
             retakes += 1
             spent_us += again_us * len(captured)
-            if waiting_again < waiting:
+            if waiting_again is not None and waiting_again < waiting:
                 time_us, waiting = again_us, waiting_again
         is_disturbed = waiting > self.WAIT_SHARE
         # Where tries are in vain, the next samples have fewer.
@@ -124,8 +130,8 @@ class CpuClock:
         self.disturbances = self.disturbances.plus(retakes, is_disturbed)
         return time_us
 
-    def _try(self, captured: list[Call]) -> tuple[float, float]:
-        """Microseconds per launch, and the share of the time in which threads waited.
+    def _try(self, captured: list[Call]) -> tuple[float, float | None]:
+        """Microseconds per launch, and the share of the time in which threads waited; None where it is not known.
 
         What takes too long ends after a chunk of its launches.
         """
@@ -140,7 +146,7 @@ class CpuClock:
             elapsed_us = (time.perf_counter_ns() - start) / 1e3
         waited_after_us = self._waits.read_us()
         if waited_us is None or waited_after_us is None:
-            return elapsed_us / done, 0.0
+            return elapsed_us / done, None
         return elapsed_us / done, (waited_after_us - waited_us) / elapsed_us
 
     def is_complete(self, captured: list[Call]) -> bool:
@@ -171,7 +177,7 @@ class CudaClock:
     def __init__(self) -> None:
         import torch
 
-        self.disturbances = Disturbances()  # nothing is known of them
+        self.disturbances = Disturbances()  # a race learns of them from `OtherProcesses`, long after the sample
         self._start = torch.cuda.Event(enable_timing=True)
         self._end = torch.cuda.Event(enable_timing=True)
         self._stream = torch.cuda.Stream()

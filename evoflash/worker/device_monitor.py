@@ -82,13 +82,19 @@ def monitor(device: str) -> DeviceMonitor | None:
     """The monitor of "cuda" or "cpu"; None where the driver has no NVML."""
     if device != "cuda":
         return CpuMonitor()
+    found = nvml_device()
+    return CudaMonitor(*found) if found is not None else None
+
+
+def nvml_device() -> tuple[Any, Any] | None:
+    """The module `pynvml`, and its handle of the GPU in use; None where the driver has no NVML."""
     import pynvml
     import torch
 
     try:
         pynvml.nvmlInit()
         uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
-        return CudaMonitor(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid))
+        return pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid)
     except (pynvml.NVMLError, AttributeError):
         return None
 

@@ -16,6 +16,7 @@ from evoflash.worker.buffers import Arena
 from evoflash.worker.clock import Call, make_clock
 from evoflash.worker.correctness import check_timed_launches, clone_with_strides
 from evoflash.worker.kernel import Kernel
+from evoflash.worker.other_processes import other_processes
 from evoflash.worker.references import References, WrongResultError
 from evoflash.worker.self_test import self_test
 
@@ -38,6 +39,7 @@ class KernelTimer:
         self._announce = announce
         self._clock = make_clock(device)
         self._monitor = device_monitor.monitor(device)
+        self._others = other_processes(device)
         self._cold_sets: list[Inputs] = []
 
     def time(self, kernel: Kernel, problem: Problem, request: Examine) -> tuple[tuple[Timing, ...], bool]:
@@ -84,6 +86,7 @@ class KernelTimer:
             spare_s=request.spare_s,
             compared=list(kernels),
             monitor=self._monitor,
+            others=self._others,
             optional=[name for name in contestants if name not in kernels],
         )
         cold, wrong = {}, {}

@@ -13,11 +13,12 @@ from typing import Any
 from evoflash.core.finals import Conditions
 from evoflash.core.statistics import are_settled
 from evoflash.worker.clock import Call, Clock
-from evoflash.worker.device_monitor import DeviceMonitor, DeviceState, summary, was_throttled
+from evoflash.worker.device_monitor import DeviceMonitor, was_throttled
+from evoflash.worker.other_processes import OtherProcesses
+from evoflash.worker.rounds import Round, Rounds
 
 MIN_ROUNDS = 3  # recorded even when the budget is exceeded
 MAX_ROUNDS_FACTOR = 15  # maximum number of rounds, as a multiple of the requested rounds, while there is spare time
-THROTTLED_STREAK = 5  # if this many rounds from the start are throttled, the device always is under this load
 OUT_OF_MEMORY = "OutOfMemoryError"  # PyTorch's, which is not imported here
 SLOW_US = 1e5  # for launches this long one sample is a good enough estimate
 
@@ -75,13 +76,13 @@ def interleave(
     spare_s: float = 0.0,
     compared: Sequence[str] = (),
     monitor: DeviceMonitor | None = None,
+    others: OtherProcesses | None = None,
     optional: Collection[str] = (),
 ) -> InterleavedSamples:
     """Takes one sample of each contestant per round, in a random order that changes every round.
 
-    A throttled round is discarded and repeated; at most `rounds` are discarded. If the first `THROTTLED_STREAK` rounds
-    are all throttled, the device cannot run these kernels otherwise (a large kernel keeps a GPU at its power limit).
-    From then on, throttled rounds count.
+    Throttled and disturbed rounds are held again; see `Rounds`. Once `rounds` were disturbed, this is done only in the
+    spare seconds.
 
     Args:
         rounds: requested rounds.
@@ -91,27 +92,19 @@ def interleave(
             comparison is not settled.
         compared: the contestants whose comparison must be settled; see `are_settled`.
         monitor: reads the state of the device before and after each round.
+        others: tells in which rounds other processes used the device; None where the clock does, or nothing is known.
         optional: contestants that are out when they find no memory; of others that is an error.
     """
     order = list(contestants)
     rng = random.Random(seed)
     earlier = clock.disturbances
-    samples: dict[str, list[float]] = {name: [] for name in order}
     budget = budget_s if budget_s is not None else math.inf
     start = time.monotonic()
-    states: list[DeviceState] = []
-    done = thrown_away = held_back = 0
-    number = -warmup
     out: dict[str, str] = {}
-    while done < rounds or (done < MAX_ROUNDS_FACTOR * rounds and time.monotonic() - start < spare_s):
-        if done >= rounds and done % rounds == 0 and are_settled({name: samples[name] for name in compared}):
-            break
-        spent = time.monotonic() - start
-        if done >= MIN_ROUNDS and spent > budget:
-            break
-        number += 1
-        if number <= 0 and spent > budget / 10:
-            continue
+
+    def hold() -> Round:
+        """Holds a round; who finds no memory is out."""
+        start_s = time.time()
         before = monitor.read() if monitor is not None else None
         rng.shuffle(order)
         values = {}
@@ -124,23 +117,34 @@ def interleave(
                     raise
                 out[name] = str(error).splitlines()[0]
                 order.remove(name)
-                del samples[name]
         after = monitor.read() if monitor is not None else None
-        if number <= 0:
-            continue
-        is_always_throttled = thrown_away >= THROTTLED_STREAK and done == held_back
-        if was_throttled(before, after):
-            if thrown_away < rounds and not is_always_throttled:
-                thrown_away += 1
-                continue
-            held_back += 1
-        done += 1
-        states += [after] if after is not None else []
-        for name, value in values.items():
-            if name not in out:
-                samples[name].append(value)
-    disturbances = clock.disturbances.since(earlier)
-    conditions = summary(states, thrown_away, held_back).model_copy(
-        update={"samples": disturbances.samples, "retaken": disturbances.retakes, "disturbed": disturbances.kept}
-    )
+        return Round(values, start_s, time.time(), after, was_throttled(before, after))
+
+    def is_wanted() -> bool:
+        """Whether another round should be held."""
+        spent = time.monotonic() - start
+        if len(held) + held.set_aside >= MIN_ROUNDS and spent > budget:
+            return False
+        if len(held) < rounds:
+            return held.set_aside < rounds or spent < spare_s
+        if len(held) >= MAX_ROUNDS_FACTOR * rounds or spent >= spare_s:
+            return False
+        return len(held) % rounds > 0 or not are_settled(held.samples(compared))
+
+    for _ in range(warmup):
+        if time.monotonic() - start <= budget / 10:
+            hold()
+    if others is not None:
+        others.restart()
+    held = Rounds(rounds, others)
+    while order and ((wanted := is_wanted()) or held.is_pending):
+        if wanted:
+            held.add(hold())
+        else:  # NVML may not sample an idle device
+            clock.sample(contestants[held.quickest_pending].captured)
+        held.judge()
+    samples = held.samples([name for name in contestants if name not in out])
+    conditions = held.conditions(len(samples))
+    if others is None:
+        conditions = conditions.model_copy(update=clock.disturbances.since(earlier).counts())
     return InterleavedSamples(samples, conditions, out)

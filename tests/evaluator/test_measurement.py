@@ -22,7 +22,8 @@ from evoflash.worker import clock, race, timing
 from evoflash.worker.clock import CpuClock, Disturbances
 from evoflash.worker.core_waits import CoreWaits
 from evoflash.worker.device_monitor import DeviceState, summary, was_throttled
-from evoflash.worker.race import MAX_ROUNDS_FACTOR, THROTTLED_STREAK, interleave, prepare
+from evoflash.worker.race import MAX_ROUNDS_FACTOR, interleave, prepare
+from evoflash.worker.rounds import THROTTLED_STREAK
 from evoflash.worker.self_test import MIN_TRIALS, self_test
 from evoflash.worker.timing import MIN_SAMPLES, measure
 
@@ -278,11 +279,11 @@ def test_waits_are_read_from_the_system():
     waits.close()
 
 
-def test_where_waits_are_not_known_samples_are_taken_once(monkeypatch: pytest.MonkeyPatch):
+def test_where_waits_are_not_known_samples_are_taken_once_and_not_counted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(CoreWaits, "FOLDER", "/nowhere")
     clock = CpuClock()
     clock.sample([lambda: None])
-    assert clock.disturbances == Disturbances(samples=1)
+    assert clock.disturbances == Disturbances()
 
 
 def test_the_conditions_of_a_race_say_how_many_samples_were_disturbed(busy):

@@ -9,7 +9,7 @@ import pytest
 from evoflash import targets
 from evoflash.codegen.toolchain import Build
 from evoflash.core.evaluation import BuildReport, Evaluation
-from evoflash.core.finals import Contestant, Final, Finals
+from evoflash.core.finals import Conditions, Contestant, Final, Finals
 from evoflash.core.statistics import geometric_mean
 from evoflash.core.status import Stage, Status
 from evoflash.evaluator import Evaluator, Finalist, Limits, ShapeEvaluator
@@ -222,6 +222,16 @@ def test_the_finals_of_all_shapes_are_pooled_by_hand_worked_means(tmp_path):
             store.record(run, runs.candidate(index), runs.ok(9.0), None)
         store.record_finals(run, found)
         assert store.finals(run) == found
+
+
+def test_the_disturbed_samples_of_all_shapes_are_those_of_the_run():
+    short, long = (
+        Finals(finalists=(), baselines=(), conditions=Conditions(samples=10, retaken=1, disturbed=n, others=others))
+        for n, others in ((0, ("b", "a")), (4, ("b",)))
+    )
+    conditions = pooled({"short": short, "long": long}, {}).conditions
+    assert (conditions.samples, conditions.retaken, conditions.disturbed) == (20, 2, 4)
+    assert "other programs (a; b) disturbed 20%" in conditions.doubt
 
 
 def test_of_kernels_that_no_mean_tells_apart_the_simplest_is_taken():

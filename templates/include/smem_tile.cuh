@@ -60,11 +60,12 @@ struct LdmatrixLane {
 };
 
 // kNumThreads threads copy kRows rows by cp.async into a tile of kTileRows rows. Rows from `limit` on become zeros.
-// `row_units` is the stride between rows in units of 16 bytes, and kUnroll the loop's unroll factor (0: whole).
+// `row_units` is the stride between rows in units of 16 bytes, and kUnroll the loop's unroll factor (0: whole). Of a
+// head size kColumns (a multiple of 8) that the tile exceeds, columns up to the next multiple of 16 become zeros.
 //
 // Consecutive threads copy consecutive units, and a thread copies the same unit of each of its rows. All addresses
 // follow from the first by constants and the stride: a kernel's first copies wait for this arithmetic.
-template <class Tile, int kRows, int kTileRows, int kNumThreads, int kUnroll>
+template <class Tile, int kRows, int kTileRows, int kNumThreads, int kUnroll, int kColumns = Tile::kHeadDim>
 __device__ __forceinline__ void copy_rows(unsigned char *tile, const unsigned char *gmem, int row_units, int thread,
                                           int limit) {
   constexpr int kRowsAtOnce = kNumThreads / Tile::kPanelUnits;
@@ -76,9 +77,15 @@ __device__ __forceinline__ void copy_rows(unsigned char *tile, const unsigned ch
     if (kRows % kRowsAtOnce != 0 && row + own_row >= kRows) break;
     unsigned char *target = tile + (offset ^ Tile::swizzle(row) * Tile::kUnitBytes) + row * Tile::kPanelRowBytes;
 #pragma unroll
-    for (int panel = 0; panel < Tile::kPanels; ++panel)
-      cp_async(target + panel * kTileRows * Tile::kPanelRowBytes, source + panel * Tile::kPanelRowBytes,
-               row + own_row < limit);
+    for (int panel = 0; panel < Tile::kPanels; ++panel) {
+      bool pred = row + own_row < limit;
+      if constexpr (kColumns < Tile::kHeadDim) {
+        const int column = (panel * Tile::kPanelUnits + unit) * 8;
+        if (column >= (kColumns + 15) / 16 * 16) continue;
+        pred &= column < kColumns;
+      }
+      cp_async(target + panel * kTileRows * Tile::kPanelRowBytes, source + panel * Tile::kPanelRowBytes, pred);
+    }
     source += int64_t(row_units) * (kRowsAtOnce * Tile::kUnitBytes);
   }
 }

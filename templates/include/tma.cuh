@@ -47,14 +47,15 @@ inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
 }
 
 // Encodes the map of a tensor for boxes of box_rows (at most 256) rows of a panel. Returns 0, or EVOFLASH_UNSUPPORTED
-// for a tensor that a map cannot describe: strides have to be multiples of 16 bytes, above 0 and below 2^40.
-template <int kHeadDim>
+// for a tensor that a map cannot describe: strides have to be multiples of 16 bytes, above 0 and below 2^40. A tensor may
+// have fewer columns than its panels; these then end with zeros.
+template <int kHeadDim, int kColumns = kHeadDim>
 int encode_tensor_map(TensorMap *map, const void *base, const int64_t (&stride)[3], int batch, int heads, int rows,
                       int box_rows) {
   if (tensor_map_encoder() == nullptr) return 35;  // cudaErrorInsufficientDriver
   constexpr int kPanelDims = TmaPanel<kHeadDim>::kDims;
   constexpr auto kSwizzle = kPanelDims == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
-  const cuuint64_t sizes[4] = {cuuint64_t(kHeadDim), cuuint64_t(rows), cuuint64_t(heads), cuuint64_t(batch)};
+  const cuuint64_t sizes[4] = {cuuint64_t(kColumns), cuuint64_t(rows), cuuint64_t(heads), cuuint64_t(batch)};
   cuuint64_t stride_bytes[3];  // of rows, heads and batches
   for (int i = 0; i < 3; ++i) {
     const int64_t elements = sizes[i + 1] == 1 ? kHeadDim : stride[2 - i];  // a dimension of size 1 has no stride

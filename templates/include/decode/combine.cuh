@@ -1,0 +1,76 @@
+#pragma once
+
+#include "decode/arguments.cuh"
+#include "decode/output.cuh"
+#include "launch.cuh"
+#include "programmatic_launch.cuh"
+#include "softmax.cuh"
+#include "warp.cuh"
+
+// The second kernel, which merges the partial outputs of a row over the splits of the grid. A block has a row; the grid
+// has rows, key-value heads and batches.
+namespace evoflash::decode {
+
+constexpr int kCombineThreads = 256;
+constexpr int kMaxSplits = 256;  // a thread's scale each
+
+#ifndef EVOFLASH_HOST_ONLY
+// The scale of each split, in shared memory; the result is the row's sum. Each warp computes what all need.
+__device__ __forceinline__ float split_scales_of_row(float (&scales)[kMaxSplits], const float2 *stats, int num_splits,
+                                                     float softmax_scale_log2) {
+  constexpr int kPerLane = kMaxSplits / 32;
+  const int lane = threadIdx.x % 32;
+  float2 stat[kPerLane];
+  float row_max = -INFINITY, row_sum = 0;
+#pragma unroll
+  for (int i = 0; i < kPerLane; ++i) {
+    const int split = i * 32 + lane;
+    stat[i] = split < num_splits ? stats[split] : make_float2(-INFINITY, 0);
+    row_max = fmaxf(row_max, stat[i].x);
+  }
+  row_max = warp_reduce_max<32>(row_max);
+  const float offset = offset_of(row_max, softmax_scale_log2);
+#pragma unroll
+  for (int i = 0; i < kPerLane; ++i) {
+    const float scale = exp2_approx(scaled(stat[i].x, softmax_scale_log2) - offset);
+    row_sum = fmaf(scale, stat[i].y, row_sum);
+    if (threadIdx.x < 32) scales[i * 32 + lane] = scale;
+  }
+  return warp_reduce_sum<32>(row_sum);
+}
+
+template <class Traits>
+__device__ __forceinline__ void combine(const Arguments<Traits> &args) {
+  constexpr int kRowPieces = Traits::kHeadDim / 4;
+  constexpr int kGroups = kCombineThreads / kRowPieces;  // threads that share a piece, each with some of the splits
+  __shared__ float scales[kMaxSplits];
+  __shared__ float4 sums[kGroups][kRowPieces];
+  const int piece = threadIdx.x % kRowPieces, group = threadIdx.x / kRowPieces;
+  const int64_t row = (int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+  int head;
+  const int token = args.group.divmod(head, blockIdx.x);
+  unsigned char *const to = row_of(args.out, blockIdx.z, blockIdx.y * args.group.divisor + head, token);
+  if constexpr (Traits::kIsDependent) wait_for_prerequisites();
+
+  const float row_sum =
+      split_scales_of_row(scales, reinterpret_cast<const float2 *>(args.stats) + row * args.num_splits, args.num_splits, args.softmax_scale_log2);
+  __syncthreads();
+  if (group < kGroups) {
+    const float4 *const from = reinterpret_cast<const float4 *>(args.partials) + row * args.num_splits * kRowPieces;
+    float4 sum = make_float4(0, 0, 0, 0);
+#pragma unroll 8
+    for (int split = group; split < args.num_splits; split += kGroups)
+      add_scaled(sum, from[split * kRowPieces + piece], scales[split]);
+    sums[group][piece] = sum;
+  }
+  __syncthreads();
+  if (group == 0) {
+    float4 sum = sums[0][piece];
+#pragma unroll
+    for (int i = 1; i < kGroups; ++i) add_scaled(sum, sums[i][piece], 1.0f);
+    store_output<typename Traits::Element>(to, piece, sum, row_sum);
+  }
+}
+#endif
+
+}  // namespace evoflash::decode

@@ -1,0 +1,75 @@
+#pragma once
+
+#include "decode/epilogue.cuh"
+#include "decode/gemm.cuh"
+#include "decode/producer.cuh"
+#include "decode/softmax.cuh"
+#include "decode/storage.cuh"
+#include "decode/tile_coord.cuh"
+#include "programmatic_launch.cuh"
+
+// The kernel's body.
+#ifndef EVOFLASH_HOST_ONLY
+namespace evoflash::decode {
+
+// All steps of a warp. A stage is loaded anew as soon as the warp has read it.
+template <class Traits, class Producer>
+__device__ __forceinline__ void mainloop(Output<Traits> &acc_o, ColumnSoftmax<Traits> &softmax,
+                                         const QOperands<Traits> &q, const Producer &producer) {
+  const TileCoord<Traits> &coord = producer.coord;
+  const float softmax_scale_log2 = producer.args.softmax_scale_log2;
+  int stage = 0;
+  unsigned parity = 0;
+#pragma unroll 1
+  for (int step = 0; step < producer.num_steps; ++step) {
+    Scores<Traits> acc_s;
+    producer.wait_k(stage, parity);
+    gemm_kq<Traits>(acc_s, producer.smem.k(producer.warp, stage), q);
+    __syncwarp();
+    producer.load_k(step + Traits::kStages, stage);
+
+    const int first_key = coord.first_key(producer.warp, step);
+    if (first_key + Traits::kWarpN > coord.visible_to_all) apply_mask<Traits>(acc_s, coord, first_key);
+    softmax.step(acc_s, acc_o, softmax_scale_log2);
+
+    producer.wait_v(stage, parity);
+    gemm_vp<Traits>(acc_o, producer.smem.v(producer.warp, stage), acc_s);
+    __syncwarp();
+    producer.load_v(step + Traits::kStages, stage);
+    if (++stage == Traits::kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+}
+
+template <class Traits>
+__device__ __forceinline__ void attention(const Arguments<Traits> &args, unsigned char *shared_memory) {
+  using Producer = typename ProducerOf<Traits>::Type;
+  const SharedStorage<Traits> smem{shared_memory};
+  const TileCoord<Traits> coord(args);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const Producer producer{args, smem, coord, warp, lane, coord.warp_steps(warp)};
+  const Epilogue<Traits> epilogue{args, smem, coord};
+
+  producer.init();
+  copy_q(smem, coord);
+#pragma unroll
+  for (int stage = 0; stage < Traits::kStages; ++stage) {
+    producer.load_k(stage, stage);
+    producer.load_v(stage, stage);
+  }
+  epilogue.begin();
+  if constexpr (Traits::kIsDependent) launch_dependents();
+
+  producer.wait_q();
+  __syncthreads();
+  const QOperands<Traits> q(smem.q());
+  Output<Traits> acc_o = {};
+  ColumnSoftmax<Traits> softmax;
+  mainloop<Traits>(acc_o, softmax, q, producer);
+  epilogue.merge(acc_o, softmax);
+}
+
+}  // namespace evoflash::decode
+#endif

@@ -1,0 +1,111 @@
+"""Runs a family's kernel on the host: `python -m tests.emulation.kernel` in a process that has no other libcuda."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from evoflash import problems
+from evoflash.codegen.template import Template, load
+from evoflash.core.genome import Genome
+from evoflash.problems import AttentionProblem
+from evoflash.targets import cuda
+from evoflash.targets.base import cxx
+
+HERE = Path(__file__).parent
+SHARED_MEMORY = "extern __shared__ __align__(1024) unsigned char shared_memory[];"
+
+
+def build(family: str, genome: Genome, problem: AttentionProblem, folder: Path) -> ctypes.CDLL:
+    """The kernel's launcher, which runs its device code on the host."""
+    facts = cuda.of_arch("sm_90a").facts
+    compiler = [*shlex.split(cxx()), "-std=c++17", "-fPIC", "-shared", "-w", f"-I{HERE}", f"-I{cuda.toolkit() / 'include'}"]
+    driver = folder / "libcuda.so.1"
+    if not driver.exists():
+        subprocess.run([*compiler, str(HERE / "driver.cpp"), "-Wl,-soname,libcuda.so.1", "-o", str(driver)], check=True)
+    ctypes.CDLL(str(driver), ctypes.RTLD_GLOBAL)
+
+    name = genome.digest[:12] + problem.dtype + str(problem.head_dim) + str(problem.causal)
+    template = load(family)
+    includes = [HERE / "include", *template.include_folders[1:]]
+    replaced = Template(template.folder, includes, template.declaration)
+    shipped, emulated = (each.render(genome, problem, facts).text for each in (template, replaced))
+    kernels = [each for each in ("attention_kernel", "merge_kernel") if f"\n    {each}(" in emulated]
+    wrappers = "".join(f"EMULATED_KERNEL({each}, Arguments)\n" for each in kernels)
+    memory = "unsigned char *const shared_memory = emulation::device.current->block->shared;"
+    device = folder / f"{name}-device.cpp"
+    device.write_text(
+        f'#include "device.h"\n#include "tensor_map.h"\n{emulated.replace(SHARED_MEMORY, memory)}\n{wrappers}'
+    )
+    library = device.with_suffix(".so")
+    command = [*compiler, "-O2", "-ffp-contract=off", "-DEVOFLASH_DEVICE_ONLY", str(device), "-o", str(library)]
+    subprocess.run(command, check=True)
+
+    cubin, launcher = folder / f"{name}.path", folder / f"{name}-launcher.so"
+    cubin.write_bytes(str(library).encode() + b"\0")
+    source = folder / f"{name}-launcher.cpp"
+    source.write_text(shipped)
+    defines = ["-DEVOFLASH_HOST_ONLY", f'-DEVOFLASH_CUBIN="{cubin}"']
+    subprocess.run([*compiler, *defines, str(source), "-ldl", "-o", str(launcher)], check=True)
+    made = ctypes.CDLL(str(launcher))
+    made.evoflash_workspace_bytes.restype = ctypes.c_size_t
+    return made
+
+
+def shortfall(kernel: ctypes.CDLL, problem: AttentionProblem, seed: int = 0, variant: str = "normal") -> str:
+    """What is wrong with the kernel's output; empty if nothing is."""
+    inputs = problem.inputs(seed, variant, "cpu")
+    outputs = []
+    for _ in range(2):
+        out = torch.full(problem.output_shape(), float("nan"), dtype=getattr(torch, problem.dtype))
+        arguments = problem.arguments(inputs, out)
+        workspace = torch.full((kernel.evoflash_workspace_bytes(ctypes.byref(arguments)) + 4,), 255, dtype=torch.uint8)
+        arguments.workspace = workspace.data_ptr()
+        error = kernel.evoflash_launch(ctypes.byref(arguments), None)
+        if error != 0:
+            return f"error {error}"
+        outputs.append(out)
+    if not torch.equal(*(each.view(torch.int16) for each in outputs)):
+        return "two runs differ"
+    reference, plain = problem.reference(inputs), problem.plain(inputs).double()
+    where = ~problem.unspecified(inputs) if problem.unspecified(inputs) is not None else torch.ones_like(reference, dtype=torch.bool)
+    wanted, got = reference[where], outputs[0].double()[where]
+    agree = wanted.isfinite() & plain[where].isfinite()
+    if not got[agree].isfinite().all():
+        return "not finite"
+    if not got[wanted.isnan() & plain[where].isnan()].isnan().all():
+        return "no NaN where one belongs"
+    wanted, got, plain = wanted[agree], got[agree], plain[where][agree]
+    if not wanted.numel():
+        return ""
+    rms = lambda x: x.square().mean().sqrt().item()  # noqa: E731
+    bounds = problem.bounds(reference, (plain - wanted).abs().max().item(), rms(plain - wanted))
+    worst, error = (got - wanted).abs().max().item(), rms(got - wanted)
+    if worst > bounds.max_error or error > bounds.rms_error:
+        return f"max error {worst:.2e} of {bounds.max_error:.2e}, rms {error:.2e} of {bounds.rms_error:.2e}"
+    return ""
+
+
+def main() -> int:
+    """Reads tasks as JSON lines: family, genome, shape, seed, variant; prints what is wrong with each."""
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for line in sys.stdin:
+            task = json.loads(line)
+            problem = problems.parse(task["shape"])
+            kernel = build(task["family"], Genome(task["genome"]), problem, Path(folder))
+            wrong = shortfall(kernel, problem, task.get("seed", 0), task.get("variant", "normal"))
+            failed += bool(wrong)
+            print(json.dumps({**task, "wrong": wrong}), flush=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -47,8 +47,8 @@ inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
 }
 
 // Encodes the map of a tensor for boxes of box_rows (at most 256) rows of a panel. Returns 0, or EVOFLASH_UNSUPPORTED
-// for a tensor that a map cannot describe: strides have to be multiples of 16 bytes, above 0 and below 2^40. A tensor may
-// have fewer columns than its panels; these then end with zeros.
+// for a tensor that a map cannot describe: strides have to be multiples of 16 bytes, above 0 and below 2^40. A tensor
+// may have fewer columns than its panels; these then end with zeros.
 template <int kHeadDim, int kColumns = kHeadDim>
 int encode_tensor_map(TensorMap *map, const void *base, const int64_t (&stride)[3], int batch, int heads, int rows,
                       int box_rows) {

@@ -143,9 +143,7 @@ inline Value from_lane(const unsigned char (&buffer)[32][64], int lane) {
 
 // Shared memory lies below 4 GiB, so that an address is a pointer.
 inline unsigned address_of(const void *shared) { return unsigned(reinterpret_cast<uintptr_t>(shared)); }
-inline unsigned char *pointer_of(unsigned address) {
-  return reinterpret_cast<unsigned char *>(uintptr_t(address));
-}
+inline unsigned char *pointer_of(unsigned address) { return reinterpret_cast<unsigned char *>(uintptr_t(address)); }
 
 inline void transfer(std::function<void()> what) {
   if (device.turn++ % 3 == 0) return what();
@@ -169,8 +167,7 @@ inline void run_cluster(Index first) {
     block.index = first;
     block.index.x += rank;
     block.warps = std::vector<Warp>(device.threads / 32);
-    void *const shared =
-        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    void *const shared = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
     if (shared == MAP_FAILED) abort();
     block.shared = static_cast<unsigned char *>(shared);
     memset(block.shared, 0xff, bytes);  // NaN
@@ -241,9 +238,9 @@ inline bool __any_sync(unsigned, bool pred) {
 }
 
 // A kernel of one argument, as the driver launches it.
-#define EMULATED_KERNEL(name, Arguments)                                                                    \
-  extern "C" void run_##name(const unsigned(&grid)[3], unsigned threads, size_t shared_bytes, unsigned cluster, \
-                             void **arguments) {                                                            \
-    emulation::run(grid, threads, shared_bytes, cluster,                                                    \
-                   [=] { name(*static_cast<const Arguments *>(arguments[0])); });                           \
+#define EMULATED_KERNEL(name, Arguments)                                                                         \
+  extern "C" void run_##name(const unsigned (&grid)[3], unsigned threads, size_t shared_bytes, unsigned cluster, \
+                             void **arguments) {                                                                 \
+    emulation::run(grid, threads, shared_bytes, cluster,                                                         \
+                   [=] { name(*static_cast<const Arguments *>(arguments[0])); });                                \
   }

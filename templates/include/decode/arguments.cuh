@@ -31,10 +31,10 @@ template <class Traits>
 struct Arguments : KvArguments<Traits::kIsTma>, PartialArguments<Traits::kIsGridSplit> {
   Tensor q, out;
   int num_rows, seq_kv;
-  FastDivmod group;            // heads that share a key-value head
-  FastDivmod num_m_blocks;     // tiles of rows
-  FastDivmod num_parts;        // blocks that share the keys of a tile: splits by cluster
-  float softmax_scale_log2;    // the scale times log2(e): probabilities are computed as powers of two
+  FastDivmod group;          // heads that share a key-value head
+  FastDivmod num_m_blocks;   // tiles of rows
+  FastDivmod num_parts;      // blocks that share the keys of a tile: splits by cluster
+  float softmax_scale_log2;  // the scale times log2(e): probabilities are computed as powers of two
 };
 
 }  // namespace evoflash::decode

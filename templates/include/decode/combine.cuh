@@ -14,9 +14,19 @@ namespace evoflash::decode {
 constexpr int kCombineThreads = 256;
 constexpr int kMaxSplits = 256;  // a thread's scale each
 
+// Shared memory: the scale of each split, then the sums of the threads that share a piece.
+template <class Traits>
+struct CombineStorage {
+  static constexpr int kRowPieces = Traits::kHeadDim / 4;
+  static constexpr int kGroups =
+      kCombineThreads / kRowPieces;  // threads that share a piece, each with some of the splits
+  static constexpr int kScaleBytes = kMaxSplits * 4;
+  static constexpr int kBytes = kScaleBytes + kGroups * kRowPieces * 16;
+};
+
 #ifndef EVOFLASH_HOST_ONLY
 // The scale of each split, in shared memory; the result is the row's sum. Each warp computes what all need.
-__device__ __forceinline__ float split_scales_of_row(float (&scales)[kMaxSplits], const float2 *stats, int num_splits,
+__device__ __forceinline__ float split_scales_of_row(float *scales, const float2 *stats, int num_splits,
                                                      float softmax_scale_log2) {
   constexpr int kPerLane = kMaxSplits / 32;
   const int lane = threadIdx.x % 32;
@@ -40,11 +50,11 @@ __device__ __forceinline__ float split_scales_of_row(float (&scales)[kMaxSplits]
 }
 
 template <class Traits>
-__device__ __forceinline__ void combine(const Arguments<Traits> &args) {
-  constexpr int kRowPieces = Traits::kHeadDim / 4;
-  constexpr int kGroups = kCombineThreads / kRowPieces;  // threads that share a piece, each with some of the splits
-  __shared__ float scales[kMaxSplits];
-  __shared__ float4 sums[kGroups][kRowPieces];
+__device__ __forceinline__ void combine(const Arguments<Traits> &args, unsigned char *shared_memory) {
+  using Storage = CombineStorage<Traits>;
+  constexpr int kRowPieces = Storage::kRowPieces, kGroups = Storage::kGroups;
+  float *const scales = reinterpret_cast<float *>(shared_memory);
+  float4 *const sums = reinterpret_cast<float4 *>(shared_memory + Storage::kScaleBytes);
   const int piece = threadIdx.x % kRowPieces, group = threadIdx.x / kRowPieces;
   const int64_t row = (int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   int head;
@@ -53,7 +63,8 @@ __device__ __forceinline__ void combine(const Arguments<Traits> &args) {
   if constexpr (Traits::kIsDependent) wait_for_prerequisites();
 
   const float row_sum =
-      split_scales_of_row(scales, reinterpret_cast<const float2 *>(args.stats) + row * args.num_splits, args.num_splits, args.softmax_scale_log2);
+      split_scales_of_row(scales, reinterpret_cast<const float2 *>(args.stats) + row * args.num_splits, args.num_splits,
+                          args.softmax_scale_log2);
   __syncthreads();
   if (group < kGroups) {
     const float4 *const from = reinterpret_cast<const float4 *>(args.partials) + row * args.num_splits * kRowPieces;
@@ -61,13 +72,13 @@ __device__ __forceinline__ void combine(const Arguments<Traits> &args) {
 #pragma unroll 8
     for (int split = group; split < args.num_splits; split += kGroups)
       add_scaled(sum, from[split * kRowPieces + piece], scales[split]);
-    sums[group][piece] = sum;
+    sums[threadIdx.x] = sum;
   }
   __syncthreads();
   if (group == 0) {
-    float4 sum = sums[0][piece];
+    float4 sum = sums[piece];
 #pragma unroll
-    for (int i = 1; i < kGroups; ++i) add_scaled(sum, sums[i][piece], 1.0f);
+    for (int i = 1; i < kGroups; ++i) add_scaled(sum, sums[i * kRowPieces + piece], 1.0f);
     store_output<typename Traits::Element>(to, piece, sum, row_sum);
   }
 }

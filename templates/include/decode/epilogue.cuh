@@ -25,8 +25,7 @@ __device__ __forceinline__ Piece merge_parts(const float4 *columns, int columns_
   float scales[kParts];
   Piece piece{make_float4(0, 0, 0, 0), split_scales<float>(scales, stats, stats_stride, softmax_scale_log2)};
 #pragma unroll
-  for (int part = 0; part < kParts; ++part)
-    add_scaled(piece.columns, columns[part * columns_stride], scales[part]);
+  for (int part = 0; part < kParts; ++part) add_scaled(piece.columns, columns[part * columns_stride], scales[part]);
   return piece;
 }
 
@@ -117,8 +116,7 @@ struct Epilogue {
     for (int i = threadIdx.x; i < Traits::kBlockM * Traits::kCluster; i += Traits::kNumThreads) {
       const int row = i / Traits::kCluster, to = i % Traits::kCluster;
       float scales[Traits::kWarps];
-      const float2 stats =
-          split_scales<float>(scales, smem.stats(0) + row, Traits::kBlockM, args.softmax_scale_log2);
+      const float2 stats = split_scales<float>(scales, smem.stats(0) + row, Traits::kBlockM, args.softmax_scale_log2);
       store_remote(remote_address(smem_address(smem.received_stats(coord.rank) + row), to), stats,
                    remote_address(smem.received_full(), to));
     }

@@ -27,8 +27,7 @@ struct Partition {
     if constexpr (Traits::kIsGridSplit) {
       // As many as fill the device, as long as each warp has a step.
       const int64_t unsplit = num_m_blocks * problem.kv_heads * problem.batch * Traits::kCluster;
-      const int64_t visible =
-          Traits::kIsCausal && problem.seq_q < problem.seq_kv ? problem.seq_q : problem.seq_kv;
+      const int64_t visible = Traits::kIsCausal && problem.seq_q < problem.seq_kv ? problem.seq_q : problem.seq_kv;
       const int64_t steps = (visible + Traits::kWarpN - 1) / Traits::kWarpN;
       const int64_t limits[] = {Traits::kWaveBlocks / unsplit, steps / (Traits::kCluster * Traits::kWarps), kMaxSplits};
       num_splits = limits[0];
@@ -60,7 +59,7 @@ int set_keys(Arguments<Traits> &args, const EvoflashAttention &problem) {
   if constexpr (Traits::kIsTma) {
     const int batch = problem.batch, heads = problem.kv_heads, rows = problem.seq_kv;
     if (int error = encode_tensor_map<Traits::kSmemDim, Traits::kHeadDim>(&args.k, problem.k, problem.k_stride, batch,
-                                                                         heads, rows, Traits::kWarpN))
+                                                                          heads, rows, Traits::kWarpN))
       return error;
     return encode_tensor_map<Traits::kSmemDim, Traits::kHeadDim>(&args.v, problem.v, problem.v_stride, batch, heads,
                                                                  rows, Traits::kWarpN);
@@ -104,7 +103,7 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
   if (int error = launch(attention, {grid, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster}, stream, args))
     return error;
   if (partition.num_splits == 1) return 0;
-  Shape shape{Dim(args.num_rows, problem.kv_heads, problem.batch), kCombineThreads};
+  Shape shape{Dim(args.num_rows, problem.kv_heads, problem.batch), kCombineThreads, CombineStorage<Traits>::kBytes};
   shape.is_dependent = Traits::kIsDependent;
   return launch(*combine, shape, stream, args);
 }

@@ -19,8 +19,8 @@ __device__ __forceinline__ void copy_q(const SharedStorage<Traits> &smem, const 
   constexpr int kUnits = Traits::kTilesHead * 2;
   for (int i = threadIdx.x; i < Traits::kBlockM * kUnits; i += Traits::kNumThreads) {
     const int row = i / kUnits, unit = i % kUnits, panel = unit / Tile::kPanelUnits;
-    unsigned char *const to = smem.q() + panel * Traits::kBlockM * Tile::kPanelRowBytes +
-                              Tile::unit_offset(row, unit % Tile::kPanelUnits);
+    unsigned char *const to =
+        smem.q() + panel * Traits::kBlockM * Tile::kPanelRowBytes + Tile::unit_offset(row, unit % Tile::kPanelUnits);
     const bool is_inside = coord.has_row(row) && unit < Traits::kHeadDim / 8;
     const unsigned char *const from = is_inside ? coord.row_pointer(coord.args.q, row) : coord.args.q.base;
     cp_async(to, from + unit * 16, is_inside);
@@ -41,12 +41,8 @@ struct CpAsyncProducer {
 
   __device__ __forceinline__ void init() const {}
 
-  __device__ __forceinline__ void load_k(int step, int stage) const {
-    copy(smem.k(warp, stage), k, args.k.row, step);
-  }
-  __device__ __forceinline__ void load_v(int step, int stage) const {
-    copy(smem.v(warp, stage), v, args.v.row, step);
-  }
+  __device__ __forceinline__ void load_k(int step, int stage) const { copy(smem.k(warp, stage), k, args.k.row, step); }
+  __device__ __forceinline__ void load_v(int step, int stage) const { copy(smem.v(warp, stage), v, args.v.row, step); }
 
   // Q comes before the first stages.
   __device__ __forceinline__ void wait_q() const { cp_async_wait<2 * Traits::kStages>(); }
@@ -83,6 +79,8 @@ struct TmaProducer {
 
   __device__ __forceinline__ void init() const {
     if (elect_one()) {
+      prefetch_tensor_map(args.k);
+      prefetch_tensor_map(args.v);
 #pragma unroll
       for (int stage = 0; stage < Traits::kStages; ++stage) {
         mbarrier_init(smem.k_full(warp, stage), 1);

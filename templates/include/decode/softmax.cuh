@@ -70,8 +70,7 @@ struct ColumnSoftmax {
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m)
 #pragma unroll
-      for (int i = 0; i < 2; ++i)
-        row_sum[m][i] = reduce_row(row_sum[m][i], [](float a, float b) { return a + b; });
+      for (int i = 0; i < 2; ++i) row_sum[m][i] = reduce_row(row_sum[m][i], [](float a, float b) { return a + b; });
   }
 
  private:
@@ -95,9 +94,10 @@ struct ColumnSoftmax {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const bool is_higher = maximum[m][i] > row_max[m][i];
-        const float scale = is_higher ? exp2_approx(scaled(row_max[m][i], softmax_scale_log2) -
-                                                    offset_of(maximum[m][i], softmax_scale_log2))
-                                      : 1.0f;
+        const float scale =
+            is_higher
+                ? exp2_approx(scaled(row_max[m][i], softmax_scale_log2) - offset_of(maximum[m][i], softmax_scale_log2))
+                : 1.0f;
         row_max[m][i] = maximum[m][i];
         row_sum[m][i] *= scale;
 #pragma unroll

@@ -67,9 +67,7 @@ struct SharedStorage {
   __device__ __forceinline__ unsigned k_full(int warp, int stage) const {
     return smem_address(base) + kBarriersOffset + (warp * Traits::kStages + stage) * 2 * kMbarrierBytes;
   }
-  __device__ __forceinline__ unsigned v_full(int warp, int stage) const {
-    return k_full(warp, stage) + kMbarrierBytes;
-  }
+  __device__ __forceinline__ unsigned v_full(int warp, int stage) const { return k_full(warp, stage) + kMbarrierBytes; }
   __device__ __forceinline__ unsigned received_full() const {
     return smem_address(base) + kBarriersOffset + kLoadBarriers * kMbarrierBytes;
   }

@@ -22,11 +22,11 @@ template <class Traits>
 struct TileCoord {
   const Arguments<Traits> &args;
   int bidb, kv_head, first_row;
-  int split, rank;       // of the grid; in the cluster
-  int first_step;        // steps of kWarpN keys, which the block's warps take by turns
+  int split, rank;  // of the grid; in the cluster
+  int first_step;   // steps of kWarpN keys, which the block's warps take by turns
   int end_step;
-  int key_end;           // the keys that some row of the tile sees
-  int visible_to_all;    // the keys that every row sees
+  int key_end;         // the keys that some row of the tile sees
+  int visible_to_all;  // the keys that every row sees
 
   // Blocks of a split are neighbours, so that tiles of rows read the same keys at the same time.
   __device__ __forceinline__ explicit TileCoord(const Arguments<Traits> &args)

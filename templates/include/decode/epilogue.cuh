@@ -2,7 +2,7 @@
 
 #include "cluster.cuh"
 #include "decode/output.cuh"
-#include "decode/softmax.cuh"
+#include "decode/column_softmax.cuh"
 #include "decode/storage.cuh"
 #include "decode/tile_coord.cuh"
 #include "elect.cuh"

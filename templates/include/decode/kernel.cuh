@@ -3,7 +3,7 @@
 #include "decode/epilogue.cuh"
 #include "decode/gemm.cuh"
 #include "decode/producer.cuh"
-#include "decode/softmax.cuh"
+#include "decode/column_softmax.cuh"
 #include "decode/storage.cuh"
 #include "decode/tile_coord.cuh"
 #include "programmatic_launch.cuh"

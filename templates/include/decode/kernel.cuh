@@ -16,20 +16,20 @@ namespace evoflash::decode {
 template <class Traits, class Producer>
 __device__ __forceinline__ void mainloop(Output<Traits> &acc_o, ColumnSoftmax<Traits> &softmax,
                                          const QOperands<Traits> &q, const Producer &producer) {
-  const TileCoord<Traits> &coord = producer.coord;
   const float softmax_scale_log2 = producer.args.softmax_scale_log2;
   int stage = 0;
   unsigned parity = 0;
 #pragma unroll 1
-  for (int step = 0; step < producer.num_steps; ++step) {
+  for (int step = 0; step < producer.steps.count; ++step) {
     Scores<Traits> acc_s;
     producer.wait_k(stage, parity);
     gemm_kq<Traits>(acc_s, producer.smem.k(producer.warp, stage), q);
     __syncwarp();
     producer.load_k(step + Traits::kStages, stage);
 
-    const int first_key = coord.first_key(producer.warp, step);
-    if (first_key + Traits::kWarpN > coord.visible_to_all) apply_mask<Traits>(acc_s, coord, first_key);
+    const int first_key = producer.steps.template first_key<Traits>(step);
+    if (first_key + Traits::kWarpN > producer.coord.visible_to_all)
+      apply_mask<Traits>(acc_s, producer.coord, first_key);
     softmax.step(acc_s, acc_o, softmax_scale_log2);
 
     producer.wait_v(stage, parity);
@@ -49,7 +49,8 @@ __device__ __forceinline__ void attention(const Arguments<Traits> &args, unsigne
   const SharedStorage<Traits> smem{shared_memory};
   const TileCoord<Traits> coord(args);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const Producer producer{args, smem, coord, warp, lane, coord.warp_steps(warp)};
+  const WarpSteps steps = WarpSteps::of(coord, warp);
+  const Producer producer{args, smem, coord, steps, warp, lane};
   const Epilogue<Traits> epilogue{args, smem, coord};
 
   producer.init();

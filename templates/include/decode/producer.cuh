@@ -35,7 +35,8 @@ struct CpAsyncProducer {
   const Arguments<Traits> &args;
   const SharedStorage<Traits> &smem;
   const TileCoord<Traits> &coord;
-  const int warp, lane, num_steps;
+  const WarpSteps &steps;
+  const int warp, lane;
   const unsigned char *const k = row_of(args.k, coord.bidb, coord.kv_head, 0);
   const unsigned char *const v = row_of(args.v, coord.bidb, coord.kv_head, 0);
 
@@ -52,8 +53,8 @@ struct CpAsyncProducer {
 
  private:
   __device__ __forceinline__ void copy(unsigned char *to, const unsigned char *tensor, int row_units, int step) const {
-    if (step < num_steps) {
-      const int key = coord.first_key(warp, step);
+    if (step < steps.count) {
+      const int key = steps.template first_key<Traits>(step);
       copy_rows<TileOf<Traits>, Traits::kWarpN, Traits::kWarpN, 32, 4, Traits::kHeadDim>(
           to, tensor + int64_t(key) * row_units * 16, row_units, lane, coord.key_end - key);
     }
@@ -75,7 +76,8 @@ struct TmaProducer {
   const Arguments<Traits> &args;
   const SharedStorage<Traits> &smem;
   const TileCoord<Traits> &coord;
-  const int warp, lane, num_steps;
+  const WarpSteps &steps;
+  const int warp, lane;
 
   __device__ __forceinline__ void init() const {
     if (elect_one()) {
@@ -109,9 +111,9 @@ struct TmaProducer {
 
  private:
   __device__ __forceinline__ void load(unsigned char *to, const TensorMap &map, int step, unsigned barrier) const {
-    if (step < num_steps && elect_one()) {
+    if (step < steps.count && elect_one()) {
       mbarrier_arrive_expect_tx(barrier, Traits::kKvBytes);
-      const int key = coord.first_key(warp, step);
+      const int key = steps.template first_key<Traits>(step);
 #pragma unroll
       for (int panel = 0; panel < Tile::kPanels; ++panel)
         tma_load(smem_address(to) + panel * Traits::kWarpN * Tile::kPanelRowBytes, map,

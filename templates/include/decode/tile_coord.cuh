@@ -17,43 +17,29 @@ __device__ __forceinline__ int visible_keys(const Arguments<Traits> &args, int t
   }
 }
 
-// A tile of rows of a key-value head, and the block's part of its keys.
+// A tile of rows of a key-value head, and the block's part of its keys. Keys are counted in steps of kWarpN.
 template <class Traits>
 struct TileCoord {
   const Arguments<Traits> &args;
   int bidb, kv_head, first_row;
-  int split, rank;  // of the grid; in the cluster
-  int first_step;   // steps of kWarpN keys, which the block's warps take by turns
-  int end_step;
-  int key_end;         // the keys that some row of the tile sees
+  int split, rank;     // of the grid; in the cluster
+  int part;            // of the keys
+  int steps;           // that hold the keys which some row of the tile sees
+  int key_end;         // the end of these keys
   int visible_to_all;  // the keys that every row sees
 
   // Blocks of a split are neighbours, so that tiles of rows read the same keys at the same time.
   __device__ __forceinline__ explicit TileCoord(const Arguments<Traits> &args)
       : args(args), bidb(blockIdx.z), kv_head(blockIdx.y) {
-    const int number = blockIdx.x / Traits::kCluster;
     int m_block;
-    split = args.num_m_blocks.divmod(m_block, number);
+    split = args.num_m_blocks.divmod(m_block, blockIdx.x / Traits::kCluster);
     rank = blockIdx.x % Traits::kCluster;
+    part = split * Traits::kCluster + rank;
     first_row = m_block * Traits::kBlockM;
     const int last_row = min(first_row + Traits::kBlockM, args.num_rows) - 1;
     key_end = visible_keys(args, args.group.divide(last_row));
     visible_to_all = visible_keys(args, args.group.divide(first_row));
-
-    // Parts differ by one step at most.
-    const int part = split * Traits::kCluster + rank;
-    int longer_parts;
-    const int steps = args.num_parts.divmod(longer_parts, (key_end - 1) / Traits::kWarpN + 1);
-    first_step = part * steps + min(part, longer_parts);
-    end_step = first_step + steps + (part < longer_parts ? 1 : 0);
-  }
-
-  // How many steps a warp has.
-  __device__ __forceinline__ int warp_steps(int warp) const {
-    return max(0, end_step - first_step - warp + Traits::kWarps - 1) / Traits::kWarps;
-  }
-  __device__ __forceinline__ int first_key(int warp, int step) const {
-    return (first_step + warp + step * Traits::kWarps) * Traits::kWarpN;
+    steps = (key_end - 1) / Traits::kWarpN + 1;
   }
 
   __device__ __forceinline__ bool has_row(int row) const { return first_row + row < args.num_rows; }
@@ -68,6 +54,34 @@ struct TileCoord {
   // The row's number among all rows of the problem.
   __device__ __forceinline__ int64_t row_number(int row) const {
     return (int64_t(bidb) * gridDim.y + kv_head) * args.num_rows + first_row + row;
+  }
+};
+
+// The steps of a warp: either its part's steps follow each other, and the warps of a block take turns; or all warps of
+// all parts take turns.
+struct WarpSteps {
+  int count, first, stride;
+
+  template <class Traits>
+  __device__ __forceinline__ static WarpSteps of(const TileCoord<Traits> &coord, int warp) {
+    constexpr int kWarps = Traits::kWarps;
+    const FastDivmod &parts = coord.args.num_parts;
+    if constexpr (Traits::kTakesTurns) {
+      const int first = coord.part * kWarps + warp, rest = coord.steps - first - 1;
+      return {rest < 0 ? 0 : parts.divide(rest / kWarps) + 1, first, kWarps * parts.divisor};
+    } else {
+      // Parts differ by one step at most.
+      int longer_parts;
+      const int shorter = parts.divmod(longer_parts, coord.steps);
+      const int length = shorter + (coord.part < longer_parts ? 1 : 0);
+      const int first = coord.part * shorter + min(coord.part, longer_parts);
+      return {max(0, length - warp + kWarps - 1) / kWarps, first + warp, kWarps};
+    }
+  }
+
+  template <class Traits>
+  __device__ __forceinline__ int first_key(int step) const {
+    return (first + step * stride) * Traits::kWarpN;
   }
 };
 

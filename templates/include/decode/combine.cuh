@@ -18,8 +18,8 @@ constexpr int kMaxSplits = 256;  // a thread's scale each
 template <class Traits>
 struct CombineStorage {
   static constexpr int kRowPieces = Traits::kHeadDim / 4;
-  static constexpr int kGroups =
-      kCombineThreads / kRowPieces;  // threads that share a piece, each with some of the splits
+  // Threads that share a piece, each with some of the splits.
+  static constexpr int kGroups = kCombineThreads / kRowPieces < 32 ? kCombineThreads / kRowPieces : 32;
   static constexpr int kScaleBytes = kMaxSplits * 4;
   static constexpr int kBytes = kScaleBytes + kGroups * kRowPieces * 16;
 };
@@ -62,16 +62,28 @@ __device__ __forceinline__ void combine(const Arguments<Traits> &args, unsigned 
   unsigned char *const to = row_of(args.out, blockIdx.z, blockIdx.y * args.group.divisor + head, token);
   if constexpr (Traits::kIsDependent) wait_for_prerequisites();
 
+  // The first partial outputs are loaded together with the statistics, before their scales are known.
+  constexpr int kEarly = 4;
+  static_assert(kEarly * kGroups <= kMaxSplits);
+  const float4 *const from =
+      reinterpret_cast<const float4 *>(args.partials) + row * args.num_splits * kRowPieces + piece;
+  float4 early[kEarly];
+#pragma unroll
+  for (int i = 0; i < kEarly; ++i) {
+    const int split = i * kGroups + group;
+    early[i] = group < kGroups && split < args.num_splits ? from[split * kRowPieces] : make_float4(0, 0, 0, 0);
+  }
   const float row_sum =
       split_scales_of_row(scales, reinterpret_cast<const float2 *>(args.stats) + row * args.num_splits, args.num_splits,
                           args.softmax_scale_log2);
   __syncthreads();
   if (group < kGroups) {
-    const float4 *const from = reinterpret_cast<const float4 *>(args.partials) + row * args.num_splits * kRowPieces;
     float4 sum = make_float4(0, 0, 0, 0);
-#pragma unroll 8
-    for (int split = group; split < args.num_splits; split += kGroups)
-      add_scaled(sum, from[split * kRowPieces + piece], scales[split]);
+#pragma unroll
+    for (int i = 0; i < kEarly; ++i) add_scaled(sum, early[i], scales[i * kGroups + group]);
+#pragma unroll 4
+    for (int split = kEarly * kGroups + group; split < args.num_splits; split += kGroups)
+      add_scaled(sum, from[split * kRowPieces], scales[split]);
     sums[threadIdx.x] = sum;
   }
   __syncthreads();

@@ -40,7 +40,11 @@ def render(problem: AttentionProblem = LONG, arch: str = "sm_90a", **genes: obje
 EMULATED = [
     ("b=1,h=1,kv=1,s=1,t=1,d=64,dtype=fp16", {"warps": 1, "waves": 0, "stages": 1}, "normal"),
     ("b=2,h=8,kv=2,s=2,t=777,d=128,dtype=bf16", {}, "normal"),
-    ("b=1,h=4,kv=1,s=2,t=900,d=32,dtype=fp16", {"load": "bulk", "warps": 1, "waves": 4, "order": "turns"}, "outlier_last"),
+    (
+        "b=1,h=4,kv=1,s=2,t=900,d=32,dtype=fp16",
+        {"load": "bulk", "warps": 1, "waves": 4, "order": "turns"},
+        "outlier_last",
+    ),
     (
         "b=1,h=8,kv=1,s=1,t=1100,d=64,dtype=bf16",
         {"load": "bulk", "cluster": 4, "waves": 0, "query": "shared"},

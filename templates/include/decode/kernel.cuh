@@ -53,14 +53,7 @@ __device__ __forceinline__ void attention(const Arguments<Traits> &args, unsigne
   const Producer producer{args, smem, coord, steps, warp, lane};
   const Epilogue<Traits> epilogue{args, smem, coord};
 
-  producer.init();
-  if constexpr (!Traits::kIsTma) copy_q(smem, coord);  // copies complete in order
-#pragma unroll
-  for (int stage = 0; stage < Traits::kStages; ++stage) {
-    producer.load_k(stage, stage);
-    producer.load_v(stage, stage);
-  }
-  if constexpr (Traits::kIsTma) copy_q(smem, coord);  // K and V are waited for longest
+  producer.begin();
   epilogue.begin();
   if constexpr (Traits::kIsDependent) launch_dependents();
 

@@ -40,12 +40,19 @@ struct CpAsyncProducer {
   const unsigned char *const k = row_of(args.k, coord.bidb, coord.kv_head, 0);
   const unsigned char *const v = row_of(args.v, coord.bidb, coord.kv_head, 0);
 
-  __device__ __forceinline__ void init() const {}
+  // Q, then the first stages.
+  __device__ __forceinline__ void begin() const {
+    copy_q(smem, coord);
+#pragma unroll
+    for (int stage = 0; stage < Traits::kStages; ++stage) {
+      load_k(stage, stage);
+      load_v(stage, stage);
+    }
+  }
 
   __device__ __forceinline__ void load_k(int step, int stage) const { copy(smem.k(warp, stage), k, args.k.row, step); }
   __device__ __forceinline__ void load_v(int step, int stage) const { copy(smem.v(warp, stage), v, args.v.row, step); }
 
-  // Q comes before the first stages.
   __device__ __forceinline__ void wait_q() const { cp_async_wait<2 * Traits::kStages>(); }
 
   __device__ __forceinline__ void wait_k(int, unsigned) const { wait_oldest(); }
@@ -79,7 +86,8 @@ struct TmaProducer {
   const WarpSteps &steps;
   const int warp, lane;
 
-  __device__ __forceinline__ void init() const {
+  // The first stages, then Q, as K and V take longest.
+  __device__ __forceinline__ void begin() const {
     if (elect_one()) {
       prefetch_tensor_map(args.k);
       prefetch_tensor_map(args.v);
@@ -91,13 +99,22 @@ struct TmaProducer {
       fence_mbarrier_init();
     }
     __syncwarp();
+    if (elect_one())
+#pragma unroll
+      for (int stage = 0; stage < Traits::kStages; ++stage)
+        if (stage < steps.count) {
+          ask(smem.k(warp, stage), args.k, stage, smem.k_full(warp, stage));
+          ask(smem.v(warp, stage), args.v, stage, smem.v_full(warp, stage));
+        }
+    __syncwarp();
+    copy_q(smem, coord);
   }
 
   __device__ __forceinline__ void load_k(int step, int stage) const {
-    load(smem.k(warp, stage), args.k, step, smem.k_full(warp, stage));
+    if (step < steps.count && elect_one()) ask(smem.k(warp, stage), args.k, step, smem.k_full(warp, stage));
   }
   __device__ __forceinline__ void load_v(int step, int stage) const {
-    load(smem.v(warp, stage), args.v, step, smem.v_full(warp, stage));
+    if (step < steps.count && elect_one()) ask(smem.v(warp, stage), args.v, step, smem.v_full(warp, stage));
   }
 
   __device__ __forceinline__ void wait_q() const { cp_async_wait<0>(); }
@@ -110,15 +127,14 @@ struct TmaProducer {
   }
 
  private:
-  __device__ __forceinline__ void load(unsigned char *to, const TensorMap &map, int step, unsigned barrier) const {
-    if (step < steps.count && elect_one()) {
-      mbarrier_arrive_expect_tx(barrier, Traits::kKvBytes);
-      const int key = steps.template first_key<Traits>(step);
+  // By one thread.
+  __device__ __forceinline__ void ask(unsigned char *to, const TensorMap &map, int step, unsigned barrier) const {
+    mbarrier_arrive_expect_tx(barrier, Traits::kKvBytes);
+    const int key = steps.template first_key<Traits>(step);
 #pragma unroll
-      for (int panel = 0; panel < Tile::kPanels; ++panel)
-        tma_load(smem_address(to) + panel * Traits::kWarpN * Tile::kPanelRowBytes, map,
-                 {panel * Tile::kPanelDims, key, coord.kv_head, coord.bidb}, barrier);
-    }
+    for (int panel = 0; panel < Tile::kPanels; ++panel)
+      tma_load(smem_address(to) + panel * Traits::kWarpN * Tile::kPanelRowBytes, map,
+               {panel * Tile::kPanelDims, key, coord.kv_head, coord.bidb}, barrier);
   }
 };
 

@@ -49,6 +49,7 @@ PROCESSORS: dict[str, dict[str, Any]] = {
 # Lengths from few tiles, where keys are split, to many.
 SHAPES = ("mission", "mission_causal", "multi_batch", "odd", "d128_1k", "llama_gqa_2k", "chunk_8k", "bert")
 SHAPES += ("b=2,h=8,s=777,d=32", "b=1,h=4,kv=2,s=300,t=1000,d=256,causal", "b=1,h=2,s=640,d=96")
+SHAPES += ("b=1,h=2,s=729,d=72",)
 CPU_SHAPES = ("b=1,h=2,s=130,d=72", "b=2,h=2,s=77,d=8,causal")
 DTYPES = ("float16", "bfloat16", "float32")
 

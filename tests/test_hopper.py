@@ -21,6 +21,7 @@ from evoflash.targets import cuda
 from tests.spread import build_all, spread
 
 HEAD_DIMS = (64, 128, 256)
+PARTLY_FILLED = (8, 40, 72, 80, 96, 160, 192)  # head sizes whose last panel, or last step of 16 columns, is not full
 DEVICE = {
     "arch": 90,
     "multiprocessors": 132,
@@ -42,6 +43,7 @@ def few_tiles(head_dim: int = 128, causal: bool = True) -> AttentionProblem:
 def test_a_spread_of_genomes_compiles_without_spills_or_warnings(tmp_path):
     shapes = [problem(*each) for each in product(HEAD_DIMS, (True, False), ("bfloat16", "float16"))]
     shapes += [few_tiles(*each) for each in product(HEAD_DIMS, (True, False))]
+    shapes += [problem(head_dim, causal=head_dim % 16 == 0) for head_dim in PARTLY_FILLED]
     target = cuda.of_arch("sm_90a")
     for where, build in build_all(spread("hopper", shapes, DEVICE), target, tmp_path).items():
         assert build.report.spill_bytes == 0, where
@@ -165,7 +167,7 @@ class Descriptor:
         )
 
 
-SIZES = [(64, 128), (128, 80), (128, 176), (256, 64)]
+SIZES = [(64, 128), (128, 80), (128, 176), (256, 64), (8, 64), (72, 112), (96, 64), (160, 80), (192, 96)]
 
 
 @pytest.fixture(scope="module", params=SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -190,8 +192,9 @@ def computed(request, tmp_path_factory):
 
 @pytest.mark.parametrize(("operand", "base"), [("query", QUERY), ("keys", KEYS)])
 def test_the_tensor_cores_read_queries_and_keys_where_they_were_loaded(computed, operand, base):
-    _, step_keys, found = computed
+    head_dim, step_keys, found = computed
     rows = 64 if operand == "query" else step_keys
+    assert len(found[operand]) == (head_dim + 15) // 16
     for d, bits in enumerate(found[operand]):
         descriptor = Descriptor(bits)
         for row, term in product(range(rows), range(16)):
@@ -209,7 +212,8 @@ def test_the_tensor_cores_read_values_where_they_were_loaded(computed):
 def test_lanes_address_sixteen_by_sixteen_elements(computed):
     head_dim, _, found = computed
     offsets = found["lane"]
-    for pair, thread in product(range(head_dim // 16), range(128)):
+    assert len(offsets) == (head_dim + 15) // 16 * 128
+    for pair, thread in product(range(len(offsets) // 128), range(128)):
         row = thread // 32 * 16 + thread % 16
         column = pair * 16 + thread % 32 // 16 * 8
         assert offsets[pair * 128 + thread] == in_panels(0, 64, row, column)

@@ -48,7 +48,7 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *, CUtensorMapDataType type, cuuint3
 """  # noqa: E501
 CALL = """
 import ctypes, json, sys
-from evoflash.problems.attention import AttentionArguments
+from evoflash.problems.attention_arguments import AttentionArguments
 library = ctypes.CDLL(sys.argv[1])
 given = json.loads(sys.argv[2])
 arguments = AttentionArguments()
@@ -58,6 +58,7 @@ print(json.dumps(library.evoflash_launch(ctypes.byref(arguments), None)))
 ctypes.CDLL(None).fflush(None)
 """
 UNSUPPORTED = -1
+SWIZZLE_128_BYTES = 3  # CU_TENSOR_MAP_SWIZZLE_128B
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +73,19 @@ def launch(tmp_path_factory):
     subprocess.run(driver, input=DRIVER, text=True, check=True, capture_output=True, timeout=60)
     built = {}
 
-    def build(genes) -> str:
-        if genes not in built:
+    def build(genes, head_dim) -> str:
+        if (genes, head_dim) not in built:
             source, library = folder / f"{len(built)}.cu", folder / f"{len(built)}.so"
-            source.write_text(load("hopper").render(genes, problem(), DEVICE).text)
+            source.write_text(load("hopper").render(genes, problem(head_dim), DEVICE).text)
             defines = ["-DEVOFLASH_HOST_ONLY", '-DEVOFLASH_CUBIN="device.cubin"']
             command = [*shared, "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable", *defines, include, str(source)]
             subprocess.run([*command, "-o", str(library), "-ldl"], cwd=folder, check=True, timeout=60)
-            built[genes] = str(library)
-        return built[genes]
+            built[genes, head_dim] = str(library)
+        return built[genes, head_dim]
 
-    def call(genes, **changes) -> tuple[int, list[dict[str, Any]]]:
-        arguments = {**contiguous(), **changes}
-        command = [sys.executable, "-c", CALL, build(genes), json.dumps(arguments)]
+    def call(genes, made_for=128, **changes) -> tuple[int, list[dict[str, Any]]]:
+        arguments = {**contiguous(made_for), **changes}
+        command = [sys.executable, "-c", CALL, build(genes, made_for), json.dumps(arguments)]
         environment = {**os.environ, "LD_LIBRARY_PATH": str(folder)}
         done = subprocess.run(command, env=environment, text=True, check=True, capture_output=True, timeout=60)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -95,11 +96,11 @@ def launch(tmp_path_factory):
     return call
 
 
-def contiguous() -> dict[str, Any]:
-    """Two batches of eight query heads over two key heads, 1000 x 900, head size 128, causal."""
+def contiguous(head_dim: int) -> dict[str, Any]:
+    """Two batches of eight query heads over two key heads, 1000 x 900, causal."""
     addresses = dict.fromkeys(("q", "k", "v", "out"), 1 << 20)
-    sizes = {"batch": 2, "heads": 8, "kv_heads": 2, "seq_q": 1000, "seq_kv": 900, "head_dim": 128}
-    q, kv = [8 * 1000 * 128, 1000 * 128, 128], [2 * 900 * 128, 900 * 128, 128]
+    sizes = {"batch": 2, "heads": 8, "kv_heads": 2, "seq_q": 1000, "seq_kv": 900, "head_dim": head_dim}
+    q, kv = ([heads * rows * head_dim, rows * head_dim, head_dim] for heads, rows in ((8, 1000), (2, 900)))
     strides = {"q_stride": q, "k_stride": kv, "v_stride": kv, "out_stride": q}
     return {**addresses, **sizes, **strides, "scale": 0.1, "causal": 1}
 
@@ -113,6 +114,21 @@ def test_each_tensor_is_mapped_and_the_grid_covers_the_rows(launch):
     assert k["stride"] == [256, 256 * 900, 256 * 1800]
     assert (q["box"], k["box"]) == ([64, 64, 1, 1], [64, 128, 1, 1])
     assert grid == {"grid": 8 * 8 * 2, "block": 384, "shared": 163968, "cluster": 1}
+
+
+@pytest.mark.parametrize("head_dim", [40, 72, 96, 192])
+def test_panels_are_whole_and_the_copy_engine_knows_where_their_columns_end(launch, head_dim):
+    genes = genome(store="bulk")
+    answer, (q, k, v, out, grid) = launch(genes, made_for=head_dim)
+    assert answer == 0
+    for each in (q, k, v, out):
+        assert each["size"][0] == head_dim
+        assert each["stride"][0] == 2 * head_dim
+        assert each["box"][0] == 64
+        assert each["swizzle"] == SWIZZLE_128_BYTES
+    panels = (head_dim + 63) // 64
+    tiles = 128 * panels * (2 * 64 + 2 * 2 * 128)  # two warpgroups' queries, two stages of keys and of values
+    assert grid["shared"] == tiles + 128
 
 
 def test_a_cluster_loads_parts_and_heads_of_a_group_share_them(launch):

@@ -16,7 +16,7 @@ from evoflash.targets import cuda
 from evoflash.targets.base import cxx
 from tests.spread import build_all, spread
 
-HEAD_DIMS = (32, 64, 96, 128, 256)
+HEAD_DIMS = (8, 64, 72, 80, 96, 128, 256)
 MISSION = AttentionProblem.of(1, 8, 512, 64, dtype="float16")
 DECODE = AttentionProblem.of(2, 8, 1, 128, kv_heads=2, seq_kv=8192, dtype="bfloat16")
 USUAL = {
@@ -126,6 +126,22 @@ TRACES = {
 def test_a_flag_that_is_off_leaves_no_trace(genes, traces, tmp_path):
     ptx = ptx_of(tmp_path, render(**genes))
     assert {name for name, instruction in TRACES.items() if instruction in ptx} == set(traces)
+
+
+@pytest.mark.nvcc
+@pytest.mark.parametrize(("head_dim", "wide", "narrow", "accumulators"), [(8, 0, 1, 1), (72, 4, 1, 9), (80, 5, 0, 10)])
+def test_no_products_are_padded(head_dim, wide, narrow, accumulators, tmp_path):
+    problem = MISSION.model_copy(update={"head_dim": head_dim})
+    ptx = ptx_of(tmp_path, render(problem, warp_keys=16, key_warps=2, softmax="online", row_warps=2, query="shared"))
+    of_scores = 2  # tiles of eight keys
+    assert ptx.count("mma.sync.aligned.m16n8k8.") == narrow * of_scores
+    assert ptx.count("mma.sync.aligned.m16n8k16.") == wide * of_scores + accumulators
+
+
+@pytest.mark.parametrize(("head_dim", "taken"), [(8, True), (72, True), (256, True), (100, False), (264, False)])
+def test_head_sizes_are_multiples_of_eight_up_to_256(head_dim, taken):
+    refusals = load("mma").refusals(MISSION.model_copy(update={"head_dim": head_dim}), device())
+    assert refusals == ([] if taken else ["rows are moved 16 bytes at a time, and the output is held in registers"])
 
 
 @pytest.mark.nvcc

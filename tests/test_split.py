@@ -17,6 +17,11 @@ SHAPES = [
     AttentionProblem.of(1, 8, 512, head_dim, kv_heads=4, dtype=dtype, causal=causal)
     for head_dim, (dtype, causal) in product((64, 128), (("float16", False), ("bfloat16", True)))
 ]
+# Head sizes whose last panel of 64 columns, last step of 16 or last piece of a partial output is not full.
+PARTLY_FILLED = [
+    AttentionProblem.of(1, 4, 77, head_dim, seq_kv=333, causal=head_dim % 16 == 0)
+    for head_dim in (8, 40, 72, 80, 96, 160, 192)
+]
 MISSION = AttentionProblem.of(1, 8, 512, 64, dtype="float16")
 USUAL = {
     "warpgroup_rows": 64, "row_groups": 1, "key_groups": 1, "split": 2, "slice_keys": 256, "softmax": "one_shot",
@@ -52,7 +57,7 @@ def holds(text: str, fact: str) -> bool:
 @pytest.mark.timeout(600)
 def test_of_what_the_space_yields_nine_in_ten_compile_as_they_are_meant_to(tmp_path):
     target = cuda.of_arch("sm_90a")
-    sources = spread("split", SHAPES, target.facts)
+    sources = spread("split", SHAPES + PARTLY_FILLED, target.facts)
     builds = build_all(sources, target, tmp_path)
     lossy = [where for where, each in builds.items() if each.report.spill_bytes or target.warnings(each.report.log)]
     assert len(lossy) <= len(builds) // 10, lossy
@@ -89,6 +94,34 @@ def test_one_split_a_block_merges_by_columns_and_several_by_rows(genes, merge):
     assert holds(text, f"Traits::kMerge == evoflash::split::Merge::{merge}")
     assert holds(text, "Traits::kIsCluster") == (genes.get("split") != 1)
     assert ("__cluster_dims__" in text) == (genes.get("split") != 1)
+
+
+@pytest.mark.nvcc
+@pytest.mark.parametrize(
+    "genes", [{}, {"split": 1, "key_groups": 2, "slice_keys": 64, "softmax": "online", "parts": 1}]
+)
+def test_nvcc_compiles_it_too(tmp_path, genes):
+    (tmp_path / "kernel.cu").write_text(render(PARTLY_FILLED[2], **genes))
+    command = [cuda.nvcc(), "-arch=sm_90a", "-std=c++17", "-DEVOFLASH_DEVICE_ONLY", "-cubin", "kernel.cu"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+
+
+@pytest.mark.nvcc
+@pytest.mark.timeout(300)
+def test_partial_outputs_of_any_head_size_are_merged(tmp_path):
+    target, template, sources = cuda.of_arch("sm_90a"), load("split"), {}
+    ways = [
+        {"split": 2},
+        {"split": 4, "merge": "float", "slice_keys": 96, "parts": 1, "warpgroup_rows": 32},
+        {"split": 1, "key_groups": 2, "merge": "float", "softmax": "online", "slice_keys": 64, "parts": 1},
+        {"split": 2, "key_groups": 2, "softmax": "online", "slice_keys": 64, "parts": 1},
+    ]
+    for problem, genes in product([each for each in PARTLY_FILLED if each.head_dim in (72, 80)], ways):
+        genome = Genome({**USUAL, **genes})
+        assert template.space([problem], target.facts).violations(genome) == []
+        sources[problem, genome] = template.render(genome, problem, target.facts)
+    for where, build in build_all(sources, target, tmp_path).items():
+        assert build.report.spill_bytes == 0, where
 
 
 @pytest.mark.parametrize(("arch", "refused"), [("sm_80", True), ("sm_89", True), ("sm_100", True), ("sm_90", False)])

@@ -31,7 +31,8 @@ class Manifest(BaseModel):
         source: the kernel's file name.
         constants: the problem facts that rendering may read; whatever is not listed arrives at run time only.
         sizes: further facts for genomes whose flag `specialised` is on; their kernels refuse other sizes.
-        requires: what the family takes, over `problem` and `device`, each with the reason.
+        takes: features of problems that the kernel computes; it is not asked for a problem with any other.
+        requires: what else the family takes, over `problem` and `device`, each with the reason.
         max_spill_bytes: spills beyond which a build is refused; None where they only cost time.
     """
 
@@ -44,6 +45,7 @@ class Manifest(BaseModel):
     source: Family  # likewise a file's name, without a path
     constants: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
     requires: tuple[Constraint, ...] = ()
     max_spill_bytes: int | None = None
 
@@ -114,6 +116,9 @@ class Template:
         """Why this family does not take a problem on a device; empty when it does."""
         if problem.kind != self.manifest.problem:
             return [f"it computes {self.manifest.problem}, not {problem.kind}"]
+        lacking = [name for name in problem.features if name not in self.manifest.takes]
+        if lacking:
+            return [f"it lacks {', '.join(lacking)}"]
         names = {"problem": SimpleNamespace(**problem.facts()), "device": SimpleNamespace(**device)}
         where = f"template {self.family}: requires"
         return [each.why for each in self.manifest.requires if not compile_expression(each.expr, where)(names)]

@@ -29,6 +29,7 @@ EXTREMES = (
 )
 INFINITE_KEYS = ("infinite_keys_first", "infinite_keys_last", "infinite_keys")
 LAYOUTS = ("packed", "gapped", "odd_rows")
+HIDING = ("hidden_rows", "infinite_bias")  # of masks and biases: see `attention_scores.extra_values`
 VARIANTS = (*VALUES, *LAYOUTS)
 
 # The magnitude of "largest_values" in types with the exponents of float32: sums of thousands of such values, which
@@ -41,12 +42,12 @@ GAP = 8  # gaps in a "gapped" tensor are multiples of this many elements, so tha
 def with_values(
     variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dtype: torch.dtype
 ) -> tuple[torch.Tensor, ...]:
-    """q, k and v with the values of a variant; "normal" and the layouts leave the values unchanged.
+    """q, k and v with the values of a variant; "normal", layouts and what is hidden leave them unchanged.
 
     Args:
         dtype: the type that the values will be rounded to.
     """
-    if variant == "normal" or variant in LAYOUTS:
+    if variant == "normal" or variant in LAYOUTS or variant in HIDING:
         return q, k, v
     if variant == "logits_x10":  # scores rounded too early
         return q * 10, k, v
@@ -113,7 +114,10 @@ def with_layout(variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor)
 
     if variant == "packed":  # heads next to each other in a row, as after a projection; k and v share a tensor
         q = q.transpose(1, 2).contiguous().transpose(1, 2)
-        k, v = torch.cat([k.transpose(1, 2), v.transpose(1, 2)], dim=2).transpose(1, 2).split(k.shape[1], dim=1)
+        heads, sizes = k.shape[1], (k.shape[3], v.shape[3])
+        rows = torch.cat([each.transpose(1, 2).flatten(2) for each in (k, v)], dim=2)
+        parts = rows.split([heads * size for size in sizes], dim=2)
+        k, v = (part.unflatten(2, (heads, size)).transpose(1, 2) for part, size in zip(parts, sizes, strict=True))
         return q, k, v
     if variant in ("gapped", "odd_rows"):  # gaps after rows, heads and batches, of a different width in each tensor
         gap = GAP if variant == "gapped" else 1

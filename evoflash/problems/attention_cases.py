@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from typing import Any, Protocol, Self
+from typing import Any
 
 from evoflash.problems import adversaries
+from evoflash.problems.attention_form import AttentionForm
 from evoflash.problems.base import BASE_SEEDS, Case
 
 BASE_SHAPES = {
@@ -17,66 +18,27 @@ BASE_SHAPES = {
 }
 ODD_LENGTHS = ((1, 1), (31, 33), (65, 63), (127, 129), (113, 203), (799, 3), (3, 799), (1023, 1024))
 LONG = (65, 4099)  # enough keys for many rounds of any pipeline
+SMALL_WINDOW = (37, 11)  # keys before and after a row
 BLIND = 600  # rows and keys; of a half, whole tiles and splits of any kernel have no score but -inf
 MANY_HEADS = 65_600  # more than the limit on the second and third dimension of a grid
 
 
-class AttentionLike(Protocol):
-    """The part of `AttentionProblem` from which cases are derived."""
-
-    @property
-    def heads(self) -> int:
-        """Query heads."""
-        ...
-
-    @property
-    def kv_heads(self) -> int:
-        """Key-value heads."""
-        ...
-
-    @property
-    def head_dim(self) -> int:
-        """Head size."""
-        ...
-
-    @property
-    def dtype(self) -> str:
-        """The element type."""
-        ...
-
-    @property
-    def causal(self) -> bool:
-        """Whether there is a causal mask."""
-        ...
-
-    @property
-    def scale(self) -> float | None:
-        """The factor of the scores; None for the default."""
-        ...
-
-    @property
-    def softmax_scale(self) -> float:
-        """The factor of the scores."""
-        ...
-
-    @property
-    def label(self) -> str:
-        """Sizes, dtype and mask."""
-        ...
-
-    @classmethod
-    def of(cls, batch: int, heads: int, seq: int, head_dim: int, **more: Any) -> Self:
-        """A problem with equal lengths and ungrouped heads; keywords override any field."""
-        ...
-
-
-def standard_cases(problem: AttentionLike, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
+def standard_cases(problem: AttentionForm, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
     """The fifteen base cases, then odd lengths, causal masks, grouped heads (also in the problem's group size),
     adversaries, and infinite, huge and tiny numbers (in the problem's group size).
+
+    All have the problem's features. A window is at most `SMALL_WINDOW` but in the base cases, so that short sequences
+    are longer than it.
     """
     of = type(problem).of
-    same = {"dtype": problem.dtype, "causal": problem.causal}
-    own: dict[str, Any] = {**same, "scale": problem.scale}
+    features = {name: getattr(problem, name) for name in problem.features}
+    same = {"dtype": problem.dtype, "causal": problem.causal, **features}
+    same.pop("value_dim", None)
+    if problem.window is not None:
+        features["window"] = tuple(
+            side if side is None else min(side, most) for side, most in zip(problem.window, SMALL_WINDOW, strict=True)
+        )
+    own: dict[str, Any] = {"dtype": problem.dtype, "causal": problem.causal, "scale": problem.scale, **features}
     size = problem.head_dim
     cases = [
         Case(name=f"{name} seed {seed}", problem=of(*shape, **same), seed=seed)
@@ -85,10 +47,13 @@ def standard_cases(problem: AttentionLike, dtypes: tuple[str, ...]) -> tuple[Cas
     ]
     for causal in (False, True):
         word = " causal" if causal else ""
+        masked = {**own, "causal": causal}
+        if not causal and problem.window is None and not problem.alibi:
+            masked.pop("align", None)  # which says how a mask is aligned
         for rows, keys in (*ODD_LENGTHS, LONG):
-            odd = of(1, 2, rows, size, **{**own, "seq_kv": keys, "causal": causal})
+            odd = of(1, 2, rows, size, **{**masked, "seq_kv": keys})
             cases.append(Case(name=f"{rows}x{keys}{word}", problem=odd))
-        grouped = of(2, 8, 65, size, **{**own, "kv_heads": 2, "seq_kv": 129, "causal": causal})
+        grouped = of(2, 8, 65, size, **{**masked, "kv_heads": 2, "seq_kv": 129})
         cases.append(Case(name=f"grouped heads 8(2) 65x129{word}", problem=grouped))
     group = problem.heads // problem.kv_heads
     if group > 1:  # kernels that share keys within a group decline the cases above
@@ -96,7 +61,9 @@ def standard_cases(problem: AttentionLike, dtypes: tuple[str, ...]) -> tuple[Cas
             odd = of(1, 2 * group, rows, size, **{**own, "kv_heads": 2, "seq_kv": keys})
             cases.append(Case(name=f"grouped heads {2 * group}(2) {rows}x{keys}", problem=odd))
     small = of(1, 2, 203, size, **own)
-    cases += [Case(name=f"203 {variant}", problem=small, variant=variant) for variant in adversaries.VARIANTS]
+    hiding = ("hidden_rows",) if problem.mask else ("hidden_rows", "infinite_bias") if problem.bias else ()
+    variants = (*adversaries.VARIANTS, *hiding)
+    cases += [Case(name=f"203 {variant}", problem=small, variant=variant) for variant in variants]
     for length, variants in ((203, adversaries.EXTREMES), (BLIND, adversaries.INFINITE_KEYS)):
         extreme = of(1, 2 * group, length, size, **{**own, "kv_heads": 2})
         cases += [Case(name=f"{length} {variant}", problem=extreme, variant=variant) for variant in variants]
@@ -104,7 +71,7 @@ def standard_cases(problem: AttentionLike, dtypes: tuple[str, ...]) -> tuple[Cas
     cases += [
         Case(name=f"3x4(2) 70x90 {variant}", problem=batches, variant=variant) for variant in adversaries.LAYOUTS[:2]
     ]
-    scaled = of(1, 2, 65, size, **{**same, "scale": 0.3 * problem.softmax_scale})
+    scaled = of(1, 2, 65, size, **{**own, "scale": 0.3 * problem.softmax_scale})
     cases.append(Case(name="65 scale x0.3", problem=scaled))
     for dtype in dtypes:
         if dtype != problem.dtype:
@@ -113,7 +80,7 @@ def standard_cases(problem: AttentionLike, dtypes: tuple[str, ...]) -> tuple[Cas
     return tuple(cases)
 
 
-def general_case(problem: AttentionLike, dtypes: tuple[str, ...]) -> Case:
+def general_case(problem: AttentionForm, dtypes: tuple[str, ...]) -> Case:
     """The standard case of many keys, with the problem's own mask and group size."""
     group = problem.heads // problem.kv_heads
     lengths = f"{LONG[0]}x{LONG[1]}"
@@ -121,11 +88,12 @@ def general_case(problem: AttentionLike, dtypes: tuple[str, ...]) -> Case:
     return next(case for case in standard_cases(problem, dtypes) if case.name == own_name)
 
 
-def random_cases(problem: AttentionLike, seed: int) -> tuple[Case, ...]:
+def random_cases(problem: AttentionForm, seed: int) -> tuple[Case, ...]:
     """The problem itself, also with keys of -inf, random shapes, and more heads than the height of a grid."""
     rng = random.Random(seed)
     of = type(problem).of
-    own = {"dtype": problem.dtype, "causal": problem.causal, "scale": problem.scale}
+    features = {name: getattr(problem, name) for name in problem.features}
+    own = {"dtype": problem.dtype, "causal": problem.causal, "scale": problem.scale, **features}
     cases = [Case(name=f"fresh seed {seed}", problem=problem, seed=seed)]
     # A kernel that takes no other lengths declines the standard cases.
     variant = adversaries.INFINITE_KEYS[0]

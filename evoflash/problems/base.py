@@ -58,6 +58,11 @@ class Problem(Record, abc.ABC):
         """The values that constraints and templates can read, by name: numbers, strings and booleans."""
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """What it has beyond the plain form of its kind. A family takes it only if its manifest names all of these."""
+        return ()
+
+    @property
     @abc.abstractmethod
     def flops(self) -> int:
         """Floating-point operations that any algorithm needs (a multiply-add counts as two)."""
@@ -79,6 +84,10 @@ class Problem(Record, abc.ABC):
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of the inputs, in order."""
 
+    def input_dtypes(self) -> tuple[str, ...]:
+        """The element types of the inputs, as PyTorch names them; without an override the fact `dtype` for all."""
+        return (self.facts()["dtype"],) * len(self.input_shapes())
+
     @abc.abstractmethod
     def output_shape(self) -> tuple[int, ...]:
         """The shape of the output; its dtype is that of the first input."""
@@ -98,6 +107,13 @@ class Problem(Record, abc.ABC):
     @property
     def general_case(self) -> Case | None:
         """The one of the cases that a kernel passes only if it takes every size; None for a problem without such."""
+        return None
+
+    def unmasked(self, inputs: Inputs) -> tuple[Problem, Inputs] | None:
+        """The same without what hides parts of the inputs, and its inputs; the errors of its `plain` count as well.
+
+        Where most of a case is hidden, the largest of the few errors that are left says little of what rounding does.
+        """
         return None
 
     def random_cases(self, seed: int) -> tuple[Case, ...]:

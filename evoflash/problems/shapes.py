@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from evoflash import resources
 from evoflash.errors import NotFoundError, UsageError, unknown
-from evoflash.problems.attention import DTYPES, AttentionProblem
+from evoflash.problems.attention import AttentionProblem
+from evoflash.problems.attention_form import DTYPES
 
 FIELDS = {
     "b": "batch",
@@ -20,8 +21,20 @@ FIELDS = {
     "dtype": "dtype",
     "causal": "causal",
     "scale": "scale",
+    "v": "value_dim",
+    "align": "align",
+    "window": "window",
+    "softcap": "softcap",
+    "bias": "bias",
+    "mask": "mask",
+    "alibi": "alibi",
+    "sinks": "sinks",
 }
-SYNTAX = "b=1,h=8,s=512,d=64 and optionally kv=, t=, dtype=fp16|bf16|fp32, scale=, causal"
+FLAGS = ("causal", "alibi", "sinks")
+SYNTAX = (
+    "b=1,h=8,s=512,d=64 and optionally kv=, t=, v=, dtype=fp16|bf16|fp32, scale=, causal, align=bottom_right, "
+    "window=127 or window=127:0, softcap=, bias=hqk, mask=bk, alibi, sinks"
+)
 
 
 def shape_names() -> list[str]:
@@ -79,6 +92,9 @@ def build(where: str, values: Mapping[str, Any], dtype: str | None = None) -> At
     if missing:
         raise UsageError(f"shape {where}: {missing[0]!r} is missing; write {SYNTAX}")
     fields = {FIELDS[key]: value for key, value in values.items()}
+    if isinstance(fields.get("window"), str | int):
+        left, colon, right = str(fields["window"]).partition(":")
+        fields["window"] = [side.strip() or None for side in (left, right if colon else left)]
     fields.setdefault("kv_heads", fields["heads"])
     fields.setdefault("seq_kv", fields["seq_q"])
     name = dtype or fields.get("dtype") or "fp16"
@@ -99,7 +115,7 @@ def _split(text: str) -> list[str]:
     keys: set[str] = set()  # keys of the current fields
     for part in (each.strip() for each in text.split(",")):
         key, equals, _ = part.partition("=")
-        is_field = bool(equals) or part == "causal"
+        is_field = bool(equals) or part in FLAGS
         if part and is_field and keys and key not in keys:
             shapes[-1].append(part)
         elif part:
@@ -113,7 +129,7 @@ def _fields(text: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for part in text.split(","):
         key, equals, value = part.strip().partition("=")
-        if key == "causal" and value.lower() in ("", "1", "true", "0", "false"):
+        if key in FLAGS and value.lower() in ("", "1", "true", "0", "false"):
             values[key] = value.lower() in ("", "1", "true")
         elif not equals:
             raise UsageError(f"shape {text!r}: cannot read {part!r}; write {SYNTAX}")

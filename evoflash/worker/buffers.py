@@ -13,8 +13,16 @@ if TYPE_CHECKING:
 
 GUARD_ELEMENTS = 1 << 15  # on each side: more than a tile of rows, and a multiple of any alignment
 
-# Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN.
-POISON = {"float16": 0x7DE7, "bfloat16": 0x7FA7, "float32": 0x7FA5_A5A5, "float64": 0x7FF4_5A5A_5A5A_5A5A, "uint8": -1}
+# Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN. A mask is
+# surrounded by keys that are seen.
+POISON = {
+    "float16": 0x7DE7,
+    "bfloat16": 0x7FA7,
+    "float32": 0x7FA5_A5A5,
+    "float64": 0x7FF4_5A5A_5A5A_5A5A,
+    "uint8": -1,
+    "bool": 1,
+}
 
 
 class GuardedTensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
-from evoflash.problems import Case
+from evoflash.problems import Case, Inputs, attention_baselines
 from evoflash.worker.buffers import Arena
 from evoflash.worker.correctness import bitwise_equal, check_first_output, require_no_stray_writes
 from evoflash.worker.kernel import UNSUPPORTED, LaunchError
@@ -52,11 +52,11 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
     """
     problem, name = case.problem, case.name
     arena = Arena(reference.inputs, problem.output_shape())
-    arguments = _arguments(function, problem)
+    arguments = _arguments(function, problem, arena.inputs)
 
     def call() -> torch.Tensor:
         try:
-            out = function(*arena.inputs, **arguments)
+            out = function(*arena.inputs[:3], **arguments)
         except Exception as error:
             if "CUDA" in str(error):  # a failure of the device, not an unsupported case
                 raise
@@ -90,18 +90,26 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
     return accuracy
 
 
-def _arguments(function: Callable[..., Any], problem: Any) -> dict[str, Any]:
-    """Keyword arguments as for SDPA. Defaults are left out, so that a function may lack their keywords."""
+def _arguments(function: Callable[..., Any], problem: Any, inputs: Inputs) -> dict[str, Any]:
+    """Keyword arguments as for SDPA. Defaults are left out, so that a function may lack their keywords.
+
+    Raises:
+        LaunchError: with the code UNSUPPORTED, for a problem that SDPA has no arguments for.
+    """
+    if not problem.is_taken_by_sdpa:
+        raise LaunchError(f"SDPA has no arguments for {', '.join(problem.features)}", UNSUPPORTED)
     try:
         known = inspect.signature(function).parameters
         takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
     except (TypeError, ValueError):  # a built-in
         known, takes_any = {}, True
     causal = "causal" if "causal" in known and "is_causal" not in known else "is_causal"
-    wanted = {causal: problem.causal, "scale": problem.scale}
+    mask = attention_baselines.sdpa_mask(problem, inputs)
+    wanted = {causal: problem.causal and mask is None, "scale": problem.scale}
     if "enable_gqa" in known or takes_any:
         wanted["enable_gqa"] = problem.heads != problem.kv_heads
-    return {name: value for name, value in wanted.items() if value not in (None, False)}
+    given = {name: value for name, value in wanted.items() if value not in (None, False)}
+    return given if mask is None else {**given, "attn_mask": mask}
 
 
 def _require_form(out: Any, reference: Reference, name: str) -> None:

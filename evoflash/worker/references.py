@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
-from evoflash.problems import Bounds, Case, Inputs
+from evoflash.problems import Bounds, Case, Inputs, Problem
 from evoflash.worker.shortage import own_memory
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Reference:
         disputed: mask of the elements where anything is accepted, since of the float64 reference and PyTorch's own
             implementation one is infinite or NaN and the other is not; None for none.
         bounds: the allowed errors.
-        plain_max, plain_rms: the errors of PyTorch's own implementation.
+        plain_max, plain_rms: the errors of PyTorch's own implementation, here or where nothing is hidden.
     """
 
     inputs: Inputs
@@ -111,17 +111,30 @@ class References:
         return reference
 
     def _compute(self, case: Case) -> Reference:
-        import torch
-
         problem = case.problem
         inputs = problem.inputs(case.seed, case.variant, self._device)
-        expected = problem.reference(inputs)
-        plain, unspecified = problem.plain(inputs), problem.unspecified(inputs)
-        disputed = _disputed(plain, expected, unspecified) if _is_infinite(inputs) else None
-        settled = plain if disputed is None else torch.where(disputed, expected, plain.double())
-        plain_max, plain_rms, _, _ = errors(settled, expected)
+        expected, unspecified = problem.reference(inputs), problem.unspecified(inputs)
+        disputed, plain_max, plain_rms = _errors_of_plain(problem, inputs, expected, unspecified)
+        if (whole := problem.unmasked(inputs)) is not None:
+            unmasked, kept = whole
+            its = unmasked.reference(kept), unmasked.unspecified(kept)
+            _, also_max, also_rms = _errors_of_plain(unmasked, kept, *its)
+            plain_max, plain_rms = max(plain_max, also_max), max(plain_rms, also_rms)
         bounds = problem.bounds(expected, plain_max, plain_rms)
         return Reference(inputs, expected, unspecified, disputed, bounds, plain_max, plain_rms)
+
+
+def _errors_of_plain(
+    problem: Problem, inputs: Inputs, expected: torch.Tensor, unspecified: torch.Tensor | None
+) -> tuple[torch.Tensor | None, float, float]:
+    """Where PyTorch's own implementation disagrees on NaN and infinity, and its max and rms error elsewhere."""
+    import torch
+
+    plain = problem.plain(inputs)
+    disputed = _disputed(plain, expected, unspecified) if _is_infinite(inputs) else None
+    settled = plain if disputed is None else torch.where(disputed, expected, plain.double())
+    largest, rms, _, _ = errors(settled, expected)
+    return disputed, largest, rms
 
 
 def _is_infinite(inputs: Inputs) -> bool:

@@ -19,6 +19,7 @@ from evoflash.system import processes
 
 UNSUPPORTED = -1
 SCALE = 1 / math.sqrt(3)  # of the uniform distribution, so that logits stay small
+WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "bool": 1}  # bytes of an element
 PERIOD = 65521  # elements after which the values repeat, for speed; a prime, so that rows differ
 
 
@@ -83,6 +84,7 @@ class Block:
     """A contiguous tensor with the part of torch's interface that `Problem.arguments` uses."""
 
     def __init__(self, address: int, shape: tuple[int, ...]):
+        self.shape = shape
         self._address = address
         self._stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
@@ -101,6 +103,8 @@ def elements(count: int, dtype: str, rng: random.Random) -> bytes:
         once = elements(PERIOD, dtype, rng)
         return (once * (count // PERIOD + 1))[: len(once) // PERIOD * count]
     values = [SCALE * (2 * rng.random() - 1) for _ in range(count)]
+    if dtype == "bool":
+        return bytes(value > 0 for value in values)
     if dtype == "float16":
         return struct.pack(f"<{count}e", *values)
     words = struct.pack(f"<{count}f", *values)
@@ -111,17 +115,16 @@ def elements(count: int, dtype: str, rng: random.Random) -> bytes:
 
 def launch(library: ctypes.CDLL, problem: Any, memory: HostMemory | DeviceMemory) -> int:
     """Launches the kernel on a problem; returns the launcher's code."""
-    dtype, rng = problem.facts()["dtype"], random.Random(0)
-    width = 4 if dtype == "float32" else 2
+    dtypes, rng = problem.input_dtypes(), random.Random(0)
     addresses: list[int] = []
 
-    def block(shape: tuple[int, ...], content: bool) -> Any:
+    def block(shape: tuple[int, ...], dtype: str, content: bool) -> Any:
         count = math.prod(shape)
-        addresses.append(memory.allocate(width * count, elements(count, dtype, rng) if content else None))
+        addresses.append(memory.allocate(WIDTHS[dtype] * count, elements(count, dtype, rng) if content else None))
         return Block(addresses[-1], shape)
 
-    inputs = tuple(block(shape, True) for shape in problem.input_shapes())
-    arguments = problem.arguments(inputs, block(problem.output_shape(), False))
+    inputs = tuple(block(shape, dtype, True) for shape, dtype in zip(problem.input_shapes(), dtypes, strict=True))
+    arguments = problem.arguments(inputs, block(problem.output_shape(), dtypes[0], False))
     size = library.evoflash_workspace_bytes(ctypes.byref(arguments))
     if size:
         addresses.append(memory.allocate(size, None))

@@ -16,7 +16,11 @@ typedef unsigned long long uint64_t;
 /* Returned by evoflash_launch for a problem that this kernel was not rendered for; nothing has been written then. */
 #define EVOFLASH_UNSUPPORTED (-1)
 
-/* out[b, h, i] = softmax_j(scale * q[b, h, i] . k[b, g, j]) v[b, g, j] with g = h / (heads / kv_heads). */
+/* out[b, h, i] = softmax_j(s[b, h, i, j]) v[b, g, j] with g = h / (heads / kv_heads), and the scores
+   s = cap(scale * q[b, h, i] . k[b, g, j]) + bias[b, h, i, j] - slopes[h] * |j - i - diagonal|
+   where the row sees the key: within the window, and where mask[b, h, i, j] is not 0. cap(x) is softcap * tanh(x /
+   softcap), or x for a softcap of 0. A head's sink is one more logit of the softmax, without a value. A row that sees
+   no key is 0. */
 typedef struct {
   const void *q, *k, *v;
   void *out;
@@ -25,7 +29,17 @@ typedef struct {
   /* Strides of batch, head and row, in elements; the stride of a row's elements is 1. */
   int64_t q_stride[3], k_stride[3], v_stride[3], out_stride[3];
   float scale;
-  int32_t causal; /* 1: row i sees the keys j <= i (top-left, as SDPA's is_causal) */
+  int32_t causal; /* 1: row i sees the keys j <= i (top-left, as SDPA's is_causal), if banded is 0 */
+  /* Features, which few kernels have; 0 and NULL without. */
+  int32_t value_dim; /* columns of v and out; 0: head_dim */
+  int32_t banded;    /* 1: row i sees the keys from i + diagonal - window_left to i + diagonal + window_right */
+  int32_t diagonal, window_left, window_right; /* -1: no limit on that side */
+  float softcap;
+  const void *bias;            /* of the type of q */
+  const unsigned char *mask;   /* 1: seen, 0: hidden */
+  const float *slopes, *sinks; /* of each query head */
+  /* Strides of batch, head, row and key, in elements; 0 where the tensor does not extend over that dimension. */
+  int64_t bias_stride[4], mask_stride[4];
 } EvoflashAttention;
 
 #ifndef EVOFLASH_DEVICE_ONLY

@@ -3,17 +3,12 @@
 #define EVOFLASH_CHECKS_CUH
 
 #include "attention.h"
+#include "features.h"
 
 #ifndef EVOFLASH_DEVICE_ONLY /* a launcher is host code */
 
 namespace evoflash {
 namespace {
-
-/* The constants that this file was rendered with, and sizes that mean something. */
-inline bool matches(const EvoflashAttention &problem, int head_dim, bool causal) {
-  return problem.head_dim == head_dim && (problem.causal != 0) == causal && problem.kv_heads > 0 &&
-         problem.heads % problem.kv_heads == 0 && problem.seq_kv > 0;
-}
 
 inline bool aligned(const void *pointer, const int64_t (&stride)[3], size_t element_bytes, size_t bytes) {
   const size_t strides = size_t(stride[0] | stride[1] | stride[2]) * element_bytes;

@@ -38,7 +38,7 @@ __device__ __forceinline__ void add_scaled(float (&acc)[8], const unsigned char 
 }
 
 // The kernel's arguments, of which each is read where it is needed: partials, out, seq_q and softmax_scale_log2.
-template <class Element, class ElementPartial, int kHeadDim, int kNumSplits, class Arguments>
+template <class Element, class ElementPartial, int kHeadDim, int kNumSplits, bool kMayBeBlind = false, class Arguments>
 __device__ __forceinline__ void combine(const Arguments &args) {
   constexpr int kThreadsPerRow = kCombineThreadsPerRow<kHeadDim>;
   constexpr int kRowBytes = kPartialRowBytes<ElementPartial, kHeadDim>;
@@ -50,7 +50,7 @@ __device__ __forceinline__ void combine(const Arguments &args) {
   const float2 total =
       split_scales<ElementPartial>(scales, reinterpret_cast<const float2 *>(args.partials.stats) + from,
                                    args.partials.rows, args.softmax_scale_log2);
-  normalize_scales(scales, total.y);
+  normalize_scales<kMayBeBlind>(scales, total.y);
   float acc[8] = {};
 #pragma unroll
   for (int split = 0; split < kNumSplits; ++split) {

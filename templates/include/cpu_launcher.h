@@ -49,8 +49,7 @@ template <class Traits>
 EVOFLASH_INLINE int launch(const EvoflashAttention &problem) {
   using Scratch = typename Traits::Scratch;
   using Unit = typename Traits::Unit;
-  if (problem.head_dim != Traits::kHeadDim || (problem.causal != 0) != Traits::kIsCausal ||
-      problem.heads % problem.kv_heads != 0 || !Traits::is_available())
+  if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim) || !Traits::is_available())
     return EVOFLASH_UNSUPPORTED;
   Scratch *scratch = (Scratch *)(((uintptr_t)problem.workspace + 63) & ~(uintptr_t)63);
   Unit *storage = (Unit *)(scratch + Traits::kThreads);

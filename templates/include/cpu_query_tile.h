@@ -11,21 +11,25 @@
 
 namespace evoflash {
 
+// `sink_log2` is a further logit of the softmax, as a power of two; -inf where there is none.
 template <class Scratch>
-static void store_outputs(typename Scratch::Traits::Element *to, int64_t stride, const Scratch &scratch, int rows) {
+static void store_outputs(typename Scratch::Traits::Element *to, int64_t stride, const Scratch &scratch, int rows,
+                          float softmax_scale_log2, float sink_log2) {
   using Traits = typename Scratch::Traits;
   using Element = typename Traits::Element;
   for (int row = 0; row < rows; ++row) {
+    float sum = scratch.row_sum[row];
+    if constexpr (Traits::kHasSinks) sum += exp2f(sink_log2 - scratch.row_max[row] * softmax_scale_log2);
     // Where all scores are -inf, no key counts: 0, as SDPA has it, whatever 2^x makes of so small an x.
-    const float inverse = scratch.row_max[row] == kNoMaximum ? 0 : 1 / scratch.row_sum[row];
+    const float inverse = scratch.row_max[row] == kNoMaximum ? 0 : 1 / sum;
     for (int column = 0; column < Traits::kOStride; column += kLanes) {
       const VectorOf<Element> result =
           from_floats<Element>(load<Floats>(scratch.acc_o + row * Traits::kOStride + column) * inverse);
       Element *out = to + row * stride + column;
-      if (column + kLanes <= Traits::kHeadDim)
+      if (column + kLanes <= Traits::kValueDim)
         store(out, result);
       else
-        memcpy(out, &result, (Traits::kHeadDim - column) * sizeof(Element));
+        memcpy(out, &result, (Traits::kValueDim - column) * sizeof(Element));
     }
   }
 }
@@ -37,8 +41,8 @@ static void attend_rows(const EvoflashAttention &problem, Scratch &scratch, int 
   using Traits = typename Scratch::Traits;
   using Element = typename Traits::Element;
   const int rows = problem.seq_q - first_row < Traits::kBlockM ? problem.seq_q - first_row : Traits::kBlockM;
-  // Scores are powers of two. The scale's sign goes into the queries.
-  const float softmax_scale_log2 = fabsf(problem.scale) * kLog2E;
+  // Scores are powers of two. The scale's sign goes into the queries. Scores that are changed are scaled before that.
+  const float softmax_scale_log2 = kHasScoreTerms<Traits> ? kLog2E : fabsf(problem.scale) * kLog2E;
   const Element *q =
       head_of((const Element *)problem.q, problem.q_stride, bidb, bidh) + first_row * problem.q_stride[2];
   load_queries(scratch, q, problem.q_stride[2], rows, problem.scale < 0);
@@ -51,21 +55,24 @@ static void attend_rows(const EvoflashAttention &problem, Scratch &scratch, int 
   const int kv_head = bidh / (problem.heads / problem.kv_heads);
   [[maybe_unused]] const Element *k = head_of((const Element *)problem.k, problem.k_stride, bidb, kv_head);
   [[maybe_unused]] const Element *v = head_of((const Element *)problem.v, problem.v_stride, bidb, kv_head);
-  const int end = Traits::kIsCausal && first_row + rows < problem.seq_kv ? first_row + rows : problem.seq_kv;
-  for (int key = 0; key < end; key += Traits::kBlockN) {
+  const int begin = first_key<Traits>(problem, first_row) / Traits::kBlockN * Traits::kBlockN;
+  const int end = end_key<Traits>(problem, first_row + rows - 1);
+  for (int key = begin; key < end; key += Traits::kBlockN) {
     const int count = end - key < Traits::kBlockN ? end - key : Traits::kBlockN;
+    const TileView<Traits> view{problem, bidb, bidh, first_row, key, count};
     if constexpr (Traits::kPacking == Packing::kTile) {
       const PackedKv<Traits> tile = {scratch.packed_k, scratch.packed_v};
       pack_tile(tile, k + key * problem.k_stride[2], problem.k_stride[2], v + key * problem.v_stride[2],
                 problem.v_stride[2], count);
-      attend_tile(scratch, tile, rows, count, first_row + 1 - key, softmax_scale_log2);
+      attend_tile(scratch, tile, rows, view, softmax_scale_log2);
     } else {
       const PackedKv<Traits> tile = (packed.from(key), ...);
-      attend_tile(scratch, tile, rows, count, first_row + 1 - key, softmax_scale_log2);
+      attend_tile(scratch, tile, rows, view, softmax_scale_log2);
     }
   }
   Element *out = head_of((Element *)problem.out, problem.out_stride, bidb, bidh) + first_row * problem.out_stride[2];
-  store_outputs(out, problem.out_stride[2], scratch, rows);
+  const float sink_log2 = Traits::kHasSinks ? problem.sinks[bidh] * kLog2E : -INFINITY;
+  store_outputs(out, problem.out_stride[2], scratch, rows, softmax_scale_log2, sink_log2);
 }
 
 }  // namespace evoflash

@@ -8,6 +8,7 @@
 
 #include "cpu_exp2.h"
 #include "cpu_loops.h"
+#include "cpu_score_terms.h"
 
 namespace evoflash {
 
@@ -20,22 +21,32 @@ EVOFLASH_INLINE Floats softmax_exp2(Floats x) {
   return exp2_polynomial<Traits::kExpDegree, Traits::kExpScaling>(x);
 }
 
-// Turns kLanes scores into probabilities.
+// The probabilities of kLanes scores. A key that is hidden must not count at all: its value may be infinite.
+template <class Traits>
+EVOFLASH_INLINE Floats probability(Floats scores, float row_max, float softmax_scale_log2) {
+  const Floats p = softmax_exp2<Traits>((scores - row_max) * softmax_scale_log2);
+  if constexpr (!kHasBlindRows<Traits>) return p;
+  return as_floats(select((Ints)(scores == -INFINITY), Bits{}, as_bits(p)));
+}
+
+// Turns kLanes scores into probabilities, and keeps them.
 template <class Scratch>
 EVOFLASH_INLINE Floats make_p(Scratch &scratch, const float *scores, int row, int key, float row_max,
                               float softmax_scale_log2) {
-  const Floats p = softmax_exp2<typename Scratch::Traits>((load<Floats>(scores + key) - row_max) * softmax_scale_log2);
+  const Floats p = probability<typename Scratch::Traits>(load<Floats>(scores + key), row_max, softmax_scale_log2);
   store_p(scratch, row, key, p);
   return p;
 }
 
-// Turns a row of S, of a tile of keys, into P, with zeros from key `visible` to `cover`, and updates the row's maximum
-// and sum.
+// Turns a row of S, of a tile of keys, into P, with zeros from the last key that it sees to `cover`, and updates the
+// row's maximum and sum.
 template <class Scratch>
-static void softmax_row(Scratch &scratch, int row, int visible, int cover, float softmax_scale_log2) {
+static void softmax_row(Scratch &scratch, int row, const TileView<typename Scratch::Traits> &view, int cover,
+                        float softmax_scale_log2) {
   using Traits = typename Scratch::Traits;
-  const float *scores = scratch.acc_s + row * Traits::kSStride;
-  const int whole = visible > 0 ? visible / kLanes * kLanes : 0;
+  float *scores = scratch.acc_s + row * Traits::kSStride;
+  view.apply(scores, row);
+  const int visible = view.end(row), whole = visible / kLanes * kLanes;
   int key = 0;
   scratch.scores_scale[row] = 1;
   if (visible > 0) {
@@ -67,7 +78,7 @@ static void softmax_row(Scratch &scratch, int row, int visible, int cover, float
       for (key = 0; key < whole; key += kLanes) sum += make_p(scratch, scores, row, key, row_max, softmax_scale_log2);
     }
     if (whole < visible) {
-      const Floats p = softmax_exp2<Traits>((load<Floats>(scores + whole) - row_max) * softmax_scale_log2);
+      const Floats p = probability<Traits>(load<Floats>(scores + whole), row_max, softmax_scale_log2);
       const Floats seen = as_floats(select(in_tail, as_bits(p), Bits{}));
       store_p(scratch, row, whole, seen);
       sum += seen;

@@ -9,8 +9,9 @@
 #include <immintrin.h>
 #endif
 
-// Functions of a few instructions, and lambdas (the second goes behind a lambda's parameters).
+// Functions of a few instructions, members, and lambdas (the last goes behind a lambda's parameters).
 #define EVOFLASH_INLINE static inline __attribute__((always_inline))
+#define EVOFLASH_INLINE_MEMBER inline __attribute__((always_inline))
 #define EVOFLASH_INLINE_LAMBDA __attribute__((always_inline))
 
 namespace evoflash {

@@ -7,8 +7,8 @@
 #include "static_for.cuh"
 
 // Partial outputs of the blocks of a cluster, merged by columns: each block owns 1 / kNumSplits of the columns of all
-// rows. Of the others' columns, a lane sends what it has to the same lane of the block that owns them, which holds the
-// same columns of the same rows.
+// rows, and the last ones less where the columns do not divide. Of the others' columns, a lane sends what it has to the
+// same lane of the block that owns them, which holds the same columns of the same rows.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
 
@@ -16,12 +16,25 @@ namespace evoflash {
 // between the places of two senders in shared memory.
 template <class ElementPartial, int kHeadDim, int kNumSplits, int kNumThreads, int kRowsPerLane>
 struct ColumnExchange {
-  static constexpr int kOwnTiles = kHeadDim / 8 / kNumSplits;                                    // of 8 columns
-  static constexpr int kLaneWords = kRowsPerLane * kOwnTiles * int(sizeof(ElementPartial)) / 2;  // of 16 rows
+  static constexpr int kRowTiles = kHeadDim / 8;                               // of 8 columns
+  static constexpr int kOwnTiles = (kRowTiles + kNumSplits - 1) / kNumSplits;  // places for a block's
+  static constexpr int kUsedWords = kRowsPerLane * kOwnTiles * int(sizeof(ElementPartial)) / 2;
+  static constexpr int kLaneWords = (kUsedWords + 3) / 4 * 4;      // of 16 rows, sent four at a time
   static constexpr int kTileBytes = kNumThreads * kLaneWords * 4;  // of 16 rows a warp, from a block to another
+
+  // How many tiles a block owns.
+  __device__ __forceinline__ static int tiles_of(int rank) {
+    return kRowTiles % kNumSplits == 0 ? kOwnTiles : min(kOwnTiles, kRowTiles - rank * kOwnTiles);
+  }
 
   // A block's place among those that send to block `to`.
   __device__ __forceinline__ static int sender_of(int rank, int to) { return rank < to ? rank : rank - 1; }
+
+  // The tile in a block's place; the last one for places beyond it, whose contents nobody reads.
+  __device__ __forceinline__ static constexpr int tile_in(int block, int place) {
+    const int tile = block * kOwnTiles + place;
+    return tile < kRowTiles ? tile : kRowTiles - 1;
+  }
 
   // A lane's part of the columns that block kBlock owns.
   template <int kBlock, int kOutTiles>
@@ -31,7 +44,7 @@ struct ColumnExchange {
     for (int half = 0; half < kRowsPerLane; ++half)
 #pragma unroll
       for (int t = 0; t < kOwnTiles; ++t) {
-        const auto &tile = acc_o[kBlock * kOwnTiles + t];
+        const auto &tile = acc_o[tile_in(kBlock, t)];
         if constexpr (kIsNormalized<ElementPartial>) {
           words[half * kOwnTiles + t] =
               pack<ElementPartial>(tile[2 * half] * factor[half], tile[2 * half + 1] * factor[half]);
@@ -66,7 +79,7 @@ struct ColumnExchange {
                                               int rank, unsigned partials, unsigned barrier) {
     static_for<kNumSplits>([&](auto block) {
       if (block.value == rank) return;
-      unsigned words[kLaneWords];
+      unsigned words[kLaneWords] = {};
       words_of<block.value>(words, acc_o, factor);
       const unsigned own_place = partials + sender_of(rank, block.value) * kSenderBytes + threadIdx.x * 16;
       const unsigned to = remote_address(own_place, block.value), remote_barrier = remote_address(barrier, block.value);
@@ -79,6 +92,7 @@ struct ColumnExchange {
 
   // What the partial outputs count in a row, over the sum of all: this block's, and those of the senders. `own` is this
   // block's (row_max, row_sum); `stats` points to the first sender's, and `stride` leads to the next sender's.
+  template <bool kMayBeBlind = false>
   __device__ __forceinline__ static void scales(float &own_scale, float (&scale)[kNumSplits - 1], float2 own,
                                                 const float2 *stats, int stride, float softmax_scale_log2) {
     float2 stat[kNumSplits - 1];
@@ -97,7 +111,7 @@ struct ColumnExchange {
       row_sum = fmaf(scale[i], stat[i].y, row_sum);
       if constexpr (kIsNormalized<ElementPartial>) scale[i] *= stat[i].y;
     }
-    const float inverse = reciprocal(row_sum);
+    const float inverse = inverse_total<kMayBeBlind>(row_sum);
     own_scale *= inverse;
 #pragma unroll
     for (int i = 0; i < kNumSplits - 1; ++i) scale[i] *= inverse;
@@ -118,7 +132,7 @@ struct ColumnExchange {
           for (int t = 0; t < kOwnTiles; ++t)
 #pragma unroll
             for (int i = 0; i < 2; ++i)
-              result[half][t][i] = acc_o[block.value * kOwnTiles + t][2 * half + i] * own_scale[half];
+              result[half][t][i] = acc_o[tile_in(block.value, t)][2 * half + i] * own_scale[half];
     });
 #pragma unroll
     for (int sender = 0; sender < kNumSplits - 1; ++sender) {

@@ -44,10 +44,16 @@ __device__ __forceinline__ float2 split_scales(float (&scales)[kParts], const fl
   return make_float2(row_max, row_sum);
 }
 
+// The inverse of the sum of a whole row. A row that sees no key has a sum of 0, and an output of 0.
+template <bool kMayBeBlind>
+__device__ __forceinline__ float inverse_total(float row_sum) {
+  return kMayBeBlind ? inverse_sum(row_sum) : reciprocal(row_sum);
+}
+
 // Divides the scales by the row's sum.
-template <int kParts>
+template <bool kMayBeBlind = false, int kParts>
 __device__ __forceinline__ void normalize_scales(float (&scales)[kParts], float row_sum) {
-  const float inverse = reciprocal(row_sum);
+  const float inverse = inverse_total<kMayBeBlind>(row_sum);
 #pragma unroll
   for (int part = 0; part < kParts; ++part) scales[part] *= inverse;
 }

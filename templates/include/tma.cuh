@@ -13,18 +13,18 @@
 // zeros: it never reads the next head. The launcher encodes a map and passes it by value within a __grid_constant__
 // parameter.
 //
-// A box is a panel of kPanelDims columns. Its rows follow each other in shared memory without padding. The 16-byte
-// units of a row are swizzled, so that the same unit of consecutive rows lies in different banks: unit u of row r lies
-// at position u ^ r % 8, in panels of 32 columns at u ^ r / 2 % 4. The swizzle permutes address bits, so panels start
-// on multiples of 1024 bytes.
+// A box is a panel of columns. Those beyond the head dimension are filled up with zeros, too, and not stored. The rows
+// of a panel follow each other in shared memory without padding. The 16-byte units of a row are swizzled, so that the
+// same unit of consecutive rows lies in different banks: unit u of row r lies at position u ^ r % 8, in panels of 32
+// columns at u ^ r / 2 % 4. The swizzle permutes address bits, so panels start on multiples of 1024 bytes.
 namespace evoflash {
 
-// The panels of a head dimension.
-template <int kHeadDim>
+// The panels of a head dimension, of kPanelDims columns (64 or 32) each.
+template <int kHeadDim, int kPanelDims = kHeadDim % 64 == 0 ? 64 : 32>
 struct TmaPanel {
-  static constexpr int kDims = kHeadDim % 64 == 0 ? 64 : 32;
+  static constexpr int kDims = kPanelDims;
   static constexpr int kRowBytes = 2 * kDims;
-  static constexpr int kCount = kHeadDim / kDims;
+  static constexpr int kCount = (kHeadDim + kDims - 1) / kDims;
 };
 
 struct alignas(128) TensorMap {
@@ -46,23 +46,24 @@ inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
   return found;
 }
 
-// Encodes the map of a tensor for boxes of box_rows (at most 256) rows of a panel. Returns 0, or EVOFLASH_UNSUPPORTED
-// for a tensor that a map cannot describe: strides have to be multiples of 16 bytes, above 0 and below 2^40. A tensor
-// may have fewer columns than its panels; these then end with zeros.
-template <int kHeadDim, int kColumns = kHeadDim>
+// Encodes the map of a tensor for boxes of box_rows (at most 256) rows of a panel, which is swizzled if it has 64 or 32
+// columns. Returns 0, or EVOFLASH_UNSUPPORTED for a tensor that a map cannot describe: strides have to be multiples of
+// 16 bytes, above 0 and below 2^40.
+template <int kHeadDim, class Panel = TmaPanel<kHeadDim>>
 int encode_tensor_map(TensorMap *map, const void *base, const int64_t (&stride)[3], int batch, int heads, int rows,
                       int box_rows) {
   if (tensor_map_encoder() == nullptr) return 35;  // cudaErrorInsufficientDriver
-  constexpr int kPanelDims = TmaPanel<kHeadDim>::kDims;
-  constexpr auto kSwizzle = kPanelDims == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
-  const cuuint64_t sizes[4] = {cuuint64_t(kColumns), cuuint64_t(rows), cuuint64_t(heads), cuuint64_t(batch)};
+  constexpr auto kSwizzle = Panel::kDims == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
+                            : Panel::kDims == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                                 : CU_TENSOR_MAP_SWIZZLE_NONE;
+  const cuuint64_t sizes[4] = {cuuint64_t(kHeadDim), cuuint64_t(rows), cuuint64_t(heads), cuuint64_t(batch)};
   cuuint64_t stride_bytes[3];  // of rows, heads and batches
   for (int i = 0; i < 3; ++i) {
     const int64_t elements = sizes[i + 1] == 1 ? kHeadDim : stride[2 - i];  // a dimension of size 1 has no stride
     if (elements <= 0) return EVOFLASH_UNSUPPORTED;
     stride_bytes[i] = 2 * cuuint64_t(elements);
   }
-  const cuuint32_t box[4] = {kPanelDims, cuuint32_t(box_rows), 1, 1}, element_strides[4] = {1, 1, 1, 1};
+  const cuuint32_t box[4] = {Panel::kDims, cuuint32_t(box_rows), 1, 1}, element_strides[4] = {1, 1, 1, 1};
   const int error = tensor_map_encoder()(reinterpret_cast<CUtensorMap *>(map), CU_TENSOR_MAP_DATA_TYPE_UINT16, 4,
                                          const_cast<void *>(base), sizes, stride_bytes, box, element_strides,
                                          CU_TENSOR_MAP_INTERLEAVE_NONE, kSwizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,

@@ -14,7 +14,8 @@
 //   bits 32-45  bytes / 16 from eight rows to the next eight: 1024 / 16
 //   bits 62-63  1: 128-byte swizzle
 // The swizzle takes address bits 7 to 9 into bits 4 to 6. So a descriptor may start anywhere in a row's 128 bytes as
-// long as panels start on multiples of 1024.
+// long as panels start on multiples of 1024. Of the last panel of an MN-major operand, as many columns are read as N
+// has left.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
 

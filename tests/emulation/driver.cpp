@@ -44,8 +44,8 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType, cuuint32_
   if (rank != 4) return CUDA_ERROR_INVALID_VALUE;
   for (int i = 0; i < 3; ++i)
     if (strides[i] % 16 != 0 || strides[i] >= 1ull << 40) return CUDA_ERROR_INVALID_VALUE;
-  EmulatedTensorMap made{
-      static_cast<unsigned char *>(base), {}, {}, {}, swizzle == CU_TENSOR_MAP_SWIZZLE_64B ? 64 : 128};
+  const int swizzle_bytes = swizzle == CU_TENSOR_MAP_SWIZZLE_128B ? 128 : swizzle == CU_TENSOR_MAP_SWIZZLE_64B ? 64 : 0;
+  EmulatedTensorMap made{static_cast<unsigned char *>(base), {}, {}, {}, swizzle_bytes};
   for (int i = 0; i < 4; ++i) made.sizes[i] = sizes[i], made.box[i] = box[i];
   for (int i = 0; i < 3; ++i) made.strides[i] = strides[i];
   memcpy(map, &made, sizeof(made));

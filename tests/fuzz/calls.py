@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 HUGE = 2.0**96  # thousands of them have a sum in float32; float16 has its largest number instead
+ALIGNMENT = 8  # elements: 16 bytes of a half-precision type
 TINY = 2.0**-140  # subnormal in float32 and bfloat16
 SPECIALS = ("inf", "-inf", "nan", "largest", "lowest", "smallest", "0", "-0", "60")
 KINDS = ("normal", "x10", "x30", "constant rows", "sorted", "positive", "negative", "zeros", "huge", "tiny")
 SCALES = (None, None, None, None, 0.0, -0.0, 0.125, 1.0, 2, 30.0, -1.0, -0.125, 1e-30, 1e3, 1e30, math.inf, math.nan)
 SCALES += (True, numpy.float32(0.25), "0.5")  # numbers of other types, and none
 MODES = (*["as is"] * 4, *["no_grad", "inference_mode"] * 2, "autocast")
+
+
+def _rounded_up(elements: int) -> int:
+    return -(-elements // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,24 @@ class Operand:
             strides = [self.stray if n == 1 else each for n, each in zip(self.shape, strides, strict=True)]
         return tuple(strides)
 
+    def aligned(self) -> "Operand":
+        """The same with rows, heads and batches that begin on multiples of 16 bytes."""
+        return replace(
+            self,
+            gaps=tuple(map(_rounded_up, self.gaps)),
+            offset=_rounded_up(self.offset),
+            overlap=None if self.overlap is None else _rounded_up(self.overlap),
+            stray=None if self.stray is None else _rounded_up(self.stray),
+        )
+
     def make(self, device: str) -> tuple[Tensor, Tensor]:
-        """The tensor, and the memory that it lies in, which is NaN elsewhere."""
+        """The tensor, and the memory that it lies in, which is NaN elsewhere.
+
+        On a GPU it is aligned: with other strides SDPA's kernels lose the device, even of dimensions of size 1
+        (PyTorch 2.11: "misaligned address" for bfloat16 keys of shape (1, 2, 3, 32) with a batch stride of 7).
+        """
+        if device == "cuda" and self != self.aligned():
+            return self.aligned().make(device)
         strides = self.strides()
         places = torch.zeros(self.shape, dtype=torch.int64)
         for dim, (size, stride) in enumerate(zip(self.shape, strides, strict=True)):

@@ -59,8 +59,19 @@ Outcome = Tensor | Exception
 
 
 def outcome(function: Callable[..., T], *arguments: Any, **options: Any) -> T | Exception:
+    """What a call returns or raises. A call that loses the GPU ends the session: nothing can be tried after it."""
     try:
-        return function(*arguments, **options)
+        result = function(*arguments, **options)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return result
+    except torch.AcceleratorError as error:
+        told = [
+            f"{tuple(each.shape)} {each.stride()} from {each.storage_offset()}"
+            for each in arguments
+            if isinstance(each, Tensor)
+        ]
+        pytest.exit(f"{function} lost the device ({str(error).splitlines()[0]}): {told}, {options}", returncode=1)
     except (RuntimeError, ValueError, TypeError) as error:
         return error
 

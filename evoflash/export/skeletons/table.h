@@ -18,6 +18,11 @@ struct Problem {
   int64_t q_stride[3], k_stride[3], v_stride[3], out_stride[3];  // of batch, head and row, in elements
   float scale;
   int32_t causal;
+  // Of features, which no kernel of a package has.
+  int32_t value_dim, banded, diagonal, window_left, window_right;
+  float softcap;
+  const void *bias, *mask, *slopes, *sinks;
+  int64_t bias_stride[4], mask_stride[4];
 };
 
 struct Range {

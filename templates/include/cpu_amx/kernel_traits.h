@@ -41,7 +41,7 @@ struct KernelTraits : Config {
 
   static constexpr int kHeadTerms = round_up(Config::kHeadDim, kTileDepth);  // zeros at the end
   static constexpr int kHeadTiles = kHeadTerms / kTileDepth;
-  static constexpr int kVTiles = round_up(ceil_div(Config::kHeadDim, kTileRows), Config::kPvColumns);
+  static constexpr int kVTiles = round_up(ceil_div(Config::kValueDim, kTileRows), Config::kPvColumns);
   static constexpr int kKeyUnits = kParts * kHeadTerms / kVnni;
   static constexpr int kValueUnits = kParts * kVTiles * kTileRows;
 

@@ -38,7 +38,7 @@ static void pack_v_block(uint32_t *block, const typename Traits::Element *v, int
   for (int column = 0; column < Traits::kVTiles; ++column)
     for (int pair = 0; pair < kTileRows; ++pair) {
       const typename Traits::Element *from = v + 2 * pair * stride + column * kTileRows;
-      const int elements = Traits::kHeadDim - column * kTileRows;
+      const int elements = Traits::kValueDim - column * kTileRows;
       Halves even[kParts], odd[kParts];
       load_parts(from, 2 * pair < count ? elements : 0, even);
       load_parts(from + stride, 2 * pair + 1 < count ? elements : 0, odd);

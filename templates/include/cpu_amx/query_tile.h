@@ -21,27 +21,26 @@ EVOFLASH_INLINE void store_p(Scratch<Traits> &scratch, int row, int key, Floats 
   }
 }
 
-// S, P and O of a tile of rows with one tile of `count` keys. `reach` is the number of these keys that the tile's first
-// row sees; with a causal mask each next row sees one more, and whole blocks that see none are skipped.
+// S, P and O of a tile of rows with one tile of keys. Blocks of S in which no row sees a key are skipped.
 template <class Traits>
-static void attend_tile(Scratch<Traits> &scratch, PackedKv<Traits> packed, int rows, int count, int reach,
+static void attend_tile(Scratch<Traits> &scratch, PackedKv<Traits> packed, int rows, const TileView<Traits> &view,
                         float softmax_scale_log2) {
   constexpr int kQkRows = Traits::kQkRows * kTileRows, kPvRows = Traits::kPvRows * kTileRows;
-  const auto visible = [=](int row) { return Traits::kIsCausal && reach + row < count ? reach + row : count; };
   const auto parts_from = [](const auto &parts, int at, const uint16_t *(&from)[Traits::kParts]) {
     for (int part = 0; part < Traits::kParts; ++part) from[part] = parts[part] + at;
   };
   for (int row = 0; row < rows; row += kQkRows) {
     const uint16_t *q[Traits::kParts];
     parts_from(scratch.q, row * Traits::kQStride, q);
-    for (int key = 0; key < visible(row + kQkRows - 1); key += Traits::kQkColumns * kTileRows)
+    constexpr int kBlockKeys = Traits::kQkColumns * kTileRows;
+    for (int key = view.begin(row) / kBlockKeys * kBlockKeys; key < view.end(row + kQkRows - 1); key += kBlockKeys)
       score_block<Traits>(scratch.acc_s + row * Traits::kSStride + key, q, packed.k + (int64_t)key * Traits::kKeyUnits);
   }
   for (int first = 0; first < rows; first += kPvRows) {
     // The products take whole blocks of keys: of those that the last row sees.
-    const int steps = ceil_div(visible(first + kPvRows - 1) > 0 ? visible(first + kPvRows - 1) : 0, kTileDepth);
+    const int steps = ceil_div(view.end(first + kPvRows - 1), kTileDepth);
     for (int row = first; row < first + kPvRows; ++row) {
-      softmax_row(scratch, row, visible(row), steps * kTileDepth, softmax_scale_log2);
+      softmax_row(scratch, row, view, steps * kTileDepth, softmax_scale_log2);
       if (scratch.scores_scale[row] != 1)
         for (int column = 0; column < Traits::kOStride; column += kLanes) {
           float *to = scratch.acc_o + row * Traits::kOStride + column;

@@ -37,7 +37,7 @@ struct KernelTraits : Config {
   static constexpr int kBlockN = Config::kPanels * kPanelKeys;          // keys between two updates of the maximum
 
   static constexpr int kHeadUnits = Config::kHeadDim / kVnni;
-  static constexpr int kVWidth = round_up(Config::kHeadDim, kLanes);  // of a packed row of V, zeros at its end
+  static constexpr int kVWidth = round_up(Config::kValueDim, kLanes);  // of a packed row of V, zeros at its end
   static constexpr int kVVectors = kVWidth / kLanes;
   static constexpr int kKeyUnits = kHeadUnits;
   static constexpr int kValueUnits = kVWidth;

@@ -74,15 +74,15 @@ static void pack_v(typename Traits::Unit *packed, const typename Traits::Element
       const Element *from = v + row * stride + column;
       typename Traits::Unit *to = packed + row / Traits::kVnni * Traits::kVWidth + column;
       if constexpr (Traits::kIsBf16Dot) {
-        const int elements = Traits::kHeadDim - column < kLanes ? Traits::kHeadDim - column : kLanes;
+        const int elements = Traits::kValueDim - column < kLanes ? Traits::kValueDim - column : kLanes;
         Halves even = {}, odd = {};
         memcpy(&even, from, elements * sizeof(Element));
         if (row + 1 < count) memcpy(&odd, from + stride, elements * sizeof(Element));
         store(to, __builtin_convertvector(even, Bits) | __builtin_convertvector(odd, Bits) << 16);
       } else if constexpr (Traits::kIsWidenedAtUse) {
-        store(to, load_part<Halves>(from, Traits::kHeadDim - column));
+        store(to, load_part<Halves>(from, Traits::kValueDim - column));
       } else {
-        store(to, to_floats<Element>(load_part<VectorOf<Element>>(from, Traits::kHeadDim - column)));
+        store(to, to_floats<Element>(load_part<VectorOf<Element>>(from, Traits::kValueDim - column)));
       }
     }
 }

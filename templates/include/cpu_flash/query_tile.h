@@ -17,34 +17,36 @@ EVOFLASH_INLINE void store_p(Scratch<Traits> &scratch, int row, int key, Floats 
     store(scratch.acc_s + row * Traits::kSStride + key, p);
 }
 
-// S, P and O of a tile of rows with one tile of `count` keys. `reach` is the number of these keys that the tile's first
-// row sees; with a causal mask each next row sees one more, and whole blocks that see none are skipped.
+// S, P and O of a tile of rows with one tile of keys. Blocks of S in which no row sees a key are skipped.
 template <class Traits>
-static void attend_tile(Scratch<Traits> &scratch, PackedKv<Traits> packed, int rows, int count, int reach,
+static void attend_tile(Scratch<Traits> &scratch, PackedKv<Traits> packed, int rows, const TileView<Traits> &view,
                         float softmax_scale_log2) {
   constexpr int kQkRows = Traits::kQkRows, kPvRows = Traits::kPvRows, kPvVectors = Traits::kPvVectors;
-  const auto visible = [=](int row) { return Traits::kIsCausal && reach + row < count ? reach + row : count; };
   // What the output block of this row will read: the keys that its last row sees, in whole pairs.
-  const auto cover = [=](int row) { return round_up(visible(row / kPvRows * kPvRows + kPvRows - 1), Traits::kVnni); };
+  const auto cover = [&](int row) { return round_up(view.end(row / kPvRows * kPvRows + kPvRows - 1), Traits::kVnni); };
+  const auto is_seen = [&](int key, int row) {
+    return key < view.end(row + kQkRows - 1) && key + Traits::kPanelKeys > view.begin(row);
+  };
 
   if constexpr (Traits::kIsSoftmaxFused) {
     for (int row = 0; row < rows; row += kQkRows) {
-      for (int key = 0; key < visible(row + kQkRows - 1); key += Traits::kPanelKeys)
-        score_block<Traits>(scratch.acc_s + row * Traits::kSStride + key, scratch.q + row * Traits::kQStride,
-                            packed.k + (int64_t)key * Traits::kHeadUnits);
-      for (int r = row; r < row + kQkRows; ++r) softmax_row(scratch, r, visible(r), cover(r), softmax_scale_log2);
-    }
-  } else {
-    for (int key = 0; key < count; key += Traits::kPanelKeys)
-      for (int row = 0; row < rows; row += kQkRows)
-        if (key < visible(row + kQkRows - 1))
+      for (int key = 0; key < view.end(row + kQkRows - 1); key += Traits::kPanelKeys)
+        if (is_seen(key, row))
           score_block<Traits>(scratch.acc_s + row * Traits::kSStride + key, scratch.q + row * Traits::kQStride,
                               packed.k + (int64_t)key * Traits::kHeadUnits);
-    for (int row = 0; row < rows; ++row) softmax_row(scratch, row, visible(row), cover(row), softmax_scale_log2);
+      for (int r = row; r < row + kQkRows; ++r) softmax_row(scratch, r, view, cover(r), softmax_scale_log2);
+    }
+  } else {
+    for (int key = 0; key < view.count; key += Traits::kPanelKeys)
+      for (int row = 0; row < rows; row += kQkRows)
+        if (is_seen(key, row))
+          score_block<Traits>(scratch.acc_s + row * Traits::kSStride + key, scratch.q + row * Traits::kQStride,
+                              packed.k + (int64_t)key * Traits::kHeadUnits);
+    for (int row = 0; row < rows; ++row) softmax_row(scratch, row, view, cover(row), softmax_scale_log2);
   }
 
   const auto outputs = [&](int row, int column, auto block) {
-    const int keys = visible(row + kPvRows - 1);
+    const int keys = view.end(row + kPvRows - 1);
     if (keys > 0)
       block(scratch.acc_o + row * Traits::kOStride + column, scratch.scores_scale + row,
             scratch.acc_s + row * Traits::kSStride, packed.v + column, keys);

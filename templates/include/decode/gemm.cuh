@@ -21,7 +21,8 @@ using Output = float[Traits::kTilesHead][Traits::kTilesM][4];
 template <class Traits>
 using POperand = unsigned[Traits::kTilesM][2];
 
-// Q^T, as B operands of the products over 16 columns each. An instruction loads those of two products.
+// Q^T, as B operands of the products over 16 columns each. An instruction loads those of two products, and so may read
+// beyond the last column.
 template <class Traits>
 struct QOperands {
   static constexpr int kPairs = (Traits::kTilesHead + 1) / 2;
@@ -68,13 +69,25 @@ __device__ __forceinline__ void gemm_kq(Scores<Traits> &acc_s, const unsigned ch
     for (int half = 0; half < 2; ++half) {
       const int k = 2 * pair + half;
       if (k == Traits::kTilesHead) break;
+      const bool is_half_tile = Traits::kHasHalfTile && k == Traits::kTilesHead - 1;
 #pragma unroll
       for (int n = 0; n < Traits::kTilesN; ++n) {
+        const unsigned char *const from = tile_k + lane.template at<Traits::kWarpN>(16 * n, k);
         unsigned keys[4];
-        ldmatrix_x4(keys, tile_k + lane.template at<Traits::kWarpN>(16 * n, k));
+        if (is_half_tile) {
+          ldmatrix_x2(keys[0], keys[1], from);
+        } else {
+          ldmatrix_x4(keys, from);
+        }
 #pragma unroll
-        for (int m = 0; m < Traits::kTilesM; ++m)
-          mma_m16n8k16<Element>(acc_s[n][m], keys, operands[m][2 * half], operands[m][2 * half + 1]);
+        for (int m = 0; m < Traits::kTilesM; ++m) {
+          const auto &words = operands[m];
+          if (is_half_tile) {
+            mma_m16n8k8<Element>(acc_s[n][m], keys[0], keys[1], words[2 * half]);
+          } else {
+            mma_m16n8k16<Element>(acc_s[n][m], keys, words[2 * half], words[2 * half + 1]);
+          }
+        }
       }
     }
   }
@@ -97,6 +110,7 @@ __device__ __forceinline__ void gemm_vp(Output<Traits> &acc_o, const unsigned ch
                                         const Scores<Traits> &acc_s) {
   using Element = typename Traits::Element;
   const auto lane = LdmatrixLane<TileOf<Traits>>::left_right();
+  const auto half_lane = LdmatrixLane<TileOf<Traits>>::top_down();
 #pragma unroll
   for (int n = 0; n < Traits::kTilesN; ++n) {
     POperand<Traits> p;
@@ -104,7 +118,12 @@ __device__ __forceinline__ void gemm_vp(Output<Traits> &acc_o, const unsigned ch
 #pragma unroll
     for (int k = 0; k < Traits::kTilesHead; ++k) {
       unsigned values[4];
-      ldmatrix_x4_trans(values, tile_v + lane.template at<Traits::kWarpN>(16 * n, k));
+      if (Traits::kHasHalfTile && k == Traits::kTilesHead - 1) {
+        values[1] = values[3] = 0;
+        ldmatrix_x2_trans(values[0], values[2], tile_v + half_lane.template at<Traits::kWarpN>(16 * n, k));
+      } else {
+        ldmatrix_x4_trans(values, tile_v + lane.template at<Traits::kWarpN>(16 * n, k));
+      }
 #pragma unroll
       for (int m = 0; m < Traits::kTilesM; ++m) mma_m16n8k16<Element>(acc_o[k][m], values, p[m][0], p[m][1]);
     }

@@ -23,15 +23,17 @@ struct KernelTraits : Config {
   static constexpr int kTilesN = Config::kWarpN / 16;
   static constexpr int kTilesHead = (Config::kHeadDim + 15) / 16;
 
-  // Rows in shared memory end with zeros where the head size is no multiple of 16.
-  static constexpr int kSmemDim = (Config::kHeadDim + 31) / 32 * 32;
-  static constexpr int kKvBytes = 2 * Config::kWarpN * kSmemDim;  // of K or V of a step
-  static constexpr int kQBytes = 2 * Config::kBlockM * kSmemDim;
+  static constexpr bool kHasHalfTile = Config::kHeadDim % 16 == 8;  // the last tile of a head has eight columns
+
+  using Panel = SmemPanel<Config::kHeadDim>;
+  static constexpr int kRowBytes = 2 * Panel::kDims * Panel::kCount;  // in shared memory
+  static constexpr int kKvBytes = Config::kWarpN * kRowBytes;         // of K or V of a step
+  static constexpr int kQBytes = Config::kBlockM * kRowBytes;
 };
 
 #ifndef EVOFLASH_HOST_ONLY
 template <class Traits>
-using TileOf = SmemTile<Traits::kSmemDim>;
+using TileOf = SmemTile<Traits::kHeadDim>;
 #endif
 
 }  // namespace evoflash::decode

@@ -66,12 +66,13 @@ bool is_supported(const EvoflashAttention &problem) {
 template <class Traits>
 int set_keys(Arguments<Traits> &args, const EvoflashAttention &problem) {
   if constexpr (Traits::kIsTma) {
+    constexpr int kHeadDim = Traits::kHeadDim;
+    using Panel = typename Traits::Panel;
     const int batch = problem.batch, heads = problem.kv_heads, rows = problem.seq_kv;
-    if (int error = encode_tensor_map<Traits::kSmemDim, Traits::kHeadDim>(&args.k, problem.k, problem.k_stride, batch,
-                                                                          heads, rows, Traits::kWarpN))
+    if (int error = encode_tensor_map<kHeadDim, Panel>(&args.k, problem.k, problem.k_stride, batch, heads, rows,
+                                                       Traits::kWarpN))
       return error;
-    return encode_tensor_map<Traits::kSmemDim, Traits::kHeadDim>(&args.v, problem.v, problem.v_stride, batch, heads,
-                                                                 rows, Traits::kWarpN);
+    return encode_tensor_map<kHeadDim, Panel>(&args.v, problem.v, problem.v_stride, batch, heads, rows, Traits::kWarpN);
   } else {
     args.k = make_tensor(problem.k, problem.k_stride);
     args.v = make_tensor(problem.v, problem.v_stride);

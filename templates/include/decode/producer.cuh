@@ -11,17 +11,16 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::decode {
 
-// All threads copy the tile's rows of Q. Rows that the problem lacks are zero, and so are columns up to the next
-// multiple of 16.
+// All threads copy the tile's rows of Q. Rows that the problem lacks are zero.
 template <class Traits>
 __device__ __forceinline__ void copy_q(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord) {
   using Tile = TileOf<Traits>;
-  constexpr int kUnits = Traits::kTilesHead * 2;
+  constexpr int kUnits = Tile::kUnits;
   for (int i = threadIdx.x; i < Traits::kBlockM * kUnits; i += Traits::kNumThreads) {
     const int row = i / kUnits, unit = i % kUnits, panel = unit / Tile::kPanelUnits;
     unsigned char *const to =
         smem.q() + panel * Traits::kBlockM * Tile::kPanelRowBytes + Tile::unit_offset(row, unit % Tile::kPanelUnits);
-    const bool is_inside = coord.has_row(row) && unit < Traits::kHeadDim / 8;
+    const bool is_inside = coord.has_row(row);
     const unsigned char *const from = is_inside ? coord.row_pointer(coord.args.q, row) : coord.args.q.base;
     cp_async(to, from + unit * 16, is_inside);
   }
@@ -62,8 +61,8 @@ struct CpAsyncProducer {
   __device__ __forceinline__ void copy(unsigned char *to, const unsigned char *tensor, int row_units, int step) const {
     if (step < steps.count) {
       const int key = steps.template first_key<Traits>(step);
-      copy_rows<TileOf<Traits>, Traits::kWarpN, Traits::kWarpN, 32, 4, Traits::kHeadDim>(
-          to, tensor + int64_t(key) * row_units * 16, row_units, lane, coord.key_end - key);
+      copy_rows<TileOf<Traits>, Traits::kWarpN, Traits::kWarpN, 32, 4>(to, tensor + int64_t(key) * row_units * 16,
+                                                                       row_units, lane, coord.key_end - key);
     }
     cp_async_commit();
   }

@@ -15,16 +15,17 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::hopper {
 
-// By TMA, through shared memory where the warpgroup's Q was; `inverse` holds what the lane's rows are multiplied by.
+// By TMA, through shared memory where the warpgroup's Q was; `inverse` holds what the lane's rows are multiplied by. An
+// odd last tile is written twice, the second time to columns that the output does not have and TMA does not store.
 template <class Traits>
 __device__ __forceinline__ void store_by_tma(const Arguments<Traits> &args, unsigned char *tile, int warpgroup,
                                              const TileCoord<Traits> &coord,
-                                             const float (&acc_o)[Traits::kTilesHead][4], const float (&inverse)[2]) {
+                                             const float (&acc_o)[Traits::kTilesValue][4], const float (&inverse)[2]) {
   using Element = typename Traits::Element;
-  using Panel = typename Traits::Panel;
+  using Panel = typename Traits::ValuePanel;
 #pragma unroll
-  for (int k = 0; k < Traits::kHeadSteps; ++k) {
-    const auto &left = acc_o[2 * k], &right = acc_o[2 * k + 1];
+  for (int k = 0; k < (Traits::kTilesValue + 1) / 2; ++k) {
+    const auto &left = acc_o[2 * k], &right = acc_o[2 * k + 1 < Traits::kTilesValue ? 2 * k + 1 : 2 * k];
     stmatrix_x4(tile + stmatrix_offset<Traits>(k), pack<Element>(left[0] * inverse[0], left[1] * inverse[0]),
                 pack<Element>(left[2] * inverse[1], left[3] * inverse[1]),
                 pack<Element>(right[0] * inverse[0], right[1] * inverse[0]),
@@ -55,13 +56,13 @@ __device__ __forceinline__ void scale_row(float (&columns)[kTiles][2], const flo
 // From registers, 4 bytes a lane. With split-KV, the rows of a partial output and their statistics.
 template <class Traits, class Softmax>
 __device__ __forceinline__ void store_from_registers(const Arguments<Traits> &args, const TileCoord<Traits> &coord,
-                                                     const float (&acc_o)[Traits::kTilesHead][4],
+                                                     const float (&acc_o)[Traits::kTilesValue][4],
                                                      const Softmax &softmax) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = coord.first_row + threadIdx.x % 128 / 32 * 16 + half * 8 + threadIdx.x % 32 / 4;
     const float row_sum = warp_reduce_sum<4>(softmax.row_sum[half]);
-    float columns[Traits::kTilesHead][2];
+    float columns[Traits::kTilesValue][2];
     if constexpr (Traits::kIsSplitKv) {
       using Element = typename Traits::ElementPartial;
       const SplitPartials &partials = args.partials;
@@ -72,7 +73,8 @@ __device__ __forceinline__ void store_from_registers(const Arguments<Traits> &ar
       float factor = 1;
       if constexpr (kIsNormalized<Element>) factor = inverse_sum(row_sum);
       scale_row(columns, acc_o, half, factor);
-      store_row<Element, 4>(partials.out + at * kPartialRowBytes<Element, Traits::kHeadDim>, columns, row < args.seq_q);
+      store_row<Element, 4>(partials.out + at * kPartialRowBytes<Element, Traits::kValueDim>, columns,
+                            row < args.seq_q);
     } else {
       scale_row(columns, acc_o, half, reciprocal(row_sum));
       store_row<typename Traits::Element, 4>(row_of(args.out, coord.bidb, coord.bidh, row), columns, row < args.seq_q);

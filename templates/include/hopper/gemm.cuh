@@ -40,7 +40,7 @@ struct POperand {
   }
 
   // acc_o += P V over the k-th 16 keys.
-  __device__ __forceinline__ void wgmma_pv(float (&acc_o)[Traits::kTilesHead][4], SmemDescriptor v, int k) const {
+  __device__ __forceinline__ void wgmma_pv(float (&acc_o)[Traits::kTilesValue][4], SmemDescriptor v, int k) const {
     wgmma_rs<typename Traits::Element, Major::kMN>(acc_o, words[k], v, 1);
   }
 
@@ -70,7 +70,7 @@ struct POperand<Traits, true> {
     __syncwarp();
   }
 
-  __device__ __forceinline__ void wgmma_pv(float (&acc_o)[Traits::kTilesHead][4], SmemDescriptor v, int k) const {
+  __device__ __forceinline__ void wgmma_pv(float (&acc_o)[Traits::kTilesValue][4], SmemDescriptor v, int k) const {
     const SmemDescriptor p = advance(descriptor, k_major_offset(k, Traits::kQPanelBytes));
     wgmma_ss<typename Traits::Element, Major::kMN>(acc_o, p, v, 1);
   }
@@ -92,7 +92,7 @@ __device__ __forceinline__ void gemm_qk(float (&acc_s)[Traits::kTilesN][4], Smem
 
 // O += P V.
 template <class Traits>
-__device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesHead][4], const POperand<Traits> &p,
+__device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesValue][4], const POperand<Traits> &p,
                                         unsigned smem_v) {
   const SmemDescriptor tile = make_smem_descriptor(smem_v, Traits::kKvPanelBytes);
   warpgroup_arrive();

@@ -47,18 +47,23 @@ struct KernelTraits : Config {
   static constexpr int kNumThreads = kConsumerThreads + (kHasProducer ? 128 : 0);
 
   // Fragments of a warpgroup.
-  static constexpr int kHeadSteps = Config::kHeadDim / 16;  // products over the head dimension, the K of Q K^T
-  static constexpr int kKeySteps = Config::kBlockN / 16;    // products over the keys, the K of P V
-  static constexpr int kTilesN = Config::kBlockN / 8;       // accumulators over the keys
-  static constexpr int kTilesHead = Config::kHeadDim / 8;   // accumulators over the head dimension, the N of P V
+  static constexpr int kHeadSteps = (Config::kHeadDim + 15) / 16;  // products over the head dimension, the K of Q K^T
+  static constexpr int kKeySteps = Config::kBlockN / 16;           // products over the keys, the K of P V
+  static constexpr int kTilesN = Config::kBlockN / 8;              // accumulators over the keys
+  static constexpr int kTilesValue = Config::kValueDim / 8;        // accumulators over the columns of V, the N of P V
 
-  // Tiles in shared memory consist of panels (tma.cuh).
-  using Panel = TmaPanel<Config::kHeadDim>;
-  static_assert(Panel::kDims == 64, "wgmma reads panels whose rows are 128 bytes");
+  // Tiles in shared memory consist of panels (tma.cuh), whose rows are 128 bytes for wgmma. Of a last panel that is not
+  // full, Q K^T reads only the steps that have columns, and P V only the columns themselves.
+  using Panel = TmaPanel<Config::kHeadDim, 64>;        // of Q and K
+  using ValuePanel = TmaPanel<Config::kValueDim, 64>;  // of V and the output
   static constexpr int kQPanelBytes = kWarpgroupM * Panel::kRowBytes;
   static constexpr int kKvPanelBytes = Config::kBlockN * Panel::kRowBytes;
-  static constexpr int kQBytes = Panel::kCount * kQPanelBytes;    // of a warpgroup
-  static constexpr int kKvBytes = Panel::kCount * kKvPanelBytes;  // of K in a stage, and again of V
+
+  // Of a warpgroup's Q, whose place the output takes; of K and of V in a stage.
+  static constexpr int kQPanels = Panel::kCount > ValuePanel::kCount ? Panel::kCount : ValuePanel::kCount;
+  static constexpr int kQBytes = kQPanels * kQPanelBytes;
+  static constexpr int kKBytes = Panel::kCount * kKvPanelBytes;
+  static constexpr int kVBytes = ValuePanel::kCount * kKvPanelBytes;
 };
 
 }  // namespace evoflash::hopper

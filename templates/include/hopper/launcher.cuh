@@ -21,7 +21,7 @@ struct Kernels {
 template <class Traits>
 size_t partials_bytes(const EvoflashAttention &problem) {
   if constexpr (Traits::kIsSplitKv) {
-    return split_partials_bytes<typename Traits::ElementPartial, Traits::kHeadDim, Traits::kNumSplits>(problem);
+    return split_partials_bytes<typename Traits::ElementPartial, Traits::kValueDim, Traits::kNumSplits>(problem);
   } else {
     return 0;
   }
@@ -52,7 +52,7 @@ bool is_supported(const EvoflashAttention &problem) {
   if (!(problem.scale > 0)) return false;   // the maximum is taken before scaling
   if (problem.heads / problem.kv_heads % Traits::kTileHeads != 0) return false;
   if (num_tiles<Traits>(problem) > INT32_MAX / Traits::kCluster) return false;
-  if constexpr (Traits::kIsSplitKv) return can_combine<Traits::kHeadDim>(problem);
+  if constexpr (Traits::kIsSplitKv) return can_combine<Traits::kValueDim>(problem);
   return true;
 }
 
@@ -62,7 +62,7 @@ template <class Traits>
 int64_t heads_of_section(const EvoflashAttention &problem) {
   constexpr int kElementBytes = sizeof(typename Traits::Element);
   const int64_t groups = problem.heads / Traits::kTileHeads, all_groups = groups * problem.batch;
-  const int64_t kv_bytes = 2 * int64_t(problem.seq_kv) * Traits::kHeadDim * kElementBytes;
+  const int64_t kv_bytes = int64_t(problem.seq_kv) * (Traits::kHeadDim + Traits::kValueDim) * kElementBytes;
   int64_t section = Traits::kSectionBytes / kv_bytes * (groups / problem.kv_heads);
   section = section < 1 ? 1 : section < all_groups ? section : all_groups;
   while (all_groups % section != 0) --section;
@@ -71,18 +71,23 @@ int64_t heads_of_section(const EvoflashAttention &problem) {
 
 template <class Traits>
 int encode_tensor_maps(Arguments<Traits> &args, const EvoflashAttention &problem) {
-  constexpr int kHeadDim = Traits::kHeadDim, kWarpgroupM = Traits::kWarpgroupM;
+  using Panel = typename Traits::Panel;
+  using ValuePanel = typename Traits::ValuePanel;
+  constexpr int kHeadDim = Traits::kHeadDim, kValueDim = Traits::kValueDim, kWarpgroupM = Traits::kWarpgroupM;
   constexpr int kKvRows = Traits::kBlockN / Traits::kCluster;  // that a block loads
   const int batch = problem.batch, heads = problem.heads, kv_heads = problem.kv_heads;
   const int seq_q = problem.seq_q, seq_kv = problem.seq_kv;
-  int error = encode_tensor_map<kHeadDim>(&args.q, problem.q, problem.q_stride, batch, heads, seq_q, kWarpgroupM);
+  int error =
+      encode_tensor_map<kHeadDim, Panel>(&args.q, problem.q, problem.q_stride, batch, heads, seq_q, kWarpgroupM);
   if (error) return error;
-  error = encode_tensor_map<kHeadDim>(&args.k, problem.k, problem.k_stride, batch, kv_heads, seq_kv, kKvRows);
+  error = encode_tensor_map<kHeadDim, Panel>(&args.k, problem.k, problem.k_stride, batch, kv_heads, seq_kv, kKvRows);
   if (error) return error;
-  error = encode_tensor_map<kHeadDim>(&args.v, problem.v, problem.v_stride, batch, kv_heads, seq_kv, kKvRows);
+  error =
+      encode_tensor_map<kValueDim, ValuePanel>(&args.v, problem.v, problem.v_stride, batch, kv_heads, seq_kv, kKvRows);
   if (error) return error;
   if constexpr (Traits::kIsTmaStore) {
-    return encode_tensor_map<kHeadDim>(&args.out, problem.out, problem.out_stride, batch, heads, seq_q, kWarpgroupM);
+    return encode_tensor_map<kValueDim, ValuePanel>(&args.out, problem.out, problem.out_stride, batch, heads, seq_q,
+                                                    kWarpgroupM);
   } else {
     args.out = make_tensor(problem.out, problem.out_stride);
     return 0;
@@ -120,12 +125,12 @@ int launch(const EvoflashAttention &problem, void *stream, const Kernels &kernel
   }
   if constexpr (Traits::kIsSplitKv) {
     using Partial = typename Traits::ElementPartial;
-    args.partials = split_partials_in<Partial, Traits::kHeadDim, Traits::kNumSplits>(problem.workspace, problem);
+    args.partials = split_partials_in<Partial, Traits::kValueDim, Traits::kNumSplits>(problem.workspace, problem);
   }
 
   const Shape shape = {blocks, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster};
   if (int error = evoflash::launch(*kernels.attention, shape, stream, args)) return error;
-  if constexpr (Traits::kIsSplitKv) return launch_combine<Traits::kHeadDim>(*kernels.combine, problem, args, stream);
+  if constexpr (Traits::kIsSplitKv) return launch_combine<Traits::kValueDim>(*kernels.combine, problem, args, stream);
   return 0;
 }
 

@@ -82,7 +82,7 @@ struct Consumer {
 
     const InlineProducer<Traits> loads(smem, args, coord, n_blocks);
     OnlineSoftmax softmax;
-    float acc_o[Traits::kTilesHead][4] = {};
+    float acc_o[Traits::kTilesValue][4] = {};
     const SmemDescriptor q = q_descriptor(n);
     int next_tile = 0;
 

@@ -12,12 +12,11 @@ namespace evoflash::hopper {
 
 // Loads a tile of K or V into a stage as soon as that is empty. Each block of a cluster loads a part of the tile's
 // rows, for all blocks.
-template <class Traits>
+template <class Traits, class Panel>
 __device__ __forceinline__ void load_tile(unsigned smem, const TensorMap &map, int row, int bidh, int bidb,
                                           unsigned full, unsigned empty, unsigned phase, int rank) {
-  using Panel = typename Traits::Panel;
   mbarrier_wait(empty, phase ^ 1);
-  mbarrier_arrive_expect_tx(full, Traits::kKvBytes);
+  mbarrier_arrive_expect_tx(full, Panel::kCount * Traits::kKvPanelBytes);
 #pragma unroll
   for (int panel = 0; panel < Panel::kCount; ++panel) {
     if constexpr (Traits::kIsCluster) {
@@ -34,16 +33,17 @@ template <class Traits>
 __device__ __forceinline__ void load_k(const SharedStorage<Traits> &smem, const Arguments<Traits> &args,
                                        const TileCoord<Traits> &coord, int kv_head, int n_block, int stage,
                                        unsigned phase, int rank) {
-  load_tile<Traits>(smem.k(stage), args.k, coord.first_key + n_block * Traits::kBlockN, kv_head, coord.bidb,
-                    smem.k_full(stage), smem.k_empty(stage), phase, rank);
+  load_tile<Traits, typename Traits::Panel>(smem.k(stage), args.k, coord.first_key + n_block * Traits::kBlockN, kv_head,
+                                            coord.bidb, smem.k_full(stage), smem.k_empty(stage), phase, rank);
 }
 
 template <class Traits>
 __device__ __forceinline__ void load_v(const SharedStorage<Traits> &smem, const Arguments<Traits> &args,
                                        const TileCoord<Traits> &coord, int kv_head, int n_block, int stage,
                                        unsigned phase, int rank) {
-  load_tile<Traits>(smem.v(stage), args.v, coord.first_key + n_block * Traits::kBlockN, kv_head, coord.bidb,
-                    smem.v_full(stage), smem.v_empty(stage), phase, rank);
+  load_tile<Traits, typename Traits::ValuePanel>(smem.v(stage), args.v, coord.first_key + n_block * Traits::kBlockN,
+                                                 kv_head, coord.bidb, smem.v_full(stage), smem.v_empty(stage), phase,
+                                                 rank);
 }
 
 // Loads Q of all warpgroups for the block's n-th tile.
@@ -56,7 +56,7 @@ __device__ __forceinline__ void load_q(const SharedStorage<Traits> &smem, const 
     const TileCoord<Traits> own = coord_of_warpgroup(coord, warpgroup, rank);
     const int number = smem.q_number(warpgroup, n);
     if constexpr (Traits::kIsPersistent) mbarrier_wait(smem.q_empty(number), smem.q_phase(n) ^ 1);
-    mbarrier_arrive_expect_tx(smem.q_full(number), Traits::kQBytes);
+    mbarrier_arrive_expect_tx(smem.q_full(number), Panel::kCount * Traits::kQPanelBytes);
 #pragma unroll
     for (int panel = 0; panel < Panel::kCount; ++panel)
       tma_load(smem.q(number) + panel * Traits::kQPanelBytes, args.q,

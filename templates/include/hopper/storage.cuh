@@ -17,7 +17,7 @@ struct SharedStorage {
   // P lies in panels like those of Q, along the keys.
   static constexpr int kPPanels = (Traits::kBlockN + Traits::Panel::kDims - 1) / Traits::Panel::kDims;
   static constexpr int kPBytes = Traits::kIsPInSmem ? kPPanels * Traits::kQPanelBytes : 0;
-  static constexpr int kPOffset = kNumQ * Traits::kQBytes + 2 * kStages * Traits::kKvBytes;
+  static constexpr int kPOffset = kNumQ * Traits::kQBytes + kStages * (Traits::kKBytes + Traits::kVBytes);
 
   static constexpr int kBarriersOffset = kPOffset + Traits::kNumWarpgroups * kPBytes;
   static constexpr int kNumBarriers =
@@ -34,9 +34,9 @@ struct SharedStorage {
 
   __device__ __forceinline__ unsigned q(int number) const { return address + number * Traits::kQBytes; }
   __device__ __forceinline__ unsigned k(int stage) const {
-    return address + kNumQ * Traits::kQBytes + stage * Traits::kKvBytes;
+    return address + kNumQ * Traits::kQBytes + stage * Traits::kKBytes;
   }
-  __device__ __forceinline__ unsigned v(int stage) const { return k(kStages + stage); }
+  __device__ __forceinline__ unsigned v(int stage) const { return k(kStages) + stage * Traits::kVBytes; }
   __device__ __forceinline__ unsigned p(int warpgroup) const { return address + kPOffset + warpgroup * kPBytes; }
 
   // Pointers for ordinary stores. The output of a warpgroup takes the place of its Q.

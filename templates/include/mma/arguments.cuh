@@ -1,6 +1,7 @@
 #pragma once
 
 #include "attention.h"
+#include "features.h"
 #include "split_partials.cuh"
 #include "tensors.cuh"
 #include "tma.cuh"
@@ -61,13 +62,24 @@ struct SizeArguments<Traits, true> : FixedTileCounts<Traits, Traits::kIsPersiste
   static constexpr int seq_q = Traits::kSeqQ, seq_kv = Traits::kSeqKv;
 };
 
+// The problem itself, for what its features need of it.
+template <bool kHasFeatures>
+struct FeatureArguments {};
+template <>
+struct FeatureArguments<true> {
+  EvoflashAttention problem;
+};
+
 template <class Traits>
 struct Arguments : InputArguments<Traits::kIsTma>,
                    OutputArgument,
                    PartialArguments<Traits::kIsSplitKv>,
                    TileArguments<Traits::kIsPersistent>,
-                   SizeArguments<Traits, Traits::kHasFixedSizes> {
-  float softmax_scale_log2;  // the scale times log2(e): probabilities are computed as powers of two
+                   SizeArguments<Traits, Traits::kHasFixedSizes>,
+                   FeatureArguments<kHasFeatures<Traits>> {
+  // The scale times log2(e), as probabilities are computed as powers of two; log2(e) alone where scores are changed
+  // first.
+  float softmax_scale_log2;
 };
 
 }  // namespace evoflash::mma

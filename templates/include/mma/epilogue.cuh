@@ -36,7 +36,7 @@ struct Epilogue {
             out.stats[row] = make_float2(fragments.softmax[m].row_max[half], row_sum);
           factor = kIsNormalized<typename Traits::ElementPartial> ? inverse_sum(row_sum) : 1.0f;
         } else {
-          factor = reciprocal(row_sum);
+          factor = inverse_total<kHasBlindRows<Traits>>(row_sum);
         }
 #pragma unroll
         for (int t = 0; t < Traits::kTilesHead; ++t)

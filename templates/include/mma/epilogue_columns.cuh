@@ -67,10 +67,10 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
     for (int m = 0; m < Traits::kTilesM; ++m)
 #pragma unroll
       for (int half = 0; half < 2; ++half)
-        Exchange::scales(merge.own_scale[m][half], merge.scale[m][half],
-                         make_float2(fragments.softmax[m].row_max[half], fragments.softmax[m].row_sum[half]),
-                         storage.stats() + coord.warp_row + m * 16 + half * 8 + coord.lane / 4, Traits::kBlockM,
-                         softmax_scale_log2);
+        Exchange::template scales<kHasBlindRows<Traits>>(
+            merge.own_scale[m][half], merge.scale[m][half],
+            make_float2(fragments.softmax[m].row_max[half], fragments.softmax[m].row_sum[half]),
+            storage.stats() + coord.warp_row + m * 16 + half * 8 + coord.lane / 4, Traits::kBlockM, softmax_scale_log2);
     mbarrier_wait(storage.partials_barrier(), 0);
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m) {

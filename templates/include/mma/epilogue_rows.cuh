@@ -24,7 +24,9 @@ struct RowMerger {
   static constexpr int kStoredElementBytes = int(sizeof(typename OutputTile<Traits>::Element));
   static constexpr int kPiecesAtOnce =
       Traits::kStoreBytes == 16 && Pieces::kTiles == 2 && kStoredElementBytes == 2 ? 2 : 1;
-  static constexpr int kParts = Pieces::kPerRow / kPiecesAtOnce;
+  static constexpr int kPartTiles = kPiecesAtOnce * Pieces::kTiles;
+  static constexpr int kParts = (Pieces::kPerRow + kPiecesAtOnce - 1) / kPiecesAtOnce;
+  static constexpr int kLastTiles = Traits::kTilesHead - (kParts - 1) * kPartTiles;  // of the last part
 
   const WarpCoord<Traits> &coord;
   int merger;     // the warp's number among those that merge
@@ -54,15 +56,14 @@ struct RowMerger {
         if (merger % kSharers == 0 && coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left))
           out.stats[row] = total;
       } else {
-        normalize_scales(scales[i], total.y);
+        normalize_scales<kHasBlindRows<Traits>>(scales[i], total.y);
       }
     }
   }
 
   // Adds up the warp's rows over the slices, and stores them.
-  __device__ __forceinline__ void merge(float (&columns)[kPiecesAtOnce * Pieces::kTiles][2],
-                                        const float (&scales)[kOwnEights][kNumSlices], const unsigned char *partials,
-                                        const OutputTile<Traits> &out) const {
+  __device__ __forceinline__ void merge(float (&columns)[kPartTiles][2], const float (&scales)[kOwnEights][kNumSlices],
+                                        const unsigned char *partials, const OutputTile<Traits> &out) const {
 #pragma unroll
     for (int i = 0; i < kOwnEights; ++i)
 #pragma unroll
@@ -72,7 +73,7 @@ struct RowMerger {
         const int first_row = Traits::kIsCluster ? coord.split * Partials::kMergedRows : 0;  // of this block
         const int row = first_row + (own_eight + i) * 8 + coord.lane / 4;
 #pragma unroll
-        for (int t = 0; t < kPiecesAtOnce * Pieces::kTiles; ++t) columns[t][0] = columns[t][1] = 0;
+        for (int t = 0; t < kPartTiles; ++t) columns[t][0] = columns[t][1] = 0;
         if constexpr (kPiecesAtOnce == 1) {
 #pragma unroll
           for (int slice = 0; slice < kNumSlices; ++slice)
@@ -80,6 +81,7 @@ struct RowMerger {
         } else {
 #pragma unroll
           for (int piece = 0; piece < kPiecesAtOnce; ++piece) {
+            if (Pieces::kPerRow % kPiecesAtOnce != 0 && kPiecesAtOnce * part + piece >= Pieces::kPerRow) break;
             auto &sums = reinterpret_cast<float (&)[Pieces::kTiles][2]>(columns[piece * Pieces::kTiles]);
 #pragma unroll
             for (int slice = 0; slice < kNumSlices; ++slice)
@@ -87,7 +89,14 @@ struct RowMerger {
                           scales[i][slice]);
           }
         }
-        out.store(row, part * (kPiecesAtOnce * Pieces::kTiles), columns, Traits::kIsEvenM || row < out.rows_left);
+        if constexpr (kLastTiles != kPartTiles) {
+          if (part == kParts - 1) {
+            const auto &last = reinterpret_cast<const float (&)[kLastTiles][2]>(columns);
+            out.store(row, part * kPartTiles, last, Traits::kIsEvenM || row < out.rows_left);
+            continue;
+          }
+        }
+        out.store(row, part * kPartTiles, columns, Traits::kIsEvenM || row < out.rows_left);
       }
   }
 };
@@ -111,8 +120,8 @@ struct Epilogue<Traits, Merge::kWarps> {
 
   // What merging holds in registers.
   struct MergeFragments {
-    float columns[Merger::kPiecesAtOnce * Pieces::kTiles][2];  // of a row, that are stored together
-    float scales[Merger::kOwnEights][Merger::kNumSlices];      // of the slices, row by row
+    float columns[Merger::kPartTiles][2];                  // of a row, that are stored together
+    float scales[Merger::kOwnEights][Merger::kNumSlices];  // of the slices, row by row
   };
 
   const WarpCoord<Traits> &coord;
@@ -176,8 +185,8 @@ struct Epilogue<Traits, Merge::kClusterRows> {
 
   // What merging holds in registers.
   struct MergeFragments {
-    float columns[Merger::kPiecesAtOnce * Pieces::kTiles][2];  // of a row, that are stored together
-    float scales[Merger::kOwnEights][Merger::kNumSlices];      // of the slices, row by row
+    float columns[Merger::kPartTiles][2];                  // of a row, that are stored together
+    float scales[Merger::kOwnEights][Merger::kNumSlices];  // of the slices, row by row
   };
 
   const WarpCoord<Traits> &coord;

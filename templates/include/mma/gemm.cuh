@@ -6,11 +6,26 @@
 
 // The two products of a warp, with operands by ldmatrix from shared memory and accumulators in registers. Each is
 // computed over one of kChunks parts of the warp's keys at a time.
+//
+// Where the head dimension is an odd multiple of 8, nothing is padded: m16n8k8 multiplies the last eight columns of Q
+// and K, and O has an odd number of accumulators.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 
 template <class Traits>
 using Ldmatrix = LdmatrixLane<SmemTile<Traits::kHeadDim>>;
+
+// Loads the A operand of columns 16 * k on.
+template <class Traits>
+__device__ __forceinline__ void load_q_operand(unsigned (&words)[4], const unsigned char *smem_q,
+                                               const Ldmatrix<Traits> &top_down, int m, int k) {
+  const unsigned char *const row = smem_q + top_down.template at<Traits::kBlockM>(m * 16, k);
+  if (Traits::kIsLastKHalf && k == Traits::kTilesK - 1) {
+    ldmatrix_x2(words[0], words[1], row);
+  } else {
+    ldmatrix_x4(words, row);
+  }
+}
 
 // Q's operands where they stay in registers between steps.
 template <class Traits>
@@ -22,8 +37,7 @@ struct QInRegs {
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m)
 #pragma unroll
-      for (int k = 0; k < Traits::kTilesK; ++k)
-        ldmatrix_x4(words[m][k], smem_q + lane.template at<Traits::kBlockM>(m * 16, k));
+      for (int k = 0; k < Traits::kTilesK; ++k) load_q_operand<Traits>(words[m][k], smem_q, lane, m, k);
   }
 
   // The operands of columns 16 * k on: [m][0] to [m][3] are those of tile m.
@@ -56,8 +70,7 @@ struct QInSmem {
     __device__ __forceinline__ Operands operator()(int k) const {
       Operands operands;
 #pragma unroll
-      for (int m = 0; m < Traits::kTilesM; ++m)
-        ldmatrix_x4(operands.words[m], smem_q + lane.template at<Traits::kBlockM>(m * 16, k));
+      for (int m = 0; m < Traits::kTilesM; ++m) load_q_operand<Traits>(operands.words[m], smem_q, lane, m, k);
       return operands;
     }
   };
@@ -78,7 +91,7 @@ __device__ __forceinline__ void gemm_qk(float (&acc_s)[Traits::kTilesM][Traits::
 #pragma unroll
       for (int i = 0; i < 4; ++i) acc_s[m][n][i] = 0;
 #pragma unroll
-  for (int k = 0; k < Traits::kTilesK; ++k) {
+  for (int k = 0; k < Traits::kHeadDim / 16; ++k) {
     const auto a = read_q(k);
 #pragma unroll
     for (int key = kFirst; key < kEnd; key += 16) {
@@ -88,6 +101,21 @@ __device__ __forceinline__ void gemm_qk(float (&acc_s)[Traits::kTilesM][Traits::
       for (int m = 0; m < Traits::kTilesM; ++m) {
         mma_m16n8k16<typename Traits::Element>(acc_s[m][key / 8], a[m], b[0], b[1]);
         mma_m16n8k16<typename Traits::Element>(acc_s[m][key / 8 + 1], a[m], b[2], b[3]);
+      }
+    }
+  }
+  if constexpr (Traits::kIsLastKHalf) {
+    constexpr int k = Traits::kTilesK - 1;
+    const Ldmatrix<Traits> top_down = Ldmatrix<Traits>::top_down();
+    const auto a = read_q(k);
+#pragma unroll
+    for (int key = kFirst; key < kEnd; key += 16) {
+      unsigned b[2];  // two operands, of eight keys each
+      ldmatrix_x2(b[0], b[1], smem_k + top_down.template at<Traits::kWarpN>(key, k));
+#pragma unroll
+      for (int m = 0; m < Traits::kTilesM; ++m) {
+        mma_m16n8k8<typename Traits::Element>(acc_s[m][key / 8], a[m][0], a[m][1], b[0]);
+        mma_m16n8k8<typename Traits::Element>(acc_s[m][key / 8 + 1], a[m][0], a[m][1], b[1]);
       }
     }
   }
@@ -101,7 +129,7 @@ __device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesM][Traits::
   constexpr int kFirst = kChunk * Traits::kChunkN, kEnd = kFirst + Traits::kChunkN;
   const Ldmatrix<Traits> lane = Ldmatrix<Traits>::top_down();
 #pragma unroll
-  for (int key = kFirst; key < kEnd; key += 16)
+  for (int key = kFirst; key < kEnd; key += 16) {
 #pragma unroll
     for (int n = 0; n < Traits::kHeadDim / 16; ++n) {
       unsigned b[4];  // two operands, of eight columns each
@@ -112,6 +140,15 @@ __device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesM][Traits::
         mma_m16n8k16<typename Traits::Element>(acc_o[m][2 * n + 1], p[m][key / 16], b[2], b[3]);
       }
     }
+    if constexpr (Traits::kTilesHead % 2 != 0) {
+      constexpr int n = Traits::kTilesHead - 1;
+      unsigned b[2];  // the operand of the last eight columns
+      ldmatrix_x2_trans(b[0], b[1], smem_v + lane.template at<Traits::kWarpN>(key, n / 2));
+#pragma unroll
+      for (int m = 0; m < Traits::kTilesM; ++m)
+        mma_m16n8k16<typename Traits::Element>(acc_o[m][n], p[m][key / 16], b[0], b[1]);
+    }
+  }
 }
 
 // The accumulators of S, rounded, are the A operands of P V: two neighbouring ones make one.

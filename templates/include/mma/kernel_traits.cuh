@@ -36,20 +36,22 @@ struct KernelTraits : Config {
   static constexpr int kChunkN = Config::kWarpN / Config::kChunks;
 
   // Fragments of a warp.
-  static constexpr int kTilesM = kWarpM / 16;              // operands over the rows
-  static constexpr int kTilesK = Config::kHeadDim / 16;    // operands over the head dimension, as the K of Q K^T
-  static constexpr int kTilesN = Config::kWarpN / 8;       // accumulators over the keys
+  static constexpr int kTilesM = kWarpM / 16;                   // operands over the rows
+  static constexpr int kTilesK = (Config::kHeadDim + 15) / 16;  // operands over the head dimension, as the K of Q K^T
+  static constexpr bool kIsLastKHalf = Config::kHeadDim % 16 != 0;  // the last of these has eight columns
+  static constexpr int kTilesN = Config::kWarpN / 8;                // accumulators over the keys
   static constexpr int kTilesHead = Config::kHeadDim / 8;  // accumulators over the head dimension, as the N of P V
 
   // Whether tiles never end beyond the last row, and steps never beyond the last key that is seen.
   static constexpr bool kIsEvenM = Config::kHasFixedSizes && Config::kSeqQ % Config::kBlockM == 0;
-  static constexpr bool kIsEvenN = Config::kHasFixedSizes && !Config::kIsCausal && Config::kSeqKv % kBlockN == 0;
+  static constexpr bool kIsEvenN =
+      Config::kHasFixedSizes && !Config::kIsCausal && !Config::kIsBanded && Config::kSeqKv % kBlockN == 0;
 
   // The number of steps where all tiles have the same; otherwise not used.
   static constexpr int kNumSteps = (Config::kSeqKv + kBlockN - 1) / kBlockN;
 
   // Whether a warp may find no key that its rows see in a step.
-  static constexpr bool kMaySkip = !kIsEvenN && (Config::kIsOnline || Config::kIsCausal || kIsTma);
+  static constexpr bool kMaySkip = !kIsEvenN && (Config::kIsOnline || Config::kIsCausal || Config::kIsBanded || kIsTma);
 };
 
 }  // namespace evoflash::mma

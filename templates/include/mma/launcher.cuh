@@ -6,6 +6,7 @@
 #include "math.cuh"
 #include "mma/arguments.cuh"
 #include "mma/kernel_traits.cuh"
+#include "smem_tile.cuh"
 
 // The launcher: it refuses what the kernel cannot compute, and prepares the arguments.
 #ifndef EVOFLASH_DEVICE_ONLY
@@ -14,7 +15,7 @@ namespace {
 
 template <class Traits>
 bool is_supported(const EvoflashAttention &problem) {
-  if (!matches(problem, Traits::kHeadDim, Traits::kIsCausal)) return false;
+  if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kHeadDim)) return false;
   if (!rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
   if (!strides_fit_int(problem.out_stride)) return false;
   if (!Traits::kIsTma &&
@@ -68,15 +69,16 @@ template <class Traits>
 int set_tensors(Arguments<Traits> &args, const EvoflashAttention &problem) {
   if constexpr (Traits::kIsTma) {
     constexpr int kHeadDim = Traits::kHeadDim;
+    using Panel = SmemPanel<kHeadDim>;
     const int batch = problem.batch, kv_heads = problem.kv_heads;
-    if (int error = encode_tensor_map<kHeadDim>(&args.q, problem.q, problem.q_stride, batch, problem.heads,
-                                                problem.seq_q, Traits::kBlockM))
+    if (int error = encode_tensor_map<kHeadDim, Panel>(&args.q, problem.q, problem.q_stride, batch, problem.heads,
+                                                       problem.seq_q, Traits::kBlockM))
       return error;
-    if (int error = encode_tensor_map<kHeadDim>(&args.k, problem.k, problem.k_stride, batch, kv_heads, problem.seq_kv,
-                                                Traits::kChunkN))
+    if (int error = encode_tensor_map<kHeadDim, Panel>(&args.k, problem.k, problem.k_stride, batch, kv_heads,
+                                                       problem.seq_kv, Traits::kChunkN))
       return error;
-    if (int error = encode_tensor_map<kHeadDim>(&args.v, problem.v, problem.v_stride, batch, kv_heads, problem.seq_kv,
-                                                Traits::kChunkN))
+    if (int error = encode_tensor_map<kHeadDim, Panel>(&args.v, problem.v, problem.v_stride, batch, kv_heads,
+                                                       problem.seq_kv, Traits::kChunkN))
       return error;
   } else {
     args.q = make_tensor(problem.q, problem.q_stride);
@@ -99,7 +101,8 @@ void set_sizes(Arguments<Traits> &args, const EvoflashAttention &problem) {
     args.seq_kv = problem.seq_kv;
     args.group_inverse = group_inverse(problem.heads / problem.kv_heads);
   }
-  args.softmax_scale_log2 = problem.scale * kLog2E;
+  args.softmax_scale_log2 = kHasScoreTerms<Traits> ? kLog2E : problem.scale * kLog2E;
+  if constexpr (kHasFeatures<Traits>) args.problem = problem;
 }
 
 template <class Traits>

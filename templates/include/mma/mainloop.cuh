@@ -5,6 +5,7 @@
 #include "mma/gemm.cuh"
 #include "mma/storage.cuh"
 #include "mma/tile_coord.cuh"
+#include "score_terms.cuh"
 #include "static_for.cuh"
 
 // The loop over the keys.
@@ -79,10 +80,13 @@ struct Mainloop {
     if (seen) {
 #pragma unroll
       for (int m = 0; m < Traits::kTilesM; ++m) {
+        if constexpr (kHasScoreTerms<Traits>) change(fragments.acc_s[m], m, key);
         mask(fragments, m, key);
         auto &acc_s = fragments.acc_s[m];
         if constexpr (Traits::kIsOnline) {
-          fragments.softmax[m].online_softmax(acc_s, fragments.acc_o[m], softmax_scale_log2, n_block == 0);
+          // With a sink, there are sums before the first step.
+          const bool is_first = !Traits::kHasSinks && n_block == 0;
+          fragments.softmax[m].online_softmax(acc_s, fragments.acc_o[m], softmax_scale_log2, is_first);
         } else {
           fragments.softmax[m].softmax(acc_s, softmax_scale_log2);
         }
@@ -130,6 +134,30 @@ struct Mainloop {
         fragments.visible[1] = visible_keys(args, row + 8);
         apply_mask(fragments.acc_s[m], fragments.visible, key);
       }
+    }
+    if constexpr (Traits::kIsBanded) {
+      if (key < keys.all_begin) {
+        const int row = coord.first_row + coord.row_of_lane(m, 0);
+        const int first[2] = {first_key<Traits>(args.problem, row), first_key<Traits>(args.problem, row + 8)};
+        hide_keys_before(fragments.acc_s[m], first, key);
+      }
+    }
+  }
+
+  // Turns products into scores (see ScoreTerms). Rows and keys beyond the last read what belongs to the last.
+  __device__ __forceinline__ void change(float (&acc_s)[Traits::kTilesN][4], int m, int key) const {
+    const int lane_key = key + coord.lane % 4 * 2;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = min(coord.first_row + coord.row_of_lane(m, half), int(args.seq_q) - 1);
+      const ScoreTerms<Traits> terms(args.problem, coord.bidb, coord.bidh, row);
+#pragma unroll
+      for (int t = 0; t < Traits::kTilesN; ++t)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          float &score = acc_s[t][2 * half + i];
+          score = terms.score(score * args.problem.scale, min(lane_key + t * 8 + i, int(args.seq_kv) - 1));
+        }
     }
   }
 };

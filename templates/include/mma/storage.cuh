@@ -59,7 +59,7 @@ struct PartialsLayout<Traits, kTilesBytes, Merge::kClusterColumns> {
 template <class Traits>
 struct SharedStorage {
   using Tile = SmemTile<Traits::kHeadDim>;
-  static constexpr int kRowBytes = 2 * Traits::kHeadDim;
+  static constexpr int kRowBytes = Tile::kPanels * Tile::kPanelRowBytes;
   static constexpr int kQBytes = Traits::kBlockM * kRowBytes;
   static constexpr int kTileBytes = Traits::kWarpN * kRowBytes;  // K of a slice's stage, and again V
   static constexpr int kStageBytes = 2 * kTileBytes;

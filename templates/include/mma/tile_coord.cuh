@@ -13,19 +13,32 @@ struct TileCoord {
   int m_block, bidh, bidb;
 };
 
-// The number of keys that a row sees. Every row sees key 0, as the causal mask is aligned to the top left.
+// The end of the keys that a row sees. Without a band every row sees key 0, as the causal mask is aligned to the top
+// left.
 template <class Traits>
 __device__ __forceinline__ int visible_keys(const Arguments<Traits> &args, int row) {
-  if constexpr (Traits::kIsCausal) {
+  if constexpr (Traits::kIsBanded) {
+    return end_key<Traits>(args.problem, row);
+  } else if constexpr (Traits::kIsCausal) {
     return min(row + 1, int(args.seq_kv));
   } else {
     return args.seq_kv;
   }
 }
 
+// The first key that any row of the block sees, where that is not the first of all.
+template <bool kIsBanded>
+struct BandCoord {
+  static constexpr int key_begin = 0;
+};
+template <>
+struct BandCoord<true> {
+  int key_begin;
+};
+
 // A warp's part of a tile: the rows of one of kWarpsM groups, and the keys of one of kWarpsN slices.
 template <class Traits>
-struct WarpCoord {
+struct WarpCoord : BandCoord<Traits::kIsBanded> {
   int warp, lane, warp_m, slice;
   int bidh, bidb, bidh_kv, split;
   int first_row;  // of the block
@@ -40,6 +53,7 @@ struct WarpCoord {
     warp_row = warp_m * Traits::kWarpM;
     bidh = tile.bidh;
     bidb = tile.bidb;
+    if constexpr (Traits::kIsBanded) this->key_begin = evoflash::first_key<Traits>(args.problem, first_row);
     if constexpr (Traits::kHasFixedSizes) {
       bidh_kv = bidh / Traits::kHeadsPerKvHead;
     } else {
@@ -49,7 +63,7 @@ struct WarpCoord {
 
   // The first key of a slice in a step.
   __device__ int first_key(int of_slice, int n_block) const {
-    return n_block * Traits::kBlockN + (split * Traits::kWarpsN + of_slice) * Traits::kWarpN;
+    return this->key_begin + n_block * Traits::kBlockN + (split * Traits::kWarpsN + of_slice) * Traits::kWarpN;
   }
 
   // The row of a lane's accumulators of a 16-row tile, in its upper or lower half; from first_row on.
@@ -67,9 +81,17 @@ struct WarpCoord {
   }
 };
 
+// The first key that all rows of a warp see, in a band.
+template <bool kIsBanded>
+struct BandRange {
+  int all_begin;
+};
+template <>
+struct BandRange<false> {};
+
 // The keys that rows of a tile see.
 template <class Traits>
-struct KeyRange {
+struct KeyRange : BandRange<Traits::kIsBanded> {
   int end;      // of the keys that any row of the block sees
   int all_end;  // of the keys that all rows of the warp see
   int any_end;  // of the keys that any row of the warp sees
@@ -80,14 +102,16 @@ struct KeyRange {
     end = visible_keys(args, coord.first_row + Traits::kBlockM - 1);
     all_end = visible_keys(args, warp_row);
     any_end = visible_keys(args, warp_row + Traits::kWarpM - 1);
-    num_steps = (end + Traits::kBlockN - 1) / Traits::kBlockN;
+    if constexpr (Traits::kIsBanded)
+      this->all_begin = evoflash::first_key<Traits>(args.problem, warp_row + Traits::kWarpM - 1);
+    num_steps = (end - coord.key_begin + Traits::kBlockN - 1) / Traits::kBlockN;
   }
 
   // The number of steps.
   __device__ __forceinline__ int n_block_max() const {
     if constexpr (!Traits::kIsOnline) {
       return 1;
-    } else if constexpr (Traits::kHasFixedSizes && !Traits::kIsCausal) {
+    } else if constexpr (Traits::kHasFixedSizes && !Traits::kIsCausal && !Traits::kIsBanded) {
       return Traits::kNumSteps;
     } else {
       return num_steps;

@@ -7,6 +7,7 @@
 #include "scalar/scores.cuh"
 #include "scalar/staging.cuh"
 #include "scalar/storage.cuh"
+#include "score_terms.cuh"
 #include "warp.cuh"
 
 // The kernel's body: a block computes kBlockM rows of a head, each of its groups of threads one of them.
@@ -46,22 +47,28 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, u
   group.sync();
 
   const ThreadCoord<Traits> coord(group.thread);
-  const int visible = visible_keys<Traits::kIsCausal>(problem, row);
+  const ScoreTerms<Traits> terms(problem, bidb, bidh, row);
+  const int own_first = first_key<Traits>(problem, row), own_end = end_key<Traits>(problem, row);
   float row_max = -INFINITY;
   float row_sum = 0;  // of the probabilities that this thread has computed
   float acc_o[Traits::kVectorsPerThread][kVector] = {};
 
   // Mainloop.
-  const int key_end = Traits::kIsStaged ? keys_of_block<Traits>(problem) : visible;
-  for (int first_key = 0; first_key < key_end; first_key += kBlockN) {
+  const int key_begin = Traits::kIsStaged ? first_key_of_block<Traits>(problem) : own_first;
+  const int key_end = Traits::kIsStaged ? end_key_of_block<Traits>(problem) : own_end;
+  for (int first = key_begin; first < key_end; first += kBlockN) {
     if constexpr (Traits::kIsStaged) {
       __syncthreads();  // all have read the tiles of the step before
-      load_tile<Traits>(storage.k, k + first_key * problem.k_stride[2], problem.k_stride[2], key_end - first_key);
-      load_tile<Traits>(storage.v, v + first_key * problem.v_stride[2], problem.v_stride[2], key_end - first_key);
+      const int num_rows = min(kBlockN, key_end - first);
+      load_tile<Traits>(storage.k, k + first * problem.k_stride[2], problem.k_stride[2], num_rows);
+      load_tile<Traits>(storage.v, v + first * problem.v_stride[2], problem.v_stride[2], num_rows);
       __syncthreads();
-      if (Traits::kIsCausal && first_key >= visible) continue;  // only later rows of the block see these keys
+      // Only other rows of the block see these keys.
+      if ((Traits::kIsCausal || Traits::kIsBanded) && first >= own_end) continue;
+      if (Traits::kIsBanded && first + kBlockN <= own_first) continue;
     }
-    const int num_keys = min(kBlockN, visible - first_key);
+    const int num_keys = min(kBlockN, own_end - first);
+    const int hidden_keys = Traits::kIsBanded && Traits::kIsStaged ? own_first - first : 0;  // the first ones, if any
 
     // Threads over keys: S = q K^T.
     float scores[Traits::kKeysPerThread];
@@ -75,12 +82,16 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, u
         if constexpr (Traits::kIsStaged) {
           k_row = storage.k[key];
         } else {
-          k_row = k + (first_key + key) * problem.k_stride[2];
+          k_row = k + (first + key) * problem.k_stride[2];
         }
         scores[i] = dot<Traits>(storage.q[group.index], k_row, coord.lane);
       }
       scores[i] = warp_reduce_sum<Traits::kLanesPerKey>(scores[i]);
-      if (key >= num_keys) scores[i] = -INFINITY;
+      if (key >= num_keys || key < hidden_keys) {
+        scores[i] = -INFINITY;
+      } else if constexpr (kHasScoreTerms<Traits>) {
+        scores[i] = terms.score(scores[i], first + key) * log2_scale<Traits>();
+      }
       step_max = fmaxf(step_max, scores[i]);
     }
 
@@ -105,7 +116,7 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, u
 #pragma unroll
     for (int n = 0; n < Traits::kVectorsPerThread; ++n) {
       const int vector = coord.vector + n * Traits::kGroupThreads;
-      if (coord.key_slice >= Traits::kKeySlices || vector >= Traits::kRowVectors) continue;
+      if (coord.key_slice >= Traits::kKeySlices || vector >= Traits::kValueVectors) continue;
 #pragma unroll
       for (int i = 0; i < kVector; ++i) acc_o[n][i] *= scores_scale;
 #pragma unroll(Traits::kUnroll)
@@ -115,7 +126,7 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, u
         if constexpr (Traits::kIsStaged) {
           v_row = storage.v[key];
         } else {
-          v_row = v + (first_key + key) * problem.v_stride[2];
+          v_row = v + (first + key) * problem.v_stride[2];
         }
         const Elements<Element, kVector> elements = load<kVector>(v_row + vector * kVector);
 #pragma unroll
@@ -128,15 +139,15 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, u
 #pragma unroll
   for (int n = 0; n < Traits::kVectorsPerThread; ++n) {
     const int vector = coord.vector + n * Traits::kGroupThreads;
-    if (coord.key_slice >= Traits::kKeySlices || vector >= Traits::kRowVectors) continue;
+    if (coord.key_slice >= Traits::kKeySlices || vector >= Traits::kValueVectors) continue;
 #pragma unroll
     for (int i = 0; i < kVector; ++i)
       storage.partial_o[group.index][coord.key_slice][vector * kVector + i] = acc_o[n][i];
   }
-  const float inverse = 1 / group.reduce_sum(row_sum);
+  const float inverse = output_scale<Traits>(problem, bidh, row_max, group.reduce_sum(row_sum));
   group.sync();
   if (Traits::kIsStaged && !is_valid) return;
-  for (int vector = group.thread; vector < Traits::kRowVectors; vector += Traits::kGroupThreads) {
+  for (int vector = group.thread; vector < Traits::kValueVectors; vector += Traits::kGroupThreads) {
     float result[kVector] = {};
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {

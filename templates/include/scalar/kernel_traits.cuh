@@ -17,11 +17,13 @@ struct KernelTraits : Config {
   static constexpr int kGroupKeys = kGroupThreads / Config::kLanesPerKey;         // that a group works on at once
   static constexpr int kBlockN = kGroupKeys * Config::kKeysPerThread;             // keys of a step
 
+  static constexpr int kRowVectors = Config::kHeadDim / Config::kVector;  // of a query or key
+
   // Threads over the columns of the output. Where there are fewer vectors than threads, several threads share the
   // columns of a vector, and each takes a slice of the step's keys.
-  static constexpr int kRowVectors = Config::kHeadDim / Config::kVector;
-  static constexpr int kVectorsPerThread = (kRowVectors + kGroupThreads - 1) / kGroupThreads;
-  static constexpr int kKeySlices = kRowVectors < kGroupThreads ? kGroupThreads / kRowVectors : 1;
+  static constexpr int kValueVectors = Config::kValueDim / Config::kVector;
+  static constexpr int kVectorsPerThread = (kValueVectors + kGroupThreads - 1) / kGroupThreads;
+  static constexpr int kKeySlices = kValueVectors < kGroupThreads ? kGroupThreads / kValueVectors : 1;
 };
 
 }  // namespace evoflash::scalar

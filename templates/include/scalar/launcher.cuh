@@ -12,7 +12,7 @@ namespace {
 template <class Traits>
 bool is_supported(const EvoflashAttention &problem) {
   constexpr int kElementBytes = sizeof(typename Traits::Element);
-  return matches(problem, Traits::kHeadDim, Traits::kIsCausal) &&
+  return matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim) &&
          rows_aligned(problem, kElementBytes, Traits::kVector * kElementBytes) &&
          fits_grid(problem.heads, problem.batch);
 }

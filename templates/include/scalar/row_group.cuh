@@ -55,8 +55,8 @@ struct ThreadCoord {
 
   __device__ __forceinline__ explicit ThreadCoord(int thread)
       : lane(thread % Traits::kLanesPerKey),
-        key_slice(thread / Traits::kRowVectors),
-        vector(thread % Traits::kRowVectors) {}
+        key_slice(thread / Traits::kValueVectors),
+        vector(thread % Traits::kValueVectors) {}
 };
 
 }  // namespace evoflash::scalar

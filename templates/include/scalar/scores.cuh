@@ -1,5 +1,6 @@
 #pragma once
 
+#include "features.h"
 #include "math.cuh"
 #include "numeric_types.cuh"
 #include "scalar/kernel_traits.cuh"
@@ -28,8 +29,14 @@ __device__ __forceinline__ float dot(const float *q, const Element *k, int lane)
 
 // What scores are multiplied by before exponential().
 template <class Traits>
+__device__ __forceinline__ constexpr float log2_scale() {
+  return Traits::kExponential == Exponential::kApprox ? kLog2E : 1.0f;
+}
+
+// What products are multiplied by to be scores; and, where these are not changed any more, by log2_scale().
+template <class Traits>
 __device__ __forceinline__ float softmax_scale(float scale) {
-  return Traits::kExponential == Exponential::kApprox ? scale * kLog2E : scale;
+  return kHasScoreTerms<Traits> ? scale : scale * log2_scale<Traits>();
 }
 
 // e^x, or 2^x where log2(e) is part of the softmax scale.
@@ -39,6 +46,22 @@ __device__ __forceinline__ float exponential(float x) {
     return exp2_approx(x);
   } else {
     return expf(x);
+  }
+}
+
+// What a row's sum of p v is multiplied by, given the sum of its p.
+template <class Traits>
+__device__ __forceinline__ float output_scale(const EvoflashAttention &problem, int bidh, float row_max,
+                                              float row_sum) {
+  if constexpr (Traits::kHasSinks) {
+    const float sink = problem.sinks[bidh] * log2_scale<Traits>();
+    const float new_max = fmaxf(row_max, sink);
+    const float scores_scale = exponential<Traits>(row_max - new_max);
+    return scores_scale / (row_sum * scores_scale + exponential<Traits>(sink - new_max));
+  } else if constexpr (kHasBlindRows<Traits>) {
+    return row_sum == 0 ? 0.0f : 1 / row_sum;  // of a row that sees no key
+  } else {
+    return 1 / row_sum;
   }
 }
 

@@ -8,20 +8,25 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::scalar {
 
-// How many keys any row of the block sees: as many as its last.
+// The keys that any row of the block sees: from the first of its first row to the last of its last.
 template <class Traits>
-__device__ __forceinline__ int keys_of_block(const EvoflashAttention &problem) {
-  const int last_row = min(int(blockIdx.x) * Traits::kBlockM + Traits::kBlockM, problem.seq_q) - 1;
-  return visible_keys<Traits::kIsCausal>(problem, last_row);
+__device__ __forceinline__ int first_key_of_block(const EvoflashAttention &problem) {
+  return first_key<Traits>(problem, int(blockIdx.x) * Traits::kBlockM);
 }
 
-// All threads of the block copy rows into a tile: as many as it holds, but no more than `limit`.
-template <class Traits, class Tile, class Element>
-__device__ __forceinline__ void load_tile(Tile &tile, const Element *rows, int64_t stride, int limit) {
-  constexpr int kVector = Traits::kVector;
-  const int num_rows = min(Traits::kBlockN, limit);
-  for (int i = threadIdx.x; i < num_rows * Traits::kRowVectors; i += Traits::kNumThreads) {
-    const int row = i / Traits::kRowVectors, column = i % Traits::kRowVectors * kVector;
+template <class Traits>
+__device__ __forceinline__ int end_key_of_block(const EvoflashAttention &problem) {
+  const int last_row = min(int(blockIdx.x) * Traits::kBlockM + Traits::kBlockM, problem.seq_q) - 1;
+  return end_key<Traits>(problem, last_row);
+}
+
+// All threads of the block copy rows into a tile.
+template <class Traits, class Element, int kBlockN, int kPitch>
+__device__ __forceinline__ void load_tile(Element (&tile)[kBlockN][kPitch], const Element *rows, int64_t stride,
+                                          int num_rows) {
+  constexpr int kVector = Traits::kVector, kRowVectors = (kPitch - Traits::kPadding) / kVector;
+  for (int i = threadIdx.x; i < num_rows * kRowVectors; i += Traits::kNumThreads) {
+    const int row = i / kRowVectors, column = i % kRowVectors * kVector;
     *reinterpret_cast<Elements<Element, kVector> *>(&tile[row][column]) = load<kVector>(rows + row * stride + column);
   }
 }

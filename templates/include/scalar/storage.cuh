@@ -8,7 +8,7 @@ template <class Traits>
 struct RowStorage {
   alignas(16) float q[Traits::kBlockM][Traits::kHeadDim];  // times the softmax scale
   alignas(16) float p[Traits::kBlockM][Traits::kBlockN];
-  alignas(16) float partial_o[Traits::kBlockM][Traits::kKeySlices][Traits::kHeadDim];
+  alignas(16) float partial_o[Traits::kBlockM][Traits::kKeySlices][Traits::kValueDim];
 };
 
 template <class Traits, bool kIsRowOfBlock = Traits::kIsRowOfBlock, bool kIsStaged = Traits::kIsStaged>
@@ -23,9 +23,8 @@ struct SharedStorage<Traits, true, false> : RowStorage<Traits> {
 // different banks.
 template <class Traits>
 struct SharedStorage<Traits, false, true> : RowStorage<Traits> {
-  static constexpr int kPitch = Traits::kHeadDim + Traits::kPadding;
-  alignas(16) typename Traits::Element k[Traits::kBlockN][kPitch];
-  alignas(16) typename Traits::Element v[Traits::kBlockN][kPitch];
+  alignas(16) typename Traits::Element k[Traits::kBlockN][Traits::kHeadDim + Traits::kPadding];
+  alignas(16) typename Traits::Element v[Traits::kBlockN][Traits::kValueDim + Traits::kPadding];
 };
 
 }  // namespace evoflash::scalar

@@ -14,7 +14,7 @@ namespace evoflash::split {
 // Where there is only one split: stores its rows, divided by their sums.
 template <class Traits>
 __device__ __forceinline__ void store_rows(const TileCoord<Traits> &coord, const OutputTile<Traits> &out,
-                                           const float (&acc_o)[Traits::kTilesHead][4],
+                                           const float (&acc_o)[Traits::kTilesValue][4],
                                            const RowSoftmax<Traits> &softmax) {
   unsigned char *const first = out.row_pointer(coord.warp_row);
   const int num_rows = seq_q_of(out.args) - coord.first_row - coord.warp_row;
@@ -22,9 +22,9 @@ __device__ __forceinline__ void store_rows(const TileCoord<Traits> &coord, const
   for (int half = 0; half < Traits::kRowsPerLane; ++half) {
     const float factor = reciprocal(softmax.row_sum[half]);
     const int row = half * 8 + threadIdx.x % 32 / 4;
-    float columns[Traits::kTilesHead][2];
+    float columns[Traits::kTilesValue][2];
 #pragma unroll
-    for (int t = 0; t < Traits::kTilesHead; ++t)
+    for (int t = 0; t < Traits::kTilesValue; ++t)
 #pragma unroll
       for (int i = 0; i < 2; ++i) columns[t][i] = acc_o[t][2 * half + i] * factor;
     unsigned char *const to = first + int64_t(row) * out.row_stride * 16;
@@ -35,7 +35,7 @@ __device__ __forceinline__ void store_rows(const TileCoord<Traits> &coord, const
 template <class Traits>
 __device__ __forceinline__ void epilogue(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord,
                                          const OutputTile<Traits> &out, float softmax_scale_log2,
-                                         float (&acc_o)[Traits::kTilesHead][4], const RowSoftmax<Traits> &softmax,
+                                         float (&acc_o)[Traits::kTilesValue][4], const RowSoftmax<Traits> &softmax,
                                          POperand<Traits> (&p)[Traits::kParts]) {
   if constexpr (Traits::kMerge == Merge::kNone) {
     if constexpr (!Traits::kIsOnline) wait_o<Traits>(acc_o, p);

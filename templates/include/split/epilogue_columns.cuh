@@ -15,7 +15,7 @@ namespace evoflash::split {
 template <class Traits>
 __device__ __forceinline__ void merge_columns(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord,
                                               const OutputTile<Traits> &out, float softmax_scale_log2,
-                                              float (&acc_o)[Traits::kTilesHead][4], const RowSoftmax<Traits> &softmax,
+                                              float (&acc_o)[Traits::kTilesValue][4], const RowSoftmax<Traits> &softmax,
                                               POperand<Traits> (&p)[Traits::kParts]) {
   using Partials = PartialStorage<Traits>;
   using Exchange = typename Partials::Exchange;
@@ -58,7 +58,7 @@ __device__ __forceinline__ void merge_columns(const SharedStorage<Traits> &smem,
     const int row = coord.lane_row(half);
     unsigned char *const to =
         out.row_pointer(row) + rank * Exchange::kOwnTiles * kRowTileBytes<typename Traits::Element>;
-    store_columns<Traits>(to, result[half], out.is_inside(row));
+    store_columns<Traits>(to, result[half], out.is_inside(row), Exchange::tiles_of(rank));
   }
 }
 

@@ -16,7 +16,7 @@ namespace evoflash::split {
 // The warp's partial output, piece by piece, to where its rows are merged: `write` takes an offset and a piece.
 template <class Traits, class Write>
 __device__ __forceinline__ void write_partial(const TileCoord<Traits> &coord, int group,
-                                              const float (&acc_o)[Traits::kTilesHead][4],
+                                              const float (&acc_o)[Traits::kTilesValue][4],
                                               const float (&factor)[Traits::kRowsPerLane], const Write &write) {
   using Partials = PartialStorage<Traits>;
 #pragma unroll
@@ -30,7 +30,7 @@ __device__ __forceinline__ void write_partial(const TileCoord<Traits> &coord, in
 // Gives the warp's statistics, then its partial output, to the block that owns its rows.
 template <class Traits>
 __device__ __forceinline__ void give_partial(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord,
-                                             float (&acc_o)[Traits::kTilesHead][4], const RowSoftmax<Traits> &softmax,
+                                             float (&acc_o)[Traits::kTilesValue][4], const RowSoftmax<Traits> &softmax,
                                              POperand<Traits> (&p)[Traits::kParts],
                                              const float (&factor)[Traits::kRowsPerLane]) {
   using Partials = PartialStorage<Traits>;
@@ -78,11 +78,24 @@ struct PieceCoord {
 
   int index;
 
+  // The thread's n-th piece; some other where a thread has fewer.
+  __device__ __forceinline__ static PieceCoord nth(int n) {
+    constexpr bool kIsEven = kNumPieces % Traits::kNumThreads == 0 || Traits::kNumThreads % kNumPieces == 0;
+    const int index = n * Traits::kNumThreads % kNumPieces + int(threadIdx.x) % kNumPieces;
+    return {kIsEven ? index : index % kNumPieces};
+  }
+
   __device__ __forceinline__ int group() const { return index / Partials::kGroupPieces; }
   __device__ __forceinline__ int half() const {
     return index / (Partials::kGroupPieces / Traits::kRowsPerLane) % Traits::kRowsPerLane;
   }
   __device__ __forceinline__ int piece() const { return index / 32 % Pieces::kPerRow; }
+
+  // The tiles of columns that the piece has, of which a row's last may have fewer than others.
+  __device__ __forceinline__ int tiles() const {
+    constexpr bool kIsWhole = Traits::kTilesValue % Pieces::kTiles == 0;
+    return kIsWhole ? Pieces::kTiles : min(Pieces::kTiles, Traits::kTilesValue - piece() * Pieces::kTiles);
+  }
 
   // Among the rows that the block owns.
   __device__ __forceinline__ int row() const {
@@ -93,7 +106,7 @@ struct PieceCoord {
 template <class Traits>
 __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord,
                                            const OutputTile<Traits> &out, float softmax_scale_log2,
-                                           float (&acc_o)[Traits::kTilesHead][4], const RowSoftmax<Traits> &softmax,
+                                           float (&acc_o)[Traits::kTilesValue][4], const RowSoftmax<Traits> &softmax,
                                            POperand<Traits> (&p)[Traits::kParts]) {
   using Partials = PartialStorage<Traits>;
   using Pieces = typename Partials::Pieces;
@@ -109,7 +122,7 @@ __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, co
   if constexpr (Traits::kIsCluster) mbarrier_wait(smem.stats_full, 0);
 #pragma unroll
   for (int n = 0; n < Coord::kPerThread; ++n) {
-    const Coord own{n * kNumThreads % Coord::kNumPieces + int(threadIdx.x) % Coord::kNumPieces};
+    const Coord own = Coord::nth(n);
     const float2 *const stats = smem.stats + own.row() * kNumSplits;
     const float row_sum = split_scales<ElementPartial>(scales[n], stats, 1, softmax_scale_log2).y;
     normalize_scales(scales[n], row_sum);
@@ -131,7 +144,7 @@ __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, co
                   smem.partials + Partials::piece_offset(split, own.group(), own.half(), own.piece(), threadIdx.x % 32),
                   scales[n][split]);
     store_columns<Traits>(to + own.piece() * (Pieces::kTiles * kRowTileBytes<typename Traits::Element>), result,
-                          out.is_inside(row));
+                          out.is_inside(row), own.tiles());
   }
 }
 

@@ -56,7 +56,7 @@ struct QOperand<Traits, true> {
         const int panel = warp / 4 % Traits::kRowGroups * kPanels + k / 4;
         unsigned columns[4];
         ldmatrix_x4(columns, smem.base + panel * Traits::kQPanelBytes + row * kRowBytes + (unit ^ row % 8) * 16);
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < (k + 1 < Traits::kHeadSteps ? 4 : 2); ++i) {
           words[k + i / 2][i % 2 * 2] = columns[i];
           words[k + i / 2][i % 2 * 2 + 1] = 0;
         }
@@ -111,7 +111,7 @@ __device__ __forceinline__ void convert_p(POperand<Traits> &p, const float (&acc
 
 // O += P V.
 template <class Traits>
-__device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesHead][4], const POperand<Traits> &p,
+__device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesValue][4], const POperand<Traits> &p,
                                         SmemDescriptor tile_v, int part) {
   warpgroup_arrive();
 #pragma unroll
@@ -123,7 +123,7 @@ __device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesHead][4], c
 
 // Waits for the last products of a step.
 template <class Traits>
-__device__ __forceinline__ void wait_o(float (&acc_o)[Traits::kTilesHead][4], POperand<Traits> (&p)[Traits::kParts]) {
+__device__ __forceinline__ void wait_o(float (&acc_o)[Traits::kTilesValue][4], POperand<Traits> (&p)[Traits::kParts]) {
   warpgroup_wait<0>();
 #pragma unroll
   for (int part = Traits::kIsRunningMax ? Traits::kParts - 2 : 0; part < Traits::kParts; ++part)

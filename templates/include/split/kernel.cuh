@@ -37,7 +37,7 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
   asm volatile("" : "+l"(out.base), "+r"(out.row_stride), "+f"(softmax_scale_log2));
 
   RowSoftmax<Traits> softmax;
-  float acc_o[Traits::kTilesHead][4] = {};
+  float acc_o[Traits::kTilesValue][4] = {};
   POperand<Traits> p[kParts];
   if constexpr (!Traits::kIsOnline && !Traits::kIsExactN) clear<Traits>(p);  // a split without keys computes none
 
@@ -57,7 +57,7 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
     const int first_key = coord.first_key(coord.split, n_block);
     if (!Traits::kMayPassEnd || first_key < coord.key_end) {
       const SmemDescriptor tile_k = make_smem_descriptor(smem.k(coord.block_split, stage), Traits::kKvPanelBytes);
-      const SmemDescriptor tile_v = advance(tile_k, Traits::kKvBytes);
+      const SmemDescriptor tile_v = advance(tile_k, Traits::kKBytes);
       const QOperand<Traits> q(smem, coord);
       float acc_s[kParts][Traits::kTilesN][4];
 

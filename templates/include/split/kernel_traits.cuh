@@ -53,17 +53,20 @@ struct KernelTraits : Config {
   static constexpr bool kMayPassEnd = kIsOnline || !kIsExactN;  // whether a step may lie beyond the last visible key
 
   // Fragments of a warpgroup.
-  static constexpr int kHeadSteps = Config::kHeadDim / 16;  // products over the head dimension, the K of Q K^T
-  static constexpr int kKeySteps = kPartKeys / 16;          // products over the keys of a part, the K of P V
-  static constexpr int kTilesN = kPartKeys / 8;             // accumulators over the keys of a part
-  static constexpr int kTilesHead = Config::kHeadDim / 8;   // accumulators over the head dimension, the N of P V
+  static constexpr int kHeadSteps = (Config::kHeadDim + 15) / 16;  // products over the head dimension, the K of Q K^T
+  static constexpr int kKeySteps = kPartKeys / 16;                 // products over the keys of a part, the K of P V
+  static constexpr int kTilesN = kPartKeys / 8;                    // accumulators over the keys of a part
+  static constexpr int kTilesValue = Config::kValueDim / 8;        // accumulators over the columns of V, the N of P V
 
-  // Tiles in shared memory consist of panels (tma.cuh).
-  using Panel = TmaPanel<Config::kHeadDim>;
+  // Tiles in shared memory consist of panels (tma.cuh), whose rows are 128 bytes for wgmma. Of a last panel that is not
+  // full, Q K^T reads only the steps that have columns, and P V only the columns themselves.
+  using Panel = TmaPanel<Config::kHeadDim, 64>;                        // of Q and K
+  using ValuePanel = TmaPanel<Config::kValueDim, 64>;                  // of V
   static constexpr int kQPanelBytes = kWarpgroupM * Panel::kRowBytes;  // of a warpgroup
   static constexpr int kKvPanelBytes = Config::kBlockN * Panel::kRowBytes;
   static constexpr int kQBytes = Config::kRowGroups * Panel::kCount * kQPanelBytes;
-  static constexpr int kKvBytes = Panel::kCount * kKvPanelBytes;  // of K of a step, and again of V
+  static constexpr int kKBytes = Panel::kCount * kKvPanelBytes;  // of a step
+  static constexpr int kVBytes = ValuePanel::kCount * kKvPanelBytes;
 };
 
 }  // namespace evoflash::split

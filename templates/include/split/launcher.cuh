@@ -29,15 +29,19 @@ bool is_supported(const EvoflashAttention &problem) {
 
 template <class Traits>
 int encode_tensor_maps(Arguments<Traits> &args, const EvoflashAttention &problem) {
-  constexpr int kHeadDim = Traits::kHeadDim;
+  using Panel = typename Traits::Panel;
+  using ValuePanel = typename Traits::ValuePanel;
+  constexpr int kHeadDim = Traits::kHeadDim, kValueDim = Traits::kValueDim;
   const int batch = problem.batch, heads = problem.heads, kv_heads = problem.kv_heads;
   const int seq_q = problem.seq_q, seq_kv = problem.seq_kv;
-  int error =
-      encode_tensor_map<kHeadDim>(&args.q, problem.q, problem.q_stride, batch, heads, seq_q, Traits::kWarpgroupM);
+  int error = encode_tensor_map<kHeadDim, Panel>(&args.q, problem.q, problem.q_stride, batch, heads, seq_q,
+                                                 Traits::kWarpgroupM);
   if (error) return error;
-  error = encode_tensor_map<kHeadDim>(&args.k, problem.k, problem.k_stride, batch, kv_heads, seq_kv, Traits::kPartKeys);
+  error = encode_tensor_map<kHeadDim, Panel>(&args.k, problem.k, problem.k_stride, batch, kv_heads, seq_kv,
+                                             Traits::kPartKeys);
   if (error) return error;
-  return encode_tensor_map<kHeadDim>(&args.v, problem.v, problem.v_stride, batch, kv_heads, seq_kv, Traits::kBlockN);
+  return encode_tensor_map<kValueDim, ValuePanel>(&args.v, problem.v, problem.v_stride, batch, kv_heads, seq_kv,
+                                                  Traits::kBlockN);
 }
 
 template <class Traits>

@@ -30,10 +30,11 @@ struct OutputTile {
   }
 };
 
-// Stores columns of a row, to where the first of them lies.
+// Stores the first num_tiles tiles of columns of a row, to where the first of them lies.
 template <class Traits, int kTiles>
-__device__ __forceinline__ void store_columns(unsigned char *to, const float (&columns)[kTiles][2], bool pred) {
-  store_row<typename Traits::Element, 8>(to, columns, pred);
+__device__ __forceinline__ void store_columns(unsigned char *to, const float (&columns)[kTiles][2], bool pred,
+                                              int num_tiles = kTiles) {
+  store_row<typename Traits::Element, 8>(to, columns, pred, num_tiles);
 }
 
 // The state of softmax over a lane's rows.

@@ -13,6 +13,7 @@ template <class Traits>
 struct Producer {
   using Storage = SharedStorage<Traits>;
   using Panel = typename Traits::Panel;
+  using ValuePanel = typename Traits::ValuePanel;
 
   const Storage &smem;
   const Arguments<Traits> &args;
@@ -26,7 +27,7 @@ struct Producer {
     }
     const unsigned to = smem.k(block_split, stage) + part * (Traits::kKvPanelBytes / Traits::kParts);
     const unsigned barrier = smem.k_full(block_split, stage, part);
-    mbarrier_arrive_expect_tx(barrier, Traits::kKvBytes / Traits::kParts);
+    mbarrier_arrive_expect_tx(barrier, Traits::kKBytes / Traits::kParts);
 #pragma unroll
     for (int panel = 0; panel < Panel::kCount; ++panel)
       tma_load(to + panel * Traits::kKvPanelBytes, args.k,
@@ -40,10 +41,10 @@ struct Producer {
       if (key >= coord.key_end) return;
     }
     const unsigned to = smem.v(block_split, stage), barrier = smem.v_full(block_split, stage);
-    mbarrier_arrive_expect_tx(barrier, Traits::kKvBytes);
+    mbarrier_arrive_expect_tx(barrier, Traits::kVBytes);
 #pragma unroll
-    for (int panel = 0; panel < Panel::kCount; ++panel)
-      tma_load(to + panel * Traits::kKvPanelBytes, args.v, {panel * Panel::kDims, key, coord.kv_head, coord.bidb},
+    for (int panel = 0; panel < ValuePanel::kCount; ++panel)
+      tma_load(to + panel * Traits::kKvPanelBytes, args.v, {panel * ValuePanel::kDims, key, coord.kv_head, coord.bidb},
                barrier);
   }
 

@@ -19,7 +19,7 @@ struct PartialStorage {
 // From each other block of the cluster, the columns that this one owns.
 template <class Traits>
 struct PartialStorage<Traits, Merge::kColumns> {
-  using Exchange = ColumnExchange<typename Traits::ElementPartial, Traits::kHeadDim, Traits::kCluster,
+  using Exchange = ColumnExchange<typename Traits::ElementPartial, Traits::kValueDim, Traits::kCluster,
                                   Traits::kNumThreads, Traits::kRowsPerLane>;
   static constexpr int kSenderBytes = Exchange::kTileBytes;
   static constexpr int kPartialsBytes = (Traits::kCluster - 1) * kSenderBytes;
@@ -30,7 +30,7 @@ struct PartialStorage<Traits, Merge::kColumns> {
 // From each split, the rows that this block owns. They are counted in groups, the rows of a warp each.
 template <class Traits>
 struct PartialStorage<Traits, Merge::kRows> {
-  using Pieces = PartialPieces<typename Traits::ElementPartial, Traits::kHeadDim>;
+  using Pieces = PartialPieces<typename Traits::ElementPartial, Traits::kValueDim>;
   static constexpr int kRowGroups = Traits::kSplitWarps / Traits::kCluster;
   static constexpr int kGroupPieces = 32 * Traits::kRowsPerLane * Pieces::kPerRow;
   static constexpr int kPartialsBytes = Traits::kNumSplits * kRowGroups * kGroupPieces * Pieces::kBytes;
@@ -50,7 +50,8 @@ struct SharedStorage {
   using Partials = PartialStorage<Traits>;
   static constexpr int kStages = Traits::kStages, kParts = Traits::kParts;
 
-  static constexpr int kPartialsOffset = Traits::kQBytes + Traits::kSplitsPerBlock * kStages * 2 * Traits::kKvBytes;
+  static constexpr int kPartialsOffset =
+      Traits::kQBytes + Traits::kSplitsPerBlock * kStages * (Traits::kKBytes + Traits::kVBytes);
   static constexpr int kBarriersOffset = kPartialsOffset + Partials::kPartialsBytes + Partials::kStatsBytes;
 
   // Barriers of Q; of each stage's parts of K, and its V; then, in a cluster, of what other blocks send.
@@ -79,10 +80,10 @@ struct SharedStorage {
         partials_full(stats_full + kMbarrierBytes) {}
 
   __device__ __forceinline__ unsigned k(int block_split, int stage) const {
-    return kv + (block_split * kStages + stage) * 2 * Traits::kKvBytes;
+    return kv + (block_split * kStages + stage) * (Traits::kKBytes + Traits::kVBytes);
   }
   __device__ __forceinline__ unsigned v(int block_split, int stage) const {
-    return k(block_split, stage) + Traits::kKvBytes;
+    return k(block_split, stage) + Traits::kKBytes;
   }
 
   __device__ __forceinline__ unsigned k_full(int block_split, int stage) const {

@@ -18,13 +18,13 @@ inline void prefetch_tensor_map(const TensorMap &) {}
 
 inline void tma_load(unsigned smem, const TensorMap &map, TmaCoord coord, unsigned barrier) {
   const EmulatedTensorMap tensor = bits_as<EmulatedTensorMap>(map);
-  if (smem % 1024 != 0) abort();  // where the swizzle starts
+  if (smem % (tensor.swizzle == 0 ? 128 : 1024) != 0) abort();
   emulation::transfer([=] {
     const int row_bytes = int(tensor.box[0]) * 2;
-    if (row_bytes != tensor.swizzle) abort();
+    if (tensor.swizzle != 0 && row_bytes != tensor.swizzle) abort();
     for (int row = 0; row < int(tensor.box[1]); ++row)
       for (int unit = 0; unit < row_bytes / 16; ++unit) {
-        const int place = tensor.swizzle == 128 ? unit ^ row % 8 : unit ^ row / 2 % 4;
+        const int place = unit ^ (tensor.swizzle == 128 ? row % 8 : tensor.swizzle == 64 ? row / 2 % 4 : 0);
         for (int i = 0; i < 8; ++i) {
           const int dim = coord.dim + unit * 8 + i;
           const bool is_inside = dim < int(tensor.sizes[0]) && coord.row + row < int(tensor.sizes[1]);

@@ -1,0 +1,60 @@
+"""The arguments of an attention kernel's launcher."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.base import Inputs
+
+if TYPE_CHECKING:
+    import torch
+
+
+class AttentionArguments(ctypes.Structure):
+    """The ctypes equivalent of `EvoflashAttention` in templates/include/attention.h."""
+
+    _fields_ = [
+        ("q", ctypes.c_void_p),
+        ("k", ctypes.c_void_p),
+        ("v", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("workspace", ctypes.c_void_p),
+        *((name, ctypes.c_int32) for name in ("batch", "heads", "kv_heads", "seq_q", "seq_kv", "head_dim")),
+        *((f"{name}_stride", ctypes.c_int64 * 3) for name in ("q", "k", "v", "out")),
+        ("scale", ctypes.c_float),
+        ("causal", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("value_dim", "banded", "diagonal", "window_left", "window_right")),
+        ("softcap", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("bias", "mask", "slopes", "sinks")),
+        *((f"{name}_stride", ctypes.c_int64 * 4) for name in ("bias", "mask")),
+    ]
+
+
+def arguments(problem: AttentionForm, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
+    """Pointers, sizes, and strides in elements; the last stride of q, k, v and the output must be 1.
+
+    A stride of a bias or mask is 0 in the dimensions that it does not extend over.
+    """
+    q, k, v, *_ = inputs
+    extras = problem.extras(inputs)
+    strides = [(ctypes.c_int64 * 3)(*tensor.stride()[:3]) for tensor in (q, k, v, out)]
+    pointers = [extras[name].data_ptr() if name in extras else None for name in ("bias", "mask", "slopes", "sinks")]
+    band = problem.band
+    limits = (-1 if side is None else side for side in (band.left, band.right))
+    return AttentionArguments(
+        q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), None,
+        problem.batch, problem.heads, problem.kv_heads, problem.seq_q, problem.seq_kv, problem.head_dim,
+        *strides, problem.softmax_scale, int(problem.causal),
+        problem.value_size, int(problem.is_banded), band.diagonal, *limits, problem.softcap, *pointers,
+        *(_broadcast_strides(extras.get(name)) for name in ("bias", "mask")),
+    )  # fmt: skip
+
+
+def _broadcast_strides(tensor: torch.Tensor | None) -> Any:
+    """The strides of batch, head, row and key, 0 where the tensor is broadcast or there is none."""
+    if tensor is None:
+        return (ctypes.c_int64 * 4)()
+    pairs = zip(tensor.shape, tensor.stride(), strict=True)
+    return (ctypes.c_int64 * 4)(*(stride if size > 1 else 0 for size, stride in pairs))

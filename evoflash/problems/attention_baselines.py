@@ -1,0 +1,199 @@
+"""PyTorch's own attention: SDPA by its backends, eager products, and the form whose errors bound a kernel's."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.attention_reference import softmax
+from evoflash.problems.attention_scores import scores
+from evoflash.problems.base import PLAIN_BASELINE, Baseline, Inputs
+
+if TYPE_CHECKING:
+    import torch
+
+GRID_HEIGHT = 65_535  # the limit on the second and third dimension of a CUDA grid
+PLAIN_SCORES = 2**26  # computed at a time where SDPA does not take the problem
+
+
+def plain(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
+    """SDPA with PyTorch's default backend, on contiguous copies and at most `GRID_HEIGHT` heads at a time.
+
+    The copies are needed because the cuDNN backend reads outside unaligned rows, and the slices because it fails
+    with more heads (PyTorch 2.11). What SDPA does not take is computed as a fused kernel does it: scores in float32,
+    weights rounded to the type of the inputs. Rows that see no key are 0; some backends have NaN there.
+    """
+    import torch
+
+    if not problem.is_taken_by_sdpa:
+        return _fused(problem, inputs)
+    q, k, v, *_ = inputs
+    mask = sdpa_mask(problem, inputs)
+    group = problem.heads // problem.kv_heads
+    keys = max(1, GRID_HEIGHT // group)
+    sizes = (keys * group, keys, keys)
+    slices = (each.split(size, dim=1) for each, size in zip((q, k, v), sizes, strict=True))
+    parts = list(zip(*slices, strict=True))
+    by_head = mask is not None and mask.shape[1] > 1
+    masks = mask.split(keys * group, dim=1) if mask is not None and by_head else [mask] * len(parts)
+    answers = [
+        sdpa(problem, *(each.contiguous() for each in part), mask=own) for part, own in zip(parts, masks, strict=True)
+    ]
+    out = torch.cat(answers, dim=1) if len(answers) > 1 else answers[0]
+    if mask is None:
+        return out
+    seen = mask if mask.dtype == torch.bool else mask > -math.inf
+    return out.masked_fill(~seen.any(dim=-1, keepdim=True), 0.0)
+
+
+def baselines(problem: AttentionForm, target: str) -> Mapping[str, Baseline]:
+    """SDPA's backends by name, and eager matmul-softmax-matmul.
+
+    On a CPU: sdpa (the default, fused backend), sdpa-math (the unfused one) and eager. Where SDPA does not take the
+    problem: eager alone. Masks are made once for the inputs, outside what is timed.
+    """
+    from torch.nn.attention import SDPBackend
+
+    mask = _Kept(functools.partial(sdpa_mask, problem))
+    eager = {"eager": functools.partial(_eager, problem, _Kept(functools.partial(_additive_mask, problem)))}
+    if not problem.is_taken_by_sdpa:
+        return eager
+    if target == "cpu":
+        backends = {"sdpa": None, PLAIN_BASELINE: SDPBackend.MATH}
+    else:
+        backends = {
+            "sdpa-cudnn": SDPBackend.CUDNN_ATTENTION,
+            "sdpa-flash": SDPBackend.FLASH_ATTENTION,
+            "sdpa-efficient": SDPBackend.EFFICIENT_ATTENTION,
+            PLAIN_BASELINE: SDPBackend.MATH,
+        }
+    return {**{name: _with_backend(problem, mask, backend) for name, backend in backends.items()}, **eager}
+
+
+def sdpa(
+    problem: AttentionForm, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """SDPA with the problem's scale and grouping; causal where there is no mask."""
+    from torch.nn.functional import scaled_dot_product_attention
+
+    return scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        attn_mask=mask,
+        is_causal=problem.causal and mask is None,
+        scale=problem.scale,
+        enable_gqa=problem.heads != problem.kv_heads,
+    )
+
+
+def sdpa_mask(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
+    """The attn_mask that makes SDPA compute the problem; None where is_causal says it all.
+
+    It is boolean where only keys are hidden, else of the type of the inputs.
+    """
+    extras = problem.extras(inputs)
+    if not problem.is_banded and not extras.keys() & {"bias", "mask", "slopes"}:
+        return None
+    if problem.bias and not problem.alibi and not problem.band.is_limited:
+        return extras["bias"]
+    return _additive_mask(problem, inputs)
+
+
+def _with_backend(problem: AttentionForm, mask: _Kept, backend: Any) -> Baseline:
+    def run(*inputs: torch.Tensor) -> torch.Tensor:
+        from torch.nn.attention import sdpa_kernel
+
+        q, k, v, *_ = inputs
+        if backend is None:
+            return sdpa(problem, q, k, v, mask.of(inputs))
+        with sdpa_kernel(backend):
+            return sdpa(problem, q, k, v, mask.of(inputs))
+
+    return run
+
+
+def _eager(problem: AttentionForm, mask: _Kept, *inputs: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    q, k, v, *_ = inputs
+    if problem.heads != problem.kv_heads:
+        k, v = (tensor.repeat_interleave(problem.heads // problem.kv_heads, dim=1) for tensor in (k, v))
+    logits = torch.matmul(q, k.transpose(-2, -1)) * problem.softmax_scale
+    if problem.softcap:
+        logits = (logits / problem.softcap).tanh() * problem.softcap
+    added = mask.of(inputs)
+    if added is not None:
+        logits = logits.masked_fill(~added, -math.inf) if added.dtype == torch.bool else logits + added
+    sinks = problem.extras(inputs).get("sinks")
+    if sinks is None:
+        return torch.matmul(torch.softmax(logits, dim=-1), v)
+    weights = softmax(logits.flatten(0, 1), sinks.repeat(problem.batch))
+    return torch.matmul(weights.view_as(logits), v)
+
+
+def _additive_mask(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
+    """What is added to the products: (batch or 1, heads or 1, rows or 1, keys), boolean where it only hides keys."""
+    import torch
+
+    extras = problem.extras(inputs)
+    q = inputs[0]
+    if not extras.keys() & {"bias", "slopes"}:
+        parts = [extras["mask"]] if problem.mask else []
+        parts += [_band_mask(problem, q.device)[None, None]] if problem.band.is_limited else []
+        return functools.reduce(torch.logical_and, parts) if parts else None
+    rows = torch.arange(problem.seq_q, device=q.device)
+    over_batch = any(name in extras and extras[name].shape[0] > 1 for name in ("bias", "mask"))
+    heads = torch.arange(problem.heads * (problem.batch if over_batch else 1), device=q.device)
+    unit = torch.zeros((len(heads), problem.seq_q, problem.seq_kv), dtype=torch.float32, device=q.device)
+    added, _ = scores(problem, unit, heads, rows, extras)
+    return added.to(q.dtype).view(-1, problem.heads, problem.seq_q, problem.seq_kv)
+
+
+def _fused(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
+    """As a fused kernel computes it: scores and sums in float32, weights before their division in the inputs' type."""
+    import torch
+
+    q, k, v, *_ = inputs
+    group = problem.heads // problem.kv_heads
+    out = torch.empty(problem.output_shape(), dtype=q.dtype, device=q.device)
+    flat, extras = out.flatten(0, 1), problem.extras(inputs)
+    rows = torch.arange(problem.seq_q, device=q.device)
+    heads = max(1, PLAIN_SCORES // (problem.seq_q * problem.seq_kv))
+    for place in torch.arange(problem.batch * problem.heads, device=q.device).split(heads):
+        batch, head = place // problem.heads, place % problem.heads
+        keys, values = k[batch, head // group].float(), v[batch, head // group].float()
+        logits, _ = scores(problem, q[batch, head].float() @ keys.mT, place, rows, extras)
+        largest = logits.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).min)
+        weights = (logits - largest).exp()
+        total = weights.sum(dim=-1, keepdim=True)
+        if "sinks" in extras:
+            total = total + (extras["sinks"][head][:, None, None] - largest).exp()
+        answer = weights.to(q.dtype).float() @ values / total
+        flat[place] = answer.masked_fill((logits == -math.inf).all(dim=-1, keepdim=True), 0.0).to(q.dtype)
+    return out
+
+
+class _Kept:
+    """What is made of inputs, kept for inputs that come again."""
+
+    def __init__(self, make: Callable[[Inputs], torch.Tensor | None]):
+        self._make = make
+        self._known: dict[tuple[int, ...], tuple[Inputs, torch.Tensor | None]] = {}  # inputs that live keep their id
+
+    def of(self, inputs: Inputs) -> torch.Tensor | None:
+        """Made of these inputs, once."""
+        key = tuple(id(each) for each in inputs)
+        if key not in self._known:
+            self._known[key] = (inputs, self._make(inputs))
+        return self._known[key][1]
+
+
+def _band_mask(problem: AttentionForm, device: torch.device) -> torch.Tensor:
+    import torch
+
+    rows, keys = (torch.arange(size, device=device) for size in (problem.seq_q, problem.seq_kv))
+    return problem.band.visible(rows, keys)

@@ -1,0 +1,84 @@
+#pragma once
+
+#include "attention.h"
+
+#ifdef __CUDACC__
+#define EVOFLASH_ANYWHERE __host__ __device__ __forceinline__
+#else
+#define EVOFLASH_ANYWHERE inline
+#endif
+
+// What a kernel may be rendered for beyond a plain problem: of the mask, and of what is done to scores.
+namespace evoflash {
+
+// A Config starts from these, and overrides those that it has.
+struct NoFeatures {
+  static constexpr bool kIsBanded = false;   // rows see a window, or their diagonal is not the matrix's
+  static constexpr bool kIsCapped = false;   // scores are soft-capped
+  static constexpr bool kIsBiased = false;   // a tensor is added to scores
+  static constexpr bool kIsMasked = false;   // a boolean tensor hides keys
+  static constexpr bool kHasSlopes = false;  // ALiBi
+  static constexpr bool kHasSinks = false;   // a further logit of each head
+};
+
+// Whether scores have to be known in full, times the scale, before the softmax.
+template <class Config>
+constexpr bool kHasScoreTerms = Config::kIsCapped || Config::kIsBiased || Config::kIsMasked || Config::kHasSlopes;
+
+template <class Config>
+constexpr bool kHasFeatures = Config::kIsBanded || Config::kHasSinks || kHasScoreTerms<Config>;
+
+// Whether a row may see no key at all.
+template <class Config>
+constexpr bool kHasBlindRows = Config::kIsBanded || Config::kIsBiased || Config::kIsMasked;
+
+#ifndef EVOFLASH_DEVICE_ONLY
+// Whether a problem is one that the kernel was rendered for, with sizes that mean something.
+template <class Config>
+inline bool matches(const EvoflashAttention &problem, int head_dim, int value_dim) {
+  const int own_value_dim = problem.value_dim == 0 ? problem.head_dim : problem.value_dim;
+  if (problem.head_dim != head_dim || own_value_dim != value_dim) return false;
+  if ((problem.banded != 0) != Config::kIsBanded) return false;
+  if (!Config::kIsBanded && (problem.causal != 0) != Config::kIsCausal) return false;
+  if ((problem.softcap != 0) != Config::kIsCapped || (problem.bias != nullptr) != Config::kIsBiased) return false;
+  if ((problem.mask != nullptr) != Config::kIsMasked || (problem.slopes != nullptr) != Config::kHasSlopes) return false;
+  if ((problem.sinks != nullptr) != Config::kHasSinks) return false;
+  return problem.kv_heads > 0 && problem.heads % problem.kv_heads == 0 && problem.seq_kv > 0;
+}
+
+// The same for a kernel without features.
+template <bool kCausal>
+struct Plain : NoFeatures {
+  static constexpr bool kIsCausal = kCausal;
+};
+
+inline bool matches(const EvoflashAttention &problem, int head_dim, bool causal) {
+  return causal ? matches<Plain<true>>(problem, head_dim, head_dim)
+                : matches<Plain<false>>(problem, head_dim, head_dim);
+}
+#endif
+
+// The keys that a row sees, but for those that a mask hides: from first_key to end_key - 1, which may be none.
+template <class Config>
+EVOFLASH_ANYWHERE int first_key(const EvoflashAttention &problem, int row) {
+  if constexpr (Config::kIsBanded) {
+    const int64_t first = int64_t(row) + problem.diagonal - problem.window_left;
+    return problem.window_left < 0 || first < 0 ? 0 : first < problem.seq_kv ? int(first) : problem.seq_kv;
+  } else {
+    return 0;
+  }
+}
+
+template <class Config>
+EVOFLASH_ANYWHERE int end_key(const EvoflashAttention &problem, int row) {
+  if constexpr (Config::kIsBanded) {
+    const int64_t end = int64_t(row) + problem.diagonal + problem.window_right + 1;
+    return problem.window_right < 0 || end > problem.seq_kv ? problem.seq_kv : end < 0 ? 0 : int(end);
+  } else if constexpr (Config::kIsCausal) {
+    return row + 1 < problem.seq_kv ? row + 1 : problem.seq_kv;
+  } else {
+    return problem.seq_kv;
+  }
+}
+
+}  // namespace evoflash

@@ -62,6 +62,9 @@ EMULATED = [
     ),
     ("b=1,h=4,kv=1,s=9,t=333,d=96,dtype=fp16,causal", {"rows": 32, "load": "bulk", "warps": 2, "stages": 2}, "packed"),
     ("b=1,h=2,kv=2,s=1,t=600,d=256,dtype=bf16", {"load": "bulk", "cluster": 8, "waves": 0, "warps": 1}, "logits_x10"),
+    ("b=1,h=4,kv=2,s=5,t=300,d=64,dtype=bf16,causal,align=bottom_right", {"waves": 2, "warp_keys": 16}, "normal"),
+    ("b=1,h=4,kv=1,s=9,t=400,d=64,dtype=fp16,window=100:3,align=bottom_right", {"load": "bulk", "waves": 0}, "nan_key"),
+    ("b=1,h=2,kv=1,s=16,t=9,d=64,dtype=fp16,causal,align=bottom_right", {"rows": 32, "waves": 0}, "normal"),
 ]
 
 
@@ -81,7 +84,7 @@ def test_kernels_are_right_on_an_emulated_device():
     [
         ("cp_async_wait<2 * Traits::kStages>()", "cp_async_wait<2 * Traits::kStages - 1>()"),
         ("acc_s[n][m][i] = 0;", "acc_s[n][m][i] = -INFINITY;"),
-        ("max(0, coord.key_end)", "coord.key_end - key"),
+        ("max(0, coord.some.end)", "coord.some.end - key"),
     ],
 )
 def test_the_emulated_device_shows_mistakes(mistake, correct):

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "fast_divmod.cuh"
+#include "features.h"
 #include "tensors.cuh"
 #include "tma.cuh"
 
@@ -26,9 +27,19 @@ struct PartialArguments<true> {
   int num_splits;
 };
 
+// The problem itself, for the window of its rows.
+template <bool kIsBanded>
+struct BandArguments {};
+template <>
+struct BandArguments<true> {
+  EvoflashAttention problem;
+};
+
 // A row is a query token and a head of a group: row = token * group + head.
 template <class Traits>
-struct Arguments : KvArguments<Traits::kIsTma>, PartialArguments<Traits::kIsGridSplit> {
+struct Arguments : KvArguments<Traits::kIsTma>,
+                   PartialArguments<Traits::kIsGridSplit>,
+                   BandArguments<Traits::kIsBanded> {
   Tensor q, out;
   int num_rows, seq_kv;
   FastDivmod group;          // heads that share a key-value head

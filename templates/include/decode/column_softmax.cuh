@@ -29,11 +29,12 @@ __device__ __forceinline__ void apply_mask(Scores<Traits> &acc_s, const TileCoor
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int row = coord.first_row + m * 8 + threadIdx.x % 4 * 2 + i;
-      const int visible = visible_keys(coord.args, coord.args.group.divide(row));
+      const KeyRange visible = visible_keys(coord.args, coord.args.group.divide(row));
+      const auto is_hidden = [&](int key) { return key >= visible.end || (Traits::kIsBanded && key < visible.begin); };
 #pragma unroll
       for (int n = 0; n < Traits::kTilesN; ++n) {
-        if (lane_key + n * 16 >= visible) acc_s[n][m][i] = -INFINITY;
-        if (lane_key + n * 16 + 8 >= visible) acc_s[n][m][2 + i] = -INFINITY;
+        if (is_hidden(lane_key + n * 16)) acc_s[n][m][i] = -INFINITY;
+        if (is_hidden(lane_key + n * 16 + 8)) acc_s[n][m][2 + i] = -INFINITY;
       }
     }
 }

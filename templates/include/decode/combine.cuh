@@ -91,7 +91,7 @@ __device__ __forceinline__ void combine(const Arguments<Traits> &args, unsigned 
     float4 sum = sums[piece];
 #pragma unroll
     for (int i = 1; i < kGroups; ++i) add_scaled(sum, sums[i * kRowPieces + piece], 1.0f);
-    store_output<typename Traits::Element>(to, piece, sum, row_sum);
+    store_output<Traits>(to, piece, sum, row_sum);
   }
 }
 #endif

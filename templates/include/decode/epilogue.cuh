@@ -133,7 +133,7 @@ struct Epilogue {
         return;
       }
     }
-    store_output<typename Traits::Element>(coord.row_pointer(args.out, row), column, piece.columns, piece.stats.y);
+    store_output<Traits>(coord.row_pointer(args.out, row), column, piece.columns, piece.stats.y);
   }
 };
 

@@ -27,9 +27,9 @@ __device__ __forceinline__ void mainloop(Output<Traits> &acc_o, ColumnSoftmax<Tr
     __syncwarp();
     producer.load_k(step + Traits::kStages, stage);
 
-    const int first_key = producer.steps.template first_key<Traits>(step);
-    if (first_key + Traits::kWarpN > producer.coord.visible_to_all)
-      apply_mask<Traits>(acc_s, producer.coord, first_key);
+    const int key = producer.steps.template first_key<Traits>(step);
+    const KeyRange &all = producer.coord.all;
+    if (key < all.begin || key + Traits::kWarpN > all.end) apply_mask<Traits>(acc_s, producer.coord, key);
     softmax.step(acc_s, acc_o, softmax_scale_log2);
 
     producer.wait_v(stage, parity);

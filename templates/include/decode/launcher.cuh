@@ -13,6 +13,19 @@
 namespace evoflash::decode {
 namespace {
 
+// How many keys the rows see together, at most.
+template <class Traits>
+int visible_keys(const EvoflashAttention &problem) {
+  int64_t most = problem.seq_kv;
+  if (Traits::kIsBanded) {
+    if (problem.window_left >= 0 && problem.window_right >= 0)
+      most = int64_t(problem.window_left) + problem.window_right + problem.seq_q;
+  } else if (Traits::kIsCausal) {
+    most = problem.seq_q;
+  }
+  return most < problem.seq_kv ? int(most) : problem.seq_kv;
+}
+
 // How a problem that `is_countable` is cut up.
 template <class Traits>
 struct Partition {
@@ -26,8 +39,7 @@ struct Partition {
         num_splits(1) {
     if constexpr (Traits::kIsGridSplit) {
       // As many as fill the device, as long as each warp has a step.
-      const int visible = Traits::kIsCausal && problem.seq_q < problem.seq_kv ? problem.seq_q : problem.seq_kv;
-      const int steps = (visible - 1) / Traits::kWarpN + 1;
+      const int steps = (visible_keys<Traits>(problem) - 1) / Traits::kWarpN + 1;
       const int room = Traits::kWaveBlocks / num_m_blocks / problem.kv_heads / problem.batch / Traits::kCluster;
       const int limits[] = {room, steps / (Traits::kCluster * Traits::kWarps), kMaxSplits};
       num_splits = limits[0];
@@ -55,7 +67,7 @@ bool is_countable(const EvoflashAttention &problem) {
 
 template <class Traits>
 bool is_supported(const EvoflashAttention &problem) {
-  if (!matches(problem, Traits::kHeadDim, Traits::kIsCausal)) return false;
+  if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kHeadDim)) return false;
   if (!rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
   if (!strides_fit_int(problem.q_stride) || !strides_fit_int(problem.out_stride)) return false;
   if (!Traits::kIsTma && (!strides_fit_int(problem.k_stride) || !strides_fit_int(problem.v_stride))) return false;
@@ -102,6 +114,7 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
   args.num_m_blocks = make_fast_divmod(partition.num_m_blocks);
   args.num_parts = make_fast_divmod(partition.num_splits * Traits::kCluster);
   args.softmax_scale_log2 = problem.scale * kLog2E;
+  if constexpr (Traits::kIsBanded) args.problem = problem;
   if constexpr (Traits::kIsGridSplit) {
     args.partials = static_cast<float *>(problem.workspace);
     args.stats = args.partials + partition.partial_rows(problem) * Traits::kHeadDim;

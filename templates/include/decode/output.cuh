@@ -1,7 +1,8 @@
 #pragma once
 
-#include "math.cuh"
+#include "features.h"
 #include "pairs.cuh"
+#include "split_scales.cuh"
 
 // Pieces of a row: four columns in floats.
 #ifndef EVOFLASH_HOST_ONLY
@@ -16,9 +17,10 @@ __device__ __forceinline__ void add_scaled(float4 &sum, float4 part, float scale
 }
 
 // Stores the piece-th four columns of a row, divided by the row's sum.
-template <class Element>
+template <class Traits>
 __device__ __forceinline__ void store_output(unsigned char *row, int piece, float4 columns, float row_sum) {
-  const float factor = reciprocal(row_sum);
+  using Element = typename Traits::Element;
+  const float factor = inverse_total<kHasBlindRows<Traits>>(row_sum);
   reinterpret_cast<uint2 *>(row)[piece] = make_uint2(pack<Element>(columns.x * factor, columns.y * factor),
                                                      pack<Element>(columns.z * factor, columns.w * factor));
 }

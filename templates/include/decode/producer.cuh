@@ -62,7 +62,7 @@ struct CpAsyncProducer {
     if (step < steps.count) {
       const int key = steps.template first_key<Traits>(step);
       copy_rows<TileOf<Traits>, Traits::kWarpN, Traits::kWarpN, 32, 4>(to, tensor + int64_t(key) * row_units * 16,
-                                                                       row_units, lane, coord.key_end - key);
+                                                                       row_units, lane, coord.some.end - key);
     }
     cp_async_commit();
   }

@@ -7,13 +7,20 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::decode {
 
-// How many keys a query token sees. The causal mask is top-left, so every token sees key 0, whatever the lengths.
+// Keys from `begin` to `end` - 1, which may be none.
+struct KeyRange {
+  int begin, end;
+};
+
+// The keys that a query token sees. Neither end is before that of the token ahead of it.
 template <class Traits>
-__device__ __forceinline__ int visible_keys(const Arguments<Traits> &args, int token) {
-  if constexpr (Traits::kIsCausal) {
-    return min(token + 1, args.seq_kv);
+__device__ __forceinline__ KeyRange visible_keys(const Arguments<Traits> &args, int token) {
+  if constexpr (Traits::kIsBanded) {
+    return {first_key<Traits>(args.problem, token), end_key<Traits>(args.problem, token)};
+  } else if constexpr (Traits::kIsCausal) {
+    return {0, min(token + 1, args.seq_kv)};
   } else {
-    return args.seq_kv;
+    return {0, args.seq_kv};
   }
 }
 
@@ -22,11 +29,10 @@ template <class Traits>
 struct TileCoord {
   const Arguments<Traits> &args;
   int bidb, kv_head, first_row;
-  int split, rank;     // of the grid; in the cluster
-  int part;            // of the keys
-  int steps;           // that hold the keys which some row of the tile sees
-  int key_end;         // the end of these keys
-  int visible_to_all;  // the keys that every row sees
+  int split, rank;            // of the grid; in the cluster
+  int part;                   // of the keys
+  KeyRange some, all;         // the keys that some row of the tile sees, and those that every row sees
+  int first_step, num_steps;  // that hold the former
 
   // Blocks of a split are neighbours, so that tiles of rows read the same keys at the same time.
   __device__ __forceinline__ explicit TileCoord(const Arguments<Traits> &args)
@@ -37,9 +43,13 @@ struct TileCoord {
     part = split * Traits::kCluster + rank;
     first_row = m_block * Traits::kBlockM;
     const int last_row = min(first_row + Traits::kBlockM, args.num_rows) - 1;
-    key_end = visible_keys(args, args.group.divide(last_row));
-    visible_to_all = visible_keys(args, args.group.divide(first_row));
-    steps = (key_end - 1) / Traits::kWarpN + 1;
+    const KeyRange of_first = visible_keys(args, args.group.divide(first_row));
+    const KeyRange of_last = visible_keys(args, args.group.divide(last_row));
+    some = {of_first.begin, of_last.end};
+    all = {of_last.begin, of_first.end};
+    first_step = some.begin / Traits::kWarpN;
+    num_steps = (some.end - 1) / Traits::kWarpN + 1 - first_step;
+    if (Traits::kIsBanded && some.end <= some.begin) num_steps = 0;
   }
 
   __device__ __forceinline__ bool has_row(int row) const { return first_row + row < args.num_rows; }
@@ -67,14 +77,14 @@ struct WarpSteps {
     constexpr int kWarps = Traits::kWarps;
     const FastDivmod &parts = coord.args.num_parts;
     if constexpr (Traits::kTakesTurns) {
-      const int first = coord.part * kWarps + warp, rest = coord.steps - first - 1;
-      return {rest < 0 ? 0 : parts.divide(rest / kWarps) + 1, first, kWarps * parts.divisor};
+      const int first = coord.part * kWarps + warp, rest = coord.num_steps - first - 1;
+      return {rest < 0 ? 0 : parts.divide(rest / kWarps) + 1, coord.first_step + first, kWarps * parts.divisor};
     } else {
       // Parts differ by one step at most.
       int longer_parts;
-      const int shorter = parts.divmod(longer_parts, coord.steps);
+      const int shorter = parts.divmod(longer_parts, coord.num_steps);
       const int length = shorter + (coord.part < longer_parts ? 1 : 0);
-      const int first = coord.part * shorter + min(coord.part, longer_parts);
+      const int first = coord.first_step + coord.part * shorter + min(coord.part, longer_parts);
       return {max(0, length - warp + kWarps - 1) / kWarps, first + warp, kWarps};
     }
   }

@@ -36,6 +36,8 @@ struct Shape {
   Dim grid, block;
   size_t shared_bytes = 0; /* dynamic; more than 48 KiB is asked for by itself */
   unsigned cluster = 1;    /* blocks of a cluster, along x */
+  /* It may start before the kernel ahead of it has ended, for which it waits itself: see programmatic_launch.cuh. */
+  bool is_dependent = false;
   bool empty() const { return grid.x == 0 || grid.y == 0 || grid.z == 0; }
 };
 
@@ -158,17 +160,26 @@ int launch_addresses(Kernel &kernel, const Shape &shape, void *stream, void **ar
   CUfunction function;
   if (int error = current_context(&context)) return error;
   if (int error = kernel.function(context, shape, &function)) return error;
-  CUlaunchAttribute cluster{};
-  cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
-  cluster.value.clusterDim.x = shape.cluster;
-  cluster.value.clusterDim.y = cluster.value.clusterDim.z = 1;
+  CUlaunchAttribute attributes[2] = {};
+  unsigned count = 0;
+  if (shape.cluster > 1) {
+    CUlaunchAttribute &cluster = attributes[count++];
+    cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    cluster.value.clusterDim.x = shape.cluster;
+    cluster.value.clusterDim.y = cluster.value.clusterDim.z = 1;
+  }
+  if (shape.is_dependent) {
+    CUlaunchAttribute &dependent = attributes[count++];
+    dependent.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    dependent.value.programmaticStreamSerializationAllowed = 1;
+  }
   CUlaunchConfig config{};
   config.gridDimX = shape.grid.x, config.gridDimY = shape.grid.y, config.gridDimZ = shape.grid.z;
   config.blockDimX = shape.block.x, config.blockDimY = shape.block.y, config.blockDimZ = shape.block.z;
   config.sharedMemBytes = unsigned(shape.shared_bytes);
   config.hStream = static_cast<CUstream>(stream);
-  config.attrs = &cluster;
-  config.numAttrs = shape.cluster > 1 ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = count;
   return driver().launch(&config, function, arguments, nullptr);
 }
 
@@ -209,17 +220,26 @@ int launch_addresses(Kernel &kernel, const Shape &shape, void *stream, void **ar
     cudaGetLastError(); /* reported here: not to be found again by the caller's next check */
     return error;
   }
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = shape.cluster;
-  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  cudaLaunchAttribute attributes[2] = {};
+  unsigned count = 0;
+  if (shape.cluster > 1) {
+    cudaLaunchAttribute &cluster = attributes[count++];
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim.x = shape.cluster;
+    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  }
+  if (shape.is_dependent) {
+    cudaLaunchAttribute &dependent = attributes[count++];
+    dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    dependent.val.programmaticStreamSerializationAllowed = 1;
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(shape.grid.x, shape.grid.y, shape.grid.z);
   config.blockDim = dim3(shape.block.x, shape.block.y, shape.block.z);
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = static_cast<cudaStream_t>(stream);
-  config.attrs = &cluster;
-  config.numAttrs = shape.cluster > 1 ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = count;
   const int error = cudaLaunchKernelExC(&config, kernel.function, arguments);
   if (error != 0) cudaGetLastError();
   return error;

@@ -49,6 +49,13 @@ __device__ __forceinline__ void ldmatrix_x2_trans(unsigned &word0, unsigned &wor
                : "memory");
 }
 
+// An 8 x 8 matrix, two elements a lane as of ldmatrix, transposed.
+__device__ __forceinline__ unsigned transpose_8x8(unsigned word) {
+  unsigned transposed;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(word));
+  return transposed;
+}
+
 // Stores what ldmatrix_x4 loads (sm_90).
 __device__ __forceinline__ void stmatrix_x4(void *row, unsigned word0, unsigned word1, unsigned word2, unsigned word3) {
   const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));

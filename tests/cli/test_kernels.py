@@ -14,7 +14,7 @@ from evoflash.flattening import flatten
 CLANGD = shutil.which("clangd")
 SHAPE = "b=2,h=8,kv=2,s=512,d=64,causal"
 FAMILIES = [
-    *(pytest.param(name, marks=pytest.mark.nvcc) for name in ("scalar", "wmma", "mma", "split", "hopper")),
+    *(pytest.param(name, marks=pytest.mark.nvcc) for name in ("scalar", "wmma", "mma", "split", "decode", "hopper")),
     "cpu_flash",
 ]
 
@@ -62,7 +62,7 @@ def test_clangd_opens_a_kernel(family: str, tmp_path: Path):
 @pytest.mark.skipif(CLANGD is None, reason="there is no clangd")
 def test_clangd_opens_each_header_by_itself(tmp_path: Path):
     folders: dict[str, Path] = {}  # each header, as the first family that has it opens it
-    for family in ("scalar", "wmma", "mma", "split", "hopper", "cpu_flash"):
+    for family in ("scalar", "wmma", "mma", "split", "decode", "hopper", "cpu_flash"):
         call(family, "--compile-commands", str(tmp_path / family))
         for entry in json.loads((tmp_path / family / "compile_commands.json").read_text())[1:]:
             folders.setdefault(entry["file"], tmp_path / family)

@@ -1,0 +1,39 @@
+#pragma once
+
+#include "smem_tile.cuh"
+
+namespace evoflash::decode {
+
+// How K and V reach shared memory.
+enum class Load {
+  kCpAsync,  // each lane copies 16 bytes at a time
+  kTma,      // one lane of each warp asks the copy engine for whole tiles
+};
+
+// What follows from the constants that a kernel is rendered with.
+template <class Config>
+struct KernelTraits : Config {
+  static constexpr bool kIsTma = Config::kLoad == Load::kTma;
+  static constexpr bool kIsCluster = Config::kCluster > 1;
+  static constexpr bool kIsGridSplit = Config::kWaveBlocks > 0;
+  static constexpr int kNumThreads = 32 * Config::kWarps;
+
+  // Tiles of mma.sync: 16 keys, or 16 columns of a head, by 8 query rows.
+  static constexpr int kTilesM = Config::kBlockM / 8;
+  static constexpr int kTilesN = Config::kWarpN / 16;
+  static constexpr int kTilesHead = (Config::kHeadDim + 15) / 16;
+
+  static constexpr bool kHasHalfTile = Config::kHeadDim % 16 == 8;  // the last tile of a head has eight columns
+
+  using Panel = SmemPanel<Config::kHeadDim>;
+  static constexpr int kRowBytes = 2 * Panel::kDims * Panel::kCount;  // in shared memory
+  static constexpr int kKvBytes = Config::kWarpN * kRowBytes;         // of K or V of a step
+  static constexpr int kQBytes = Config::kBlockM * kRowBytes;
+};
+
+#ifndef EVOFLASH_HOST_ONLY
+template <class Traits>
+using TileOf = SmemTile<Traits::kHeadDim>;
+#endif
+
+}  // namespace evoflash::decode

@@ -1,0 +1,246 @@
+// A CUDA device for kernels that are compiled by the host's compiler: threads are contexts that take turns.
+//
+// The headers in include/ replace those that consist of PTX. Instructions of a warp are exchanges among its
+// threads. Asynchronous copies take place late, when they are waited for, or at once, by turns: a kernel that reads too
+// early, or overwrites what is still read, gets wrong numbers.
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#define __device__
+#define __global__
+#define __forceinline__ inline
+#define __grid_constant__
+#define __shared__ static
+#define __launch_bounds__(...)
+#define __cluster_dims__(...)
+#define __CUDA_ARCH__ 900
+
+using std::max;
+using std::min;
+
+struct uint2 {
+  unsigned x, y;
+};
+struct uint4 {
+  unsigned x, y, z, w;
+};
+struct float2 {
+  float x, y;
+};
+struct float4 {
+  float x, y, z, w;
+};
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+template <class To, class From>
+inline To bits_as(From from) {
+  To to;
+  memcpy(&to, &from, sizeof(to));
+  return to;
+}
+inline unsigned __float_as_uint(float value) { return bits_as<unsigned>(value); }
+inline float __uint_as_float(unsigned value) { return bits_as<float>(value); }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned((unsigned long long)a * b >> 32); }
+
+namespace emulation {
+
+struct Index {
+  unsigned x = 0, y = 0, z = 0;
+};
+
+struct Barrier {
+  int count = 0, generation = 0;
+};
+
+struct Warp {
+  Barrier barrier;
+  unsigned char exchange[2][32][64];
+};
+
+struct Block {
+  Index index;
+  unsigned char *shared;
+  Barrier barrier;
+  std::vector<Warp> warps;
+};
+
+struct Thread {
+  Index index;
+  Block *block;
+  ucontext_t context;
+  std::unique_ptr<char[]> stack;
+  bool is_done = false;
+  int exchanges = 0, cluster_phase = 0;
+  std::deque<std::vector<std::function<void()>>> groups;  // of copies that have not taken place
+  std::vector<std::function<void()>> open_group;
+};
+
+struct Device {
+  Index grid;
+  int threads = 0, cluster = 1;
+  size_t shared_bytes = 0;
+  std::vector<Block> blocks;  // of the cluster that runs
+  std::vector<Thread> contexts;
+  Barrier cluster_barrier;
+  std::deque<std::function<void()>> transfers;  // of TMA, and to other blocks
+  unsigned turn = 0;
+  Thread *current = nullptr;
+  ucontext_t scheduler;
+  std::function<void()> kernel;
+};
+inline Device device;
+
+inline void yield() { swapcontext(&device.current->context, &device.scheduler); }
+
+inline void arrive(Barrier &barrier, int expected) {
+  if (++barrier.count == expected) {
+    barrier.count = 0;
+    ++barrier.generation;
+  }
+}
+
+inline void sync(Barrier &barrier, int expected) {
+  const int generation = barrier.generation;
+  arrive(barrier, expected);
+  while (barrier.generation == generation) yield();
+}
+
+inline Warp &warp() { return device.current->block->warps[device.current->index.x / 32]; }
+
+// What each lane gives, in a buffer that stays until the next exchange but one.
+template <class Value>
+inline const unsigned char (&exchange(const Value &value))[32][64] {
+  static_assert(sizeof(value) <= 64);
+  auto &buffer = warp().exchange[device.current->exchanges++ % 2];
+  memcpy(buffer[device.current->index.x % 32], &value, sizeof(value));
+  sync(warp().barrier, 32);
+  return buffer;
+}
+
+template <class Value>
+inline Value from_lane(const unsigned char (&buffer)[32][64], int lane) {
+  Value value;
+  memcpy(&value, buffer[lane], sizeof(value));
+  return value;
+}
+
+// Shared memory lies below 4 GiB, so that an address is a pointer.
+inline unsigned address_of(const void *shared) { return unsigned(reinterpret_cast<uintptr_t>(shared)); }
+inline unsigned char *pointer_of(unsigned address) { return reinterpret_cast<unsigned char *>(uintptr_t(address)); }
+
+inline void transfer(std::function<void()> what) {
+  if (device.turn++ % 3 == 0) return what();
+  device.transfers.push_back(std::move(what));
+}
+
+inline void enter() {
+  device.kernel();
+  device.current->is_done = true;
+  yield();
+}
+
+inline void run_cluster(Index first) {
+  constexpr size_t kStackBytes = 256 << 10;
+  device.blocks = std::vector<Block>(device.cluster);
+  device.contexts = std::vector<Thread>(device.cluster * device.threads);
+  device.cluster_barrier = {};
+  const size_t bytes = (device.shared_bytes + 4095) / 4096 * 4096 + 4096;
+  for (int rank = 0; rank < device.cluster; ++rank) {
+    Block &block = device.blocks[rank];
+    block.index = first;
+    block.index.x += rank;
+    block.warps = std::vector<Warp>(device.threads / 32);
+    void *const shared = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    if (shared == MAP_FAILED) abort();
+    block.shared = static_cast<unsigned char *>(shared);
+    memset(block.shared, 0xff, bytes);  // NaN
+    for (int i = 0; i < device.threads; ++i) {
+      Thread &thread = device.contexts[rank * device.threads + i];
+      thread.index.x = i;
+      thread.block = &block;
+      thread.stack.reset(new char[kStackBytes]);
+      getcontext(&thread.context);
+      thread.context.uc_stack.ss_sp = thread.stack.get();
+      thread.context.uc_stack.ss_size = kStackBytes;
+      thread.context.uc_link = nullptr;
+      makecontext(&thread.context, enter, 0);
+    }
+  }
+  for (bool is_running = true; is_running;) {
+    is_running = false;
+    for (Thread &thread : device.contexts) {
+      if (thread.is_done) continue;
+      is_running = true;
+      device.current = &thread;
+      swapcontext(&device.scheduler, &thread.context);
+    }
+    if (!device.transfers.empty()) {
+      const auto what = std::move(device.transfers.front());
+      device.transfers.pop_front();
+      what();
+    }
+  }
+  while (!device.transfers.empty()) {
+    device.transfers.front()();
+    device.transfers.pop_front();
+  }
+  for (Block &block : device.blocks) munmap(block.shared, bytes);
+}
+
+inline void run(const unsigned (&grid)[3], unsigned threads, size_t shared_bytes, unsigned cluster,
+                std::function<void()> kernel) {
+  device.grid = {grid[0], grid[1], grid[2]};
+  device.threads = int(threads);
+  device.cluster = int(cluster);
+  device.shared_bytes = shared_bytes;
+  device.kernel = std::move(kernel);
+  for (unsigned z = 0; z < grid[2]; ++z)
+    for (unsigned y = 0; y < grid[1]; ++y)
+      for (unsigned x = 0; x < grid[0]; x += cluster) run_cluster({x, y, z});
+}
+
+}  // namespace emulation
+
+#define threadIdx (emulation::device.current->index)
+#define blockIdx (emulation::device.current->block->index)
+#define gridDim (emulation::device.grid)
+
+inline void __syncwarp() { emulation::sync(emulation::warp().barrier, 32); }
+inline void __syncthreads() { emulation::sync(emulation::device.current->block->barrier, emulation::device.threads); }
+
+template <class Value>
+inline Value __shfl_xor_sync(unsigned, Value value, int mask) {
+  return emulation::from_lane<Value>(emulation::exchange(value), (threadIdx.x % 32) ^ mask);
+}
+
+inline bool __any_sync(unsigned, bool pred) {
+  const auto &given = emulation::exchange(pred);
+  bool any = false;
+  for (int lane = 0; lane < 32; ++lane) any |= emulation::from_lane<bool>(given, lane);
+  return any;
+}
+
+// A kernel of one argument, as the driver launches it.
+#define EMULATED_KERNEL(name, Arguments)                                                                         \
+  extern "C" void run_##name(const unsigned (&grid)[3], unsigned threads, size_t shared_bytes, unsigned cluster, \
+                             void **arguments) {                                                                 \
+    emulation::run(grid, threads, shared_bytes, cluster,                                                         \
+                   [=] { name(*static_cast<const Arguments *>(arguments[0])); });                                \
+  }

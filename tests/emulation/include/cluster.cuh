@@ -1,0 +1,35 @@
+#pragma once
+
+#include "mbarrier.cuh"
+
+// Emulated.
+#ifndef EVOFLASH_HOST_ONLY
+namespace evoflash {
+
+inline int cluster_rank() { return int(emulation::device.current->block - emulation::device.blocks.data()); }
+
+inline void cluster_arrive_relaxed() {
+  auto &device = emulation::device;
+  device.current->cluster_phase = device.cluster_barrier.generation;
+  emulation::arrive(device.cluster_barrier, int(device.contexts.size()));
+}
+inline void cluster_wait() {
+  auto &device = emulation::device;
+  while (device.cluster_barrier.generation == device.current->cluster_phase) emulation::yield();
+}
+
+inline unsigned remote_address(unsigned smem, int rank) {
+  return smem - emulation::address_of(emulation::device.current->block->shared) +
+         emulation::address_of(emulation::device.blocks[rank].shared);
+}
+
+template <class Value>
+inline void store_remote(unsigned address, Value value, unsigned barrier) {
+  emulation::transfer([=] {
+    memcpy(emulation::pointer_of(address), &value, sizeof(value));
+    mbarrier_complete_tx(barrier, sizeof(value));
+  });
+}
+
+}  // namespace evoflash
+#endif

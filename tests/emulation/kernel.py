@@ -1,0 +1,135 @@
+"""Runs a family's kernel on the host: `python -m tests.emulation.kernel` in a process that has no other libcuda."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evoflash import problems
+from evoflash.codegen.template import Template, load
+from evoflash.core.genome import Genome
+from evoflash.problems import AttentionProblem
+from evoflash.problems.base import Inputs
+from evoflash.targets import cuda
+from evoflash.targets.base import cxx
+
+HERE = Path(__file__).parent
+SHARED_MEMORY = "extern __shared__ __align__(1024) unsigned char shared_memory[];"
+
+
+def build(task: dict[str, Any], problem: AttentionProblem, folder: Path) -> ctypes.CDLL:
+    """The launcher of a task's kernel, which runs its device code on the host."""
+    family, genome = task["family"], Genome(task["genome"])
+    facts = cuda.of_arch("sm_90a").facts
+    compiler = [
+        *shlex.split(cxx()),
+        "-std=c++17",
+        "-fPIC",
+        "-shared",
+        "-w",
+        "-Wno-psabi",
+        f"-I{HERE}",
+        f"-I{cuda.toolkit() / 'include'}",
+    ]
+    driver = folder / "libcuda.so.1"
+    if not driver.exists():
+        subprocess.run([*compiler, str(HERE / "driver.cpp"), "-Wl,-soname,libcuda.so.1", "-o", str(driver)], check=True)
+    ctypes.CDLL(str(driver), ctypes.RTLD_GLOBAL)
+
+    name = genome.digest[:12] + problem.dtype + str(problem.head_dim) + str(problem.causal)
+    template = load(family)
+    includes = [HERE / "include", *template.include_folders[1:]]
+    replaced = Template(template.folder, includes, template.declaration)
+    shipped, emulated = (each.render(genome, problem, facts).text for each in (template, replaced))
+    for correct, mistake in task.get("replaced", []):
+        assert correct in emulated
+        emulated = emulated.replace(correct, mistake)
+    kernels = [each for each in ("attention_kernel", "merge_kernel") if f"\n    {each}(" in emulated]
+    wrappers = "".join(f"EMULATED_KERNEL({each}, Arguments)\n" for each in kernels)
+    memory = "unsigned char *const shared_memory = emulation::device.current->block->shared;"
+    device = folder / f"{name}-device.cpp"
+    device.write_text(
+        f'#include "device.h"\n#include "tensor_map.h"\n{emulated.replace(SHARED_MEMORY, memory)}\n{wrappers}'
+    )
+    library = device.with_suffix(".so")
+    command = [*compiler, "-O2", "-ffp-contract=off", "-DEVOFLASH_DEVICE_ONLY", str(device), "-o", str(library)]
+    subprocess.run(command, check=True)
+
+    cubin, launcher = folder / f"{name}.path", folder / f"{name}-launcher.so"
+    cubin.write_bytes(str(library).encode() + b"\0")
+    source = folder / f"{name}-launcher.cpp"
+    source.write_text(shipped)
+    defines = ["-DEVOFLASH_HOST_ONLY", f'-DEVOFLASH_CUBIN="{cubin}"']
+    subprocess.run([*compiler, *defines, str(source), "-ldl", "-o", str(launcher)], check=True)
+    made = ctypes.CDLL(str(launcher))
+    made.evoflash_workspace_bytes.restype = ctypes.c_size_t
+    return made
+
+
+def shortfall(kernel: ctypes.CDLL, problem: AttentionProblem, seed: int = 0, variant: str = "normal") -> str:
+    """What is wrong with the kernel's output; empty if nothing is."""
+    inputs = problem.inputs(seed, variant, "cpu")
+    outputs = []
+    for _ in range(2):
+        out = torch.full(problem.output_shape(), math.nan, dtype=getattr(torch, problem.dtype))
+        if error := _launch(kernel, problem, inputs, out):
+            return f"error {error}"
+        outputs.append(out)
+    if not torch.equal(*(each.view(torch.int16) for each in outputs)):
+        return "two runs differ"
+
+    reference, plain, got = problem.reference(inputs), problem.plain(inputs).double(), outputs[0].double()
+    accepts_nan = problem.unspecified(inputs)
+    where = torch.ones_like(reference, dtype=torch.bool) if accepts_nan is None else ~accepts_nan
+    finite = where & reference.isfinite() & plain.isfinite()
+    if not got[finite].isfinite().all():
+        return "not finite where a number belongs"
+    if not got[where & reference.isnan() & plain.isnan()].isnan().all():
+        return "no NaN where one belongs"
+    own, sdpa = (got - reference)[finite], (plain - reference)[finite]
+    if not own.numel():
+        return ""
+    bounds = problem.bounds(reference, sdpa.abs().max().item(), sdpa.square().mean().sqrt().item())
+    largest, rms = own.abs().max().item(), own.square().mean().sqrt().item()
+    if largest <= bounds.max_error and rms <= bounds.rms_error:
+        return ""
+    return f"max error {largest:.2e} of {bounds.max_error:.2e}, rms {rms:.2e} of {bounds.rms_error:.2e}"
+
+
+def _launch(kernel: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs, out: torch.Tensor) -> int:
+    """Launches with a workspace full of NaN."""
+    arguments = problem.arguments(inputs, out)
+    size = kernel.evoflash_workspace_bytes(ctypes.byref(arguments))
+    workspace = torch.full((size + 1,), 255, dtype=torch.uint8)
+    arguments.workspace = workspace.data_ptr()
+    return kernel.evoflash_launch(ctypes.byref(arguments), None)
+
+
+def main() -> int:
+    """Reads tasks as JSON lines, and prints them with what is wrong; 1 if anything is.
+
+    A task has family, genome and shape; it may have seed, variant, and `replaced`: pairs of texts of the device code.
+    """
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for line in sys.stdin:
+            task = json.loads(line)
+            problem = problems.parse(task["shape"])
+            kernel = build(task, problem, Path(folder))
+            wrong = shortfall(kernel, problem, task.get("seed", 0), task.get("variant", "normal"))
+            failed += bool(wrong)
+            print(json.dumps({**task, "wrong": wrong}), flush=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

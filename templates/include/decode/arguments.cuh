@@ -1,7 +1,7 @@
 #pragma once
 
 #include "fast_divmod.cuh"
-#include "features.h"
+#include "score_features.h"
 #include "tensors.cuh"
 #include "tma.cuh"
 

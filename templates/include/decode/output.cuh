@@ -1,6 +1,6 @@
 #pragma once
 
-#include "features.h"
+#include "score_features.h"
 #include "pairs.cuh"
 #include "split_scales.cuh"
 

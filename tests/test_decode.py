@@ -143,7 +143,7 @@ TRACES = {
         ({}, {"copies", "second kernel"}),
         ({"dependent": True, "load": "bulk"}, {"bulk", "second kernel", "dependent"}),
     ],
-    ids=str,
+    ids=["copies", "bulk", "cluster", "second kernel", "dependent"],
 )
 def test_a_gene_leaves_a_trace_only_where_it_is_on(genes, traces, tmp_path):
     (tmp_path / "kernel.cu").write_text(render(**genes))

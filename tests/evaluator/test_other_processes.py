@@ -141,7 +141,7 @@ def test_alone_every_round_counts(racing):
     assert machine.now_s - machine.START_S < 0.5
 
 
-@pytest.mark.parametrize("own", [os.getpid(), 99])
+@pytest.mark.parametrize("own", [os.getpid(), 99], ids=["by its number", "in a container"])
 @pytest.mark.parametrize("late_s", [0.0, 0.7])
 def test_rounds_beside_another_process_are_held_again(racing, own, late_s):
     machine = Machine(lambda moment_s: 80 if moment_s < 0.4 else 0, own=own, late_s=late_s)

@@ -84,7 +84,7 @@ def test_a_genome_that_is_good_for_one_shape_is_tried_on_the_others(begin):
         assert moved
         for number, candidate in moved:
             assert number % TRANSFER_INTERVAL == 0
-            known = [each for each in others[: number + 1] if each[1] is Status.OK]
+            known = [each for each in others[: number + own] if each[1] is Status.OK]
             ranking = sorted(known, key=lambda each: (each[2], each[0].index))
             assert candidate.key in [each[0].key for each in ranking[:TRANSFER_ELITES]]
             assert candidate.origin.run_id == search.tasks[other].run_id

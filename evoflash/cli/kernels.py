@@ -40,7 +40,7 @@ class BuildFailedError(EvoflashError):
 
 @templates_app.command("list")
 def list_templates(templates: options.Templates = None, as_json: AsJson = False) -> None:
-    """Every family: its target, what it takes, and the size of its space."""
+    """Every family: its target, the size of its space, and the features of problems that it takes."""
     found = load_all(config.load(templates=templates).templates, lambda text: print(text, file=sys.stderr))
     if as_json:
         print_json({name: each.manifest.model_dump() for name, each in found.items()})
@@ -51,9 +51,17 @@ def list_templates(templates: options.Templates = None, as_json: AsJson = False)
         for parameter in each.declaration.parameters.values():
             size *= len(parameter.values)
         rows.append(
-            (name, each.manifest.target, len(each.declaration.parameters), f"{size:.1e}", each.manifest.summary)
+            (
+                name,
+                each.manifest.target,
+                len(each.declaration.parameters),
+                f"{size:.1e}",
+                ", ".join(each.manifest.takes) or "-",
+                each.manifest.summary,
+            )
         )
-    print_sheets(Sheet.of("families", "family|target|>parameters|>genomes before constraints|summary", rows))
+    columns = "family|target|>parameters|>genomes before constraints|features|summary"
+    print_sheets(Sheet.of("families", columns, rows))
 
 
 def render(

@@ -9,14 +9,17 @@ from evoflash.cli import families
 from evoflash.errors import UsageError
 
 Shape = Annotated[
-    str, typer.Option("--shape", help="A name from configs/shapes.yaml, or b=1,h=8,s=512,d=64[,kv=,t=,causal].")
+    str,
+    typer.Option(
+        "--shape", help="A name from configs/shapes.yaml, or b=1,h=8,s=512,d=64[,kv=,t=,causal,window=,mask=…]."
+    ),
 ]
 Shapes = Annotated[
     list[str] | None,
     typer.Option(
         "--shape",
-        help="Names from configs/shapes.yaml, or fields b=1,h=8,s=512,d=64[,kv=,t=,causal], by commas; repeatable; "
-        "default: mission.",
+        help="Names from configs/shapes.yaml, or fields b=1,h=8,s=512,d=64[,kv=,t=,causal,window=,mask=…], by commas; "
+        "repeatable; default: mission.",
         show_default=False,
     ),
 ]

@@ -29,8 +29,10 @@ class Band:
 
     def visible(self, rows: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Whether each of these rows (numbers, of shape (r,)) sees each of these keys (k,): a boolean (r, k)."""
+        import torch
+
         distance = keys[None, :] - rows[:, None] - self.diagonal
-        seen = distance == distance
+        seen = torch.ones_like(distance, dtype=torch.bool)
         if self.left is not None:
             seen &= distance >= -self.left
         if self.right is not None:

@@ -65,7 +65,7 @@ def test_the_document_of_a_bench(place, cache, monkeypatch):
     assert document["environment"]["git"] is None
     shape = document["shapes"][0]
     assert (shape["shape"], shape["flops"], shape["min_bytes"]) == (SHAPE, PROBLEM.flops, PROBLEM.min_bytes)
-    assert shape["problem"] == {"kind": "attention", **PROBLEM.model_dump()}
+    assert shape["problem"] == PROBLEM.to_dict()
     kernels = {entry["name"]: entry for entry in shape["kernels"]}
     assert {name: (entry["origin"], entry["status"]) for name, entry in kernels.items()} == {
         "candidate 1": ("latest", "ok"),

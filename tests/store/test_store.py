@@ -97,7 +97,7 @@ def test_a_run_is_summed_up(store):
     assert (summary.id, summary.status, summary.stop_reason) == (run, "done", "the budget is spent")
     assert (summary.candidates, summary.correct, summary.best_us, summary.best_index) == (8, 5, 20.0, 5)
     assert summary.best_id == store.candidate_id(run, 5)
-    assert summary.problem == {"kind": "attention", **runs.PROBLEM.model_dump()}
+    assert summary.problem == runs.PROBLEM.to_dict()
     assert summary.plan["limit"] == "Infinity"  # JSON has no infinity; pydantic reads this text back as one
     assert (summary.elapsed_s, summary.has_finals, summary.machine) == (12.5, True, runs.MACHINE)
     assert store.insights(run)[0].data == {"share": 0.75, "best": "NaN"}

@@ -1,0 +1,138 @@
+"""Masks, and what is done to scores: the fields of a problem, and its reference against attention written out."""
+
+import math
+
+import pytest
+import torch
+
+from evoflash import problems
+from evoflash.codegen.template import load, load_all
+from evoflash.errors import NoPackageError, UsageError
+from evoflash.export.winner import Winner
+from evoflash.problems import AttentionProblem
+from evoflash.problems.band import Band
+from evoflash.targets import cuda
+
+SIZES = "b=2,h=4,kv=2,s=13,t=19,d=8,dtype=fp32"
+SHAPES = [
+    "v=16",
+    "causal,align=bottom_right",
+    "window=4:2",
+    "window=4:",
+    "causal,window=5,v=4",
+    "softcap=3",
+    "bias=hqk",
+    "bias=k,causal",
+    "mask=bk",
+    "mask=bhqk,window=6",
+    "alibi,causal,align=bottom_right",
+    "sinks",
+    "causal,window=3,softcap=2,mask=bqk,alibi,sinks",
+]
+
+
+def parse(features: str) -> AttentionProblem:
+    return problems.parse(f"{SIZES},{features}")
+
+
+def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """The definition, a score at a time."""
+    q, k, v, *_ = (each.double() if each.is_floating_point() else each for each in inputs)
+    extras = problem.extras(inputs)
+    out = torch.zeros(problem.output_shape(), dtype=torch.float64)
+    shift = problem.seq_kv - problem.seq_q if problem.align == "bottom_right" else 0
+    left, right = problem.window or (None, None)
+
+    def of(name: str, *place: int) -> float:
+        tensor = extras[name]
+        return float(tensor[tuple(min(at, size - 1) for at, size in zip(place, tensor.shape, strict=True))])
+
+    for b in range(problem.batch):
+        for h in range(problem.heads):
+            group = h // (problem.heads // problem.kv_heads)
+            for i in range(problem.seq_q):
+                logits, values = [], []
+                for j in range(problem.seq_kv):
+                    distance = j - i - shift
+                    hidden = (problem.causal and distance > 0) or (left is not None and distance < -left)
+                    hidden |= right is not None and distance > right
+                    if hidden or ("mask" in extras and not of("mask", b, h, i, j)):
+                        continue
+                    score = float(q[b, h, i] @ k[b, group, j]) * problem.softmax_scale
+                    score = problem.softcap * math.tanh(score / problem.softcap) if problem.softcap else score
+                    score += of("bias", b, h, i, j) if "bias" in extras else 0.0
+                    score -= of("slopes", h) * abs(distance) if "slopes" in extras else 0.0
+                    logits.append(score)
+                    values.append(v[b, group, j])
+                total = sum(map(math.exp, logits)) + (math.exp(of("sinks", h)) if "sinks" in extras else 0.0)
+                for score, value in zip(logits, values, strict=True):
+                    out[b, h, i] += math.exp(score) / total * value
+    return out
+
+
+@pytest.mark.parametrize("features", SHAPES)
+def test_the_reference_and_pytorch_are_attention_written_out(features):
+    problem = parse(features)
+    inputs = problem.inputs(3, "normal", "cpu")
+    expected = written_out(problem, inputs)
+    torch.testing.assert_close(problem.reference(inputs), expected)
+    torch.testing.assert_close(problem.plain(inputs).double(), expected, atol=2e-6, rtol=1e-5)
+    seen = expected.abs().sum(dim=3) > 0  # elsewhere PyTorch's backends may have NaN
+    for name, baseline in problem.baselines("cpu").items():
+        torch.testing.assert_close(baseline(*inputs).double()[seen], expected[seen], atol=2e-6, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("features", SHAPES)
+def test_a_problem_is_read_back_from_what_is_stored(features):
+    problem = parse(features)
+    stored = problem.to_dict()
+    assert AttentionProblem.model_validate({name: value for name, value in stored.items() if name != "kind"}) == problem
+    assert set(stored) >= set(problem.features) > set()
+    assert all(case.problem.features for case in problem.cases() if case.name.startswith("203 "))
+
+
+def test_a_plain_problem_is_stored_as_before_there_were_features():
+    assert list(problems.parse("mission").to_dict()) == [
+        *("kind", "batch", "heads", "kv_heads", "seq_q", "seq_kv", "head_dim", "dtype", "causal", "scale")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ("align=bottom_right", "align means nothing"),
+        ("bias=k,mask=k", "either bias or mask"),
+        ("bias=kq", "bias"),
+        ("window=-1", "window"),
+        ("window=a:b", "window"),
+        ("softcap=-2", "softcap"),
+    ],
+)
+def test_features_that_mean_nothing_are_refused(features, words):
+    with pytest.raises(UsageError, match=words):
+        parse(features)
+
+
+@pytest.mark.parametrize(("rows", "keys"), [(1, 1), (5, 9), (9, 5), (40, 3), (3, 40)])
+@pytest.mark.parametrize(
+    "band", [Band(), Band(0, None, 0), Band(4, 2, 0), Band(-6, 3, None), Band(2, 0, 0), Band(-30, 9, 9)]
+)
+def test_the_pairs_of_a_band_are_those_that_it_shows(band, rows, keys):
+    assert band.pairs(rows, keys) == int(band.visible(torch.arange(rows), torch.arange(keys)).sum())
+
+
+def test_a_family_is_asked_only_for_features_that_it_takes():
+    facts = cuda.of_arch("sm_90a").facts
+    problem = problems.parse("b=1,h=2,s=64,d=64,window=9,sinks")
+    assert load("wmma").refusals(problem, facts) == ["it lacks window, sinks"]
+    assert load("mma").refusals(problem, facts) == []
+    known = {name for family in load_all().values() for name in family.manifest.takes}
+    assert known == set(parse("causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks").features) | {
+        "mask"
+    }
+
+
+def test_no_package_is_written_for_a_kernel_with_features():
+    problem = parse("window=4:2")
+    with pytest.raises(NoPackageError, match="window"):
+        Winner("att", "cpu_flash", {}, "", "c++", "cpu", None, problem, {})

@@ -1,4 +1,5 @@
 import os
+import shutil
 import threading
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from evoflash import targets
+from evoflash.codegen.system_headers import system_headers
 from evoflash.codegen.template import Source, load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
@@ -129,6 +131,68 @@ def test_equal_machine_code_has_an_equal_digest(toolchain):
     plain, commented = toolchain.build(source()), toolchain.build(source("// the same\n" + source().text))
     assert plain.library != commented.library
     assert plain.report.binary_digest == commented.report.binary_digest
+
+
+VECTORS = """
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+#include <math.h>
+extern double answer() { return sqrt(1764.0); }
+"""
+
+
+def test_system_headers_are_precompiled_once_for_many_sources(target, tmp_path):
+    plain, many = Toolchain(target, tmp_path / "plain"), Toolchain(target, tmp_path / "many", many=True)
+    sources = [source(f"// {number}{VECTORS}") for number in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        builds = list(pool.map(many.build, sources))
+    (header,) = many.cache.glob("*/*/headers.h")
+    assert header.read_text() == "#if defined(__x86_64__)\n#include <immintrin.h>\n#endif\n#include <math.h>\n"
+    assert header.with_name("headers.h.gch").stat().st_size > 1e6
+    commands = [each.read_text() for each in many.cache.glob("*/*/build.ninja") if each.parent != header.parent]
+    assert len(commands) == len(builds)
+    assert all(str(header) in each.replace("$\n      ", "") for each in commands)
+    assert builds[0].report.binary_digest == plain.build(sources[0]).report.binary_digest
+    assert many.key(sources[0]) == plain.key(sources[0])
+
+
+def test_a_cache_without_its_precompiled_headers_has_them_made_again(target, tmp_path):
+    toolchain = Toolchain(target, tmp_path / "cache", many=True)
+    toolchain.build(source(VECTORS))
+    shutil.rmtree(toolchain.cache)
+    assert toolchain.build(source(f"// again{VECTORS}")).library is not None
+    (precompiled,) = toolchain.cache.glob("*/*/headers.h.gch")
+    precompiled.write_bytes(precompiled.read_bytes()[:100_000])  # as a full disk leaves it
+    assert Toolchain(target, toolchain.cache, many=True).build(source(f"// then{VECTORS}")).library is not None
+    assert precompiled.stat().st_size > 1e6
+
+
+def test_headers_that_cannot_be_compiled_are_told_of_by_the_source(target, tmp_path):
+    build = Toolchain(target, tmp_path / "cache", many=True).build(source("#include <no_such_header.h>\n"))
+    assert build.status is Status.BUILD_FAILED
+    assert "no_such_header.h" in build.reason
+    assert build.reason.startswith("kernel.cpp")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ('#pragma once\n#include <math.h>  // sqrt\n#include "own.h"\n', "#include <math.h>\n"),
+        ("#ifdef OWN\n#if defined(__AVX__)\n#include <a.h>\n#endif\n#else\n#include <b.h>\n#endif\n", ""),
+        ("#ifdef OWN\n#endif\n#include <a.h>\n", "#include <a.h>\n"),
+        ("#define _GNU_SOURCE\n#include <math.h>\n", ""),
+        ("#define NDEBUG\n#include <assert.h>\n", ""),
+        ('#pragma GCC target("avx2")\n#include <immintrin.h>\n', ""),
+        ("#if defined(__AVX512F__) && !defined(__clang__)\nint a;\n#endif\n", ""),
+        (
+            "#if defined(__aarch64__)\n#include <arm_neon.h>\n#else\n#include <immintrin.h>\n#endif\n",
+            "#if defined(__aarch64__)\n#include <arm_neon.h>\n#else\n#include <immintrin.h>\n#endif\n",
+        ),
+    ],
+)
+def test_system_headers_are_those_that_a_source_includes_anyway(text, lines):
+    assert system_headers(text) == lines
 
 
 def test_flags_are_part_of_the_key(target, tmp_path):

@@ -45,7 +45,7 @@ def run_search(
         KeyboardInterrupt: after printing how to resume.
         NothingCorrectError: when no correct kernel was found for one of the tasks.
     """
-    toolchain = Toolchain(device, settings.cache, plans[0].build_deadline_s, settings.verbose)
+    toolchain = Toolchain(device, settings.cache, plans[0].build_deadline_s, settings.verbose, many=True)
     toolchain.require_writable()
     with RunStore.open(settings.db, write=True) as store:
         for plan in plans:

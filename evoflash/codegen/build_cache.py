@@ -21,8 +21,8 @@ ABANDONED_S = 3600.0  # no build takes this long: an older folder is left over f
 class BuildCache:
     """A folder of finished builds; it can be shared between processes, and deleted.
 
-    An entry is a library and its report. The report contains the digest of the library, and its file begins with the
-    digest of the report, so that any change of an entry is detected.
+    An entry is a product, which is a library unless told otherwise, and its report. The report contains the digest of
+    the product, and its file begins with the digest of the report, so that any change of an entry is detected.
     """
 
     def __init__(self, folder: Path):
@@ -54,20 +54,20 @@ class BuildCache:
             "`evoflash resume`"
         )
 
-    def find(self, key: str) -> tuple[BuildReport, Path] | None:
-        """The report and library of an entry; None if it is missing or damaged."""
+    def find(self, key: str, product: str = LIBRARY) -> tuple[BuildReport, Path] | None:
+        """The report and product of an entry; None if it is missing or damaged."""
         home = self._home(key)
         try:
             digest, _, text = (home / REPORT).read_text(encoding="utf-8").partition("\n")
             report = BuildReport.model_validate_json(text)
-            if digest == _text_digest(text) and is_intact(home / LIBRARY, report):
-                return report, home / LIBRARY
+            if digest == _text_digest(text) and is_intact(home / product, report):
+                return report, home / product
         except (OSError, ValueError):
             pass
         return None
 
-    def keep(self, key: str, folder: Path, report: BuildReport) -> Path:
-        """Moves the folder of a finished build into the cache atomically; returns the path of its library.
+    def keep(self, key: str, folder: Path, report: BuildReport, product: str = LIBRARY) -> Path:
+        """Moves the folder of a finished build into the cache atomically; returns the path of its product.
 
         If another process has already added the entry, that entry is used.
 
@@ -83,21 +83,21 @@ class BuildCache:
                 os.rename(folder, home)
                 break
             except OSError:
-                if self.find(key) is not None:
+                if self.find(key, product) is not None:
                     break
                 if attempt:
                     raise
                 shutil.rmtree(home, ignore_errors=True)  # a damaged entry
-        return home / LIBRARY
+        return home / product
 
     def _home(self, key: str) -> Path:
         return self.folder / key[:2] / key
 
 
-def is_intact(library: Path, report: BuildReport) -> bool:
-    """Whether a library exists and matches the digest in its report."""
+def is_intact(product: Path, report: BuildReport) -> bool:
+    """Whether a product exists and matches the digest in its report."""
     try:
-        return file_digest(library) == report.binary_digest
+        return file_digest(product) == report.binary_digest
     except OSError:
         return False
 

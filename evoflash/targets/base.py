@@ -90,8 +90,17 @@ class Target(abc.ABC):
         """Whether builds and timings use the same cores, so that they must take turns."""
 
     @abc.abstractmethod
-    def steps(self) -> tuple[Step, ...]:
-        """The commands that build `kernel.so` from `source_name`, run in the folder of the build."""
+    def steps(self, headers: Path | None = None) -> tuple[Step, ...]:
+        """The commands that build `kernel.so` from `source_name`, run in the folder of the build.
+
+        Args:
+            headers: a header with precompiled system headers, made by `headers_step`, which the source also includes.
+        """
+
+    @property
+    def headers_step(self) -> Step | None:
+        """The command that precompiles system headers; None where it would not save time."""
+        return None
 
     @abc.abstractmethod
     def clang_arguments(self) -> tuple[str, ...]:

@@ -8,13 +8,15 @@ import os
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evoflash.system import processes
 from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, read_text, usable_cores
 
 # No -ffast-math, since NaN must propagate. Without errno the compiler can inline libm functions.
-CPU_FLAGS = "-std=c++17 -O3 -march=native -fno-math-errno -fopenmp -fPIC -shared -Wl,--build-id=none"
+COMPILER_FLAGS = "-std=c++17 -O3 -march=native -fno-math-errno -fopenmp -fPIC"
+CPU_FLAGS = f"{COMPILER_FLAGS} -shared -Wl,--build-id=none"
 ARCH_PRCTL = 158  # the number of this system call on x86-64
 # Appended, so that they override CPU_FLAGS; -O1 keeps the loads that a sanitizer should see.
 SANITIZE_FLAGS = "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined"
@@ -42,11 +44,22 @@ class CpuTarget(Target):
         """Yes: a compiler on another core affects clocks, caches and memory bandwidth."""
         return True
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self, headers: Path | None = None) -> tuple[Step, ...]:
         """One compiler command."""
-        more = (" -g" if self.debug else "") + (f" {SANITIZE_FLAGS}" if self.sanitize else "")
-        command = f"{cxx()} {CPU_FLAGS}{more} -o kernel.so {self.source_name}"
+        # A compiler that does not find its form of a precompiled header beside the header reads the header.
+        include = "" if headers is None else f" -include {shlex.quote(str(headers))}"
+        command = f"{cxx()} {CPU_FLAGS}{self._more_flags}{include} -o kernel.so {self.source_name}"
         return (Step(command, "kernel.so", (self.source_name,)),)
+
+    @property
+    def headers_step(self) -> Step:
+        """With the same flags, or else GCC does not use the result."""
+        command = f"{cxx()} {COMPILER_FLAGS}{self._more_flags} -x c++-header -o headers.h.gch headers.h"
+        return Step(command, "headers.h.gch", ("headers.h",))
+
+    @property
+    def _more_flags(self) -> str:
+        return (" -g" if self.debug else "") + (f" {SANITIZE_FLAGS}" if self.sanitize else "")
 
     def clang_arguments(self) -> tuple[str, ...]:
         """The build's, with what GCC's own headers have and clang's lack (omp.h) behind those of clang."""

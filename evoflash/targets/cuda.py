@@ -67,8 +67,8 @@ class CudaTarget(Target):
         """The architecture flag; from Hopper on with the suffix that enables wgmma and similar instructions."""
         return flag(self.facts["arch"])
 
-    def steps(self) -> tuple[Step, ...]:
-        """Compiles device code to a cubin, then the launcher that embeds it."""
+    def steps(self, headers: Path | None = None) -> tuple[Step, ...]:
+        """Compiles device code to a cubin, then the launcher that embeds it; neither has headers that take long."""
         include = toolkit() / "include"
         lines = " -lineinfo" if self.debug else ""
         library, service = nvrtc_library(), None

@@ -29,7 +29,7 @@ def cpu():
 
 @pytest.fixture(scope="module")
 def verification(cpu, tmp_path_factory):
-    toolchain = Toolchain(cpu, tmp_path_factory.mktemp("cache"))
+    toolchain = Toolchain(cpu, tmp_path_factory.mktemp("cache"), many=True)
     build_all(cpu, toolchain, [each for each in CPU if not each.base.refusals(cpu)])
     with Verification(cpu, toolchain, deadline_s=DEADLINE_S) as made:
         yield made

@@ -6,21 +6,19 @@
 - `evoflash.exporters`: functions like `export.package.write`, by kind of problem.
 """
 
-import functools
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
 from evoflash.errors import unknown
 from evoflash.problems import AttentionProblem, Problem
+from evoflash.system import entry_points
 
 
-@functools.cache
 def installed(group: str) -> dict[str, Any]:
-    """The objects that plug-ins provide for a group, by name."""
-    return {entry.name: entry.load() for entry in metadata.entry_points(group=f"evoflash.{group}")}
+    """The objects that plug-ins provide for a group, by name, without those that cannot be loaded."""
+    return entry_points.loaded(f"evoflash.{group}")
 
 
 def problem_of(kind: str) -> type[Problem]:

@@ -5,7 +5,6 @@ evoflash.
 """
 
 import functools
-import importlib.metadata
 import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import yaml
 
 from evoflash.errors import UsageError
+from evoflash.system import entry_points
 
 
 @functools.cache
@@ -27,8 +27,8 @@ def shipped() -> Path:
 def roots(extra: Sequence[Path] = ()) -> list[Path]:
     """Folders that may contain templates/, search_spaces/ and configs/, in search order."""
     found = [*extra, Path.cwd()]
-    for entry in importlib.metadata.entry_points(group="evoflash.templates"):
-        found.append(Path(str(importlib.resources.files(entry.load()))))
+    for package in entry_points.loaded("evoflash.templates").values():
+        found.append(Path(str(importlib.resources.files(package))))
     found.append(shipped())
     unique: dict[Path, None] = {}
     for root in found:

@@ -63,10 +63,15 @@ def files(tmp_path):
     unfinished = json.dumps(CACHE, indent="")[:-4].rstrip() + ","  # as a session leaves it that was cut off
     (tmp_path / "open.json").write_text(unfinished)
     (tmp_path / "t4.json.gz").write_bytes(gzip.compress(json.dumps(T4).encode()))
+    (tmp_path / "renamed.json").write_bytes(gzip.compress(json.dumps(T4).encode()))
+    (tmp_path / "unpacked.json.gz").write_text(json.dumps(T4))  # as browsers save what a server sends packed
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["csv.csv", "zipped.csv.gz", "cache.json", "open.json", "t4.json.gz"])
+@pytest.mark.parametrize(
+    "name",
+    ["csv.csv", "zipped.csv.gz", "cache.json", "open.json", "t4.json.gz", "renamed.json", "unpacked.json.gz"],
+)
 def test_every_format_gives_the_same_recording(files, name):
     found = read(files / name)
     assert found.name == name.partition(".")[0]

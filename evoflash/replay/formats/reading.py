@@ -25,6 +25,8 @@ from evoflash.replay.formats.refusals import MisfitError, NoObjectiveError, NoRe
 from evoflash.replay.objective import Objective
 from evoflash.replay.recording import Recording
 
+GZIP = b"\x1f\x8b"  # how gzip begins; names do not tell: browsers unpack, and people rename
+
 
 def read(path: Path, objective: str | None = None, higher_is_better: bool | None = None) -> Recording:
     """Reads a recording from a file.
@@ -79,7 +81,7 @@ def _times(measurements: Sequence[Measurement], objective: Objective) -> list[fl
 def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+        return (gzip.decompress(data) if data.startswith(GZIP) else data).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}; check the path") from None
 

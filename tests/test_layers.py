@@ -6,10 +6,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import grimp
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("module", ["evoflash.search", "evoflash.cli.main"])
@@ -30,16 +34,44 @@ def test_no_modules_import_each_other():
 
 def test_an_extra_exists_only_with_what_uses_it():
     """`dev` is for those who change evoflash; every other extra must be imported somewhere in it."""
-    root = Path(__file__).parents[1]
-    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"].get("optional-dependencies", {})
+    imported = _imported()
+    assert {"optuna", "jinja2"} <= imported
+    for extra, requirements in _project().get("optional-dependencies", {}).items():
+        for requirement in requirements if extra != "dev" else ():
+            package = _package(requirement).replace("-", "_")
+            assert package in imported, f"the extra {extra} installs {package}, which nothing imports"
+
+
+def test_the_documentation_names_no_extra_that_does_not_exist():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {each for page in pages for each in re.findall(r"(?:'\.|extra )\[([a-z]+)\]", page.read_text())}
+    assert "dev" in named
+    assert named <= set(_project()["optional-dependencies"])
+
+
+def test_what_is_imported_is_installed_with_evoflash():
+    installed = {_package(each) for each in _project()["dependencies"]} | {"pydantic-core"}  # pydantic's other half
+    providers = metadata.packages_distributions()
+    for module in sorted(_imported() - set(sys.stdlib_module_names) - {"evoflash"}):
+        assert {each.lower().replace("_", "-") for each in providers[module]} & installed, (
+            f"{module} is imported, but no dependency"
+        )
+
+
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def _package(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9_-]", requirement)[0].lower()
+
+
+def _imported() -> set[str]:
+    """The first names of all modules that evoflash imports, also within functions."""
     imported = set()
-    for file in (root / "evoflash").rglob("*.py"):
+    for file in (ROOT / "evoflash").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             imported |= {name.split(".")[0] for name in names}
-    assert {"optuna", "jinja2"} <= imported
-    for extra, requirements in extras.items():
-        for requirement in requirements if extra != "dev" else ():
-            package = re.split(r"[^A-Za-z0-9_-]", requirement)[0].replace("-", "_").lower()
-            assert package in imported, f"the extra {extra} installs {package}, which nothing imports"
+    return imported

@@ -57,6 +57,12 @@ def test_a_compiler_of_c_is_refused_before_it_builds(tmp_path, monkeypatch, comm
     assert str(raised.value) == f"CXX={command} is a C compiler; use {instead}"
 
 
+def test_a_compiler_that_builds_nothing_is_refused_and_not_the_kernels(monkeypatch):
+    monkeypatch.setenv("CXX", "g++ -no-such-option")
+    with pytest.raises(MissingError, match=r"CXX=g\+\+ -no-such-option builds no program: .*-no-such-option.*; fix it"):
+        targets.detect("cpu")
+
+
 @pytest.mark.parametrize("command", ["g++", "g++ -m64", "c++", "{launcher} g++ -O1"])
 def test_a_compiler_of_cpp_builds_with_arguments_and_behind_a_launcher(tmp_path, monkeypatch, command):
     monkeypatch.setenv("CXX", command.format(launcher=of_shell(tmp_path, "launcher", 'exec "$@"')))

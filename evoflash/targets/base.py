@@ -158,7 +158,7 @@ def cxx() -> str:
     """The command of the host C++ compiler: $CXX (which may have arguments), g++, or clang++.
 
     Raises:
-        MissingError: when there is none, or $CXX is not a program or a compiler of C.
+        MissingError: when there is none, or $CXX is not a program, builds nothing, or is a compiler of C.
     """
     wanted = os.environ.get("CXX")
     if wanted:
@@ -168,7 +168,10 @@ def cxx() -> str:
             program = ""
         if not shutil.which(program) or "\n" in wanted:
             raise MissingError(f"CXX={wanted} is not a program; install it, or unset CXX")
-        if is_c_compiler(wanted):
+        plain, with_library = linking_errors(wanted)
+        if plain and with_library:
+            raise MissingError(f"CXX={wanted} builds no program: {plain}; fix it, or unset CXX")
+        if plain:
             compiler_of_cxx = of_cxx(wanted)
             raise MissingError(f"CXX={wanted} is a C compiler; use {compiler_of_cxx}")
         return wanted
@@ -177,21 +180,28 @@ def cxx() -> str:
 
 
 @functools.cache
-def is_c_compiler(command: str) -> bool:
-    """Whether a compiler's command links without the C++ library, as gcc does and g++ does not.
+def linking_errors(command: str) -> tuple[str, str]:
+    """What a compiler says against linking a program of C++, and with the C++ library named; empty if it links.
 
-    gcc compiles C++ and makes a shared library of it, which then lacks symbols when it is loaded. So a program is
-    linked, and again with the library. A compiler that fails both times lacks something else, of which its builds tell.
+    gcc compiles C++ and makes a shared library of it, which then lacks symbols when it is loaded. It links a program
+    only with the library named, and g++ without. A compiler that links neither would refuse every kernel.
     """
     with processes.temporary_folder("evoflash-cxx.", Path(tempfile.gettempdir())) as folder:
         (folder / "throws.cpp").write_text("int main() { throw 1; }\n", encoding="ascii")
         build = [*shlex.split(command), "throws.cpp", "-o", "throws"]
         try:
-            return processes.run(build, 60, cwd=folder).returncode != 0 and (
-                processes.run([*build, "-lstdc++"], 60, cwd=folder).returncode == 0
-            )
+            plain = _error(processes.run(build, 60, cwd=folder))
+            return plain, plain and _error(processes.run([*build, "-lstdc++"], 60, cwd=folder))
         except (OSError, subprocess.TimeoutExpired) as error:
             raise MissingError(f"CXX={command} cannot be run ({error}); set it to g++") from None
+
+
+def _error(ended: subprocess.CompletedProcess[str]) -> str:
+    """A failed program's first line that has the word error, else its last; empty if it succeeded."""
+    if not ended.returncode:
+        return ""
+    lines = (ended.stderr or ended.stdout or "").strip().splitlines() or [f"exit code {ended.returncode}"]
+    return next((line for line in lines if "error" in line), lines[-1]).strip()
 
 
 def of_cxx(command: str) -> str:

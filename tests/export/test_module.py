@@ -2,10 +2,12 @@
 
 import importlib
 import json
+import os
 import random
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -605,6 +607,20 @@ def test_a_compiler_of_c_is_refused(tmp_path: Path, cache: Path, monkeypatch: py
     with pytest.raises(build.BuildError, match=r"CXX=gcc -m64 is a C compiler; use g\+\+"):
         build.libraries()
     assert list((cache / "exported_by_gcc").iterdir()) == []
+
+
+def test_what_a_killed_build_left_is_removed_a_day_later(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = write(cpu_winner("exported_again"), tmp_path / "out")
+    build = importlib.import_module(f"{load('exported_again', folder).__name__}._build")
+    running, abandoned = (cache / "exported_again" / f"0123.{name}" for name in ("running", "abandoned"))
+    for each in (running, abandoned):
+        (each / "build").mkdir(parents=True)
+        (each / "build" / "kernel.cpp").touch()
+    os.utime(abandoned, (0, time.time() - 100_000))
+    monkeypatch.setattr(build, "_run_ninja", lambda folder: (folder / "kernel.so").touch())  # and no binding.so
+    with pytest.raises(build.BuildError, match=r"cannot build"):
+        build.libraries()
+    assert list((cache / "exported_again").iterdir()) == [running]
 
 
 def test_a_source_that_does_not_compile_says_why(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):

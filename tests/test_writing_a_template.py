@@ -9,7 +9,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from evoflash.cli.main import app
 from evoflash.codegen.template import load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.status import Status
@@ -45,6 +47,16 @@ def test_the_guides_family_reads_as_it_says(folder: Path):
         flat = flatten(text)
         assert "if constexpr" not in flat
         assert ("each / row_sum" in flat) == (genome["divide"] == "early")
+
+
+def test_the_guides_commands_that_need_no_device_work_as_printed(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder)
+    commands = re.findall(r"^    evoflash ((?:render|build) naive .*?) *#", GUIDE.read_text(), re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        result = CliRunner().invoke(app, command.split())
+        assert result.exit_code == 0, f"{command}: {result.output}"
+    assert (folder / "editor" / "kernel.cpp").is_file()
 
 
 @pytest.mark.slow

@@ -158,7 +158,7 @@ def _chosen(
     if refusals:
         raise SpaceError(
             f"{family} does not take {problem.label} on {target.device}: {'; '.join(refusals)}; "
-            "choose another shape or --arch"
+            "choose another shape, --dtype or --arch"
         )
     space = template.space([problem], target.facts)
     genome = space.sample(random.Random(seed)) if text is None else _parse(text)

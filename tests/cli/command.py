@@ -15,7 +15,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVOFLASH_")}
     environment["EVOFLASH_CALLS"] = environment.get("EVOFLASH_CALLS", "0")  # that builds a package
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    command = [sys.executable, "-m", "evoflash.cli.main", *arguments, "--db", "runs.db", "--cache", "builds"]
+    command = [sys.executable, "-m", "evoflash", *arguments, "--db", "runs.db", "--cache", "builds"]
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -80,7 +80,7 @@ def test_no_compiler_at_all(monkeypatch, place):
 def test_a_compiler_without_openmp(monkeypatch, place):
     fake = place / "c++"
     fake.write_text(
-        '#!/bin/sh\ncase "$*" in *--version*) echo fake 1.0;; *) echo "error: no -fopenmp"; exit 1;; esac\n'
+        '#!/bin/sh\ncase "$*" in *--version*) echo fake 1.0;; *-fopenmp*) echo "error: no -fopenmp"; exit 1;; esac\n'
     )
     fake.chmod(0o755)
     monkeypatch.setenv("CXX", str(fake))

@@ -131,9 +131,9 @@ def test_a_family_is_asked_only_for_features_that_it_takes():
     assert load("wmma").refusals(problem, facts) == ["it lacks window, sinks"]
     assert load("mma").refusals(problem, facts) == []
     known = {name for family in load_all().values() for name in family.manifest.takes}
-    assert known == set(parse("causal,align=bottom_right,window=3,v=4,latent,softcap=1,bias=k,alibi,sinks").features) | {
-        "mask"
-    }
+    assert known == set(
+        parse("causal,align=bottom_right,window=3,v=4,latent,softcap=1,bias=k,alibi,sinks").features
+    ) | {"mask"}
 
 
 def test_no_package_is_written_for_a_kernel_with_features():

@@ -96,7 +96,7 @@ def _hidden(problem: AttentionForm, inputs: Inputs, special: torch.Tensor) -> to
 
     out = torch.empty(problem.output_shape(), dtype=torch.bool, device=special.device)
     flat, extras = out.flatten(0, 1), problem.extras(inputs)
-    for place, rows, (queries, keys, _) in _slices(problem, *inputs[:2], special):
+    for place, rows, (queries, keys, _) in _slices(problem, inputs[0], inputs[1], special):
         batch, head = place // problem.heads, place % problem.heads
         marked = special[batch, head // (problem.heads // problem.kv_heads)].double()
         _, visible = scores(problem, queries @ keys.mT, place, rows, extras)

@@ -1,6 +1,5 @@
 #pragma once
 
-#include "arrivals.cuh"
 #include "fast_divmod.cuh"
 #include "score_features.h"
 #include "tensors.cuh"
@@ -28,14 +27,6 @@ struct PartialArguments<true> {
   int num_splits;
 };
 
-// Of the blocks that have a part of the same rows: those of the same rank in their clusters.
-template <bool kIsMergedByLast>
-struct ArrivalArguments {};
-template <>
-struct ArrivalArguments<true> {
-  ArrivalCounter *arrivals;  // [tiles of rows][kCluster]
-};
-
 // The problem itself, for the window of its rows.
 template <bool kIsBanded>
 struct BandArguments {};
@@ -48,7 +39,6 @@ struct BandArguments<true> {
 template <class Traits>
 struct Arguments : KeyArguments<Traits::kIsTma>,
                    PartialArguments<Traits::kIsGridSplit>,
-                   ArrivalArguments<Traits::kIsMergedByLast>,
                    BandArguments<Traits::kIsBanded> {
   Tensor q, out;
   int num_rows, seq_kv;

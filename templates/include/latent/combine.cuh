@@ -31,6 +31,7 @@ __device__ __forceinline__ void combine(const Arguments<Traits> &args, unsigned 
   const int token = args.group.divmod(head, row);
   unsigned char *const to = row_of(args.out, blockIdx.z, blockIdx.y * args.group.divisor + head, token);
 
+  if constexpr (Traits::kIsEarly) launch_dependents();
   if constexpr (Traits::kIsDependent) wait_for_prerequisites();
   const Piece own = merge_splits<kCombineGroups>(args, place, number, group);
   columns[threadIdx.x] = own.columns;

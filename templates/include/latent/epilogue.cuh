@@ -1,6 +1,5 @@
 #pragma once
 
-#include "arrivals.cuh"
 #include "cluster.cuh"
 #include "elect.cuh"
 #include "latent/gemm.cuh"
@@ -10,7 +9,7 @@
 #include "latent/tile_coord.cuh"
 
 // Merges the partial outputs of a cluster's blocks, and stores the result: the output, or where the grid is split, a
-// partial output. Then the last block that has a part of the same rows merges these, or a second kernel does.
+// partial output for the second kernel.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::latent {
 
@@ -23,8 +22,8 @@ struct Epilogue {
   const Storage &smem;
   const TileCoord<Traits> &coord;
 
-  // Prepares the barrier of what the cluster sends, and the counter of blocks.
-  __device__ __forceinline__ void begin() const {
+  // Prepares the barrier of what the cluster sends.
+  __device__ __forceinline__ void prepare() const {
     if constexpr (Traits::kIsCluster) {
       if (threadIdx.x < 32) {
         if (elect_one()) {
@@ -38,8 +37,6 @@ struct Epilogue {
       }
       cluster_arrive_relaxed();
     }
-    if constexpr (Traits::kIsMergedByLast)
-      if (threadIdx.x == 0) prepare_arrivals(counter());
   }
 
   // After a barrier behind the last step.
@@ -53,27 +50,9 @@ struct Epilogue {
       mbarrier_wait(smem.received_full(), 0);
     }
     for (int i = threadIdx.x; i < Storage::kOwnPieces; i += Traits::kNumThreads) store(i, own_piece(i));
-    if constexpr (Traits::kIsMergedByLast) {
-      if (args.num_splits == 1) return;
-      __syncthreads();
-      bool *const is_last = reinterpret_cast<bool *>(smem.base);  // the partial output has been read
-      if (threadIdx.x == 0) *is_last = arrive_last(counter(), args.num_splits);
-      __syncthreads();
-      if (!*is_last) return;
-      for (int i = threadIdx.x; i < Storage::kOwnPieces; i += Traits::kNumThreads) {
-        const int row = own_row(i), number = i % kRowPieces;
-        if (!coord.has_row(row)) continue;
-        const int64_t place = coord.row_number(row) * args.num_splits;
-        store_output<Traits>(coord.row_pointer(args.out, row), number, merge_splits<1>(args, place, number, 0));
-      }
-    }
   }
 
  private:
-  __device__ __forceinline__ ArrivalCounter *counter() const {
-    return args.arrivals + coord.tile_number() * Traits::kCluster + coord.rank;
-  }
-
   // The row of a piece that this block owns.
   __device__ __forceinline__ int own_row(int i) const { return coord.rank * Storage::kOwnRows + i / kRowPieces; }
 
@@ -106,8 +85,8 @@ struct Epilogue {
       const int owner = i / Storage::kOwnPieces;
       const unsigned place = smem_address(smem.received(coord.rank) + i % Storage::kOwnPieces);
       const float4 columns = *partial_piece(i);
-      const uint4 words = make_uint4(__float_as_uint(columns.x), __float_as_uint(columns.y),
-                                     __float_as_uint(columns.z), __float_as_uint(columns.w));
+      const uint4 words = make_uint4(__float_as_uint(columns.x), __float_as_uint(columns.y), __float_as_uint(columns.z),
+                                     __float_as_uint(columns.w));
       store_remote(remote_address(place, owner), words, remote_address(smem.received_full(), owner));
     }
   }

@@ -100,7 +100,8 @@ __device__ __forceinline__ void gemm_pv(Output<Traits> &acc_o, const SharedStora
   for (int n = 0; n < Traits::kBlockN / 16; ++n) {
     unsigned p[Traits::kTilesM][4];
 #pragma unroll
-    for (int m = 0; m < Traits::kTilesM; ++m) ldmatrix_x4(p[m], weights + (16 * m * Traits::kWeightStride + 16 * n) * 2);
+    for (int m = 0; m < Traits::kTilesM; ++m)
+      ldmatrix_x4(p[m], weights + (16 * m * Traits::kWeightStride + 16 * n) * 2);
 #pragma unroll
     for (int k = 0; k < Traits::kTilesOut; ++k) {
       unsigned words[4];

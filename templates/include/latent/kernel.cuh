@@ -20,9 +20,11 @@ __device__ __forceinline__ void attention(const Arguments<Traits> &args, unsigne
   const Producer producer{smem, coord};
   const Epilogue<Traits> epilogue{args, smem, coord};
 
+  producer.prepare();
+  epilogue.prepare();
+  if constexpr (Traits::kIsEarly) wait_for_prerequisites();
+  if constexpr (Traits::kIsDependent || Traits::kIsEarly) launch_dependents();
   producer.begin();
-  epilogue.begin();
-  if constexpr (Traits::kIsDependent) launch_dependents();
   __syncthreads();
   const QOperands<Traits> q(smem.q());
   Output<Traits> acc_o = {};

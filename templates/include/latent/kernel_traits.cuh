@@ -10,21 +10,12 @@ enum class Load {
   kTma,      // one thread asks the copy engine for whole tiles
 };
 
-// Who merges the splits of the grid.
-enum class Merge {
-  kSecondKernel,
-  kDependentKernel,  // a second kernel that is launched before the first has ended
-  kLastBlock,        // of those that have a part of the same rows
-};
-
 // What follows from the constants that a kernel is rendered with.
 template <class Config>
 struct KernelTraits : Config {
   static constexpr bool kIsTma = Config::kLoad == Load::kTma;
   static constexpr bool kIsCluster = Config::kCluster > 1;
   static constexpr bool kIsGridSplit = Config::kWaveBlocks > 0;
-  static constexpr bool kIsMergedByLast = kIsGridSplit && Config::kMerge == Merge::kLastBlock;
-  static constexpr bool kIsDependent = kIsGridSplit && Config::kMerge == Merge::kDependentKernel;
   static constexpr int kNumThreads = 32 * Config::kWarps;
 
   using Panel = SmemPanel<Config::kHeadDim>;
@@ -49,10 +40,10 @@ struct KernelTraits : Config {
   static_assert(kTilesOut > 0 && (kTilesOut % kPanelTiles == 0 || kPanelTiles % kTilesOut == 0));
 
   // Rows in shared memory are padded, so that those that are read or written at once lie in different banks.
-  static constexpr int kScoreStride = Config::kBlockN + 8;    // floats
-  static constexpr int kWeightStride = Config::kBlockN + 8;   // elements
+  static constexpr int kScoreStride = Config::kBlockN + 8;      // floats
+  static constexpr int kWeightStride = Config::kBlockN + 8;     // elements
   static constexpr int kPartialStride = Config::kValueDim + 8;  // floats
-  static constexpr int kRowPieces = Config::kValueDim / 4;    // of a row of outputs: four columns in floats
+  static constexpr int kRowPieces = Config::kValueDim / 4;      // of a row of outputs: four columns in floats
 };
 
 #ifndef EVOFLASH_HOST_ONLY

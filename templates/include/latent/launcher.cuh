@@ -50,14 +50,9 @@ struct Partition {
     }
   }
 
-  // Rows of partial outputs, and counters of blocks.
+  // Rows of partial outputs.
   size_t partial_rows(const EvoflashAttention &problem) const {
     return num_splits > 1 ? size_t(num_rows) * problem.kv_heads * problem.batch * num_splits : 0;
-  }
-  size_t counters(const EvoflashAttention &problem) const {
-    return Traits::kIsMergedByLast && num_splits > 1
-               ? size_t(num_m_blocks) * problem.kv_heads * problem.batch * Traits::kCluster
-               : 0;
   }
 };
 
@@ -103,11 +98,10 @@ template <class Traits>
 size_t workspace_bytes(const EvoflashAttention &problem) {
   if (!is_supported<Traits>(problem) || is_empty(problem)) return 0;
   const Partition<Traits> partition(problem);
-  return partition.partial_rows(problem) * (Traits::kValueDim + 2) * sizeof(float) +
-         partition.counters(problem) * sizeof(ArrivalCounter);
+  return partition.partial_rows(problem) * (Traits::kValueDim + 2) * sizeof(float);
 }
 
-// `combine` is the second kernel; null where there is none.
+// `combine` is the second kernel; null where the grid is not split.
 template <class Traits>
 int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &attention, Kernel *combine) {
   if (!is_supported<Traits>(problem)) return EVOFLASH_UNSUPPORTED;
@@ -125,18 +119,16 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
   args.softmax_scale_log2 = problem.scale * kLog2E;
   if constexpr (Traits::kIsBanded) args.problem = problem;
   if constexpr (Traits::kIsGridSplit) {
-    const size_t rows = partition.partial_rows(problem);
     args.partials = static_cast<float *>(problem.workspace);
-    args.stats = args.partials + rows * Traits::kValueDim;
+    args.stats = args.partials + partition.partial_rows(problem) * Traits::kValueDim;
     args.num_splits = partition.num_splits;
-    if constexpr (Traits::kIsMergedByLast)
-      args.arrivals = reinterpret_cast<ArrivalCounter *>(args.stats + rows * 2);
   }
 
   const Dim grid(partition.num_m_blocks * partition.num_splits * Traits::kCluster, problem.kv_heads, problem.batch);
-  if (int error = launch(attention, {grid, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster}, stream, args))
+  if (int error = launch(attention, {grid, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster, Traits::kIsEarly},
+                         stream, args))
     return error;
-  if (Traits::kIsMergedByLast || partition.num_splits == 1) return 0;
+  if (partition.num_splits == 1) return 0;
   Shape shape{Dim(args.num_rows * kCombineBlocksPerRow<Traits>, problem.kv_heads, problem.batch), kCombineThreads,
               kCombineBytes};
   shape.is_dependent = Traits::kIsDependent;

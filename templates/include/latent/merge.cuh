@@ -1,6 +1,5 @@
 #pragma once
 
-#include "arrivals.cuh"
 #include "latent/arguments.cuh"
 #include "math.cuh"
 #include "pairs.cuh"
@@ -61,8 +60,8 @@ __device__ __forceinline__ Piece merge_splits(const Arguments<Traits> &args, int
     for (int i = 0; i < kAtOnce; ++i) {
       const int split = start + i * kStep;
       const bool is_there = split < num_splits;
-      stat[i] = is_there ? load_written(stats + split) : make_float2(-INFINITY, 0);
-      part[i] = is_there ? load_written(columns + split * Traits::kRowPieces) : make_float4(0, 0, 0, 0);
+      stat[i] = is_there ? stats[split] : make_float2(-INFINITY, 0);
+      part[i] = is_there ? columns[split * Traits::kRowPieces] : make_float4(0, 0, 0, 0);
     }
     float row_max = piece.stats.x;
 #pragma unroll

@@ -35,6 +35,8 @@ struct CpAsyncProducer {
   const TileCoord<Traits> &coord;
   const unsigned char *const k = row_of(coord.args.k, coord.bidb, coord.kv_head, 0);
 
+  __device__ __forceinline__ void prepare() const {}
+
   // Q, then the first stages. Before a barrier of the block after which Q and the first step's keys are there.
   __device__ __forceinline__ void begin() const {
     copy_q(smem, coord);
@@ -66,20 +68,23 @@ struct TmaProducer {
   const SharedStorage<Traits> &smem;
   const TileCoord<Traits> &coord;
 
-  // The first stages, then Q, as keys take longest.
-  __device__ __forceinline__ void begin() const {
+  // What needs no memory.
+  __device__ __forceinline__ void prepare() const {
     if (threadIdx.x < 32) {
       if (elect_one()) {
         prefetch_tensor_map(coord.args.k);
 #pragma unroll
         for (int stage = 0; stage < Traits::kStages; ++stage) mbarrier_init(smem.full(stage), 1);
         fence_mbarrier_init();
-#pragma unroll
-        for (int stage = 0; stage < Traits::kStages; ++stage)
-          if (stage < coord.num_steps) ask(stage, stage);
       }
       __syncwarp();
     }
+  }
+
+  // The first stages, then Q, as keys take longest.
+  __device__ __forceinline__ void begin() const {
+#pragma unroll
+    for (int stage = 0; stage < Traits::kStages; ++stage) load(stage, stage);
     copy_q(smem, coord);
     cp_async_wait<0>();
   }

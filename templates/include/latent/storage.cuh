@@ -34,7 +34,7 @@ struct SharedStorage {
   static constexpr int kReceivedStatsOffset = kReceivedOffset + kReceivedPieceBytes;
   static constexpr int kBarriersOffset = kReceivedStatsOffset + kReceivedStatBytes;
 
-  // Barriers: of each stage; of what the cluster sends. Their place also tells all threads whether a block is the last.
+  // Barriers: of each stage; of what the cluster sends.
   static constexpr int kLoadBarriers = Traits::kIsTma ? Traits::kStages : 0;
   static constexpr int kBarriers = kLoadBarriers + (Traits::kIsCluster ? 1 : 0);
   static_assert(kBarriersOffset + kBarriers * kMbarrierBytes == Traits::kSmemBytes,

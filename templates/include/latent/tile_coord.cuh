@@ -65,12 +65,9 @@ struct TileCoord {
     return row_of(tensor, bidb, kv_head * args.group.divisor + head, token);
   }
 
-  // The row's number among all rows of the problem, and the tile's among all tiles.
+  // The row's number among all rows of the problem.
   __device__ __forceinline__ int64_t row_number(int row) const {
     return (int64_t(bidb) * gridDim.y + kv_head) * args.num_rows + first_row() + row;
-  }
-  __device__ __forceinline__ int64_t tile_number() const {
-    return (int64_t(bidb) * gridDim.y + kv_head) * args.num_m_blocks.divisor + m_block;
   }
 };
 

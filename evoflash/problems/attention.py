@@ -69,7 +69,7 @@ class AttentionProblem(AttentionForm):
         if self.latent:
             changed = adversaries.with_latent_values(variant, q, k, self.value_size, dtype)
         else:
-            changed = adversaries.with_values(variant, q, k, *v, dtype)
+            changed = adversaries.with_values(variant, q, k, v[0], dtype)
         q, k, *v = (tensor.to(device=device, dtype=dtype) for tensor in changed)
         extras = attention_scores.extra_values(self, variant, generator)
         types = (getattr(torch, name) for name in self.input_dtypes()[self.leading_inputs :])

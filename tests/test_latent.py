@@ -16,7 +16,8 @@ from tests.test_decode import device, emulate, splits
 MLA = problems.parse("b=1,h=16,kv=1,s=1,t=8192,d=576,v=512,latent,dtype=bf16")
 USUAL = {
     "rows": 16, "step_keys": 32, "warps": 8, "depth_warps": 4, "query": "registers", "blocks": 1, "load": "copies",
-    "stages": 2, "cluster": 1, "waves": 1, "dependent": False,
+    "stages": 2, "cluster": 1, "half_waves": 2, "merge": "float",
+    "dependent": False,
     "early": False,
 }  # fmt: skip
 NARROW = {**USUAL, "warps": 4, "depth_warps": 2}  # for 64 columns of values
@@ -38,13 +39,22 @@ EMULATED = [
         "packed",
     ),
     (
-        "b=1,h=40,kv=1,s=1,t=300,d=96,v=64,latent,dtype=bf16",
-        {**NARROW, "rows": 32, "load": "bulk", "cluster": 4, "query": "shared", "step_keys": 64},
+        "b=1,h=40,kv=1,s=1,t=600,d=160,v=128,latent,dtype=bf16",
+        {
+            **NARROW,
+            "rows": 32,
+            "load": "bulk",
+            "cluster": 4,
+            "query": "shared",
+            "step_keys": 64,
+            "merge": "half",
+            "half_waves": 8,
+        },
         "infinite_keys_first",
     ),
     (
-        "b=1,h=4,kv=1,s=9,t=200,d=96,v=64,latent,dtype=bf16,window=60:3,align=bottom_right",
-        {**NARROW, "rows": 64, "dependent": True, "depth_warps": 1, "step_keys": 128},
+        "b=1,h=4,kv=1,s=9,t=200,d=160,v=128,latent,dtype=bf16,window=60:3,align=bottom_right",
+        {**NARROW, "rows": 64, "dependent": True, "merge": "half", "depth_warps": 1, "step_keys": 128},
         "gapped",
     ),
 ]
@@ -71,7 +81,7 @@ def test_kernels_are_right_on_an_emulated_device():
 )
 def test_the_emulated_device_shows_mistakes(correct, mistake):
     shape = "b=1,h=5,kv=1,s=1,t=300,d=96,v=64,latent,dtype=fp16"
-    task = {"family": "latent", "shape": shape, "genome": {**NARROW, "waves": 0}, "replaced": [[correct, mistake]]}
+    task = {"family": "latent", "shape": shape, "genome": {**NARROW, "half_waves": 0}, "replaced": [[correct, mistake]]}
     (told,) = emulate([task])
     assert told["wrong"]
 
@@ -111,7 +121,7 @@ TRACES = {
 @pytest.mark.parametrize(
     ("genes", "traces"),
     [
-        ({"waves": 0}, {"copies"}),
+        ({"half_waves": 0}, {"copies"}),
         ({"load": "bulk", "cluster": 8}, {"bulk", "cluster", "second kernel"}),
         ({"early": True}, {"copies", "second kernel", "dependent", "early"}),
         ({"dependent": True, "load": "bulk"}, {"bulk", "second kernel", "dependent"}),
@@ -145,7 +155,7 @@ def test_splits_fill_the_device_and_leave_every_block_a_step(genes, wanted, tmp_
         ({"load": "bulk"}, "sm_80", "bulk copies need Hopper"),
         ({"cluster": 2}, "sm_80", "clusters need Hopper"),
         ({"warps": 16}, "sm_90a", "every warp needs 16 keys"),
-        ({"waves": 0, "dependent": True}, "sm_90a", "only a second kernel can be launched early"),
+        ({"half_waves": 0, "dependent": True}, "sm_90a", "only a second kernel can be launched early"),
         ({"stages": 4, "step_keys": 64}, "sm_90a", "the tiles of a block must fit in shared memory"),
     ],
 )

@@ -22,8 +22,8 @@ template <bool kIsGridSplit>
 struct PartialArguments {};
 template <>
 struct PartialArguments<true> {
-  float *partials;  // [rows of all heads and batches][splits][kValueDim]
-  float *stats;     // [rows][splits][2]: the row's maximum and sum
+  void *partials;  // [rows of all heads and batches][splits][kRowPieces] pieces
+  void *stats;     // [rows][splits][2] floats: the row's maximum and sum
   int num_splits;
 };
 

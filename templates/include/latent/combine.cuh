@@ -2,43 +2,60 @@
 
 #include "latent/arguments.cuh"
 #include "latent/kernel_traits.cuh"
-#include "latent/merge.cuh"
+#include "latent/pieces.cuh"
 #include "launch.cuh"
 #include "programmatic_launch.cuh"
 
-// The second kernel, which merges the partial outputs of a row over the splits of the grid. A block has some columns of
+// The second kernel, which merges the partial outputs of a row over the splits of the grid. A block has some pieces of
 // a row; the grid has these, key heads and batches.
 namespace evoflash::latent {
 
-constexpr int kCombinePieces = 16;  // of a block: 64 columns
+constexpr int kCombinePieces = 8;   // of a block
 constexpr int kCombineGroups = 16;  // of threads that share the splits of a piece
 constexpr int kCombineThreads = kCombinePieces * kCombineGroups;
-constexpr int kCombineBytes = kCombineThreads * 16 + kCombineGroups * 8;
 
 template <class Traits>
 constexpr int kCombineBlocksPerRow = Traits::kRowPieces / kCombinePieces;
 
+// Shared memory: each thread's sums, then its row's maximum and sum.
+template <class Traits>
+constexpr int kCombineBytes = kCombineThreads * (Traits::kPieceTiles + 1) * 8;
+
 #ifndef EVOFLASH_HOST_ONLY
 template <class Traits>
 __device__ __forceinline__ void combine(const Arguments<Traits> &args, unsigned char *shared_memory) {
-  constexpr int kBlocksPerRow = kCombineBlocksPerRow<Traits>;
-  float4 *const columns = reinterpret_cast<float4 *>(shared_memory);
-  float2 *const stats = reinterpret_cast<float2 *>(columns + kCombineThreads);
+  using Sum = PieceSum<Traits>;
+  constexpr int kBlocksPerRow = kCombineBlocksPerRow<Traits>, kTiles = Traits::kPieceTiles;
+  float2 *const sums = reinterpret_cast<float2 *>(shared_memory);
   const int row = int(blockIdx.x) / kBlocksPerRow, piece = threadIdx.x % kCombinePieces;
   const int number = int(blockIdx.x) % kBlocksPerRow * kCombinePieces + piece, group = threadIdx.x / kCombinePieces;
-  const int64_t place = ((int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * args.num_rows + row) * args.num_splits;
   int head;
   const int token = args.group.divmod(head, row);
-  unsigned char *const to = row_of(args.out, blockIdx.z, blockIdx.y * args.group.divisor + head, token);
 
   if constexpr (Traits::kIsEarly) launch_dependents();
   if constexpr (Traits::kIsDependent) wait_for_prerequisites();
-  const Piece own = merge_splits<kCombineGroups>(args, place, number, group);
-  columns[threadIdx.x] = own.columns;
-  if (piece == 0) stats[group] = own.stats;
+  const Sum own = Sum::template of_splits<kCombineGroups>(
+      args, (int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * args.num_rows + row, number, group);
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i)
+    sums[i * kCombineThreads + threadIdx.x] = make_float2(own.columns[i][0], own.columns[i][1]);
+  float2 *const stats = sums + kTiles * kCombineThreads;
+  stats[threadIdx.x] = own.stats;
   __syncthreads();
-  if (group == 0)
-    store_output<Traits>(to, number, merge_parts<kCombineGroups>(columns + piece, kCombinePieces, stats, 1));
+  if (group != 0) return;
+
+  float scales[kCombineGroups];
+  Sum merged;
+  merged.stats = split_scales<float>(scales, stats + piece, kCombinePieces, 1.0f);
+#pragma unroll
+  for (int other = 0; other < kCombineGroups; ++other)
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) {
+      const float2 columns = sums[i * kCombineThreads + other * kCombinePieces + piece];
+      merged.columns[i][0] = fmaf(columns.x, scales[other], merged.columns[i][0]);
+      merged.columns[i][1] = fmaf(columns.y, scales[other], merged.columns[i][1]);
+    }
+  merged.store_output(row_of(args.out, blockIdx.z, blockIdx.y * args.group.divisor + head, token), number);
 }
 #endif
 

@@ -50,7 +50,6 @@ __device__ __forceinline__ void attention(const Arguments<Traits> &args, unsigne
       parity ^= 1;
     }
   }
-  __syncthreads();  // all have read the last values
   epilogue.merge(acc_o, softmax);
 }
 

@@ -40,10 +40,14 @@ struct KernelTraits : Config {
   static_assert(kTilesOut > 0 && (kTilesOut % kPanelTiles == 0 || kPanelTiles % kTilesOut == 0));
 
   // Rows in shared memory are padded, so that those that are read or written at once lie in different banks.
-  static constexpr int kScoreStride = Config::kBlockN + 8;      // floats
-  static constexpr int kWeightStride = Config::kBlockN + 8;     // elements
-  static constexpr int kPartialStride = Config::kValueDim + 8;  // floats
-  static constexpr int kRowPieces = Config::kValueDim / 4;      // of a row of outputs: four columns in floats
+  static constexpr int kScoreStride = Config::kBlockN + 8;   // floats
+  static constexpr int kWeightStride = Config::kBlockN + 8;  // elements
+
+  // Pieces of partial outputs (see pieces.cuh).
+  static constexpr int kPieceTiles = sizeof(typename Config::ElementPartial) == 2 ? 4 : 2;
+  static constexpr int kLanePieces = 2 * kTilesOut / kPieceTiles;  // of a lane's part of a row
+  static constexpr int kRowPieces = Config::kWarps * kLanePieces * 4;
+  static_assert(2 * kTilesOut % kPieceTiles == 0);
 };
 
 #ifndef EVOFLASH_HOST_ONLY

@@ -98,7 +98,7 @@ template <class Traits>
 size_t workspace_bytes(const EvoflashAttention &problem) {
   if (!is_supported<Traits>(problem) || is_empty(problem)) return 0;
   const Partition<Traits> partition(problem);
-  return partition.partial_rows(problem) * (Traits::kValueDim + 2) * sizeof(float);
+  return partition.partial_rows(problem) * (Traits::kRowPieces * 16 + 8);
 }
 
 // `combine` is the second kernel; null where the grid is not split.
@@ -119,8 +119,8 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
   args.softmax_scale_log2 = problem.scale * kLog2E;
   if constexpr (Traits::kIsBanded) args.problem = problem;
   if constexpr (Traits::kIsGridSplit) {
-    args.partials = static_cast<float *>(problem.workspace);
-    args.stats = args.partials + partition.partial_rows(problem) * Traits::kValueDim;
+    args.partials = problem.workspace;
+    args.stats = static_cast<char *>(problem.workspace) + partition.partial_rows(problem) * Traits::kRowPieces * 16;
     args.num_splits = partition.num_splits;
   }
 
@@ -130,7 +130,7 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
     return error;
   if (partition.num_splits == 1) return 0;
   Shape shape{Dim(args.num_rows * kCombineBlocksPerRow<Traits>, problem.kv_heads, problem.batch), kCombineThreads,
-              kCombineBytes};
+              kCombineBytes<Traits>};
   shape.is_dependent = Traits::kIsDependent;
   return launch(*combine, shape, stream, args);
 }

@@ -9,20 +9,18 @@
 namespace evoflash::latent {
 
 // A block's shared memory: stages of keys; Q; scores, as sums over parts of a head's columns; their probabilities; what
-// newer maxima do to older sums; maxima and sums of rows; what the other blocks of the cluster send; mbarriers. In the
-// end, the block's partial output takes the place of the keys.
+// newer maxima do to older sums; maxima and sums of rows; what the blocks of the cluster send; mbarriers.
 template <class Traits>
 struct SharedStorage {
   static constexpr int kScoreBytes = Traits::kBlockM * Traits::kScoreStride * int(sizeof(float));
   static constexpr int kStatBytes = Traits::kBlockM * int(sizeof(float2));
-  static_assert(Traits::kBlockM * Traits::kPartialStride * int(sizeof(float)) <= Traits::kStages * Traits::kKeyBytes);
 
   // Each block of a cluster owns as many rows.
   static constexpr int kPieces = Traits::kBlockM * Traits::kRowPieces;
   static constexpr int kOwnRows = Traits::kBlockM / Traits::kCluster;
   static constexpr int kOwnPieces = kPieces / Traits::kCluster;
   static_assert(Traits::kBlockM % Traits::kCluster == 0);
-  static constexpr int kReceivedPieceBytes = Traits::kIsCluster ? kPieces * int(sizeof(float4)) : 0;
+  static constexpr int kReceivedPieceBytes = Traits::kIsCluster ? kPieces * int(sizeof(uint4)) : 0;
   static constexpr int kReceivedStatBytes = Traits::kIsCluster ? kStatBytes : 0;
 
   static constexpr int kQOffset = Traits::kStages * Traits::kKeyBytes;
@@ -55,14 +53,9 @@ struct SharedStorage {
   __device__ __forceinline__ float *corrections() const { return reinterpret_cast<float *>(base + kCorrectionsOffset); }
   __device__ __forceinline__ float2 *stats() const { return reinterpret_cast<float2 *>(base + kStatsOffset); }
 
-  // A row of the block's partial output.
-  __device__ __forceinline__ float *partial(int row) const {
-    return reinterpret_cast<float *>(base) + row * Traits::kPartialStride;
-  }
-
   // From a block of the cluster: its part of the rows that this one owns, and their maxima and sums.
-  __device__ __forceinline__ float4 *received(int rank) const {
-    return reinterpret_cast<float4 *>(base + kReceivedOffset) + rank * kOwnPieces;
+  __device__ __forceinline__ uint4 *received(int rank) const {
+    return reinterpret_cast<uint4 *>(base + kReceivedOffset) + rank * kOwnPieces;
   }
   __device__ __forceinline__ float2 *received_stats(int rank) const {
     return reinterpret_cast<float2 *>(base + kReceivedStatsOffset) + rank * kOwnRows;

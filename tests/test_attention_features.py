@@ -16,6 +16,8 @@ from evoflash.targets import cuda
 SIZES = "b=2,h=4,kv=2,s=13,t=19,d=8,dtype=fp32"
 SHAPES = [
     "v=16",
+    "latent,v=5",
+    "latent,causal,bias=hk",
     "causal,align=bottom_right",
     "window=4:2",
     "window=4:",
@@ -37,7 +39,8 @@ def parse(features: str) -> AttentionProblem:
 
 def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """The definition, a score at a time."""
-    q, k, v, *_ = (each.double() if each.is_floating_point() else each for each in inputs)
+    q, k, *_ = (each.double() if each.is_floating_point() else each for each in inputs)
+    v = k[..., : problem.value_size] if problem.latent else inputs[2].double()
     extras = problem.extras(inputs)
     out = torch.zeros(problem.output_shape(), dtype=torch.float64)
     shift = problem.seq_kv - problem.seq_q if problem.align == "bottom_right" else 0
@@ -106,6 +109,7 @@ def test_a_plain_problem_is_stored_as_before_there_were_features():
         ("window=-1", "window"),
         ("window=a:b", "window"),
         ("softcap=-2", "softcap"),
+        ("v=16,latent", "no 16 columns of values"),
     ],
 )
 def test_features_that_mean_nothing_are_refused(features, words):
@@ -127,9 +131,9 @@ def test_a_family_is_asked_only_for_features_that_it_takes():
     assert load("wmma").refusals(problem, facts) == ["it lacks window, sinks"]
     assert load("mma").refusals(problem, facts) == []
     known = {name for family in load_all().values() for name in family.manifest.takes}
-    assert known == set(parse("causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks").features) | {
-        "mask"
-    }
+    assert known == set(
+        parse("causal,align=bottom_right,window=3,v=4,latent,softcap=1,bias=k,alibi,sinks").features
+    ) | {"mask"}
 
 
 def test_no_package_is_written_for_a_kernel_with_features():

@@ -153,7 +153,7 @@ def test_a_gene_leaves_a_trace_only_where_it_is_on(genes, traces, tmp_path):
     assert {name for name, text in TRACES.items() if re.search(text, ptx)} == traces
 
 
-def splits(problem: AttentionProblem, text: str, folder) -> int:
+def splits(problem: AttentionProblem, text: str, folder, family: str = "decode") -> int:
     """What the launcher of a rendered kernel computes."""
     sizes = (problem.batch, problem.heads, problem.kv_heads, problem.seq_q, problem.seq_kv)
     fields = ("batch", "heads", "kv_heads", "seq_q", "seq_kv")
@@ -164,7 +164,7 @@ def splits(problem: AttentionProblem, text: str, folder) -> int:
     int main() {{
       EvoflashAttention problem{{}};
       {given}
-      printf("%lld", (long long)evoflash::decode::Partition<Traits>(problem).num_splits);
+      printf("%lld", (long long)evoflash::{family}::Partition<Traits>(problem).num_splits);
     }}"""
     (folder / "kernel.cpp").write_text(text + main)
     options = [

@@ -108,21 +108,43 @@ def _extreme(
     return q, k, v
 
 
-def with_layout(variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The same values in the memory layout of a variant; the last stride is always 1."""
+def with_latent_values(
+    variant: str, q: torch.Tensor, k: torch.Tensor, value_dim: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, ...]:
+    """q and k with the values of a variant, where the first `value_dim` columns of k are the values.
+
+    Keys are -inf in their other columns alone, as 0 * inf would hide what a kernel makes of such scores. Where values
+    are large or tiny, only the other columns count in the scores.
+    """
+    import torch
+
+    rotary = k[..., value_dim:]
+    if rotary.shape[3] > 0 and variant in ("infinite_key", *INFINITE_KEYS):
+        q, rotary, _ = with_values(variant, q, rotary, k, dtype)
+        return q, torch.cat([k[..., :value_dim], rotary], dim=3)
+    if variant in ("largest_values", "subnormal_values"):
+        q = q.clone()
+        q[..., :value_dim] = 0.0
+    q, k, v = with_values(variant, q, k, k[..., :value_dim].clone(), dtype)
+    if variant in ("nan_value", "infinite_value", "largest_values", "subnormal_values"):
+        k = torch.cat([v, k[..., value_dim:]], dim=3)
+    return q, k
+
+
+def with_layout(variant: str, q: torch.Tensor, k: torch.Tensor, *v: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The same values in the memory layout of a variant; the last stride is always 1. There may be no v."""
     import torch
 
     if variant == "packed":  # heads next to each other in a row, as after a projection; k and v share a tensor
         q = q.transpose(1, 2).contiguous().transpose(1, 2)
-        heads, sizes = k.shape[1], (k.shape[3], v.shape[3])
-        rows = torch.cat([each.transpose(1, 2).flatten(2) for each in (k, v)], dim=2)
+        heads, sizes = k.shape[1], [each.shape[3] for each in (k, *v)]
+        rows = torch.cat([each.transpose(1, 2).flatten(2) for each in (k, *v)], dim=2)
         parts = rows.split([heads * size for size in sizes], dim=2)
-        k, v = (part.unflatten(2, (heads, size)).transpose(1, 2) for part, size in zip(parts, sizes, strict=True))
-        return q, k, v
+        return q, *(part.unflatten(2, (heads, size)).transpose(1, 2) for part, size in zip(parts, sizes, strict=True))
     if variant in ("gapped", "odd_rows"):  # gaps after rows, heads and batches, of a different width in each tensor
         gap = GAP if variant == "gapped" else 1
-        return tuple(_gapped(tensor, gap * number, gap) for number, tensor in enumerate((q, k, v), start=1))
-    return q, k, v
+        return tuple(_gapped(tensor, gap * number, gap) for number, tensor in enumerate((q, k, *v), start=1))
+    return q, k, *v
 
 
 def _gapped(tensor: torch.Tensor, row_gap: int, head_gap: int) -> torch.Tensor:

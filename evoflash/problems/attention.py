@@ -53,7 +53,8 @@ class AttentionProblem(AttentionForm):
         return attention_cases.random_cases(self, seed)
 
     def inputs(self, seed: int, variant: str, device: str) -> Inputs:
-        """q, k, v from a seeded normal distribution, changed according to the variant (see `adversaries`).
+        """q, k, v from a seeded normal distribution, changed according to the variant (see `adversaries`). Of latent
+        attention there are q and k.
 
         Under a scale above the default q is smaller in proportion, as in models that have one: with larger scores a
         softmax is so ill-conditioned that two right kernels differ by more than the bounds.
@@ -61,23 +62,29 @@ class AttentionProblem(AttentionForm):
         import torch
 
         generator = torch.Generator().manual_seed(seed)
-        q, k, v = (torch.randn(shape, generator=generator) for shape in self.input_shapes()[:3])
+        shapes = self.input_shapes()[: self.leading_inputs]
+        q, k, *v = (torch.randn(shape, generator=generator) for shape in shapes)
         q /= max(1.0, abs(self.softmax_scale) * math.sqrt(self.head_dim))
         dtype = getattr(torch, self.dtype)
-        made = [tensor.to(device=device, dtype=dtype) for tensor in adversaries.with_values(variant, q, k, v, dtype)]
+        if self.latent:
+            changed = adversaries.with_latent_values(variant, q, k, self.value_size, dtype)
+        else:
+            changed = adversaries.with_values(variant, q, k, v[0], dtype)
+        q, k, *v = (tensor.to(device=device, dtype=dtype) for tensor in changed)
         extras = attention_scores.extra_values(self, variant, generator)
-        types = (getattr(torch, name) for name in self.input_dtypes()[3:])
+        types = (getattr(torch, name) for name in self.input_dtypes()[self.leading_inputs :])
         others = (tensor.to(device=device, dtype=each) for tensor, each in zip(extras.values(), types, strict=True))
-        return (*adversaries.with_layout(variant, *made), *others)
+        return (*adversaries.with_layout(variant, q, k, *v), *others)
 
     def mirror(self, inputs: Inputs) -> bool:
-        """Negates q, k and v in place: the scores do not change, and the output changes its sign.
+        """Negates q, k and v in place: the scores do not change, and the output changes its sign. So it is where the
+        values are columns of k.
 
         It flips the sign bits, since a GPU's negation may change the payload of a NaN.
         """
         import torch
 
-        for tensor in inputs[:3]:
+        for tensor in inputs[: self.leading_inputs]:
             if tensor.element_size() == 2:
                 tensor.view(torch.int16).bitwise_xor_(-(2**15))
             else:
@@ -89,7 +96,7 @@ class AttentionProblem(AttentionForm):
         if not self.is_banded and not self.mask:
             return None
         whole = {"causal": False, "window": None, "mask": "", **({} if self.alibi else {"align": "top_left"})}
-        names = ("q", "k", "v", *self.extras(inputs))
+        names = ("q", "k", "v")[: self.leading_inputs] + tuple(self.extras(inputs))
         kept = tuple(each for name, each in zip(names, inputs, strict=True) if name != "mask")
         return self.model_copy(update=whole), kept
 

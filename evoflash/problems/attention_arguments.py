@@ -35,9 +35,11 @@ class AttentionArguments(ctypes.Structure):
 def arguments(problem: AttentionForm, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
     """Pointers, sizes, and strides in elements; the last stride of q, k, v and the output must be 1.
 
+    The values of latent attention have the address and the strides of the keys.
     A stride of a bias or mask is 0 in the dimensions that it does not extend over.
     """
-    q, k, v, *_ = inputs
+    q, k = inputs[:2]
+    v = k if problem.latent else inputs[2]
     extras = problem.extras(inputs)
     strides = [(ctypes.c_int64 * 3)(*tensor.stride()[:3]) for tensor in (q, k, v, out)]
     pointers = [extras[name].data_ptr() if name in extras else None for name in ("bias", "mask", "slopes", "sinks")]

@@ -30,7 +30,7 @@ def plain(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
 
     if not problem.is_taken_by_sdpa:
         return _fused(problem, inputs)
-    q, k, v, *_ = inputs
+    q, k, v = problem.qkv(inputs)
     mask = sdpa_mask(problem, inputs)
     group = problem.heads // problem.kv_heads
     keys = max(1, GRID_HEIGHT // group)
@@ -53,7 +53,8 @@ def baselines(problem: AttentionForm, target: str) -> Mapping[str, Baseline]:
     """SDPA's backends by name, and eager matmul-softmax-matmul.
 
     On a CPU: sdpa (the default, fused backend), sdpa-math (the unfused one) and eager. Where SDPA does not take the
-    problem: eager alone. Masks are made once for the inputs, outside what is timed.
+    problem: eager alone. Masks are made once for the inputs, outside what is timed. Of latent attention the query heads
+    that share keys are rows of one product, so that keys are neither read nor copied once for each of them.
     """
     from torch.nn.attention import SDPBackend
 
@@ -79,6 +80,9 @@ def sdpa(
     """SDPA with the problem's scale and grouping; causal where there is no mask."""
     from torch.nn.functional import scaled_dot_product_attention
 
+    if problem.latent and mask is None and not problem.causal:
+        answer = scaled_dot_product_attention(_heads_as_rows(q, k), k, v, scale=problem.softmax_scale)
+        return answer.view(*q.shape[:3], v.shape[3])
     return scaled_dot_product_attention(
         q,
         k,
@@ -107,7 +111,7 @@ def _with_backend(problem: AttentionForm, mask: _Kept, backend: Any) -> Baseline
     def run(*inputs: torch.Tensor) -> torch.Tensor:
         from torch.nn.attention import sdpa_kernel
 
-        q, k, v, *_ = inputs
+        q, k, v = problem.qkv(inputs)
         if backend is None:
             return sdpa(problem, q, k, v, mask.of(inputs))
         with sdpa_kernel(backend):
@@ -119,10 +123,13 @@ def _with_backend(problem: AttentionForm, mask: _Kept, backend: Any) -> Baseline
 def _eager(problem: AttentionForm, mask: _Kept, *inputs: torch.Tensor) -> torch.Tensor:
     import torch
 
-    q, k, v, *_ = inputs
-    if problem.heads != problem.kv_heads:
+    q, k, v = problem.qkv(inputs)
+    if problem.latent:
+        q = _heads_as_rows(q, k)
+    elif problem.heads != problem.kv_heads:
         k, v = (tensor.repeat_interleave(problem.heads // problem.kv_heads, dim=1) for tensor in (k, v))
     logits = torch.matmul(q, k.transpose(-2, -1)) * problem.softmax_scale
+    logits = logits.view(problem.batch, problem.heads, problem.seq_q, problem.seq_kv)
     if problem.softcap:
         logits = (logits / problem.softcap).tanh() * problem.softcap
     added = mask.of(inputs)
@@ -130,9 +137,17 @@ def _eager(problem: AttentionForm, mask: _Kept, *inputs: torch.Tensor) -> torch.
         logits = logits.masked_fill(~added, -math.inf) if added.dtype == torch.bool else logits + added
     sinks = problem.extras(inputs).get("sinks")
     if sinks is None:
-        return torch.matmul(torch.softmax(logits, dim=-1), v)
-    weights = softmax(logits.flatten(0, 1), sinks.repeat(problem.batch))
-    return torch.matmul(weights.view_as(logits), v)
+        weights = torch.softmax(logits, dim=-1)
+    else:
+        weights = softmax(logits.flatten(0, 1), sinks.repeat(problem.batch)).view_as(logits)
+    if problem.latent:
+        return torch.matmul(_heads_as_rows(weights, k), v).view(problem.output_shape())
+    return torch.matmul(weights, v)
+
+
+def _heads_as_rows(tensor: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    """(batch, heads, rows, n) with the heads that share keys below each other: (batch, kv_heads, group * rows, n)."""
+    return tensor.reshape(k.shape[0], k.shape[1], -1, tensor.shape[3])
 
 
 def _additive_mask(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
@@ -157,7 +172,7 @@ def _fused(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
     """As a fused kernel computes it: scores and sums in float32, weights before their division in the inputs' type."""
     import torch
 
-    q, k, v, *_ = inputs
+    q, k, v = problem.qkv(inputs)
     group = problem.heads // problem.kv_heads
     out = torch.empty(problem.output_shape(), dtype=q.dtype, device=q.device)
     flat, extras = out.flatten(0, 1), problem.extras(inputs)

@@ -104,6 +104,7 @@ def random_cases(problem: AttentionForm, seed: int) -> tuple[Case, ...]:
         lengths = {"kv_heads": kv_heads, "seq_kv": keys}
         drawn = of(batch, kv_heads * group, rows, problem.head_dim, **{**own, **lengths})
         cases.append(Case(name=f"fresh {drawn.label.split()[0]}", problem=drawn, seed=rng.randrange(2**31)))
-    many = of(1, MANY_HEADS, 1, problem.head_dim, **{**own, "seq_kv": 2})
+    shared = {"kv_heads": 1} if problem.latent else {}  # as its models have it: keys are large
+    many = of(1, MANY_HEADS, 1, problem.head_dim, **{**own, "seq_kv": 2, **shared})
     cases.append(Case(name=f"{MANY_HEADS} heads", problem=many, seed=seed))
     return tuple(cases)

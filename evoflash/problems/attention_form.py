@@ -24,7 +24,7 @@ MOST = 2**31 - 1  # of a size: kernels are given int32
 SCALES = (1e-30, 1e3)
 
 # The fields beyond sizes, type, causal mask and scale. Families name those that they take.
-FEATURES = ("value_dim", "align", "window", "softcap", "bias", "mask", "alibi", "sinks")
+FEATURES = ("value_dim", "latent", "align", "window", "softcap", "bias", "mask", "alibi", "sinks")
 
 DIMENSIONS = "bhqk"  # of a bias or mask: batch, query heads, query rows, keys
 OVER = "^b?h?q?k?$"  # some of them, in order
@@ -36,13 +36,16 @@ class AttentionForm(Problem):
     """Attention of one size.
 
     q has the shape (batch, heads, seq_q, head_dim), k (batch, kv_heads, seq_kv, head_dim), v the same with `value_dim`,
-    and the output is (batch, heads, seq_q, value_dim). `attention_scores` says what becomes of scores. A row that sees
-    no key is 0.
+    and the output is (batch, heads, seq_q, value_dim). Latent attention has no input v. `attention_scores` says what
+    becomes of scores. A row that sees no key is 0.
 
     Attributes:
         causal: rows see no key after their own position.
         scale: of the products; None means 1 / sqrt(head_dim).
         value_dim: None means head_dim.
+        latent: the values are the first value_dim columns of the keys, as in multi-head latent attention whose
+            projections are absorbed into the queries and the output (DeepSeek-V2, arXiv:2405.04434): a key is the
+            latent vector, followed by its rotary part.
         align: where row 0 stands: at key 0, as with PyTorch's `is_causal`, or so that the last row stands at the last
             key, as in FlashAttention.
         window: how many keys before and after its own position a row sees, None for all. With a causal mask none
@@ -63,6 +66,7 @@ class AttentionForm(Problem):
     causal: bool = False
     scale: float | None = Field(None, allow_inf_nan=False)
     value_dim: int | None = Field(None, ge=1, le=MOST)
+    latent: bool = False
     align: Literal["top_left", "bottom_right"] = "top_left"
     window: tuple[Side, Side] | None = None
     softcap: float = Field(0.0, ge=0.0, le=SCALES[1], allow_inf_nan=False)
@@ -95,6 +99,12 @@ class AttentionForm(Problem):
         return self
 
     @model_validator(mode="after")
+    def _columns_of_keys(self) -> Self:
+        if self.latent and self.value_size > self.head_dim:
+            raise ValueError(f"latent: a key of {self.head_dim} columns has no {self.value_size} columns of values")
+        return self
+
+    @model_validator(mode="after")
     def _grouped(self) -> Self:
         if self.heads % self.kv_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
@@ -120,6 +130,7 @@ class AttentionForm(Problem):
         lengths = f"{self.seq_q}" if self.seq_q == self.seq_kv else f"{self.seq_q}:{self.seq_kv}"
         size = f"{self.head_dim}" if self.value_dim is None else f"{self.head_dim}:{self.value_dim}"
         words = [f"{self.batch}x{heads}x{lengths}x{size}", self.dtype]
+        words += ["latent"] if self.latent else []
         words += ["causal"] if self.causal else []
         words += [self.align.replace("_", "-")] if self.align != "top_left" else []
         if self.window is not None:
@@ -170,13 +181,14 @@ class AttentionForm(Problem):
         """Sizes, `dtype`, `dtype_bytes`, `causal`, `rows` = batch * heads * seq_q, and what its features come to.
 
         `banded`: a window, or a causal mask that is aligned bottom-right; `window_left` and `window_right`: -1 for no
-        limit; `capped`, `biased`, `masked`, `alibi` and `sinks`: whether scores are changed so.
+        limit; `capped`, `biased`, `masked`, `alibi` and `sinks`: whether scores are changed so; `latent`.
         """
         return {
             **self.model_dump(exclude={"scale", *FEATURES}),
             "dtype_bytes": DTYPE_BYTES[self.dtype],
             "rows": self.batch * self.heads * self.seq_q,
             "value_dim": self.value_size,
+            "latent": self.latent,
             "banded": self.is_banded,
             "window_left": -1 if self.band.left is None else self.band.left,
             "window_right": -1 if self.band.right is None else self.band.right,
@@ -201,23 +213,35 @@ class AttentionForm(Problem):
         return sum(size * DTYPE_BYTES[name] for size, name in zip(sizes, types, strict=True))
 
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The shapes of q, k and v, and of what follows them."""
+        """The shapes of q, k and v (of latent attention q and k), and of what follows them."""
         of_keys = (self.batch, self.kv_heads, self.seq_kv)
         q = (self.batch, self.heads, self.seq_q, self.head_dim)
-        return (q, (*of_keys, self.head_dim), (*of_keys, self.value_size), *self.extra_shapes().values())
+        v = () if self.latent else ((*of_keys, self.value_size),)
+        return (q, (*of_keys, self.head_dim), *v, *self.extra_shapes().values())
 
     def input_dtypes(self) -> tuple[str, ...]:
         """That of the problem for q, k, v and a bias; bool for a mask, float32 for slopes and sinks."""
         types = {"bias": self.dtype, "mask": "bool", "slopes": "float32", "sinks": "float32"}
-        return (self.dtype,) * 3 + tuple(types[name] for name in self.extra_shapes())
+        return (self.dtype,) * self.leading_inputs + tuple(types[name] for name in self.extra_shapes())
 
     def output_shape(self) -> tuple[int, ...]:
         """batch, heads, rows, value size."""
         return (self.batch, self.heads, self.seq_q, self.value_size)
 
+    @property
+    def leading_inputs(self) -> int:
+        """How many inputs there are ahead of the extras: q, k and v, or q and k."""
+        return 2 if self.latent else 3
+
+    def qkv(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """q, k and v; v of latent attention is a view of k."""
+        if not self.latent:
+            return inputs[0], inputs[1], inputs[2]
+        return inputs[0], inputs[1], inputs[1][..., : self.value_size]
+
     def extras(self, inputs: Inputs) -> Mapping[str, torch.Tensor]:
         """The inputs after q, k and v, by name: bias, mask, slopes, sinks."""
-        return dict(zip(self.extra_shapes(), inputs[3:], strict=True))
+        return dict(zip(self.extra_shapes(), inputs[self.leading_inputs :], strict=True))
 
     def extra_shapes(self) -> dict[str, tuple[int, ...]]:
         """The inputs after q, k and v, by name and in order: bias or mask (broadcast as SDPA's), slopes, sinks."""

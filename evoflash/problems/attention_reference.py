@@ -15,7 +15,8 @@ from evoflash.problems.base import Inputs
 if TYPE_CHECKING:
     import torch
 
-# The reference is computed in slices of at most this many scores, so that long sequences fit in memory.
+# The reference is computed in slices of at most this many scores and elements of keys, so that long sequences fit in
+# memory.
 REFERENCE_SCORES = 2**24
 
 
@@ -29,7 +30,7 @@ def reference(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
 
     out = torch.empty(problem.output_shape(), dtype=torch.float64, device=inputs[0].device)
     flat, extras = out.flatten(0, 1), problem.extras(inputs)
-    for place, rows, (queries, keys, values) in _slices(problem, inputs):
+    for place, rows, (queries, keys, values) in _slices(problem, *problem.qkv(inputs)):
         finite = values.isfinite()
         is_finite = bool(finite.all().item())
         logits, visible = scores(problem, queries @ keys.mT, place, rows, extras)
@@ -59,7 +60,7 @@ def unspecified(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
     NaN key or value must contain NaN, and rows for which it is masked may. Where all scores are -inf, the softmax
     is 0 / 0; some of SDPA's backends return that and others 0, which is what the reference has.
     """
-    q, k, v, *_ = inputs
+    q, k, v = problem.qkv(inputs)
     masks = []
     special = k.isnan().any(dim=3, keepdim=True) | ~v.isfinite()
     if (problem.band.is_limited or problem.mask) and bool(special.any().item()):
@@ -70,15 +71,14 @@ def unspecified(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
 
 
 def _slices(
-    problem: AttentionForm, inputs: Inputs
+    problem: AttentionForm, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
     """Numbers of heads (counted over the batch) and of rows, with their queries, keys and values in float64."""
     import torch
 
-    q, k, v, *_ = inputs
     group = problem.heads // problem.kv_heads
     rows = min(problem.seq_q, max(1, REFERENCE_SCORES // problem.seq_kv))
-    heads = max(1, REFERENCE_SCORES // (rows * problem.seq_kv))
+    heads = max(1, REFERENCE_SCORES // (max(rows, problem.head_dim) * problem.seq_kv))
     for first in range(0, problem.batch * problem.heads, heads):
         place = torch.arange(first, min(first + heads, problem.batch * problem.heads), device=q.device)
         batch, head = place // problem.heads, place % problem.heads
@@ -96,7 +96,7 @@ def _hidden(problem: AttentionForm, inputs: Inputs, special: torch.Tensor) -> to
 
     out = torch.empty(problem.output_shape(), dtype=torch.bool, device=special.device)
     flat, extras = out.flatten(0, 1), problem.extras(inputs)
-    for place, rows, (queries, keys, _) in _slices(problem, (*inputs[:2], special)):
+    for place, rows, (queries, keys, _) in _slices(problem, inputs[0], inputs[1], special):
         batch, head = place // problem.heads, place % problem.heads
         marked = special[batch, head // (problem.heads // problem.kv_heads)].double()
         _, visible = scores(problem, queries @ keys.mT, place, rows, extras)

@@ -22,6 +22,7 @@ FIELDS = {
     "causal": "causal",
     "scale": "scale",
     "v": "value_dim",
+    "latent": "latent",
     "align": "align",
     "window": "window",
     "softcap": "softcap",
@@ -30,9 +31,9 @@ FIELDS = {
     "alibi": "alibi",
     "sinks": "sinks",
 }
-FLAGS = ("causal", "alibi", "sinks")
+FLAGS = ("causal", "latent", "alibi", "sinks")
 SYNTAX = (
-    "b=1,h=8,s=512,d=64 and optionally kv=, t=, v=, dtype=fp16|bf16|fp32, scale=, causal, align=bottom_right, "
+    "b=1,h=8,s=512,d=64 and optionally kv=, t=, v=, latent, dtype=fp16|bf16|fp32, scale=, causal, align=bottom_right, "
     "window=127 or window=127:0, softcap=, bias=hqk, mask=bk, alibi, sinks"
 )
 

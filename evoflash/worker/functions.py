@@ -56,7 +56,7 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
 
     def call() -> torch.Tensor:
         try:
-            out = function(*arena.inputs[:3], **arguments)
+            out = function(*problem.qkv(arena.inputs), **arguments)
         except Exception as error:
             if "CUDA" in str(error):  # a failure of the device, not an unsupported case
                 raise

@@ -31,7 +31,7 @@ typedef struct {
   float scale;
   int32_t causal; /* 1: row i sees the keys j <= i (top-left, as SDPA's is_causal), if banded is 0 */
   /* Features, which few kernels have; 0 and NULL without. */
-  int32_t value_dim; /* columns of v and out; 0: head_dim */
+  int32_t value_dim; /* columns of v and out; 0: head_dim. In latent attention v is k, with the same strides */
   int32_t banded;    /* 1: row i sees the keys from i + diagonal - window_left to i + diagonal + window_right */
   int32_t diagonal, window_left, window_right; /* -1: no limit on that side */
   float softcap;

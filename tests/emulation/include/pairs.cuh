@@ -11,5 +11,14 @@ inline unsigned pack(float low, float high) {
   return unsigned(from_float<Element>(low)) | unsigned(from_float<Element>(high)) << 16;
 }
 
+template <class Element>
+inline float low_to_float(unsigned word) {
+  return to_float(static_cast<Element>(word));
+}
+template <class Element>
+inline float high_to_float(unsigned word) {
+  return to_float(static_cast<Element>(word >> 16));
+}
+
 }  // namespace evoflash
 #endif

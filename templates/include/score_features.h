@@ -23,7 +23,15 @@ struct NoFeatures {
 
 // Whether scores have to be known in full, times the scale, before the softmax.
 template <class Config>
-constexpr bool kHasScoreTerms = Config::kIsCapped || Config::kIsBiased || Config::kIsMasked || Config::kHasSlopes;
+constexpr bool kHasFullScores = Config::kIsCapped || Config::kIsBiased || Config::kHasSlopes;
+
+// Whether anything is done to scores before the softmax.
+template <class Config>
+constexpr bool kHasScoreTerms = kHasFullScores<Config> || Config::kIsMasked;
+
+// Whether a tensor is read for it.
+template <class Config>
+constexpr bool kReadsScoreTerms = Config::kIsBiased || Config::kIsMasked;
 
 template <class Config>
 constexpr bool kHasFeatures = Config::kIsBanded || Config::kHasSinks || kHasScoreTerms<Config>;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "fast_divmod.cuh"
+#include "score_features.h"
 #include "split_partials.cuh"
 #include "tensors.cuh"
 #include "tma.cuh"
@@ -53,13 +54,24 @@ struct CounterArguments<true> {
   int *next_tile;  // the first that no block has drawn
 };
 
+// The problem itself, for what its features need of it.
+template <bool kHasFeatures>
+struct FeatureArguments {};
+template <>
+struct FeatureArguments<true> {
+  EvoflashAttention problem;
+};
+
 template <class Traits>
 struct Arguments : InputArguments,
                    OutputArguments<Traits::kIsTmaStore>,
                    PartialArguments<Traits::kIsSplitKv>,
                    ProblemArguments<Traits>,
-                   CounterArguments<Traits::kIsDynamic> {
-  float softmax_scale_log2;  // the scale times log2(e): probabilities are computed as powers of two
+                   CounterArguments<Traits::kIsDynamic>,
+                   FeatureArguments<kHasFeatures<Traits>> {
+  // The scale times log2(e), as probabilities are computed as powers of two; log2(e) alone where scores are scaled
+  // before.
+  float softmax_scale_log2;
 };
 
 }  // namespace evoflash::hopper

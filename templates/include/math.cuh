@@ -34,12 +34,6 @@ __device__ __forceinline__ float reciprocal(float x) {
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
   return result;
 }
-
-// c tanh(x / c), of y = 2 log2(e) x / c, by two instructions of the special function unit. The error is some 2^-22 of
-// c wherever x is, which is what a score may be off by; tanh.approx would be off by 2^-11.
-__device__ __forceinline__ float softcap_of_exponent(float y, float c) {
-  return fmaf(-2.0f * c, reciprocal(exp2_approx(y) + 1.0f), c);
-}
 #endif
 
 }  // namespace evoflash

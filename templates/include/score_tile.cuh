@@ -9,6 +9,12 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
 
+// c tanh(x / c), of y = 2 log2(e) x / c, by two instructions of the special function unit. The error is some 2^-22 of
+// c wherever x is, which is what a score may be off by; tanh.approx would be off by 2^-11.
+__device__ __forceinline__ float softcap_of_exponent(float y, float c) {
+  return fmaf(-2.0f * c, reciprocal(exp2_approx(y) + 1.0f), c);
+}
+
 // How elements of a bias (2 bytes) or of a mask (1 byte) are loaded: as integers, and two at once.
 template <bool kIsBiased>
 struct TermIntegers {
@@ -56,8 +62,7 @@ struct ReadTerms<Traits, kTiles, kRowsPerLane, true> {
 #pragma unroll
       for (int half = 0; half < kRowsPerLane; ++half)
 #pragma unroll
-        for (int t = 0; t < kTiles; ++t)
-          words[t][half] = *reinterpret_cast<const Pair *>(row[half] + lane_key + t * 8);
+        for (int t = 0; t < kTiles; ++t) words[t][half] = *reinterpret_cast<const Pair *>(row[half] + lane_key + t * 8);
     } else {
       const int64_t stride = strides(problem)[3];
       const int last = problem.seq_kv - 1;

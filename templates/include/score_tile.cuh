@@ -150,5 +150,16 @@ struct ScoreTile : ReadTerms<Traits, kTiles, kRowsPerLane>, SlopeTerm<Traits::kH
   }
 };
 
+// That of a lane whose first row is given; nothing for a kernel that leaves scores as they are.
+struct NoScoreTile {};
+template <class Traits, int kTiles, int kRowsPerLane, class Arguments>
+__device__ __forceinline__ auto make_score_tile(const Arguments &args, int bidb, int bidh, int first_row) {
+  if constexpr (kHasScoreTerms<Traits>) {
+    return ScoreTile<Traits, kTiles, kRowsPerLane>(args.problem, bidb, bidh, first_row);
+  } else {
+    return NoScoreTile();
+  }
+}
+
 }  // namespace evoflash
 #endif

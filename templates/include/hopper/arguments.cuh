@@ -54,14 +54,6 @@ struct CounterArguments<true> {
   int *next_tile;  // the first that no block has drawn
 };
 
-// The problem itself, for what its features need of it.
-template <bool kHasFeatures>
-struct FeatureArguments {};
-template <>
-struct FeatureArguments<true> {
-  EvoflashAttention problem;
-};
-
 template <class Traits>
 struct Arguments : InputArguments,
                    OutputArguments<Traits::kIsTmaStore>,

@@ -105,16 +105,6 @@ struct Consumer {
     }
   }
 
-  // What is done to the scores of the lane's rows; nothing without features.
-  struct NoTerms {};
-  __device__ __forceinline__ auto make_terms(const TileCoord<Traits> &own, int row) const {
-    if constexpr (kHasScoreTerms<Traits>) {
-      return ScoreTile<Traits, Traits::kTilesN, 2>(args.problem, own.bidb, own.bidh, row);
-    } else {
-      return NoTerms();
-    }
-  }
-
   // Computes the tile that is the block's n-th. With kIsTileOverlap, S of its first step is in flight when it begins; S
   // of the next tile, which is returned, is when it ends.
   __device__ __forceinline__ int compute(Accumulators &acc_s, POperand<Traits> &p, State &k_state, State &v_state,
@@ -127,7 +117,7 @@ struct Consumer {
     const int row = own.first_row + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
     const int visible[2] = {visible_keys(args, row), visible_keys(args, row + 8)};
     const int all_visible = visible_keys(args, own.first_row + threadIdx.x % 128 / 32 * 16);
-    auto terms = make_terms(own, row);
+    auto terms = make_score_tile<Traits, Traits::kTilesN, 2>(args, own.bidb, own.bidh, row);
 
     const InlineProducer<Traits> loads(smem, args, coord, n_blocks);
     OnlineSoftmax softmax;

@@ -58,13 +58,6 @@ __device__ __forceinline__ int visible_keys_before(const Arguments<Traits> &args
   return visible_keys(args, min(row, args.seq_q) - 1);
 }
 
-// The first key that a row, or one after it, sees. Where a bias or mask is read, steps start at a multiple of eight, so
-// that its elements are loaded by pairs and sectors are not.
-template <class Traits>
-__device__ __forceinline__ int key_begin(const Arguments<Traits> &args, int row) {
-  return first_key<Traits>(args.problem, row) / (kReadsScoreTerms<Traits> ? 8 : 1) * (kReadsScoreTerms<Traits> ? 8 : 1);
-}
-
 // The number of steps over the keys that some row before this one sees. With split-KV or a band it is at least 1: the
 // rows may see none of the keys, and a step costs less than an exception.
 template <class Traits>
@@ -85,7 +78,7 @@ __device__ __forceinline__ int n_blocks_before(const Arguments<Traits> &args, co
 template <class Traits>
 __device__ __forceinline__ int n_blocks_hidden(const Arguments<Traits> &args, const TileCoord<Traits> &coord, int row,
                                                int n_blocks) {
-  return max(0, min((key_begin(args, row) - coord.first_key) / Traits::kBlockN, n_blocks - 1));
+  return max(0, min((step_begin<Traits>(args.problem, row) - coord.first_key) / Traits::kBlockN, n_blocks - 1));
 }
 
 template <class Traits>
@@ -109,7 +102,7 @@ __device__ __forceinline__ TileCoord<Traits> make_tile_coord(const Arguments<Tra
     coord.bidb = args.heads.divide(group);
     coord.first_row = (tile - group * args.m_blocks.divisor) * Traits::kTileM;
   }
-  if constexpr (Traits::kIsBanded) coord.first_key = key_begin(args, coord.first_row);
+  if constexpr (Traits::kIsBanded) coord.first_key = step_begin<Traits>(args.problem, coord.first_row);
   if constexpr (Traits::kIsSplitKv) {
     constexpr int kKeys = Traits::kBlockN * Traits::kNumSplits;
     int end = visible_keys_before(args, coord.first_row + Traits::kTileM);

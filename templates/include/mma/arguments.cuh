@@ -62,14 +62,6 @@ struct SizeArguments<Traits, true> : FixedTileCounts<Traits, Traits::kIsPersiste
   static constexpr int seq_q = Traits::kSeqQ, seq_kv = Traits::kSeqKv;
 };
 
-// The problem itself, for what its features need of it.
-template <bool kHasFeatures>
-struct FeatureArguments {};
-template <>
-struct FeatureArguments<true> {
-  EvoflashAttention problem;
-};
-
 template <class Traits>
 struct Arguments : InputArguments<Traits::kIsTma>,
                    OutputArgument,

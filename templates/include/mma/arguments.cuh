@@ -69,8 +69,8 @@ struct Arguments : InputArguments<Traits::kIsTma>,
                    TileArguments<Traits::kIsPersistent>,
                    SizeArguments<Traits, Traits::kHasFixedSizes>,
                    FeatureArguments<kHasFeatures<Traits>> {
-  // The scale times log2(e), as probabilities are computed as powers of two; log2(e) alone where scores are changed
-  // first.
+  // The scale times log2(e), as probabilities are computed as powers of two; log2(e) alone where scores are scaled
+  // before.
   float softmax_scale_log2;
 };
 

@@ -101,7 +101,7 @@ void set_sizes(Arguments<Traits> &args, const EvoflashAttention &problem) {
     args.seq_kv = problem.seq_kv;
     args.group_inverse = group_inverse(problem.heads / problem.kv_heads);
   }
-  args.softmax_scale_log2 = kHasScoreTerms<Traits> ? kLog2E : problem.scale * kLog2E;
+  args.softmax_scale_log2 = kHasFullScores<Traits> ? kLog2E : problem.scale * kLog2E;
   if constexpr (kHasFeatures<Traits>) args.problem = problem;
 }
 

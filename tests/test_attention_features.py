@@ -9,7 +9,7 @@ from evoflash import problems
 from evoflash.codegen.template import load, load_all
 from evoflash.errors import NoPackageError, UsageError
 from evoflash.export.winner import Winner
-from evoflash.problems import AttentionProblem
+from evoflash.problems import AttentionProblem, attention_baselines
 from evoflash.problems.band import Band
 from evoflash.targets import cuda
 
@@ -83,6 +83,26 @@ def test_the_reference_and_pytorch_are_attention_written_out(features):
     seen = expected.abs().sum(dim=3) > 0  # elsewhere PyTorch's backends may have NaN
     for name, baseline in problem.baselines("cpu").items():
         torch.testing.assert_close(baseline(*inputs).double()[seen], expected[seen], atol=2e-6, rtol=1e-5, msg=name)
+
+
+def test_an_infinite_value_of_a_far_key_may_be_a_nan():
+    """Its weight under a slope of 0.5 rounds to 0 in float16."""
+    problem = problems.parse("b=1,h=1,s=99,d=8,alibi,causal,dtype=fp16")
+    q, k, v, slopes = problem.inputs(3, "normal", "cpu")
+    q.zero_()
+    v[0, 0, 20, 1] = math.inf
+    accepted = problem.unspecified((q, k, v, slopes))
+    assert accepted is not None
+    seen = accepted[0, 0, 20:, 1]
+    assert seen.tolist() == [0.5 * distance > math.log(2.0**25) for distance in range(79)]
+
+
+def test_sdpa_is_given_a_bias_that_extends_over_keys():
+    problem = parse("bias=bq")
+    mask = attention_baselines.sdpa_mask(problem, problem.inputs(3, "normal", "cpu"))
+    assert mask is not None
+    assert mask.shape == (2, 1, 13, 19)
+    assert mask.is_contiguous()
 
 
 @pytest.mark.parametrize("features", SHAPES)

@@ -1,11 +1,9 @@
 """The decode family without a GPU: its kernels run on an emulated device, its space yields what compiles."""
 
-import json
 import random
 import re
 import shlex
 import subprocess
-import sys
 from itertools import product
 
 import pytest
@@ -15,6 +13,7 @@ from evoflash.core.genome import Genome
 from evoflash.problems import AttentionProblem
 from evoflash.targets import cuda
 from evoflash.targets.base import cxx
+from tests.emulation import emulate
 from tests.spread import build_all, spread
 
 LONG = AttentionProblem.of(1, 32, 1, 128, kv_heads=8, seq_kv=32768, dtype="bfloat16")
@@ -92,15 +91,6 @@ def test_the_emulated_device_shows_mistakes(mistake, correct):
     task = {"family": "decode", "shape": shape, "genome": {**USUAL, "waves": 0}, "replaced": [[correct, mistake]]}
     (told,) = emulate([task])
     assert told["wrong"]
-
-
-def emulate(tasks: list[dict[str, object]]) -> list[dict[str, str]]:
-    command = [sys.executable, "-m", "tests.emulation.kernel"]
-    lines = "".join(f"{json.dumps(task)}\n" for task in tasks)
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=280)
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(told) == len(tasks), done.stderr
-    return told
 
 
 @pytest.mark.nvcc

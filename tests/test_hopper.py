@@ -116,6 +116,7 @@ unsigned __float_as_uint(float);
 void __syncwarp();
 #include "numeric_types.cuh"
 #include "hopper/kernel_traits.cuh"
+#include "score_features.h"
 #CONFIG#
 #include "hopper/gemm.cuh"
 using namespace evoflash;
@@ -176,7 +177,7 @@ def computed(request, tmp_path_factory):
     head_dim, step_keys = request.param
     genes = genome(step_keys=step_keys, warpgroups=1, stages=1, producer_registers=0, overlap=False, store="bulk")
     template = load("hopper")
-    config = re.search(r"^struct Config {.*?^};", template.render(genes, problem(head_dim), DEVICE).text, re.M | re.S)
+    config = re.search(r"^struct Config : .*?^};", template.render(genes, problem(head_dim), DEVICE).text, re.M | re.S)
     assert config
     binary = str(tmp_path_factory.mktemp("addresses") / "addresses")
     includes = [f"-I{folder}" for folder in template.include_folders]

@@ -103,8 +103,12 @@ def sdpa_mask(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
     if not problem.is_banded and not extras.keys() & {"bias", "mask", "slopes"}:
         return None
     if problem.bias and not problem.alibi and not problem.band.is_limited:
-        return extras["bias"]
-    return _additive_mask(problem, inputs)
+        mask = extras["bias"]
+    else:
+        mask = _additive_mask(problem, inputs)
+    if mask is None or mask.shape[3] == problem.seq_kv:
+        return mask
+    return mask.expand(*mask.shape[:3], problem.seq_kv).contiguous()  # SDPA's kernels read several keys at once
 
 
 def _with_backend(problem: AttentionForm, mask: _Kept, backend: Any) -> Baseline:

@@ -54,17 +54,22 @@ def softmax(logits: torch.Tensor, sinks: torch.Tensor | None) -> torch.Tensor:
 
 
 def unspecified(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
-    """The rows from which a NaN or an infinite value is hidden, and the rows whose scores are all -inf.
+    """Where a NaN or infinite value is hidden or weighs next to nothing, and the rows whose scores are all -inf.
 
     SDPA's math backend computes 0 * NaN = NaN for hidden keys, while fused kernels skip them. So rows that see a
     NaN key or value must contain NaN, and rows for which it is masked may. Where all scores are -inf, the softmax
     is 0 / 0; some of SDPA's backends return that and others 0, which is what the reference has.
+
+    Weights are rounded to the problem's type relative to the largest that has been seen. One that rounds to 0 makes
+    0 * inf = NaN of an infinite value; whether it does depends on the order of the keys.
     """
     q, k, v = problem.qkv(inputs)
     masks = []
     special = k.isnan().any(dim=3, keepdim=True) | ~v.isfinite()
     if (problem.band.is_limited or problem.mask) and bool(special.any().item()):
         masks.append(_hidden(problem, inputs, special))
+    if bool(v.isinf().any().item()):
+        masks.append(_vanishing(problem, inputs))
     if bool(q.isinf().any().item() or k.isinf().any().item()):
         masks.append((reference(problem, inputs) == 0).all(dim=3, keepdim=True).expand(problem.output_shape()))
     return functools.reduce(operator.or_, masks) if masks else None
@@ -101,6 +106,25 @@ def _hidden(problem: AttentionForm, inputs: Inputs, special: torch.Tensor) -> to
         marked = special[batch, head // (problem.heads // problem.kv_heads)].double()
         _, visible = scores(problem, queries @ keys.mT, place, rows, extras)
         flat[place[0] : place[-1] + 1, rows[0] : rows[-1] + 1] = (~visible).double() @ marked > 0
+    return out
+
+
+def _vanishing(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
+    """Mask of the outputs to which an infinite value contributes by a weight that the problem's type may round to 0."""
+    import torch
+
+    q, k, v, *_ = inputs
+    limits = torch.finfo(q.dtype)
+    least = limits.tiny * (limits.eps / 2 if q.dtype == torch.float16 else 1)  # others' subnormals count as 0
+    out = torch.empty(problem.output_shape(), dtype=torch.bool, device=v.device)
+    flat, extras = out.flatten(0, 1), problem.extras(inputs)
+    for place, rows, (queries, keys, infinite) in _slices(problem, (q, k, v.isinf())):
+        logits, visible = scores(problem, queries @ keys.mT, place, rows, extras)
+        largest = logits.amax(dim=-1, keepdim=True)
+        if "sinks" in extras:
+            largest = largest.maximum(extras["sinks"][place % problem.heads].double()[:, None, None])
+        vanishing = visible & (logits - largest < math.log(least))
+        flat[place[0] : place[-1] + 1, rows[0] : rows[-1] + 1] = vanishing.double() @ infinite > 0
     return out
 
 

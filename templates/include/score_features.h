@@ -23,10 +23,26 @@ struct NoFeatures {
 
 // Whether scores have to be known in full, times the scale, before the softmax.
 template <class Config>
-constexpr bool kHasScoreTerms = Config::kIsCapped || Config::kIsBiased || Config::kIsMasked || Config::kHasSlopes;
+constexpr bool kHasFullScores = Config::kIsCapped || Config::kIsBiased || Config::kHasSlopes;
+
+// Whether anything is done to scores before the softmax.
+template <class Config>
+constexpr bool kHasScoreTerms = kHasFullScores<Config> || Config::kIsMasked;
+
+// Whether a tensor is read for it.
+template <class Config>
+constexpr bool kReadsScoreTerms = Config::kIsBiased || Config::kIsMasked;
 
 template <class Config>
 constexpr bool kHasFeatures = Config::kIsBanded || Config::kHasSinks || kHasScoreTerms<Config>;
+
+// Of a kernel's arguments: the problem itself, for what its features need of it.
+template <bool kHasFeatures>
+struct FeatureArguments {};
+template <>
+struct FeatureArguments<true> {
+  EvoflashAttention problem;
+};
 
 // Whether a row may see no key at all.
 template <class Config>
@@ -79,6 +95,14 @@ EVOFLASH_ANYWHERE int end_key(const EvoflashAttention &problem, int row) {
   } else {
     return problem.seq_kv;
   }
+}
+
+// Where the steps over the keys that a row and those after it see begin. Where a bias or mask is read, that is at a
+// multiple of eight, so that its elements are loaded by pairs.
+template <class Config>
+EVOFLASH_ANYWHERE int step_begin(const EvoflashAttention &problem, int row) {
+  const int key = first_key<Config>(problem, row);
+  return kReadsScoreTerms<Config> ? key / 8 * 8 : key;
 }
 
 }  // namespace evoflash

@@ -23,6 +23,7 @@
 #define __global__
 #define __forceinline__ inline
 #define __grid_constant__
+#define __align__(bytes)
 #define __shared__ static
 #define __launch_bounds__(...)
 #define __cluster_dims__(...)
@@ -77,7 +78,7 @@ struct Warp {
 struct Block {
   Index index;
   unsigned char *shared;
-  Barrier barrier;
+  Barrier barrier, named_barriers[16];
   std::vector<Warp> warps;
 };
 
@@ -90,6 +91,8 @@ struct Thread {
   int exchanges = 0, cluster_phase = 0;
   std::deque<std::vector<std::function<void()>>> groups;  // of copies that have not taken place
   std::vector<std::function<void()>> open_group;
+  std::deque<std::vector<std::function<void()>>> batches;  // of a warpgroup's products, this thread's part
+  std::vector<std::function<void()>> open_batch;
 };
 
 struct Device {
@@ -224,6 +227,11 @@ inline void run(const unsigned (&grid)[3], unsigned threads, size_t shared_bytes
 
 inline void __syncwarp() { emulation::sync(emulation::warp().barrier, 32); }
 inline void __syncthreads() { emulation::sync(emulation::device.current->block->barrier, emulation::device.threads); }
+
+template <class Value>
+inline Value __shfl_sync(unsigned, Value value, int lane) {
+  return emulation::from_lane<Value>(emulation::exchange(value), lane);
+}
 
 template <class Value>
 inline Value __shfl_xor_sync(unsigned, Value value, int mask) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "fast_divmod.cuh"
+#include "score_features.h"
 #include "split_partials.cuh"
 #include "tensors.cuh"
 #include "tma.cuh"
@@ -58,8 +59,11 @@ struct Arguments : InputArguments,
                    OutputArguments<Traits::kIsTmaStore>,
                    PartialArguments<Traits::kIsSplitKv>,
                    ProblemArguments<Traits>,
-                   CounterArguments<Traits::kIsDynamic> {
-  float softmax_scale_log2;  // the scale times log2(e): probabilities are computed as powers of two
+                   CounterArguments<Traits::kIsDynamic>,
+                   FeatureArguments<kHasFeatures<Traits>> {
+  // The scale times log2(e), as probabilities are computed as powers of two; log2(e) alone where scores are scaled
+  // before.
+  float softmax_scale_log2;
 };
 
 }  // namespace evoflash::hopper

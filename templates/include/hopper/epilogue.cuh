@@ -76,7 +76,7 @@ __device__ __forceinline__ void store_from_registers(const Arguments<Traits> &ar
       store_row<Element, 4>(partials.out + at * kPartialRowBytes<Element, Traits::kValueDim>, columns,
                             row < args.seq_q);
     } else {
-      scale_row(columns, acc_o, half, reciprocal(row_sum));
+      scale_row(columns, acc_o, half, inverse_total<kHasBlindRows<Traits>>(row_sum));
       store_row<typename Traits::Element, 4>(row_of(args.out, coord.bidb, coord.bidh, row), columns, row < args.seq_q);
     }
   }

@@ -45,7 +45,7 @@ int64_t num_tiles(const EvoflashAttention &problem) {
 template <class Traits>
 bool is_supported(const EvoflashAttention &problem) {
   constexpr int kElementBytes = sizeof(typename Traits::Element);
-  if (!matches(problem, Traits::kHeadDim, Traits::kIsCausal)) return false;
+  if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim)) return false;
   if (!rows_aligned(problem, kElementBytes, 16)) return false;
   if (!strides_fit_int(problem.out_stride)) return false;
   if (problem.heads > 32768) return false;  // see group_inverse
@@ -112,7 +112,8 @@ int launch(const EvoflashAttention &problem, void *stream, const Kernels &kernel
     args.section_tiles = make_fast_divmod(int(section * num_m_blocks));
   }
   args.group_inverse = group_inverse(problem.heads / problem.kv_heads);
-  args.softmax_scale_log2 = problem.scale * kLog2E;
+  args.softmax_scale_log2 = kHasFullScores<Traits> ? kLog2E : problem.scale * kLog2E;
+  if constexpr (kHasFeatures<Traits>) args.problem = problem;
 
   int clusters = args.num_tiles;
   if constexpr (Traits::kIsPersistent) clusters = clusters < Traits::kResident ? clusters : Traits::kResident;

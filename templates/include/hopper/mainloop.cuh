@@ -8,6 +8,7 @@
 #include "hopper/tile_scheduler.cuh"
 #include "mask.cuh"
 #include "named_barrier.cuh"
+#include "score_tile.cuh"
 #include "softmax.cuh"
 
 // What a warpgroup computes.
@@ -67,6 +68,43 @@ struct Consumer {
       apply_mask(acc_s, visible, own.first_key + n_block * kBlockN);
   }
 
+  // Hides the keys before a band, which are few steps' and so are computed anew.
+  __device__ __forceinline__ void mask_before(Accumulators &acc_s, const TileCoord<Traits> &own, int n_block) const {
+    const int key = own.first_key + n_block * kBlockN, warp_row = own.first_row + threadIdx.x % 128 / 32 * 16;
+    if (key < first_key<Traits>(args.problem, warp_row + 15)) {
+      const int row = warp_row + threadIdx.x % 32 / 4;
+      const int first[2] = {first_key<Traits>(args.problem, row), first_key<Traits>(args.problem, row + 8)};
+      hide_keys_before(acc_s, first, key);
+    }
+  }
+
+  // Makes a step's products scores.
+  template <class Terms>
+  __device__ __forceinline__ void change(Accumulators &acc_s, const Terms &terms, const TileCoord<Traits> &own,
+                                         int n_block) const {
+    if constexpr (kHasScoreTerms<Traits>) terms.change(acc_s, args.problem, own.first_key + n_block * kBlockN);
+    if constexpr (Traits::kIsBanded) mask_before(acc_s, own, n_block);
+  }
+
+  // Loads what scoring a step takes, while its products are in flight.
+  template <class Terms>
+  __device__ __forceinline__ void load_terms(Terms &terms, const TileCoord<Traits> &own, int n_block) const {
+    if constexpr (kReadsScoreTerms<Traits>) terms.load(args.problem, own.first_key + n_block * kBlockN);
+  }
+
+  // A sink is one more key, with a value of 0, that the first split has seen before all others.
+  __device__ __forceinline__ void add_sink(OnlineSoftmax &softmax, const TileCoord<Traits> &own) const {
+    if constexpr (Traits::kIsSplitKv) {
+      if (own.split != 0) return;
+    }
+    const float logit = args.problem.sinks[own.bidh];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      softmax.row_max[half] = kHasFullScores<Traits> ? logit : logit / args.problem.scale;  // not scaled yet
+      softmax.row_sum[half] = threadIdx.x % 4 == 0 ? 1.0f : 0.0f;                           // of this lane's columns
+    }
+  }
+
   // Computes the tile that is the block's n-th. With kIsTileOverlap, S of its first step is in flight when it begins; S
   // of the next tile, which is returned, is when it ends.
   __device__ __forceinline__ int compute(Accumulators &acc_s, POperand<Traits> &p, State &k_state, State &v_state,
@@ -79,12 +117,20 @@ struct Consumer {
     const int row = own.first_row + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
     const int visible[2] = {visible_keys(args, row), visible_keys(args, row + 8)};
     const int all_visible = visible_keys(args, own.first_row + threadIdx.x % 128 / 32 * 16);
+    auto terms = make_score_tile<Traits, Traits::kTilesN, 2>(args, own.bidb, own.bidh, row);
 
     const InlineProducer<Traits> loads(smem, args, coord, n_blocks);
     OnlineSoftmax softmax;
+    if constexpr (Traits::kHasSinks) add_sink(softmax, own);
     float acc_o[Traits::kTilesValue][4] = {};
     const SmemDescriptor q = q_descriptor(n);
     int next_tile = 0;
+
+    int first_block = 0;
+    if constexpr (Traits::kIsBanded && Traits::kTileM > Traits::kWarpgroupM) {
+      first_block = n_blocks_hidden(args, own, own.first_row, n_blocks);  // which only earlier rows see
+      for (int n_block = 0; n_block < first_block; ++n_block) skip_step(k_state, v_state);
+    }
 
     if constexpr (!Traits::kIsTileOverlap) mbarrier_wait(smem.q_full(warpgroup), smem.q_phase(n));
     if constexpr (Traits::kIsStepOverlap) {
@@ -94,27 +140,31 @@ struct Consumer {
         gemm_qk<Traits>(acc_s, q, smem.k(k_state.index));
         warp_scheduler_barrier_arrive();
       }
+      load_terms(terms, own, first_block);
       warpgroup_wait<0>();
       warpgroup_fence_operand(acc_s);
       release(smem.k_empty(k_state.index));
       loads.reload_k(0, k_state);
       ++k_state;
-      mask(acc_s, visible, all_visible, own, 0);
-      softmax.online_softmax(acc_s, acc_o, softmax_scale_log2, true);
+      change(acc_s, terms, own, first_block);
+      mask(acc_s, visible, all_visible, own, first_block);
+      softmax.online_softmax(acc_s, acc_o, softmax_scale_log2, !Traits::kHasSinks);
       p.store(acc_s);
 
-      for (int n_block = 1; n_block < n_blocks; ++n_block) {
+      for (int n_block = first_block + 1; n_block < n_blocks; ++n_block) {
         wait_k(k_state);
         warp_scheduler_barrier_sync();
         gemm_qk<Traits>(acc_s, q, smem.k(k_state.index));
         wait_v(v_state);
         gemm_pv<Traits>(acc_o, p, smem.v(v_state.index));
         warp_scheduler_barrier_arrive();
+        load_terms(terms, own, n_block);
         warpgroup_wait<1>();
         warpgroup_fence_operand(acc_s);
         release(smem.k_empty(k_state.index));
         loads.reload_k(n_block, k_state);
         ++k_state;
+        change(acc_s, terms, own, n_block);
         mask(acc_s, visible, all_visible, own, n_block);
         float scores_scale[2];
         const bool is_raised = softmax.max_get_scale(scores_scale, acc_s, softmax_scale_log2);
@@ -150,16 +200,18 @@ struct Consumer {
       release(smem.v_empty(v_state.index));
       ++v_state;
     } else {
-      for (int n_block = 0; n_block < n_blocks; ++n_block) {
+      for (int n_block = first_block; n_block < n_blocks; ++n_block) {
         wait_k(k_state);
         gemm_qk<Traits>(acc_s, q, smem.k(k_state.index));
+        load_terms(terms, own, n_block);
         warpgroup_wait<0>();
         warpgroup_fence_operand(acc_s);
         release(smem.k_empty(k_state.index));
         loads.reload_k(n_block, k_state);
         ++k_state;
+        change(acc_s, terms, own, n_block);
         mask(acc_s, visible, all_visible, own, n_block);
-        softmax.online_softmax(acc_s, acc_o, softmax_scale_log2, n_block == 0);
+        softmax.online_softmax(acc_s, acc_o, softmax_scale_log2, !Traits::kHasSinks && n_block == first_block);
         p.store(acc_s);
         wait_v(v_state);
         gemm_pv<Traits>(acc_o, p, smem.v(v_state.index));
@@ -176,8 +228,9 @@ struct Consumer {
     // The memory of Q is released: if the output passes through it, when the output has been stored.
     const int q_number = smem.q_number(warpgroup, n);
     if constexpr (Traits::kIsTmaStore) {
-      const float inverse[2] = {reciprocal(warp_reduce_sum<4>(softmax.row_sum[0])),
-                                reciprocal(warp_reduce_sum<4>(softmax.row_sum[1]))};
+      constexpr bool kMayBeBlind = kHasBlindRows<Traits>;
+      const float inverse[2] = {inverse_total<kMayBeBlind>(warp_reduce_sum<4>(softmax.row_sum[0])),
+                                inverse_total<kMayBeBlind>(warp_reduce_sum<4>(softmax.row_sum[1]))};
       store_by_tma(args, smem.o_pointer(q_number), warpgroup, own, acc_o, inverse);
       if constexpr (Traits::kIsPersistent)
         if (threadIdx.x % 128 == 0) mbarrier_arrive(smem.q_empty(q_number));
@@ -189,21 +242,24 @@ struct Consumer {
     return next_tile;
   }
 
-  // Releases the steps that only later rows of the tile see. Each is waited for first, so that no phase is missed.
+  // Releases a step of which this warpgroup's rows see no key. It is waited for first, so that no phase is missed.
+  __device__ __forceinline__ void skip_step(State &k_state, State &v_state) {
+    wait_k(k_state);
+    warp_scheduler_barrier_sync();
+    warp_scheduler_barrier_arrive();
+    release(smem.k_empty(k_state.index));
+    ++k_state;
+    wait_v(v_state);
+    release(smem.v_empty(v_state.index));
+    ++v_state;
+  }
+
+  // Skips the tile's steps that only later rows see.
   __device__ __forceinline__ void skip_steps(const TileCoord<Traits> &coord, State &k_state, State &v_state,
                                              int n_blocks) {
-    if constexpr (Traits::kIsCausal && Traits::kTileM > Traits::kWarpgroupM) {
-      for (int n_block = n_blocks; n_block < n_blocks_before(args, coord, coord.first_row + Traits::kTileM);
-           ++n_block) {
-        wait_k(k_state);
-        warp_scheduler_barrier_sync();
-        warp_scheduler_barrier_arrive();
-        release(smem.k_empty(k_state.index));
-        ++k_state;
-        wait_v(v_state);
-        release(smem.v_empty(v_state.index));
-        ++v_state;
-      }
+    if constexpr ((Traits::kIsCausal || Traits::kIsBanded) && Traits::kTileM > Traits::kWarpgroupM) {
+      for (int n_block = n_blocks; n_block < n_blocks_before(args, coord, coord.first_row + Traits::kTileM); ++n_block)
+        skip_step(k_state, v_state);
     }
   }
 

@@ -7,19 +7,23 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::hopper {
 
-// The keys of a split of a tile. Without split-KV, a tile starts at key 0.
-template <bool kIsSplitKv>
-struct SplitCoord {
+// The keys of a split of a tile. Without split-KV and a band, a tile starts at key 0.
+template <bool kIsSplitKv, bool kIsBanded>
+struct KeyCoord {
   static constexpr int first_key = 0;
 };
 template <>
-struct SplitCoord<true> {
+struct KeyCoord<false, true> {
+  int first_key;
+};
+template <bool kIsBanded>
+struct KeyCoord<true, kIsBanded> {
   int split, first_key, max_n_blocks;
 };
 
 // A tile of rows of a head, or of a group of heads.
 template <class Traits>
-struct TileCoord : SplitCoord<Traits::kIsSplitKv> {
+struct TileCoord : KeyCoord<Traits::kIsSplitKv, Traits::kIsBanded> {
   int first_row, bidh, bidb;
 };
 
@@ -35,33 +39,46 @@ __device__ __forceinline__ TileCoord<Traits> coord_of_warpgroup(TileCoord<Traits
   return coord;
 }
 
-// The number of keys that a row sees. Every row sees key 0, as the causal mask is aligned to the top left.
+// The end of the keys that a row sees. Without a band every row sees key 0, as the causal mask is aligned to the top
+// left.
 template <class Traits>
 __device__ __forceinline__ int visible_keys(const Arguments<Traits> &args, int row) {
-  if constexpr (Traits::kIsCausal) {
+  if constexpr (Traits::kIsBanded) {
+    return end_key<Traits>(args.problem, row);
+  } else if constexpr (Traits::kIsCausal) {
     return min(row + 1, args.seq_kv);
   } else {
     return args.seq_kv;
   }
 }
 
-// The number of keys that some row before this one sees. Rows beyond the last one see what the last one sees.
+// The end of the keys that some row before this one sees. Rows beyond the last one see what the last one sees.
 template <class Traits>
 __device__ __forceinline__ int visible_keys_before(const Arguments<Traits> &args, int row) {
   return visible_keys(args, min(row, args.seq_q) - 1);
 }
 
-// The number of steps over the keys that some row before this one sees. With split-KV it is at least 1: the rows may
-// see none of a split's keys, and a step costs less than an exception.
+// The number of steps over the keys that some row before this one sees. With split-KV or a band it is at least 1: the
+// rows may see none of the keys, and a step costs less than an exception.
 template <class Traits>
 __device__ __forceinline__ int n_blocks_before(const Arguments<Traits> &args, const TileCoord<Traits> &coord, int row) {
   constexpr int kBlockN = Traits::kBlockN;
   if constexpr (Traits::kIsSplitKv) {
     const int n_blocks = (visible_keys_before(args, row) - coord.first_key + kBlockN - 1) / kBlockN;
     return max(1, min(n_blocks, coord.max_n_blocks));
+  } else if constexpr (Traits::kIsBanded) {
+    return max(1, (visible_keys_before(args, row) - coord.first_key + kBlockN - 1) / kBlockN);
   } else {
     return (visible_keys_before(args, row) + kBlockN - 1) / kBlockN;
   }
+}
+
+// The number of the tile's steps that end before the first key that rows from this one on see. One of the n_blocks
+// steps up to what they see is left.
+template <class Traits>
+__device__ __forceinline__ int n_blocks_hidden(const Arguments<Traits> &args, const TileCoord<Traits> &coord, int row,
+                                               int n_blocks) {
+  return max(0, min((step_begin<Traits>(args.problem, row) - coord.first_key) / Traits::kBlockN, n_blocks - 1));
 }
 
 template <class Traits>
@@ -85,12 +102,22 @@ __device__ __forceinline__ TileCoord<Traits> make_tile_coord(const Arguments<Tra
     coord.bidb = args.heads.divide(group);
     coord.first_row = (tile - group * args.m_blocks.divisor) * Traits::kTileM;
   }
+  if constexpr (Traits::kIsBanded) coord.first_key = step_begin<Traits>(args.problem, coord.first_row);
   if constexpr (Traits::kIsSplitKv) {
     constexpr int kKeys = Traits::kBlockN * Traits::kNumSplits;
-    coord.max_n_blocks = (visible_keys_before(args, coord.first_row + Traits::kTileM) + kKeys - 1) / kKeys;
+    int end = visible_keys_before(args, coord.first_row + Traits::kTileM);
+    if constexpr (Traits::kIsBanded) end = max(0, end - coord.first_key);
+    coord.max_n_blocks = (end + kKeys - 1) / kKeys;
   }
   coord.bidh = (group - coord.bidb * args.heads.divisor) * Traits::kTileHeads;
-  if constexpr (Traits::kIsSplitKv) coord.first_key = coord.split * coord.max_n_blocks * Traits::kBlockN;
+  if constexpr (Traits::kIsSplitKv) {
+    const int keys_before = coord.split * coord.max_n_blocks * Traits::kBlockN;
+    if constexpr (Traits::kIsBanded) {
+      coord.first_key += keys_before;
+    } else {
+      coord.first_key = keys_before;
+    }
+  }
   return coord;
 }
 

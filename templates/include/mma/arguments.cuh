@@ -62,14 +62,6 @@ struct SizeArguments<Traits, true> : FixedTileCounts<Traits, Traits::kIsPersiste
   static constexpr int seq_q = Traits::kSeqQ, seq_kv = Traits::kSeqKv;
 };
 
-// The problem itself, for what its features need of it.
-template <bool kHasFeatures>
-struct FeatureArguments {};
-template <>
-struct FeatureArguments<true> {
-  EvoflashAttention problem;
-};
-
 template <class Traits>
 struct Arguments : InputArguments<Traits::kIsTma>,
                    OutputArgument,
@@ -77,8 +69,8 @@ struct Arguments : InputArguments<Traits::kIsTma>,
                    TileArguments<Traits::kIsPersistent>,
                    SizeArguments<Traits, Traits::kHasFixedSizes>,
                    FeatureArguments<kHasFeatures<Traits>> {
-  // The scale times log2(e), as probabilities are computed as powers of two; log2(e) alone where scores are changed
-  // first.
+  // The scale times log2(e), as probabilities are computed as powers of two; log2(e) alone where scores are scaled
+  // before.
   float softmax_scale_log2;
 };
 

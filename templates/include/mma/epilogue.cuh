@@ -13,7 +13,7 @@ template <class Traits, Merge = Traits::kMerge>
 struct Epilogue {
   // What storing holds in registers.
   struct MergeFragments {
-    float columns[Traits::kTilesHead][2];
+    float columns[Traits::kTilesValue][2];
   };
 
   const WarpCoord<Traits> &coord;
@@ -39,7 +39,7 @@ struct Epilogue {
           factor = inverse_total<kHasBlindRows<Traits>>(row_sum);
         }
 #pragma unroll
-        for (int t = 0; t < Traits::kTilesHead; ++t)
+        for (int t = 0; t < Traits::kTilesValue; ++t)
 #pragma unroll
           for (int i = 0; i < 2; ++i) merge.columns[t][i] = fragments.acc_o[m][t][2 * half + i] * factor;
         out.store(row, 0, merge.columns, Traits::kIsEvenM || row < out.rows_left);

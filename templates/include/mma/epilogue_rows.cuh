@@ -26,7 +26,7 @@ struct RowMerger {
       Traits::kStoreBytes == 16 && Pieces::kTiles == 2 && kStoredElementBytes == 2 ? 2 : 1;
   static constexpr int kPartTiles = kPiecesAtOnce * Pieces::kTiles;
   static constexpr int kParts = (Pieces::kPerRow + kPiecesAtOnce - 1) / kPiecesAtOnce;
-  static constexpr int kLastTiles = Traits::kTilesHead - (kParts - 1) * kPartTiles;  // of the last part
+  static constexpr int kLastTiles = Traits::kTilesValue - (kParts - 1) * kPartTiles;  // of the last part
 
   const WarpCoord<Traits> &coord;
   int merger;     // the warp's number among those that merge

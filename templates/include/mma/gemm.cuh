@@ -7,13 +7,15 @@
 // The two products of a warp, with operands by ldmatrix from shared memory and accumulators in registers. Each is
 // computed over one of kChunks parts of the warp's keys at a time.
 //
-// Where the head dimension is an odd multiple of 8, nothing is padded: m16n8k8 multiplies the last eight columns of Q
-// and K, and O has an odd number of accumulators.
+// Where a row has an odd multiple of 8 columns, nothing is padded: m16n8k8 multiplies the last eight columns of Q and
+// K, and O has an odd number of accumulators.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 
 template <class Traits>
 using Ldmatrix = LdmatrixLane<SmemTile<Traits::kHeadDim>>;
+template <class Traits>
+using LdmatrixValue = LdmatrixLane<SmemTile<Traits::kValueDim>>;
 
 // Loads the A operand of columns 16 * k on.
 template <class Traits>
@@ -123,15 +125,15 @@ __device__ __forceinline__ void gemm_qk(float (&acc_s)[Traits::kTilesM][Traits::
 
 // O += P V over a chunk of the same keys.
 template <class Traits, int kChunk>
-__device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesM][Traits::kTilesHead][4],
+__device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesM][Traits::kTilesValue][4],
                                         const unsigned (&p)[Traits::kTilesM][Traits::kWarpN / 16][4],
                                         const unsigned char *smem_v) {
   constexpr int kFirst = kChunk * Traits::kChunkN, kEnd = kFirst + Traits::kChunkN;
-  const Ldmatrix<Traits> lane = Ldmatrix<Traits>::top_down();
+  const LdmatrixValue<Traits> lane = LdmatrixValue<Traits>::top_down();
 #pragma unroll
   for (int key = kFirst; key < kEnd; key += 16) {
 #pragma unroll
-    for (int n = 0; n < Traits::kHeadDim / 16; ++n) {
+    for (int n = 0; n < Traits::kValueDim / 16; ++n) {
       unsigned b[4];  // two operands, of eight columns each
       ldmatrix_x4_trans(b, smem_v + lane.template at<Traits::kWarpN>(key, n));
 #pragma unroll
@@ -140,8 +142,8 @@ __device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesM][Traits::
         mma_m16n8k16<typename Traits::Element>(acc_o[m][2 * n + 1], p[m][key / 16], b[2], b[3]);
       }
     }
-    if constexpr (Traits::kTilesHead % 2 != 0) {
-      constexpr int n = Traits::kTilesHead - 1;
+    if constexpr (Traits::kTilesValue % 2 != 0) {
+      constexpr int n = Traits::kTilesValue - 1;
       unsigned b[2];  // the operand of the last eight columns
       ldmatrix_x2_trans(b[0], b[1], smem_v + lane.template at<Traits::kWarpN>(key, n / 2));
 #pragma unroll

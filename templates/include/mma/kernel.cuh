@@ -40,7 +40,7 @@ __device__ __forceinline__ void add_sink(Fragments<Traits> &fragments, const Arg
   static_assert(Traits::kIsOnline, "a softmax over all keys at once begins anew");
   if (coord.split != 0 || coord.slice != 0) return;
   const float logit = args.problem.sinks[coord.bidh];
-  const float product = kHasScoreTerms<Traits> ? logit : logit / args.problem.scale;  // scores are not scaled yet
+  const float product = kHasFullScores<Traits> ? logit : logit / args.problem.scale;  // scores are not scaled yet
 #pragma unroll
   for (int m = 0; m < Traits::kTilesM; ++m)
 #pragma unroll

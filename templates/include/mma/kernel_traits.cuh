@@ -40,7 +40,7 @@ struct KernelTraits : Config {
   static constexpr int kTilesK = (Config::kHeadDim + 15) / 16;  // operands over the head dimension, as the K of Q K^T
   static constexpr bool kIsLastKHalf = Config::kHeadDim % 16 != 0;  // the last of these has eight columns
   static constexpr int kTilesN = Config::kWarpN / 8;                // accumulators over the keys
-  static constexpr int kTilesHead = Config::kHeadDim / 8;  // accumulators over the head dimension, as the N of P V
+  static constexpr int kTilesValue = Config::kValueDim / 8;         // accumulators over the columns of V, the N of P V
 
   // Whether tiles never end beyond the last row, and steps never beyond the last key that is seen.
   static constexpr bool kIsEvenM = Config::kHasFixedSizes && Config::kSeqQ % Config::kBlockM == 0;

@@ -15,7 +15,7 @@ namespace {
 
 template <class Traits>
 bool is_supported(const EvoflashAttention &problem) {
-  if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kHeadDim)) return false;
+  if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim)) return false;
   if (!rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
   if (!strides_fit_int(problem.out_stride)) return false;
   if (!Traits::kIsTma &&
@@ -49,7 +49,7 @@ int64_t num_tiles(const EvoflashAttention &problem) {
 // Whether the tiles can be counted, and the dimensions of the grid are allowed.
 template <class Traits>
 bool fits(const EvoflashAttention &problem) {
-  if (Traits::kIsSplitKv && !can_combine<Traits::kHeadDim>(problem)) return false;
+  if (Traits::kIsSplitKv && !can_combine<Traits::kValueDim>(problem)) return false;
   if (Traits::kIsPersistent) return num_tiles<Traits>(problem) <= INT32_MAX - Traits::kResidentBlocks;
   return fits_grid(Traits::kLongestFirst ? num_m_blocks<Traits>(problem) : problem.heads, problem.batch);
 }
@@ -68,7 +68,7 @@ Dim grid_of(const EvoflashAttention &problem) {
 template <class Traits>
 int set_tensors(Arguments<Traits> &args, const EvoflashAttention &problem) {
   if constexpr (Traits::kIsTma) {
-    constexpr int kHeadDim = Traits::kHeadDim;
+    constexpr int kHeadDim = Traits::kHeadDim, kValueDim = Traits::kValueDim;
     using Panel = SmemPanel<kHeadDim>;
     const int batch = problem.batch, kv_heads = problem.kv_heads;
     if (int error = encode_tensor_map<kHeadDim, Panel>(&args.q, problem.q, problem.q_stride, batch, problem.heads,
@@ -77,8 +77,8 @@ int set_tensors(Arguments<Traits> &args, const EvoflashAttention &problem) {
     if (int error = encode_tensor_map<kHeadDim, Panel>(&args.k, problem.k, problem.k_stride, batch, kv_heads,
                                                        problem.seq_kv, Traits::kChunkN))
       return error;
-    if (int error = encode_tensor_map<kHeadDim, Panel>(&args.v, problem.v, problem.v_stride, batch, kv_heads,
-                                                       problem.seq_kv, Traits::kChunkN))
+    if (int error = encode_tensor_map<kValueDim, SmemPanel<kValueDim>>(&args.v, problem.v, problem.v_stride, batch,
+                                                                       kv_heads, problem.seq_kv, Traits::kChunkN))
       return error;
   } else {
     args.q = make_tensor(problem.q, problem.q_stride);
@@ -101,14 +101,14 @@ void set_sizes(Arguments<Traits> &args, const EvoflashAttention &problem) {
     args.seq_kv = problem.seq_kv;
     args.group_inverse = group_inverse(problem.heads / problem.kv_heads);
   }
-  args.softmax_scale_log2 = kHasScoreTerms<Traits> ? kLog2E : problem.scale * kLog2E;
+  args.softmax_scale_log2 = kHasFullScores<Traits> ? kLog2E : problem.scale * kLog2E;
   if constexpr (kHasFeatures<Traits>) args.problem = problem;
 }
 
 template <class Traits>
 size_t workspace_bytes(const EvoflashAttention &problem) {
   if constexpr (Traits::kIsSplitKv) {
-    return split_partials_bytes<typename Traits::ElementPartial, Traits::kHeadDim, Traits::kNumSplits>(problem);
+    return split_partials_bytes<typename Traits::ElementPartial, Traits::kValueDim, Traits::kNumSplits>(problem);
   } else {
     return 0;
   }
@@ -121,13 +121,13 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
   Arguments<Traits> args{};
   if (int error = set_tensors(args, problem)) return error;
   if constexpr (Traits::kIsSplitKv)
-    args.partials = split_partials_in<typename Traits::ElementPartial, Traits::kHeadDim, Traits::kNumSplits>(
+    args.partials = split_partials_in<typename Traits::ElementPartial, Traits::kValueDim, Traits::kNumSplits>(
         problem.workspace, problem);
   set_sizes(args, problem);
   const Shape shape{grid_of<Traits>(problem), Traits::kNumThreads, Traits::kSmemBytes,
                     Traits::kIsCluster ? Traits::kNumSplits : 1};
   if (int error = launch(attention, shape, stream, args)) return error;
-  if constexpr (Traits::kIsSplitKv) return launch_combine<Traits::kHeadDim>(*combine, problem, args, stream);
+  if constexpr (Traits::kIsSplitKv) return launch_combine<Traits::kValueDim>(*combine, problem, args, stream);
   return 0;
 }
 

@@ -5,7 +5,7 @@
 #include "mma/gemm.cuh"
 #include "mma/storage.cuh"
 #include "mma/tile_coord.cuh"
-#include "score_terms.cuh"
+#include "score_tile.cuh"
 #include "static_for.cuh"
 
 // The loop over the keys.
@@ -144,21 +144,12 @@ struct Mainloop {
     }
   }
 
-  // Turns products into scores (see ScoreTerms). Rows and keys beyond the last read what belongs to the last.
+  // Turns products into scores.
   __device__ __forceinline__ void change(float (&acc_s)[Traits::kTilesN][4], int m, int key) const {
-    const int lane_key = key + coord.lane % 4 * 2;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = min(coord.first_row + coord.row_of_lane(m, half), int(args.seq_q) - 1);
-      const ScoreTerms<Traits> terms(args.problem, coord.bidb, coord.bidh, row);
-#pragma unroll
-      for (int t = 0; t < Traits::kTilesN; ++t)
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          float &score = acc_s[t][2 * half + i];
-          score = terms.score(score * args.problem.scale, min(lane_key + t * 8 + i, int(args.seq_kv) - 1));
-        }
-    }
+    ScoreTile<Traits, Traits::kTilesN, 2> tile(args.problem, coord.bidb, coord.bidh,
+                                               coord.first_row + coord.row_of_lane(m, 0));
+    tile.load(args.problem, key);
+    tile.change(acc_s, args.problem, key);
   }
 };
 

@@ -35,7 +35,7 @@ struct OutputTile {
 template <class Traits>
 struct OutputTile<Traits, true> {
   using Element = typename Traits::ElementPartial;
-  static constexpr int kRowBytes = kPartialRowBytes<Element, Traits::kHeadDim>;
+  static constexpr int kRowBytes = kPartialRowBytes<Element, Traits::kValueDim>;
   unsigned char *rows;
   float2 *stats;  // (row_max, row_sum) of each row
   int rows_left;

@@ -11,7 +11,8 @@ namespace evoflash::mma {
 
 template <class Traits>
 struct CpAsyncProducer {
-  using Tile = SmemTile<Traits::kHeadDim>;
+  template <Operand kOperand>
+  using Tile = SmemTile<kOperand == Operand::kK ? Traits::kHeadDim : Traits::kValueDim>;
   static constexpr int kChunks = Traits::kChunks, kStages = Traits::kStages;
 
   // Copies in flight of an unrolled loop. More would hold addresses in registers that the accumulators need.
@@ -33,14 +34,15 @@ struct CpAsyncProducer {
   __device__ void copy(int n_block, int stage) const {
     if constexpr (kChunks == 1) {
       const int key = coord.first_key(coord.slice, n_block);
-      if (has_step(n_block)) copy_keys<Traits::kWarpN>(tile<kOperand>(stage), tensor<kOperand>(), key);
+      if (has_step(n_block)) copy_keys<kOperand, Traits::kWarpN>(tile<kOperand>(stage), tensor<kOperand>(), key);
       cp_async_commit();
     } else {
 #pragma unroll
       for (int chunk = 0; chunk < kChunks; ++chunk) {
         const int key = coord.first_key(coord.slice, n_block) + chunk * Traits::kChunkN;
         if (has_step(n_block))
-          copy_keys<Traits::kChunkN>(tile<kOperand>(stage) + chunk * kChunkBytes, tensor<kOperand>(), key);
+          copy_keys<kOperand, Traits::kChunkN>(tile<kOperand>(stage) + chunk * kChunkBytes<kOperand>,
+                                               tensor<kOperand>(), key);
         cp_async_commit();
       }
     }
@@ -50,8 +52,8 @@ struct CpAsyncProducer {
   __device__ void copy_both(int n_block, int stage) const {
     const int key = coord.first_key(coord.slice, n_block);
     if (has_step(n_block)) {
-      copy_keys<Traits::kWarpN>(tile<Operand::kK>(stage), args.k, key);
-      copy_keys<Traits::kWarpN>(tile<Operand::kV>(stage), args.v, key);
+      copy_keys<Operand::kK, Traits::kWarpN>(tile<Operand::kK>(stage), args.k, key);
+      copy_keys<Operand::kV, Traits::kWarpN>(tile<Operand::kV>(stage), args.v, key);
     }
     cp_async_commit();
   }
@@ -99,7 +101,8 @@ struct CpAsyncProducer {
   __device__ __forceinline__ void release_v(int, int) const {}
 
  private:
-  static constexpr int kChunkBytes = Traits::kChunkN * Tile::kPanelRowBytes;
+  template <Operand kOperand>
+  static constexpr int kChunkBytes = Traits::kChunkN * Tile<kOperand>::kPanelRowBytes;
 
   __device__ __forceinline__ bool has_step(int n_block) const {
     return !Traits::kIsOnline || n_block < keys.n_block_max();
@@ -119,9 +122,9 @@ struct CpAsyncProducer {
   }
 
   // Copies rows of the slice from `key` on. Nothing is read beyond the last key that the block sees.
-  template <int kRows>
+  template <Operand kOperand, int kRows>
   __device__ __forceinline__ void copy_keys(unsigned char *to, const Tensor &tensor, int key) const {
-    copy_rows<Tile, kRows, Traits::kWarpN, Traits::kSliceThreads, kUnroll>(
+    copy_rows<Tile<kOperand>, kRows, Traits::kWarpN, Traits::kSliceThreads, kUnroll>(
         to, row_of(tensor, coord.bidb, coord.bidh_kv, key), tensor.row, thread,
         Traits::kIsEvenN ? kRows : keys.end - key);
   }

@@ -13,7 +13,8 @@ namespace evoflash::mma {
 
 template <class Traits>
 struct TmaProducer {
-  using Tile = SmemTile<Traits::kHeadDim>;
+  using Tile = SmemTile<Traits::kHeadDim>;        // of Q and K
+  using ValueTile = SmemTile<Traits::kValueDim>;  // of V
   static constexpr int kChunks = Traits::kChunks, kStages = Traits::kStages;
 
   const Arguments<Traits> &args;
@@ -38,7 +39,7 @@ struct TmaProducer {
     } else if constexpr (Traits::kIsOnline) {
       if (n_block >= Traits::kNumSteps) return;
     }
-    load(smem_address(storage.k(slice, stage)), args.k, storage.k_barrier(slice, stage), key);
+    load<Tile>(smem_address(storage.k(slice, stage)), args.k, storage.k_barrier(slice, stage), key);
   }
   __device__ void load_v(int slice, int n_block, int stage) const {
     const int key = coord.first_key(slice, n_block);
@@ -47,7 +48,7 @@ struct TmaProducer {
     } else if constexpr (Traits::kIsOnline) {
       if (n_block >= Traits::kNumSteps) return;
     }
-    load(smem_address(storage.v(slice, stage)), args.v, storage.v_barrier(slice, stage), key);
+    load<ValueTile>(smem_address(storage.v(slice, stage)), args.v, storage.v_barrier(slice, stage), key);
   }
 
   // Loads the first stages. TMA serves requests in order.
@@ -105,14 +106,16 @@ struct TmaProducer {
     for (int slice = first; slice < end; ++slice) load_v(slice, n_block, stage);
   }
 
+  template <class LoadedTile>
   __device__ __forceinline__ void load(unsigned to, const TensorMap &map, unsigned barrier, int key) const {
+    constexpr int kTileBytes = Traits::kWarpN * LoadedTile::kPanels * LoadedTile::kPanelRowBytes;
 #pragma unroll
     for (int chunk = 0; chunk < kChunks; ++chunk) {
-      mbarrier_arrive_expect_tx(barrier + chunk * kMbarrierBytes, SharedStorage<Traits>::kTileBytes / kChunks);
+      mbarrier_arrive_expect_tx(barrier + chunk * kMbarrierBytes, kTileBytes / kChunks);
 #pragma unroll
-      for (int panel = 0; panel < Tile::kPanels; ++panel)
-        tma_load(to + (panel * Traits::kWarpN + chunk * Traits::kChunkN) * Tile::kPanelRowBytes, map,
-                 {panel * Tile::kPanelDims, key + chunk * Traits::kChunkN, coord.bidh_kv, coord.bidb},
+      for (int panel = 0; panel < LoadedTile::kPanels; ++panel)
+        tma_load(to + (panel * Traits::kWarpN + chunk * Traits::kChunkN) * LoadedTile::kPanelRowBytes, map,
+                 {panel * LoadedTile::kPanelDims, key + chunk * Traits::kChunkN, coord.bidh_kv, coord.bidb},
                  barrier + chunk * kMbarrierBytes);
     }
   }

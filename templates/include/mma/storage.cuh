@@ -23,7 +23,7 @@ struct PartialsLayout {  // Merge::kNone
 
 template <class Traits, int kTilesBytes>
 struct PartialsLayout<Traits, kTilesBytes, Merge::kWarps> {
-  using Pieces = PartialPieces<typename Traits::ElementPartial, Traits::kHeadDim>;
+  using Pieces = PartialPieces<typename Traits::ElementPartial, Traits::kValueDim>;
   static constexpr int kNumSlices = Traits::kWarpsN;   // that are merged here
   static constexpr int kMergedRows = Traits::kBlockM;  // by this block
   static constexpr int kPartialBytes = kMergedRows / 8 * 32 * Pieces::kPerRow * Pieces::kBytes;
@@ -36,7 +36,7 @@ struct PartialsLayout<Traits, kTilesBytes, Merge::kWarps> {
 // Each block of the cluster merges its share of the rows, in groups of eight, over the slices of all blocks.
 template <class Traits, int kTilesBytes>
 struct PartialsLayout<Traits, kTilesBytes, Merge::kClusterRows> {
-  using Pieces = PartialPieces<typename Traits::ElementPartial, Traits::kHeadDim>;
+  using Pieces = PartialPieces<typename Traits::ElementPartial, Traits::kValueDim>;
   static constexpr int kNumSlices = Traits::kWarpsN * Traits::kNumSplits;
   static constexpr int kMergedRows = Traits::kBlockM / Traits::kNumSplits;
   static constexpr int kPartialBytes = kMergedRows / 8 * 32 * Pieces::kPerRow * Pieces::kBytes;
@@ -49,7 +49,7 @@ struct PartialsLayout<Traits, kTilesBytes, Merge::kClusterRows> {
 template <class Traits, int kTilesBytes>
 struct PartialsLayout<Traits, kTilesBytes, Merge::kClusterColumns> {
   using Exchange =
-      ColumnExchange<typename Traits::ElementPartial, Traits::kHeadDim, Traits::kNumSplits, Traits::kNumThreads, 2>;
+      ColumnExchange<typename Traits::ElementPartial, Traits::kValueDim, Traits::kNumSplits, Traits::kNumThreads, 2>;
   static constexpr int kSenderBytes = Traits::kTilesM * Exchange::kTileBytes;
   static constexpr int kSliceBytes = kTilesBytes;
   static constexpr int kPartialsBytes = (Traits::kNumSplits - 1) * kSenderBytes;
@@ -58,11 +58,15 @@ struct PartialsLayout<Traits, kTilesBytes, Merge::kClusterColumns> {
 
 template <class Traits>
 struct SharedStorage {
-  using Tile = SmemTile<Traits::kHeadDim>;
+  using Tile = SmemTile<Traits::kHeadDim>;        // of Q and K
+  using ValueTile = SmemTile<Traits::kValueDim>;  // of V
   static constexpr int kRowBytes = Tile::kPanels * Tile::kPanelRowBytes;
   static constexpr int kQBytes = Traits::kBlockM * kRowBytes;
-  static constexpr int kTileBytes = Traits::kWarpN * kRowBytes;  // K of a slice's stage, and again V
-  static constexpr int kStageBytes = 2 * kTileBytes;
+  static constexpr int kKBytes = Traits::kWarpN * kRowBytes;  // of a slice's stage
+  static constexpr int kVBytes = Traits::kWarpN * ValueTile::kPanels * ValueTile::kPanelRowBytes;
+  static constexpr int kStageBytes = kKBytes + kVBytes;
+  static_assert(!Traits::kIsTma || Tile::Panel::kIsSwizzled == ValueTile::Panel::kIsSwizzled,
+                "TMA swizzles by address: rows without a swizzle move those that follow");
 
   using Partials = PartialsLayout<Traits, Traits::kStages * kStageBytes>;
   static constexpr int kSlicesBytes = Traits::kWarpsN * Partials::kSliceBytes;
@@ -85,7 +89,7 @@ struct SharedStorage {
   __device__ unsigned char *k(int slice, int stage) const {
     return base + kQBytes + slice * Partials::kSliceBytes + stage * kStageBytes;
   }
-  __device__ unsigned char *v(int slice, int stage) const { return k(slice, stage) + kTileBytes; }
+  __device__ unsigned char *v(int slice, int stage) const { return k(slice, stage) + kKBytes; }
 
   __device__ __forceinline__ unsigned char *partials() const {
     return base + kQBytes + (Traits::kIsCluster ? kSlicesBytes : 0);

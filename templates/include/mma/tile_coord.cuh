@@ -53,7 +53,7 @@ struct WarpCoord : BandCoord<Traits::kIsBanded> {
     warp_row = warp_m * Traits::kWarpM;
     bidh = tile.bidh;
     bidb = tile.bidb;
-    if constexpr (Traits::kIsBanded) this->key_begin = evoflash::first_key<Traits>(args.problem, first_row);
+    if constexpr (Traits::kIsBanded) this->key_begin = step_begin<Traits>(args.problem, first_row);
     if constexpr (Traits::kHasFixedSizes) {
       bidh_kv = bidh / Traits::kHeadsPerKvHead;
     } else {

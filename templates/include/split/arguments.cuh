@@ -1,5 +1,6 @@
 #pragma once
 
+#include "score_features.h"
 #include "tensors.cuh"
 #include "tma.cuh"
 
@@ -23,8 +24,13 @@ template <>
 struct SizeArguments<true> {};
 
 template <class Traits>
-struct Arguments : InputArguments, OutputArguments, SizeArguments<Traits::kHasFixedSizes> {
-  float softmax_scale_log2;  // the scale times log2(e): probabilities are computed as powers of two
+struct Arguments : InputArguments,
+                   OutputArguments,
+                   SizeArguments<Traits::kHasFixedSizes>,
+                   FeatureArguments<kHasFeatures<Traits>> {
+  // The scale times log2(e), as probabilities are computed as powers of two; log2(e) alone where scores are scaled
+  // before.
+  float softmax_scale_log2;
 };
 
 // The sizes, as constants where the kernel takes no others.
@@ -56,10 +62,13 @@ __device__ __forceinline__ int kv_head_of(const Arguments<Traits> &args, int bid
   }
 }
 
-// The number of keys that a row sees. Every row sees key 0, as the causal mask is aligned to the top left.
+// The end of the keys that a row sees. Without a band every row sees key 0, as the causal mask is aligned to the top
+// left.
 template <class Traits>
 __device__ __forceinline__ int visible_keys(const Arguments<Traits> &args, int row) {
-  if constexpr (Traits::kIsCausal) {
+  if constexpr (Traits::kIsBanded) {
+    return end_key<Traits>(args.problem, row);
+  } else if constexpr (Traits::kIsCausal) {
     return min(row + 1, seq_kv_of(args));
   } else {
     return seq_kv_of(args);

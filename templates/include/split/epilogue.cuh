@@ -20,7 +20,7 @@ __device__ __forceinline__ void store_rows(const TileCoord<Traits> &coord, const
   const int num_rows = seq_q_of(out.args) - coord.first_row - coord.warp_row;
 #pragma unroll
   for (int half = 0; half < Traits::kRowsPerLane; ++half) {
-    const float factor = reciprocal(softmax.row_sum[half]);
+    const float factor = inverse_total<kHasBlindRows<Traits>>(softmax.row_sum[half]);
     const int row = half * 8 + threadIdx.x % 32 / 4;
     float columns[Traits::kTilesValue][2];
 #pragma unroll

@@ -47,8 +47,9 @@ __device__ __forceinline__ void merge_columns(const SharedStorage<Traits> &smem,
   mbarrier_wait(smem.stats_full, 0);
 #pragma unroll
   for (int half = 0; half < kRowsPerLane; ++half)
-    Exchange::scales(own_scale[half], scale[half], make_float2(softmax.row_max[half], softmax.row_sum[half]),
-                     smem.stats + coord.warp_row + half * 8 + coord.lane / 4, Traits::kBlockM, softmax_scale_log2);
+    Exchange::template scales<kHasBlindRows<Traits>>(
+        own_scale[half], scale[half], make_float2(softmax.row_max[half], softmax.row_sum[half]),
+        smem.stats + coord.warp_row + half * 8 + coord.lane / 4, Traits::kBlockM, softmax_scale_log2);
 
   mbarrier_wait(smem.partials_full, 0);
   float result[kRowsPerLane][Exchange::kOwnTiles][2];

@@ -125,7 +125,7 @@ __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, co
     const Coord own = Coord::nth(n);
     const float2 *const stats = smem.stats + own.row() * kNumSplits;
     const float row_sum = split_scales<ElementPartial>(scales[n], stats, 1, softmax_scale_log2).y;
-    normalize_scales(scales[n], row_sum);
+    normalize_scales<kHasBlindRows<Traits>>(scales[n], row_sum);
   }
   if constexpr (Traits::kIsCluster) {
     __syncthreads();                       // what the block's own warps have stored

@@ -4,6 +4,7 @@
 #include "mask.cuh"
 #include "math.cuh"
 #include "named_barrier.cuh"
+#include "score_tile.cuh"
 #include "split/epilogue.cuh"
 #include "split/gemm.cuh"
 #include "split/output_tile.cuh"
@@ -14,6 +15,33 @@
 
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::split {
+
+// A sink is one more key, with a value of 0, that the first split has seen before all others.
+template <class Traits>
+__device__ __forceinline__ void add_sink(RowSoftmax<Traits> &softmax, const Arguments<Traits> &args,
+                                         const TileCoord<Traits> &coord) {
+  static_assert(Traits::kIsOnline, "a softmax over all keys at once begins anew");
+  if (coord.split != 0) return;
+  const float logit = args.problem.sinks[coord.bidh];
+#pragma unroll
+  for (int half = 0; half < Traits::kRowsPerLane; ++half) {
+    softmax.row_max[half] = kHasFullScores<Traits> ? logit : logit / args.problem.scale;  // not scaled yet
+    softmax.row_sum[half] = coord.lane % 4 == 0 ? 1.0f : 0.0f;                            // of this lane's columns
+  }
+}
+
+// Hides the keys before a band from a part's scores.
+template <class Traits>
+__device__ __forceinline__ void mask_before(float (&acc_s)[Traits::kTilesN][4], const Arguments<Traits> &args,
+                                            const TileCoord<Traits> &coord, int part_key) {
+  const int warp_row = coord.first_row + coord.warp_row;
+  if (part_key >= first_key<Traits>(args.problem, warp_row + Traits::kWarpM - 1)) return;
+  int first[Traits::kRowsPerLane];
+#pragma unroll
+  for (int half = 0; half < Traits::kRowsPerLane; ++half)
+    first[half] = first_key<Traits>(args.problem, warp_row + half * 8 + coord.lane / 4);
+  hide_keys_before(acc_s, first, part_key);
+}
 
 // The kernel: a warpgroup computes its rows of O over a split of the keys.
 //
@@ -37,6 +65,9 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
   asm volatile("" : "+l"(out.base), "+r"(out.row_stride), "+f"(softmax_scale_log2));
 
   RowSoftmax<Traits> softmax;
+  if constexpr (Traits::kHasSinks) add_sink<Traits>(softmax, args, coord);
+  auto terms = make_score_tile<Traits, Traits::kTilesN, kRowsPerLane>(
+      args, coord.bidb, coord.bidh, coord.first_row + coord.warp_row + coord.lane / 4);
   float acc_o[Traits::kTilesValue][4] = {};
   POperand<Traits> p[kParts];
   if constexpr (!Traits::kIsOnline && !Traits::kIsExactN) clear<Traits>(p);  // a split without keys computes none
@@ -65,6 +96,14 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
         mbarrier_wait(smem.k_full(coord.block_split, stage, part.value), phase);
         gemm_qk(acc_s[part.value], q, tile_k, part.value);
       };
+      const auto load_terms = [&](auto part) {
+        if constexpr (kReadsScoreTerms<Traits>) terms.load(args.problem, first_key + part.value * kPartKeys);
+      };
+      const auto change = [&](auto part) {
+        const int part_key = first_key + part.value * kPartKeys;
+        if constexpr (kHasScoreTerms<Traits>) terms.change(acc_s[part.value], args.problem, part_key);
+        if constexpr (Traits::kIsBanded) mask_before<Traits>(acc_s[part.value], args, coord, part_key);
+      };
       const auto mask = [&](auto part) {
         const int part_key = first_key + part.value * kPartKeys;
         if constexpr (!Traits::kIsExactN) {
@@ -81,8 +120,10 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
       if constexpr (kParts == 1) {
         mbarrier_wait(smem.k_full(coord.block_split, stage), phase);
         gemm_qk(acc_s[0], q, tile_k, 0);
+        load_terms(Int<0>());
         warpgroup_wait<0>();
         warpgroup_fence_operand(acc_s[0]);
+        change(Int<0>());
         if constexpr (!Traits::kIsExactN) {
           if (first_key + kPartKeys > all_visible) apply_mask(acc_s[0], visible, first_key);
         }
@@ -102,9 +143,11 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
         static_for<kParts>([&](auto part) {
           constexpr bool kIsFirst = part.value == 0, kIsLast = part.value + 1 == kParts;
           if constexpr (!kIsLast) multiply_qk(Int<part.value + 1>());
+          load_terms(part);
           warpgroup_wait<!kIsFirst + !kIsLast>();
           warpgroup_fence_operand(acc_s[part.value]);
           if constexpr (part.value > 1) warpgroup_fence_operand(p[part.value - 2]);
+          change(part);
           mask(part);
           if constexpr (kIsFirst && !Traits::kIsOnline) {
             softmax.reduce_max(softmax.row_max, acc_s[0]);
@@ -128,8 +171,10 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
         static_for<kParts>([&](auto part) {
           constexpr bool kIsLast = part.value + 1 == kParts;
           if constexpr (!kIsLast) multiply_qk(Int<part.value + 1>());
+          load_terms(part);
           warpgroup_wait<!kIsLast>();
           warpgroup_fence_operand(acc_s[part.value]);
+          change(part);
           mask(part);
           softmax.lane_max(step_max, acc_s[part.value]);
         });

@@ -48,8 +48,8 @@ struct KernelTraits : Config {
 
   // Whether all tiles, or all splits, are known to be whole: then nothing is masked.
   static constexpr bool kIsExactM = Config::kHasFixedSizes && Config::kSeqQ % kBlockM == 0;
-  static constexpr bool kIsExactN =
-      Config::kHasFixedSizes && !Config::kIsCausal && Config::kSeqKv % (Config::kBlockN * kNumSplits) == 0;
+  static constexpr bool kIsExactN = Config::kHasFixedSizes && !Config::kIsCausal && !Config::kIsBanded &&
+                                    Config::kSeqKv % (Config::kBlockN * kNumSplits) == 0;
   static constexpr bool kMayPassEnd = kIsOnline || !kIsExactN;  // whether a step may lie beyond the last visible key
 
   // Fragments of a warpgroup.

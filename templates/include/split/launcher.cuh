@@ -13,7 +13,7 @@ namespace {
 
 template <class Traits>
 bool is_supported(const EvoflashAttention &problem) {
-  if (!matches(problem, Traits::kHeadDim, Traits::kIsCausal)) return false;
+  if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim)) return false;
   if (!rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
   if (!strides_fit_int(problem.out_stride)) return false;
   if (problem.heads > 32768) return false;  // see group_inverse
@@ -55,7 +55,8 @@ int launch(const EvoflashAttention &problem, void *stream, Kernel &kernel) {
     args.seq_kv = problem.seq_kv;
     args.group_inverse = group_inverse(problem.heads / problem.kv_heads);
   }
-  args.softmax_scale_log2 = problem.scale * kLog2E;
+  args.softmax_scale_log2 = kHasFullScores<Traits> ? kLog2E : problem.scale * kLog2E;
+  if constexpr (kHasFeatures<Traits>) args.problem = problem;
 
   const unsigned m_blocks = unsigned((int64_t(problem.seq_q) + Traits::kBlockM - 1) / Traits::kBlockM);
   const Dim grid(m_blocks * Traits::kCluster, problem.heads, problem.batch);

@@ -8,8 +8,24 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::split {
 
+// The first key of a split in a step. All splits share a step's keys.
+template <class Traits, bool kIsBanded = Traits::kIsBanded>
+struct KeyCoord {
+  __device__ __forceinline__ static int first_key(int split, int n_block) {
+    return (n_block * Traits::kNumSplits + split) * Traits::kBlockN;
+  }
+};
 template <class Traits>
-struct TileCoord {
+struct KeyCoord<Traits, true> {
+  int key_begin;  // no row of the tile sees the keys before
+
+  __device__ __forceinline__ int first_key(int split, int n_block) const {
+    return key_begin + KeyCoord<Traits, false>::first_key(split, n_block);
+  }
+};
+
+template <class Traits>
+struct TileCoord : KeyCoord<Traits> {
   // The block: a tile of rows of a head, and some splits of its keys.
   int m_block, bidh, bidb;
   int rank;  // in the cluster
@@ -44,16 +60,16 @@ struct TileCoord {
     warp_row = warp % Traits::kSplitWarps * Traits::kWarpM;
     kv_head = kv_head_of(args, bidh);
     key_end = visible_keys(args, first_row + Traits::kBlockM - 1);
-    n_blocks = (key_end + Traits::kStepKeys - 1) / Traits::kStepKeys;
+    if constexpr (Traits::kIsBanded) {
+      this->key_begin = step_begin<Traits>(args.problem, first_row);
+      n_blocks = (key_end - this->key_begin + Traits::kStepKeys - 1) / Traits::kStepKeys;
+    } else {
+      n_blocks = (key_end + Traits::kStepKeys - 1) / Traits::kStepKeys;
+    }
   }
 
   // The lane's first or second row within the tile.
   __device__ __forceinline__ int lane_row(int half) const { return warp_row + half * 8 + lane / 4; }
-
-  // The first key of a split in a step. All splits share a step's keys.
-  __device__ __forceinline__ static int first_key(int split, int n_block) {
-    return (n_block * Traits::kNumSplits + split) * Traits::kBlockN;
-  }
 };
 
 }  // namespace evoflash::split

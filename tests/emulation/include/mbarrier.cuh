@@ -28,7 +28,18 @@ inline void mbarrier_init(unsigned barrier, int arrivals) {
   const unsigned char count = arrivals;
   *reinterpret_cast<EmulatedMbarrier *>(emulation::pointer_of(barrier)) = {count, count, 0, 1, 0};
 }
+inline void mbarrier_inval(unsigned barrier) { mbarrier_at(barrier).is_valid = 0; }
 inline void fence_mbarrier_init() {}
+
+inline void mbarrier_arrive(unsigned barrier) {
+  EmulatedMbarrier &found = mbarrier_at(barrier);
+  if (found.pending-- == 0) abort();
+  found.complete();
+}
+inline void mbarrier_arrive_remote(unsigned barrier, int rank) {
+  mbarrier_arrive(barrier - emulation::address_of(emulation::device.current->block->shared) +
+                  emulation::address_of(emulation::device.blocks[rank].shared));
+}
 
 inline void mbarrier_arrive_expect_tx(unsigned barrier, int bytes) {
   EmulatedMbarrier &found = mbarrier_at(barrier);

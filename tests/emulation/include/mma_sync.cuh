@@ -33,6 +33,14 @@ inline void ldmatrix_x2_trans(unsigned &word0, unsigned &word1, const void *row)
   word0 = words[0], word1 = words[1];
 }
 
+inline void stmatrix_x4(void *row, unsigned word0, unsigned word1, unsigned word2, unsigned word3) {
+  const auto &rows = emulation::exchange(row);
+  const unsigned words[4] = {word0, word1, word2, word3};
+  const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+  for (int i = 0; i < 4; ++i)
+    memcpy(emulation::from_lane<unsigned char *>(rows, 8 * i + g) + 4 * c, &words[i], sizeof(words[i]));
+}
+
 inline unsigned transpose_8x8(unsigned word) {
   const auto &words = emulation::exchange(word);
   const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;

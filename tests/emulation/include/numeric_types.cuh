@@ -22,6 +22,16 @@ inline Bfloat16 from_float<Bfloat16>(float value) {
   if (value != value) return static_cast<Bfloat16>(bits >> 16 | 0x40);
   return static_cast<Bfloat16>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
+
+template <class Element, int kCount>
+struct alignas(kCount * sizeof(Element)) Elements {
+  Element at[kCount];
+};
+
+template <int kCount, class Element>
+inline Elements<Element, kCount> load(const Element *source) {
+  return *reinterpret_cast<const Elements<Element, kCount> *>(source);
+}
 #endif
 
 }  // namespace evoflash

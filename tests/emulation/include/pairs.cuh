@@ -20,5 +20,10 @@ inline float high_to_float(unsigned word) {
   return to_float(static_cast<Element>(word >> 16));
 }
 
+template <class Element>
+inline void store_8(void *target, const float (&values)[8]) {
+  for (int i = 0; i < 8; ++i) static_cast<Element *>(target)[i] = from_float<Element>(values[i]);
+}
+
 }  // namespace evoflash
 #endif

@@ -1,0 +1,106 @@
+"""The fields of a problem in the families on tensor cores, without a GPU: what compiles, and what is computed."""
+
+import random
+
+import pytest
+
+from evoflash import problems
+from evoflash.codegen.template import load
+from evoflash.targets import cuda
+from tests.emulation import emulate
+from tests.spread import build_all
+
+FACTS = cuda.of_arch("sm_90a").facts
+FAMILIES = ("hopper", "mma", "split")
+HOPPER = {
+    "warpgroups": 2, "step_keys": 64, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
+    "bridge": False, "ping_pong": False, "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles",
+    "order": "heads", "section_mib": 32, "cluster": 1, "share": "rows", "split": 1, "merge": "float",
+    "store": "direct", "weights": "registers",
+}  # fmt: skip
+SPLIT = {
+    "warpgroup_rows": 64, "row_groups": 1, "key_groups": 2, "split": 1, "slice_keys": 64, "softmax": "online",
+    "rescale_threshold": 0, "polynomial": 0, "stages": 1, "query": "registers", "parts": 2, "maximum": "whole",
+    "merge": "float", "blocks": 1, "specialised": False, "longest_first": False,
+}  # fmt: skip
+
+# Family, what all fields together come to, and genes that need what the others do not.
+COMPILED = [
+    ("hopper", "b=1,h=16,s=4096,d=128,causal,window=1024,softcap=30,bias=hqk,alibi,sinks,dtype=bf16"),
+    ("hopper", "b=1,h=16,s=4096,d=192,v=128,mask=bk,dtype=bf16"),
+    ("split", "b=1,h=8,s=512,d=64,v=128,window=100:20,softcap=30,mask=qk,alibi"),
+    ("mma", "b=1,h=8,s=512,d=192,v=128,causal,dtype=bf16"),
+]
+
+# A window of which a warpgroup's later rows do not see the first step, and a bias; rows that stand at the last keys, of
+# which a mask hides some, read by pairs.
+EMULATED = [
+    (
+        "hopper",
+        "b=1,h=1,s=150,d=64,v=72,causal,window=40,softcap=2,bias=hqk,sinks,dtype=bf16",
+        {"store": "bulk", "ping_pong": True},
+        "infinite_bias",
+    ),
+    ("split", "b=1,h=1,s=70,t=150,d=64,v=72,window=60:9,align=bottom_right,mask=qk,softcap=2,sinks", {}, "normal"),
+]
+USUAL = {"hopper": HOPPER, "split": SPLIT}
+
+
+@pytest.mark.nvcc
+@pytest.mark.timeout(600)
+def test_kernels_with_features_compile_without_spills(tmp_path):
+    rng, sources = random.Random(2), {}
+    for family, shape in COMPILED:
+        template, problem = load(family), problems.parse(shape)
+        assert template.refusals(problem, FACTS) == []
+        genome = template.space([problem], FACTS).sample(rng)
+        sources[problem, genome] = template.render(genome, problem, FACTS)
+    target = cuda.of_arch("sm_90a")
+    for where, build in build_all(sources, target, tmp_path).items():
+        assert build.report.spill_bytes == 0, where
+        assert target.warnings(build.report.log) == (), where
+
+
+@pytest.mark.nvcc
+@pytest.mark.slow
+def test_kernels_with_features_are_right_on_an_emulated_device():
+    """And one is wrong that skips a step too many."""
+    tasks = []
+    for family, shape, genes, variant in EMULATED:
+        genome = {**USUAL[family], **genes}
+        space = load(family).space([problems.parse(shape)], FACTS)
+        assert space.violations(genome) == []
+        tasks.append({"family": family, "shape": shape, "genome": genome, "variant": variant})
+    correct = "(step_begin<Traits>(args.problem, row) - coord.first_key)"
+    mistake = "(step_begin<Traits>(args.problem, row) - coord.first_key + 63)"
+    wrong = {**tasks[0], "replaced": [[correct, mistake]]}
+    *right, shown = (each["wrong"] for each in emulate([*tasks, wrong]))
+    assert right == [""] * len(tasks)
+    assert shown
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sizes_of_keys_and_values_are_multiples_of_eight_up_to_256(family):
+    def refused(features: str) -> bool:
+        return load(family).refusals(problems.parse(f"b=1,h=2,s=64,{features}"), FACTS) != []
+
+    assert not refused("d=192,v=128")
+    assert not refused("d=8,v=256")
+    assert refused("d=64,v=60")
+    assert refused("d=64,v=264")
+
+
+def test_warpgroups_that_share_rows_of_a_window_have_no_bridge():
+    """They are at different steps when a tile ends."""
+    genes = {**HOPPER, "bridge": True, "schedule": "persistent"}
+    space = load("hopper").space([problems.parse("b=8,h=16,s=2048,d=64,window=100:100")], FACTS)
+    assert len(space.violations(genes)) == 1
+    assert space.violations({**genes, "bridge": False}) == []
+
+
+@pytest.mark.parametrize("family", ["mma", "split"])
+def test_a_softmax_over_all_keys_at_once_takes_no_sinks(family):
+    template = load(family)
+    space = template.space([problems.parse("b=1,h=2,s=64,d=64,sinks")], FACTS)
+    rng = random.Random(1)
+    assert {space.sample(rng)["softmax"] for _ in range(20)} == {"online"}

@@ -64,6 +64,7 @@ EMULATED = [
     ("b=1,h=4,kv=2,s=5,t=300,d=64,dtype=bf16,causal,align=bottom_right", {"waves": 2, "warp_keys": 16}, "normal"),
     ("b=1,h=4,kv=1,s=9,t=400,d=64,dtype=fp16,window=100:3,align=bottom_right", {"load": "bulk", "waves": 0}, "nan_key"),
     ("b=1,h=2,kv=1,s=16,t=9,d=64,dtype=fp16,causal,align=bottom_right", {"rows": 32, "waves": 0}, "normal"),
+    ("b=1,h=8,kv=1,s=1,t=1500,d=64,dtype=bf16", {"cluster": 2, "waves": 4, "warps": 2}, "huge_negative_scores"),
 ]
 
 
@@ -79,17 +80,18 @@ def test_kernels_are_right_on_an_emulated_device():
 
 @pytest.mark.nvcc
 @pytest.mark.parametrize(
-    ("mistake", "correct"),
+    ("mistake", "correct", "variant"),
     [
-        ("cp_async_wait<2 * Traits::kStages>()", "cp_async_wait<2 * Traits::kStages - 1>()"),
-        ("acc_s[n][m][i] = 0;", "acc_s[n][m][i] = -INFINITY;"),
-        ("max(0, coord.some.end)", "coord.some.end - key"),
+        ("cp_async_wait<2 * Traits::kStages>()", "cp_async_wait<2 * Traits::kStages - 1>()", "normal"),
+        ("acc_s[n][m][i] = 0;", "acc_s[n][m][i] = -INFINITY;", "normal"),
+        ("max(0, coord.some.end)", "coord.some.end - key", "normal"),
+        ("kLargeOffset = 0x1p127f;", "kLargeOffset = 4096;", "huge_scores"),
     ],
 )
-def test_the_emulated_device_shows_mistakes(mistake, correct):
-    shape = "b=1,h=4,kv=1,s=1,t=333,d=64,dtype=fp16"
+def test_the_emulated_device_shows_mistakes(mistake, correct, variant):
+    shape = "b=1,h=4,kv=1,s=1,t=333,d=64,dtype=bf16"
     task = {"family": "decode", "shape": shape, "genome": {**USUAL, "waves": 0}, "replaced": [[correct, mistake]]}
-    (told,) = emulate([task])
+    (told,) = emulate([{**task, "variant": variant}])
     assert told["wrong"]
 
 

@@ -28,6 +28,7 @@ EXTREMES = (
     "subnormal_values",
 )
 INFINITE_KEYS = ("infinite_keys_first", "infinite_keys_last", "infinite_keys")
+HUGE_SCORES = ("huge_scores", "huge_negative_scores", "huge_last_scores")
 LAYOUTS = ("packed", "gapped", "odd_rows")
 HIDING = ("hidden_rows", "infinite_bias")  # of masks and biases: see `attention_scores.extra_values`
 VARIANTS = (*VALUES, *LAYOUTS)
@@ -35,6 +36,12 @@ VARIANTS = (*VALUES, *LAYOUTS)
 # The magnitude of "largest_values" in types with the exponents of float32: sums of thousands of such values, which
 # flash attention divides by the row's sum only at the end, are still within float32. float16 has its largest number.
 LARGE = 2.0**96
+
+# Queries and keys of huge scores. Powers of two: float16's largest, and others whose products with any scale are within
+# float32. Scores are about 2^31 in float16: where float32 becomes coarser than what 2^x can take.
+HUGE_QUERY = 2.0**15
+HUGE_KEYS = {"float16": 2.0**15, "bfloat16": 2.0**64, "float32": 2.0**64}
+DIGITS = 8  # of a key's number
 
 GAP = 8  # gaps in a "gapped" tensor are multiples of this many elements, so that rows stay aligned to 16 bytes
 
@@ -68,6 +75,8 @@ def with_values(
         return q, k, v
     if variant in EXTREMES or variant in INFINITE_KEYS:
         return _extreme(variant, q, k, v, dtype)
+    if variant in HUGE_SCORES:
+        return *_huge(variant, q, k, dtype), v
     raise ValueError(f"unknown variant {variant!r}")
 
 
@@ -108,19 +117,45 @@ def _extreme(
     return q, k, v
 
 
+def _huge(variant: str, q: torch.Tensor, k: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """q and k with scores that are exact in float32 in any order of summation.
+
+    The columns of a key are the binary digits of its number, modulo 2^DIGITS, as -1 and 1, again and again; those of a
+    query are their place values, with random signs. So the scores of different numbers differ, by far more than a
+    softmax can show: all of a row's weight is on one key, or evenly on those of the same number.
+    """
+    import torch
+
+    digits = min(DIGITS, q.shape[3])
+    huge, half = HUGE_KEYS[str(dtype).removeprefix("torch.")], k.shape[2] // 2
+    places = torch.arange(q.shape[3]) % digits
+    columns = 1.0 - 2 * (torch.arange(k.shape[2])[:, None] >> (digits - 1 - places) & 1)
+    signs = q[..., places].sign()
+    if variant == "huge_negative_scores":  # growing with the number
+        columns, signs = 0.25 * columns + 0.75, -torch.ones_like(signs)
+    keys = huge * columns.expand_as(k).clone()
+    if variant == "huge_last_scores":  # after ordinary ones
+        keys[:, :, :half] = k[:, :, :half] / HUGE_QUERY
+    return HUGE_QUERY * signs * 0.5**places, keys
+
+
 def with_latent_values(
     variant: str, q: torch.Tensor, k: torch.Tensor, value_dim: int, dtype: torch.dtype
 ) -> tuple[torch.Tensor, ...]:
     """q and k with the values of a variant, where the first `value_dim` columns of k are the values.
 
-    Keys are -inf in their other columns alone, as 0 * inf would hide what a kernel makes of such scores. Where values
-    are large or tiny, only the other columns count in the scores.
+    Keys are -inf or huge in their other columns alone, as 0 * inf would hide what a kernel makes of such scores. Where
+    values are large or tiny, only the other columns count in the scores.
     """
     import torch
 
     rotary = k[..., value_dim:]
     if rotary.shape[3] > 0 and variant in ("infinite_key", *INFINITE_KEYS):
         q, rotary, _ = with_values(variant, q, rotary, k, dtype)
+        return q, torch.cat([k[..., :value_dim], rotary], dim=3)
+    if rotary.shape[3] > 0 and variant in HUGE_SCORES:
+        columns, rotary = _huge(variant, q[..., value_dim:], rotary, dtype)
+        q = torch.cat([torch.zeros_like(q[..., :value_dim]), columns], dim=3)
         return q, torch.cat([k[..., :value_dim], rotary], dim=3)
     if variant in ("largest_values", "subnormal_values"):
         q = q.clone()

@@ -19,6 +19,7 @@ BASE_SHAPES = {
 ODD_LENGTHS = ((1, 1), (31, 33), (65, 63), (127, 129), (113, 203), (799, 3), (3, 799), (1023, 1024))
 LONG = (65, 4099)  # enough keys for many rounds of any pipeline
 SMALL_WINDOW = (37, 11)  # keys before and after a row
+REPEATED = 600  # keys, of which some have the same huge scores
 BLIND = 600  # rows and keys; of a half, whole tiles and splits of any kernel have no score but -inf
 MANY_HEADS = 65_600  # more than the limit on the second and third dimension of a grid
 
@@ -67,6 +68,13 @@ def standard_cases(problem: AttentionForm, dtypes: tuple[str, ...]) -> tuple[Cas
     for length, variants in ((203, adversaries.EXTREMES), (BLIND, adversaries.INFINITE_KEYS)):
         extreme = of(1, 2 * group, length, size, **{**own, "kv_heads": 2})
         cases += [Case(name=f"{length} {variant}", problem=extreme, variant=variant) for variant in variants]
+    # Beside huge scores a bias counts for nothing in float32, but in float64 it decides between equal ones.
+    length = 203 if problem.bias or problem.alibi else REPEATED
+    for rows, keys in ((length, length), (31, 1)):
+        huge = of(1, 2 * group, rows, size, **{**own, "kv_heads": 2, "seq_kv": keys})
+        name = str(rows) if rows == keys else f"{rows}x{keys}"
+        variants = adversaries.HUGE_SCORES if keys > 1 else adversaries.HUGE_SCORES[:1]
+        cases += [Case(name=f"{name} {variant}", problem=huge, variant=variant) for variant in variants]
     batches = of(3, 4, 70, size, **{**own, "kv_heads": 2, "seq_kv": 90})
     cases += [
         Case(name=f"3x4(2) 70x90 {variant}", problem=batches, variant=variant) for variant in adversaries.LAYOUTS[:2]
@@ -89,15 +97,17 @@ def general_case(problem: AttentionForm, dtypes: tuple[str, ...]) -> Case:
 
 
 def random_cases(problem: AttentionForm, seed: int) -> tuple[Case, ...]:
-    """The problem itself, also with keys of -inf, random shapes, and more heads than the height of a grid."""
+    """The problem itself, also with keys of -inf and with huge scores, random shapes, and more heads than the height of
+    a grid.
+    """
     rng = random.Random(seed)
     of = type(problem).of
     features = {name: getattr(problem, name) for name in problem.features}
     own = {"dtype": problem.dtype, "causal": problem.causal, "scale": problem.scale, **features}
     cases = [Case(name=f"fresh seed {seed}", problem=problem, seed=seed)]
     # A kernel that takes no other lengths declines the standard cases.
-    variant = adversaries.INFINITE_KEYS[0]
-    cases.append(Case(name=f"fresh {variant}", problem=problem, seed=seed, variant=variant))
+    variants = [adversaries.INFINITE_KEYS[0], *([] if problem.bias or problem.alibi else adversaries.HUGE_SCORES[:1])]
+    cases += [Case(name=f"fresh {variant}", problem=problem, seed=seed, variant=variant) for variant in variants]
     for _ in range(3):
         batch, kv_heads, group = rng.randint(1, 3), rng.randint(1, 3), rng.choice((1, 2, 3))
         rows, keys = rng.randint(1, 300), rng.randint(1, 700)

@@ -102,12 +102,11 @@ struct ColumnExchange {
       stat[i] = stats[i * stride];
       row_max = fmaxf(row_max, stat[i].x);
     }
-    const float offset = offset_of(row_max, softmax_scale_log2);
-    own_scale = exp2_approx(scaled(own.x, softmax_scale_log2) - offset);
+    own_scale = exp2_from_max(own.x, row_max, softmax_scale_log2);
     float row_sum = own_scale * own.y;
 #pragma unroll
     for (int i = 0; i < kNumSplits - 1; ++i) {
-      scale[i] = exp2_approx(scaled(stat[i].x, softmax_scale_log2) - offset);
+      scale[i] = exp2_from_max(stat[i].x, row_max, softmax_scale_log2);
       row_sum = fmaf(scale[i], stat[i].y, row_sum);
       if constexpr (kIsNormalized<ElementPartial>) scale[i] *= stat[i].y;
     }

@@ -8,16 +8,51 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
 
-// Kept from fusing with the subtraction that follows: where the maximum stays, the two have to cancel exactly.
-__device__ __forceinline__ float scaled(float row_max, float softmax_scale_log2) {
-  return __fmul_rn(row_max, softmax_scale_log2);
+// The maximum of a row before its first key, and of one whose scores are all -inf. Finite, as (-inf) - (-inf) is no
+// number.
+constexpr float kNoMaximum = -0x1.fffffep127f;
+
+// 2^(scale * (score - row_max)), where the score is a maximum as well: an earlier one, or that of a part of the keys.
+__device__ __forceinline__ float exp2_from_max(float score, float row_max, float softmax_scale_log2) {
+  return exp2_approx((score - row_max) * softmax_scale_log2);
 }
 
-// What a row's exponents are measured from. A row that has seen no key yet has a maximum of -inf; measuring it from 0
-// avoids (-inf) - (-inf).
-__device__ __forceinline__ float offset_of(float row_max, float softmax_scale_log2) {
-  return row_max == -INFINITY ? 0.0f : scaled(row_max, softmax_scale_log2);
-}
+// What the exponents of a lane's rows are measured from. A probability is 2^(scale * score - offset), whose exponent
+// takes one instruction, and the offset is scale * row_max.
+//
+// The offset is rounded and the product is not. So all probabilities of a row have a factor in common: 2 to the power
+// of what the offset lacks. It cancels in the division by the row's sum, but from 2^28 on it may leave the range of
+// Half, from 2^31 on that of floats. A large offset is therefore not used: the maximum is subtracted from the scores
+// before they are scaled. Below kLargeOffset the factor is within 2^(2^-13), as if scores had been rounded once more,
+// and exp2_from_max need not know it.
+template <int kRows>
+struct Origin {
+  static constexpr float kLargeOffset = 4096;
+
+  float offset[kRows];
+  bool is_shifted;     // whether any row of the warp is
+  float shift[kRows];  // if so, what to subtract from the scores: the maximum, or nothing
+
+  __device__ __forceinline__ Origin(const float (&row_max)[kRows], float softmax_scale_log2) {
+    bool has_large = false;
+#pragma unroll
+    for (int row = 0; row < kRows; ++row) {
+      offset[row] = row_max[row] * softmax_scale_log2;
+      has_large |= is_large(offset[row]);
+    }
+    is_shifted = __any_sync(kAllLanes, has_large);
+    if (!is_shifted) return;
+#pragma unroll
+    for (int row = 0; row < kRows; ++row) {
+      const bool is_replaced = is_large(offset[row]);
+      shift[row] = is_replaced ? row_max[row] : 0.0f;
+      offset[row] = is_replaced ? 0.0f : offset[row];
+    }
+  }
+
+ private:
+  __device__ __forceinline__ static bool is_large(float offset) { return fabsf(offset) >= kLargeOffset; }
+};
 
 // 2^x of one of a row's elements. kPolynomialShare of 16 neighbouring elements, evenly spread, are computed by the
 // polynomial, so that the multipliers and the special function unit work side by side.
@@ -44,7 +79,7 @@ struct Softmax {
 
   __device__ __forceinline__ Softmax() {
 #pragma unroll
-    for (int half = 0; half < kRowsPerLane; ++half) row_max[half] = -INFINITY;
+    for (int half = 0; half < kRowsPerLane; ++half) row_max[half] = kNoMaximum;
   }
 
   // Raises `maximum` to the largest of the lane's own scores, row by row.
@@ -61,7 +96,7 @@ struct Softmax {
   template <int kTiles>
   __device__ __forceinline__ static void reduce_max(float (&maximum)[kRowsPerLane], const float (&acc_s)[kTiles][4]) {
 #pragma unroll
-    for (int half = 0; half < kRowsPerLane; ++half) maximum[half] = -INFINITY;
+    for (int half = 0; half < kRowsPerLane; ++half) maximum[half] = kNoMaximum;
     lane_max(maximum, acc_s);
 #pragma unroll
     for (int half = 0; half < kRowsPerLane; ++half) maximum[half] = warp_reduce_max<4>(maximum[half]);
@@ -70,7 +105,7 @@ struct Softmax {
   // Whether a row's maximum has to be updated.
   __device__ __forceinline__ static bool exceeds(float maximum, float row_max, float softmax_scale_log2) {
     if constexpr (kRescaleThreshold > 0) {
-      return scaled(maximum - row_max, softmax_scale_log2) > float(kRescaleThreshold);
+      return (maximum - row_max) * softmax_scale_log2 > float(kRescaleThreshold);
     } else {
       return maximum > row_max;
     }
@@ -78,18 +113,27 @@ struct Softmax {
 
   // Scores become probabilities, 2^(scale * (score - row_max)), and are summed up.
   template <int kTiles>
-  __device__ __forceinline__ void scale_apply_exp2(float (&acc_s)[kTiles][4], float softmax_scale_log2) {
-    float offset[kRowsPerLane];
+  __device__ __forceinline__ void scale_apply_exp2(float (&acc_s)[kTiles][4], const Origin<kRowsPerLane> &origin,
+                                                   float softmax_scale_log2) {
+    if (origin.is_shifted) {
 #pragma unroll
-    for (int half = 0; half < kRowsPerLane; ++half) offset[half] = offset_of(row_max[half], softmax_scale_log2);
+      for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+        for (int i = 0; i < 2 * kRowsPerLane; ++i) acc_s[t][i] -= origin.shift[i / 2];
+    }
 #pragma unroll
     for (int t = 0; t < kTiles; ++t)
 #pragma unroll
       for (int i = 0; i < 2 * kRowsPerLane; ++i) {
-        const float x = fmaf(acc_s[t][i], softmax_scale_log2, -offset[i / 2]);
+        const float x = fmaf(acc_s[t][i], softmax_scale_log2, -origin.offset[i / 2]);
         acc_s[t][i] = exp2_of_element<kPolynomialShare>(x, t * 4 + i);
         row_sum[i / 2] += acc_s[t][i];
       }
+  }
+
+  template <int kTiles>
+  __device__ __forceinline__ void scale_apply_exp2(float (&acc_s)[kTiles][4], float softmax_scale_log2) {
+    scale_apply_exp2(acc_s, Origin<kRowsPerLane>(row_max, softmax_scale_log2), softmax_scale_log2);
   }
 
   // Softmax over all keys at once: there is nothing to rescale.
@@ -112,8 +156,7 @@ struct Softmax {
       const float old = row_max[half];
       const bool raises = exceeds(maximum[half], old, softmax_scale_log2);
       if (raises) row_max[half] = maximum[half];
-      scores_scale[half] =
-          raises ? exp2_approx(scaled(old, softmax_scale_log2) - offset_of(maximum[half], softmax_scale_log2)) : 1.0f;
+      scores_scale[half] = raises ? exp2_from_max(old, maximum[half], softmax_scale_log2) : 1.0f;
       is_raised |= raises;
     }
     if (!is_first && __any_sync(kAllLanes, is_raised)) {
@@ -135,7 +178,7 @@ struct Softmax {
       const float old = row_max[half];
       const bool raises = exceeds(maximum[half], old, softmax_scale_log2);
       row_max[half] = raises ? maximum[half] : old;
-      scores_scale[half] = exp2_approx(scaled(old, softmax_scale_log2) - offset_of(row_max[half], softmax_scale_log2));
+      scores_scale[half] = exp2_from_max(old, row_max[half], softmax_scale_log2);
       row_sum[half] *= scores_scale[half];
       is_raised |= raises;
     }

@@ -24,16 +24,15 @@ template <class ElementPartial, int kParts>
 __device__ __forceinline__ float2 split_scales(float (&scales)[kParts], const float2 *stats, int64_t stride,
                                                float softmax_scale_log2) {
   float2 stat[kParts];
-  float row_max = -INFINITY, row_sum = 0;
+  float row_max = kNoMaximum, row_sum = 0;
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
     stat[part] = stats[part * stride];
     row_max = fmaxf(row_max, stat[part].x);
   }
-  const float offset = offset_of(row_max, softmax_scale_log2);
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
-    scales[part] = exp2_approx(scaled(stat[part].x, softmax_scale_log2) - offset);
+    scales[part] = exp2_from_max(stat[part].x, row_max, softmax_scale_log2);
     if constexpr (kIsNormalized<ElementPartial>) {
       scales[part] *= stat[part].y;
       row_sum += scales[part];

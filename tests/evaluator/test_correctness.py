@@ -145,7 +145,7 @@ def by_hand(q, k, v, causal):
     return products.masked_fill(hidden[..., None], 0).sum(dim=-2).to(q.dtype)
 
 
-EXTREMES = (*adversaries.EXTREMES, *adversaries.INFINITE_KEYS)
+EXTREMES = (*adversaries.EXTREMES, *adversaries.INFINITE_KEYS, *adversaries.HUGE_SCORES)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])

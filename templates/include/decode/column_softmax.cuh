@@ -46,7 +46,7 @@ struct ColumnSoftmax {
 
   __device__ __forceinline__ ColumnSoftmax() {
 #pragma unroll
-    for (int m = 0; m < Traits::kTilesM; ++m) row_max[m][0] = row_max[m][1] = -INFINITY;
+    for (int m = 0; m < Traits::kTilesM; ++m) row_max[m][0] = row_max[m][1] = kNoMaximum;
   }
 
   // Scores become probabilities. Where a maximum grows, what was summed up before is rescaled.
@@ -54,13 +54,18 @@ struct ColumnSoftmax {
     raise_max(acc_s, acc_o, softmax_scale_log2);
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m) {
-      const float offset[2] = {offset_of(row_max[m][0], softmax_scale_log2),
-                               offset_of(row_max[m][1], softmax_scale_log2)};
+      const Origin<2> origin(row_max[m], softmax_scale_log2);
+      if (origin.is_shifted) {
+#pragma unroll
+        for (int n = 0; n < Traits::kTilesN; ++n)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) acc_s[n][m][i] -= origin.shift[i % 2];
+      }
 #pragma unroll
       for (int n = 0; n < Traits::kTilesN; ++n)
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          acc_s[n][m][i] = exp2_approx(fmaf(acc_s[n][m][i], softmax_scale_log2, -offset[i % 2]));
+          acc_s[n][m][i] = exp2_approx(fmaf(acc_s[n][m][i], softmax_scale_log2, -origin.offset[i % 2]));
           row_sum[m][i % 2] += acc_s[n][m][i];
         }
     }
@@ -95,10 +100,7 @@ struct ColumnSoftmax {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const bool is_higher = maximum[m][i] > row_max[m][i];
-        const float scale =
-            is_higher
-                ? exp2_approx(scaled(row_max[m][i], softmax_scale_log2) - offset_of(maximum[m][i], softmax_scale_log2))
-                : 1.0f;
+        const float scale = is_higher ? exp2_from_max(row_max[m][i], maximum[m][i], softmax_scale_log2) : 1.0f;
         row_max[m][i] = maximum[m][i];
         row_sum[m][i] *= scale;
 #pragma unroll

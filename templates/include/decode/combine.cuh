@@ -31,18 +31,17 @@ __device__ __forceinline__ float split_scales_of_row(float *scales, const float2
   constexpr int kPerLane = kMaxSplits / 32;
   const int lane = threadIdx.x % 32;
   float2 stat[kPerLane];
-  float row_max = -INFINITY, row_sum = 0;
+  float row_max = kNoMaximum, row_sum = 0;
 #pragma unroll
   for (int i = 0; i < kPerLane; ++i) {
     const int split = i * 32 + lane;
-    stat[i] = split < num_splits ? stats[split] : make_float2(-INFINITY, 0);
+    stat[i] = split < num_splits ? stats[split] : make_float2(kNoMaximum, 0);
     row_max = fmaxf(row_max, stat[i].x);
   }
   row_max = warp_reduce_max<32>(row_max);
-  const float offset = offset_of(row_max, softmax_scale_log2);
 #pragma unroll
   for (int i = 0; i < kPerLane; ++i) {
-    const float scale = exp2_approx(scaled(stat[i].x, softmax_scale_log2) - offset);
+    const float scale = exp2_from_max(stat[i].x, row_max, softmax_scale_log2);
     row_sum = fmaf(scale, stat[i].y, row_sum);
     if (threadIdx.x < 32) scales[i * 32 + lane] = scale;
   }

@@ -45,7 +45,7 @@ __device__ __forceinline__ void add_sink(Fragments<Traits> &fragments, const Arg
   for (int m = 0; m < Traits::kTilesM; ++m)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      fragments.softmax[m].row_max[half] = product;
+      fragments.softmax[m].row_max[half] = fmaxf(product, kNoMaximum);         // finite without a sink, too: -inf
       fragments.softmax[m].row_sum[half] = coord.lane % 4 == 0 ? 1.0f : 0.0f;  // of this lane's columns
     }
 }

@@ -119,18 +119,34 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, u
       if (coord.key_slice >= Traits::kKeySlices || vector >= Traits::kValueVectors) continue;
 #pragma unroll
       for (int i = 0; i < kVector; ++i) acc_o[n][i] *= scores_scale;
-#pragma unroll(Traits::kUnroll)
-      for (int key = coord.key_slice; key < num_keys; key += Traits::kKeySlices) {
-        const float p = storage.p[group.index][key];
-        const Element *v_row;
-        if constexpr (Traits::kIsStaged) {
-          v_row = storage.v[key];
-        } else {
-          v_row = v + (first + key) * problem.v_stride[2];
-        }
-        const Elements<Element, kVector> elements = load<kVector>(v_row + vector * kVector);
+      // One run, or as many as the keys make.
+      for (int run = 0; run < (Traits::kSumsInRuns ? num_keys : 1); run += Traits::kRunKeys) {
+        const int run_end = Traits::kSumsInRuns ? min(run + Traits::kRunKeys, num_keys) : num_keys;
+        float earlier[kVector];
+        if constexpr (Traits::kSumsInRuns) {
 #pragma unroll
-        for (int i = 0; i < kVector; ++i) acc_o[n][i] = fmaf(p, to_float(elements.at[i]), acc_o[n][i]);
+          for (int i = 0; i < kVector; ++i) {
+            earlier[i] = acc_o[n][i];
+            acc_o[n][i] = 0;
+          }
+        }
+#pragma unroll(Traits::kUnroll)
+        for (int key = run + coord.key_slice; key < run_end; key += Traits::kKeySlices) {
+          const float p = storage.p[group.index][key];
+          const Element *v_row;
+          if constexpr (Traits::kIsStaged) {
+            v_row = storage.v[key];
+          } else {
+            v_row = v + (first + key) * problem.v_stride[2];
+          }
+          const Elements<Element, kVector> elements = load<kVector>(v_row + vector * kVector);
+#pragma unroll
+          for (int i = 0; i < kVector; ++i) acc_o[n][i] = fmaf(p, to_float(elements.at[i]), acc_o[n][i]);
+        }
+        if constexpr (Traits::kSumsInRuns) {
+#pragma unroll
+          for (int i = 0; i < kVector; ++i) acc_o[n][i] += earlier[i];
+        }
       }
     }
   }

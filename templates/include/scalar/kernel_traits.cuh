@@ -24,6 +24,11 @@ struct KernelTraits : Config {
   static constexpr int kValueVectors = Config::kValueDim / Config::kVector;
   static constexpr int kVectorsPerThread = (kValueVectors + kGroupThreads - 1) / kGroupThreads;
   static constexpr int kKeySlices = kValueVectors < kGroupThreads ? kGroupThreads / kValueVectors : 1;
+
+  // The products of an output are summed in runs of keys, 32 of each slice: longer sums in float32 gather more rounding
+  // than SDPA's, which a 16-bit output does not show.
+  static constexpr bool kSumsInRuns = sizeof(typename Config::Element) == sizeof(float);
+  static constexpr int kRunKeys = 32 * kKeySlices;
 };
 
 }  // namespace evoflash::scalar

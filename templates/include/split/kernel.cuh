@@ -111,7 +111,6 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
         }
       };
       const auto multiply_pv = [&](auto part) {
-        softmax.scale_apply_exp2(acc_s[part.value], softmax_scale_log2);
         convert_p<Traits>(p[part.value], acc_s[part.value]);
         if constexpr (part.value == 0) mbarrier_wait(smem.v_full(coord.block_split, stage), phase);
         gemm_pv<Traits>(acc_o, p[part.value], tile_v, part.value);
@@ -160,13 +159,14 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
               softmax.rescale_o(acc_o, scores_scale);
             }
           }
+          softmax.scale_apply_exp2(acc_s[part.value], softmax_scale_log2);
           multiply_pv(part);
         });
       } else {
         // S of the next part is in flight while the maximum of a part is taken.
         float step_max[kRowsPerLane];
 #pragma unroll
-        for (int half = 0; half < kRowsPerLane; ++half) step_max[half] = -INFINITY;
+        for (int half = 0; half < kRowsPerLane; ++half) step_max[half] = kNoMaximum;
         multiply_qk(Int<0>());
         static_for<kParts>([&](auto part) {
           constexpr bool kIsLast = part.value + 1 == kParts;
@@ -187,7 +187,11 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
 #pragma unroll
           for (int half = 0; half < kRowsPerLane; ++half) softmax.row_max[half] = step_max[half];
         }
-        static_for<kParts>(multiply_pv);
+        const Origin<kRowsPerLane> origin(softmax.row_max, softmax_scale_log2);
+        static_for<kParts>([&](auto part) {
+          softmax.scale_apply_exp2(acc_s[part.value], origin, softmax_scale_log2);
+          multiply_pv(part);
+        });
       }
       if constexpr (Traits::kIsOnline) wait_o<Traits>(acc_o, p);
     }

@@ -54,19 +54,15 @@ __device__ __forceinline__ void merge_partials(const Partials<Traits> &partials,
   for (int i = threadIdx.x; i < Traits::kBlockM * kUnits; i += Traits::kNumThreads) {
     const int row = i / kUnits, column = i % kUnits * 8;
     if (row >= limit) break;
-    float offset = 0;
-    if constexpr (Traits::kWarpsN > 1) {
-      float row_max = -INFINITY;
-#pragma unroll
-      for (int slice = 0; slice < Traits::kWarpsN; ++slice) row_max = fmaxf(row_max, partials.row_max[slice][row]);
-      offset = offset_of(row_max, softmax_scale_log2);
-    }
     float row_sum = 0;
     float result[8] = {};
     if constexpr (Traits::kWarpsN > 1) {
+      float row_max = kNoMaximum;
+#pragma unroll
+      for (int slice = 0; slice < Traits::kWarpsN; ++slice) row_max = fmaxf(row_max, partials.row_max[slice][row]);
 #pragma unroll
       for (int slice = 0; slice < Traits::kWarpsN; ++slice) {
-        const float scale = exponential2<Traits>(scaled(partials.row_max[slice][row], softmax_scale_log2) - offset);
+        const float scale = exponential2_from_max<Traits>(partials.row_max[slice][row], row_max, softmax_scale_log2);
         row_sum = fmaf(partials.row_sum[slice][row], scale, row_sum);
         const float4 *part = reinterpret_cast<const float4 *>(&partials.out[slice][row][column]);
         const float4 low = part[0], high = part[1];

@@ -36,7 +36,7 @@ __device__ __forceinline__ void online_softmax(Scores<Traits> &acc_s, SoftmaxSta
                                                float softmax_scale_log2) {
 #pragma unroll
   for (int m = 0; m < Traits::kTilesM; ++m) {
-    float offset[2], scores_scale[2];
+    float scores_scale[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float row_max = state.row_max[m][half];
@@ -46,17 +46,23 @@ __device__ __forceinline__ void online_softmax(Scores<Traits> &acc_s, SoftmaxSta
         for (int i = 0; i < 8; ++i)
           if (half_of(i) == half) row_max = fmaxf(row_max, acc_s[m][n].x[i]);
       row_max = warp_reduce_max<4>(row_max);
-      offset[half] = offset_of(row_max, softmax_scale_log2);
-      scores_scale[half] = exponential2<Traits>(scaled(state.row_max[m][half], softmax_scale_log2) - offset[half]);
+      scores_scale[half] = exponential2_from_max<Traits>(state.row_max[m][half], row_max, softmax_scale_log2);
       state.row_max[m][half] = row_max;
       state.row_sum[m][half] *= scores_scale[half];
+    }
+    const Origin<2> origin(state.row_max[m], softmax_scale_log2);
+    if (origin.is_shifted) {
+#pragma unroll
+      for (int n = 0; n < Traits::kTilesN; ++n)
+#pragma unroll
+        for (int i = 0; i < 8; ++i) acc_s[m][n].x[i] -= origin.shift[half_of(i)];
     }
 #pragma unroll
     for (int n = 0; n < Traits::kTilesN; ++n)
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         float &score = acc_s[m][n].x[i];
-        score = exponential2<Traits>(fmaf(score, softmax_scale_log2, -offset[half_of(i)]));
+        score = exponential2<Traits>(fmaf(score, softmax_scale_log2, -origin.offset[half_of(i)]));
         state.row_sum[m][half_of(i)] += score;
       }
     if (Traits::kRescaleAlways || __any_sync(kAllLanes, scores_scale[0] != 1.0f || scores_scale[1] != 1.0f))

@@ -37,7 +37,7 @@ __device__ __forceinline__ void online_softmax(const Scores<Traits> &acc_s, Soft
 #pragma unroll
   for (int m = 0; m < Traits::kTilesM; ++m) {
     float score[Traits::kWarpN / 8][4];
-    float row_max = state.row_max[m];
+    float row_max[1] = {state.row_max[m]};
     const int visible =
         is_masked ? visible_keys<Traits::kIsCausal>(problem, row + m * 16 + own_row) - key : Traits::kWarpN;
 #pragma unroll
@@ -47,14 +47,20 @@ __device__ __forceinline__ void online_softmax(const Scores<Traits> &acc_s, Soft
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         if (c * 8 + own_column + i >= visible) score[c][i] = -INFINITY;
-        row_max = fmaxf(row_max, score[c][i]);
+        row_max[0] = fmaxf(row_max[0], score[c][i]);
       }
     }
-    row_max = warp_reduce_max<2>(row_max);
-    const float offset = offset_of(row_max, softmax_scale_log2);
-    const float row_scale = exponential2<Traits>(scaled(state.row_max[m], softmax_scale_log2) - offset);
-    state.row_max[m] = row_max;
+    row_max[0] = warp_reduce_max<2>(row_max[0]);
+    const float row_scale = exponential2_from_max<Traits>(state.row_max[m], row_max[0], softmax_scale_log2);
+    state.row_max[m] = row_max[0];
     state.row_sum[m] *= row_scale;
+    const Origin<1> origin(row_max, softmax_scale_log2);
+    if (origin.is_shifted) {
+#pragma unroll
+      for (int c = 0; c < Traits::kWarpN / 8; ++c)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) score[c][i] -= origin.shift[0];
+    }
     scores_scale[m * 16 + own_row] = row_scale;  // both lanes write the same
     if constexpr (Traits::kProbabilitiesIn == ProbabilitiesIn::kInPlace)
       __syncwarp();  // the row's other lane has read its scores: P may overwrite them
@@ -62,7 +68,7 @@ __device__ __forceinline__ void online_softmax(const Scores<Traits> &acc_s, Soft
     for (int c = 0; c < Traits::kWarpN / 8; ++c) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        score[c][i] = exponential2<Traits>(fmaf(score[c][i], softmax_scale_log2, -offset));
+        score[c][i] = exponential2<Traits>(fmaf(score[c][i], softmax_scale_log2, -origin.offset[0]));
         state.row_sum[m] += score[c][i];
       }
       *reinterpret_cast<uint2 *>(&p[m * 16 + own_row][c * 8 + own_column]) =

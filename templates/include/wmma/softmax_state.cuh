@@ -4,6 +4,7 @@
 namespace evoflash::wmma {}
 
 #include "math.cuh"
+#include "softmax.cuh"
 #include "wmma/fragments.cuh"
 #include "wmma/kernel_traits.cuh"
 
@@ -22,7 +23,7 @@ struct SoftmaxState {
   __device__ __forceinline__ void init() {
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m) {
-      row_max[m][0] = row_max[m][1] = -INFINITY;
+      row_max[m][0] = row_max[m][1] = kNoMaximum;
       row_sum[m][0] = row_sum[m][1] = 0;
 #pragma unroll
       for (int d = 0; d < Traits::kTilesHead; ++d) fill_fragment(acc_o[m][d], 0.0f);
@@ -41,7 +42,7 @@ struct SoftmaxState<Traits, SoftmaxIn::kShared> {
   __device__ __forceinline__ void init() {
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m) {
-      row_max[m] = -INFINITY;
+      row_max[m] = kNoMaximum;
       row_sum[m] = 0;
 #pragma unroll
       for (int d = 0; d < Traits::kTilesHead; ++d) fill_fragment(acc_o[m][d], 0.0f);
@@ -56,6 +57,12 @@ __device__ __forceinline__ float exponential2(float x) {
   } else {
     return exp2f(x);
   }
+}
+
+// 2^(scale * (score - row_max)), as exp2_from_max.
+template <class Traits>
+__device__ __forceinline__ float exponential2_from_max(float score, float row_max, float softmax_scale_log2) {
+  return exponential2<Traits>((score - row_max) * softmax_scale_log2);
 }
 
 }  // namespace evoflash::wmma

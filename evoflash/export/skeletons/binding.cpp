@@ -66,7 +66,8 @@ struct Call {
 
   Tensor by_pytorch(const Terms &terms, bool is_grouped) const {
     sdpa_calls.fetch_add(1, std::memory_order_relaxed);
-    if (terms.is_mask_alone() && !(attn_mask && causal)) return call_sdpa(q, k, v, attn_mask, causal, scale, is_grouped);
+    const bool is_for_sdpa = terms.is_mask_alone() && !(attn_mask && (causal || is_grouped));
+    if (is_for_sdpa) return call_sdpa(q, k, v, attn_mask, causal, scale, is_grouped);
     return call_reference(q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
                           alibi_slopes, sinks);
   }

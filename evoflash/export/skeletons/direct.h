@@ -154,7 +154,8 @@ struct Direct {
       if (PyObject *out = compute(table[i], inputs)) return out;
       if (PyErr_Occurred() != nullptr) return nullptr;
     }
-    const bool is_for_sdpa = !terms || (terms->is_mask_alone() && !inputs.causal);
+    const bool is_grouped = inputs.q.size[1] != inputs.k.size[1];
+    const bool is_for_sdpa = !terms || (terms->is_mask_alone() && !inputs.causal && (laid_out == Py_None || !is_grouped));
     return row || !is_for_sdpa ? operators() : by_sdpa(given, inputs);
   }
 

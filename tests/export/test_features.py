@@ -1,12 +1,10 @@
-"""Exports of kernels with masks, windows, soft caps, ALiBi, sinks and values of another size: called, beside a plain one."""
+"""Exports of kernels with masks, windows, soft caps, ALiBi, sinks and values of another size, beside a plain one."""
 
 import importlib
 import itertools
 import json
 import math
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +17,9 @@ from torch import Tensor
 from torch._subclasses import FakeTensorMode
 from torch.nn.functional import scaled_dot_product_attention
 
-from evoflash import problems, targets
-from evoflash.codegen.template import load as load_family
-from evoflash.export import rendering
+from evoflash import problems
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
-from evoflash.flattening import flatten
 from evoflash.problems import AttentionProblem
 
 from .conftest import cpu_winner, inlined, load
@@ -35,15 +30,6 @@ HEADS = 4
 
 # By name: the problem that a kernel is for, and keywords of `attention` for it.
 KERNELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "plain": ("", {}),
-    "mask": ("mask=bk", {"attn_mask": "bool"}),
-    "bias": ("bias=hqk", {"attn_mask": "float"}),
-    "window": ("window=5:2", {"window_size": (5, 2)}),
-    "causal_mask": ("mask=bqk,causal", {"attn_mask": "bool", "causal": True}),
-    "cap": ("softcap=3", {"softcap": 3.0}),
-    "alibi": ("alibi,causal,align=bottom_right", {"alibi_slopes": "slopes", "causal": True, "align": "bottom_right"}),
-    "sinks": ("sinks,causal", {"sinks": "sinks", "causal": True}),
-    "values": ("v=8", {}),
     "all": (
         "causal,window=7,softcap=2,mask=bqk,alibi,sinks",
         {
@@ -55,6 +41,15 @@ KERNELS: dict[str, tuple[str, dict[str, Any]]] = {
             "sinks": "sinks",
         },
     ),
+    "plain": ("", {}),
+    "mask": ("mask=bk", {"attn_mask": "bool"}),
+    "bias": ("bias=hqk", {"attn_mask": "float"}),
+    "window": ("window=5:2", {"window_size": (5, 2)}),
+    "causal_mask": ("mask=bqk,causal", {"attn_mask": "bool", "causal": True}),
+    "cap": ("softcap=3", {"softcap": 3.0}),
+    "alibi": ("alibi,causal,align=bottom_right", {"alibi_slopes": "slopes", "causal": True, "align": "bottom_right"}),
+    "sinks": ("sinks,causal", {"sinks": "sinks", "causal": True}),
+    "values": ("v=8", {}),
 }
 
 
@@ -192,7 +187,7 @@ def test_masks_are_broadcast_as_by_sdpa(module: ModuleType, make: Any, kind: str
     for call in (
         lambda: module.attention(q, k, v, attn_mask=mask),
         lambda: module.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True),
-        lambda: module._operators.attention(q, k, v, False, None, mask),
+        lambda: module._operators.attend_like_sdpa(q, k, v, False, None, True, mask),
     ):
         out, by = computed_by(module, call)
         assert by == kernel_name(kind)
@@ -341,7 +336,7 @@ def test_the_operator_is_well_formed_and_fakes_are_made(module: ModuleType, name
         *({**module._reference.DEFAULTS, **options}[each] for each in module._reference.DEFAULTS)
     )
     arguments = (*tensors_of(name), options.get("causal", False), None, *terms)
-    torch.library.opcheck(torch.ops.exported_features.attention.default, arguments)
+    torch.library.opcheck(torch.ops.exported_features.attention.terms, arguments)
     with FakeTensorMode() as mode:
         faked = {word: mode.from_tensor(each) if isinstance(each, Tensor) else each for word, each in options.items()}
         q, k, v = (mode.from_tensor(each) for each in tensors_of(name))
@@ -443,3 +438,36 @@ def test_the_table_and_the_readme_say_what_kernels_have(module: ModuleType, fold
     said = module.explain(q, k, v, window_size=(2, 2), sinks=options_of("sinks")["sinks"])
     assert "it is made for no window" in said or "it is made for no sinks" in said
     assert said.endswith("PyTorch computes, written out: SDPA has no sinks")
+
+
+def test_the_package_tests_and_times_itself(module: ModuleType):
+    """By its first kernel, which has everything at once."""
+    selftest = importlib.import_module("exported_features.selftest")
+    assert selftest.main() == 0
+    assert all(selftest.check(case).by_kernel for case in selftest.CASES)
+    found = importlib.import_module("exported_features.calls").measure()
+    assert found["by"] == f"{kernel_name('all')} computes"
+    assert list(found["us"]) == ["attention", "PyTorch, written out"]
+
+
+def test_a_selftest_refuses_a_wrong_kernel(module: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    selftest = importlib.import_module("exported_features.selftest")
+    case = selftest.CASES[3]
+    assert selftest.check(case).ok
+    for wrong in ({"window_size": (6, 0)}, {"softcap": 2.1}, {"sinks": torch.zeros(3)}):
+        monkeypatch.setattr(
+            selftest,
+            "attention",
+            lambda *tensors, wrong=wrong, **options: module.attention(*tensors, **options | wrong),
+        )
+        assert not selftest.check(case).ok
+
+
+def test_a_sweep_compares_kernels_of_one_form(module: ModuleType):
+    sweep = importlib.import_module("exported_features.sweep")
+    form = replace(importlib.import_module("exported_features.selftest").FORM)
+    row = next(row for row in module._operators.table() if row["name"] == kernel_name("all"))
+    index = module._operators.table().index(row)
+    here = sweep.Sweep(sweep.Kind(form, heads=4, kv_heads=2), {index: row}, end_s=math.inf)
+    us = here.measure(sweep.Point(1, 8, 8))
+    assert set(us) == {"SDPA", row["name"]}

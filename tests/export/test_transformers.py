@@ -119,12 +119,22 @@ def featured(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ModuleTyp
 def ways(module: ModuleType, call: Any) -> tuple[torch.Tensor, dict[str, int]]:
     """What a call gives, and which kernels, by what they are for, have computed how many attentions in it."""
     table = module._operators.table()
-    names = {row["name"]: "+".join(each for each in module._operators.FEATURES if row.get(each)) for row in table}
+    features = list(module._operators.FEATURES)
+    names: dict[str, str] = {row["name"]: "+".join(each for each in features if row.get(each)) for row in table}
     before = module.stats()
     with torch.no_grad():
         out = call()
     after = module.stats()
-    return out, {names.get(name, name): after[name] - before[name] for name in after if after[name] != before[name]}
+    counted = {str(name): after[name] - before[name] for name in after}
+    return out, {names.get(name, name): count for name, count in counted.items() if count}
+
+
+def test_the_package_tests_and_times_itself(featured: ModuleType):
+    """By its first kernel, which takes what SDPA has an argument for."""
+    assert importlib.import_module("exported_for_models.selftest").main() == 0
+    found = importlib.import_module("exported_for_models.calls").measure()
+    assert found["by"].startswith("plain ")
+    assert list(found["us"]) == ["attention", "scaled_dot_product_attention", "SDPA"]
 
 
 @pytest.mark.parametrize("left", [False, True])
@@ -182,7 +192,7 @@ def test_soft_caps_and_sinks_are_computed_as_eager_does(featured: ModuleType):
     q, k = torch.randn(2, 4, 6, 16), torch.randn(2, 2, 6, 16)
     mask = torch.rand(2, 1, 6, 6) > 0.2
     mask[..., 0] = True
-    layer = torch.nn.Module()
+    layer: Any = torch.nn.Module()
     layer.is_causal, layer.num_key_value_groups = True, 2
     sinks = torch.randn(4)
     gemma = importlib.import_module("transformers.models.gemma2.modeling_gemma2").eager_attention_forward

@@ -1,8 +1,9 @@
 // The operators of this package, in C++: a call through Python and ctypes costs more than many a kernel.
 //
 // A call is computed by the first kernel of the table that takes its inputs, and by PyTorch's
-// scaled_dot_product_attention (SDPA) where none does; what SDPA does not know is written out in Python. The code keeps to PyTorch's stable ABI, so one build of it
-// serves every PyTorch from 2.10 on. For an older one it is built by ATen (pytorch.h).
+// scaled_dot_product_attention (SDPA) where none does; what SDPA does not know is written out in Python. The code keeps
+// to PyTorch's stable ABI, so one build of it serves every PyTorch from 2.10 on. For an older one it is built by ATen
+// (pytorch.h).
 //
 //   g++ -DPACKAGE=<name of the package> [-DUSE_CUDA] [-DUSE_PYTHON] -DTORCH_TARGET_VERSION=0x020a000000000000 ...
 //   g++ -DPACKAGE=<name of the package> [-DUSE_CUDA] -DUSE_ATEN -D_GLIBCXX_USE_CXX11_ABI=<as PyTorch was built> ...
@@ -98,13 +99,9 @@ Tensor attend(const Call &call, bool enable_gqa) {
   return call.by_pytorch(terms, inputs.q.size[1] != inputs.k.size[1]);
 }
 
-// Attention whose rows lie as those of q: compiled code relies on that, also of SDPA's outputs.
-Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
-                 const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right, bool bottom_right,
-                 double softcap, const std::optional<Tensor> &alibi_slopes, const std::optional<Tensor> &sinks) {
-  const Tensor out = attend({q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
-                             alibi_slopes, sinks},
-                            true);
+const std::optional<Tensor> kNoTensor;
+
+Tensor laid_out_as(const Tensor &q, const Tensor &out) {
   if (q.stride(1) < q.stride(2)) {
     const Tensor by_position = transpose(out, 1, 2);
     return by_position.is_contiguous() ? out : transpose(contiguous(by_position), 1, 2);
@@ -112,20 +109,39 @@ Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, bool causal,
   return out.is_contiguous() ? out : contiguous(out);
 }
 
-// The same by the names and rules of SDPA, whose outputs have whatever layout is cheapest.
+// softmax(scale * q k^T) v, whose rows lie as those of q: compiled code relies on that, also of SDPA's outputs.
+Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale) {
+  return laid_out_as(q, attend({q, k, v, causal, scale, kNoTensor, -1, -1, false, 0.0, kNoTensor, kNoTensor}, true));
+}
+
+// The same with what else is done to scores.
+Tensor attention_with_terms(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
+                            const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right,
+                            bool bottom_right, double softcap, const std::optional<Tensor> &alibi_slopes,
+                            const std::optional<Tensor> &sinks) {
+  return laid_out_as(q, attend({q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
+                                alibi_slopes, sinks},
+                               true));
+}
+
+// By the names and rules of SDPA, whose outputs have whatever layout is cheapest.
 Tensor scaled_dot_product_attention(const Tensor &query, const Tensor &key, const Tensor &value, bool is_causal,
-                                    std::optional<double> scale, bool enable_gqa,
-                                    const std::optional<Tensor> &attn_mask) {
-  const std::optional<Tensor> none;
-  return attend({query, key, value, is_causal, scale, attn_mask, -1, -1, false, 0.0, none, none}, enable_gqa);
+                                    std::optional<double> scale, bool enable_gqa) {
+  return attend({query, key, value, is_causal, scale, kNoTensor, -1, -1, false, 0.0, kNoTensor, kNoTensor}, enable_gqa);
+}
+
+Tensor scaled_dot_product_attention_with_mask(const Tensor &query, const Tensor &key, const Tensor &value,
+                                              bool is_causal, std::optional<double> scale, bool enable_gqa,
+                                              const std::optional<Tensor> &attn_mask) {
+  return attend({query, key, value, is_causal, scale, attn_mask, -1, -1, false, 0.0, kNoTensor, kNoTensor}, enable_gqa);
 }
 
 // By the kernel of one row, and no other.
 Tensor attention_by(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
-                    int64_t row, const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right,
+                    const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right,
                     bool bottom_right, double softcap, const std::optional<Tensor> &alibi_slopes,
-                    const std::optional<Tensor> &sinks) {
-  const Call call{q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap, alibi_slopes,
+                    const std::optional<Tensor> &sinks, int64_t row) {
+  const Call call{q,    k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap, alibi_slopes,
                   sinks};
   const Terms terms = call.terms();
   const Inputs inputs = call.inputs(terms, true);
@@ -174,10 +190,10 @@ class RecordingStream {
 // Why the kernel of a row does not take inputs. Its launcher is asked without any work being done: a GPU's launch is
 // recorded and dropped, a CPU's has a batch of 0.
 int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
-                int64_t row, const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right,
-                bool bottom_right, double softcap, const std::optional<Tensor> &alibi_slopes,
-                const std::optional<Tensor> &sinks) {
-  const Call call{q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap, alibi_slopes,
+                const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right, bool bottom_right,
+                double softcap, const std::optional<Tensor> &alibi_slopes, const std::optional<Tensor> &sinks,
+                int64_t row) {
+  const Call call{q,    k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap, alibi_slopes,
                   sinks};
   const Terms terms = call.terms();
   const Inputs inputs = call.inputs(terms, true);
@@ -215,19 +231,18 @@ int add_kernel(const Kernel *kernel) {
 int64_t calls_of(int64_t row) { return row < 0 ? sdpa_calls.load() : table[row].calls.load(); }
 }
 
-// The schemas are Python's, which registers fake kernels with them (_operators.py).
-OPERATORS(PACKAGE, CPU, library) {
-  library.impl("attention", OPERATOR(&attention));
-  library.impl("scaled_dot_product_attention", OPERATOR(&scaled_dot_product_attention));
-  library.impl("attention_by", OPERATOR(&attention_by));
+#define IMPLEMENT(library)                                                                              \
+  library.impl("attention", OPERATOR(&attention));                                                      \
+  library.impl("attention.terms", OPERATOR(&attention_with_terms));                                     \
+  library.impl("scaled_dot_product_attention", OPERATOR(&scaled_dot_product_attention));                \
+  library.impl("scaled_dot_product_attention.mask", OPERATOR(&scaled_dot_product_attention_with_mask)); \
+  library.impl("attention_by", OPERATOR(&attention_by));                                                \
   library.impl("refusal", OPERATOR(&refusal));
-}
 
+// The schemas are Python's, which registers fake kernels with them (_operators.py).
+OPERATORS(PACKAGE, CPU, library){IMPLEMENT(library)}
 #ifdef USE_CUDA
 OPERATORS(PACKAGE, CUDA, library) {
-  library.impl("attention", OPERATOR(&attention));
-  library.impl("scaled_dot_product_attention", OPERATOR(&scaled_dot_product_attention));
-  library.impl("attention_by", OPERATOR(&attention_by));
-  library.impl("refusal", OPERATOR(&refusal));
+  IMPLEMENT(library)
 }
 #endif

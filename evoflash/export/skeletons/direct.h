@@ -119,8 +119,10 @@ struct Direct {
   PyObject *dtypes;         // by PyTorch's numbers
   PyObject *laid_out;       // of q and an output of SDPA; None for the drop-in, of which any layout is right
   PyObject *is_autocast_enabled, *is_grad_enabled;
-  PyObject *guards;  // functions, one of which returns something true where the dispatcher has more to do
-  PyObject *requires_grad, *is_neg, *scale, *enable_gqa, *top_left, *bottom_right;  // interned strings
+  PyObject *guards;      // functions, one of which returns something true where the dispatcher has more to do
+  PyObject *forward_ad;  // the variables of torch.autograd.forward_ad
+  PyObject *is_neg;      // of a tensor
+  PyObject *requires_grad, *level, *scale, *enable_gqa, *top_left, *bottom_right;  // interned strings
 
   // The output; None where the operators are to be asked. The kernel of `row` computes, or the first that takes the
   // inputs.
@@ -155,7 +157,8 @@ struct Direct {
       if (PyErr_Occurred() != nullptr) return nullptr;
     }
     const bool is_grouped = inputs.q.size[1] != inputs.k.size[1];
-    const bool is_for_sdpa = !terms || (terms->is_mask_alone() && !inputs.causal && (laid_out == Py_None || !is_grouped));
+    const bool is_for_sdpa =
+        !terms || (terms->is_mask_alone() && !inputs.causal && (laid_out == Py_None || !is_grouped));
     return row || !is_for_sdpa ? operators() : by_sdpa(given, inputs);
   }
 
@@ -164,8 +167,8 @@ struct Direct {
     sdpa_calls.fetch_add(1, std::memory_order_relaxed);
     PyObject *const factor = given[kScale];
     const Reference no_dropout(PyFloat_FromDouble(0.0));
-    const Reference positional(PyTuple_Pack(6, given[kQ], given[kK], given[kV], given[kAttnMask], no_dropout.get(),
-                                            given[kIsCausal]));
+    const Reference positional(
+        PyTuple_Pack(6, given[kQ], given[kK], given[kV], given[kAttnMask], no_dropout.get(), given[kIsCausal]));
     const bool is_grouped = inputs.q.size[1] != inputs.k.size[1];
     const Reference named(factor != Py_None || is_grouped ? PyDict_New() : nullptr);
     if (factor != Py_None) PyDict_SetItem(named.get(), scale, factor);
@@ -236,12 +239,18 @@ struct Direct {
   bool is_plain(const Tensors &tensors) const {
     for (Py_ssize_t i = 0, size = PyTuple_Size(guards); i < size; ++i)
       if (is_true(Reference(PyObject_CallNoArgs(PyTuple_GetItem(guards, i))))) return false;
+    if (is_forward_mode()) return false;
     for (PyObject *tensor : tensors)  // a view that is negated when it is read, of which DLPack says nothing
-      if (is_true(Reference(PyObject_CallMethodObjArgs(tensor, is_neg, nullptr)))) return false;
+      if (is_true(Reference(PyObject_CallFunctionObjArgs(is_neg, tensor, nullptr)))) return false;
     if (!is_true(Reference(PyObject_CallNoArgs(is_grad_enabled)))) return true;
     for (PyObject *tensor : tensors)
       if (is_true(Reference(PyObject_GetAttr(tensor, requires_grad)))) return false;
     return true;
+  }
+
+  bool is_forward_mode() const {
+    PyObject *const current = PyDict_GetItem(forward_ad, level);
+    return current == nullptr || PyLong_AsLong(current) >= 0;
   }
 
   // Also of an error, which is left to the operators: they meet it again.
@@ -334,21 +343,22 @@ PyMethodDef direct_method = {"direct", reinterpret_cast<PyCFunction>(reinterpret
 // DLPack is another one.
 extern "C" PyObject *make_direct(PyObject *exchange, PyObject *tensor_type, PyObject *sdpa, PyObject *empty_strided,
                                  PyObject *dtypes, PyObject *laid_out, PyObject *is_autocast_enabled,
-                                 PyObject *is_grad_enabled, PyObject *guards) {
+                                 PyObject *is_grad_enabled, PyObject *guards, PyObject *forward_ad, PyObject *is_neg) {
   const auto *api = static_cast<const DLPackExchangeAPI *>(PyCapsule_GetPointer(exchange, "dlpack_exchange_api"));
   if (api == nullptr) return nullptr;
   if (api->major != kDLPackMajor || api->dltensor_from_py_object_no_sync == nullptr) {
     Py_INCREF(Py_None);
     return Py_None;
   }
-  for (PyObject *kept :
-       {tensor_type, sdpa, empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled, guards}) {
+  for (PyObject *kept : {tensor_type, sdpa, empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled,
+                         guards, forward_ad, is_neg}) {
     Py_INCREF(kept);
   }
   auto *direct =
-      new Direct{api, tensor_type, sdpa, empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled, guards};
+      new Direct{api,    tensor_type, sdpa,  empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled,
+                 guards, forward_ad,  is_neg};
   direct->requires_grad = PyUnicode_InternFromString("requires_grad");
-  direct->is_neg = PyUnicode_InternFromString("is_neg");
+  direct->level = PyUnicode_InternFromString("_current_level");
   direct->scale = PyUnicode_InternFromString("scale");
   direct->enable_gqa = PyUnicode_InternFromString("enable_gqa");
   direct->top_left = PyUnicode_InternFromString("top_left");

@@ -29,13 +29,13 @@ struct Range {
 
 // What a kernel does beside softmax(scale q k^T) v, as bits. A kernel does what it is made for, and nothing less.
 enum Feature : int32_t {
-  kCausal = 1,     // rows see the keys up to their own number
-  kBand = 2,       // a window, or a diagonal that is not the matrix's
-  kBoolMask = 4,   // a tensor says which keys are seen
-  kBias = 8,       // a tensor of q's dtype is added to scores
+  kCausal = 1,    // rows see the keys up to their own number
+  kBand = 2,      // a window, or a diagonal that is not the matrix's
+  kBoolMask = 4,  // a tensor says which keys are seen
+  kBias = 8,      // a tensor of q's dtype is added to scores
   kSoftcap = 16,
-  kSlopes = 32,    // ALiBi
-  kSinks = 64,     // a further logit of each head
+  kSlopes = 32,      // ALiBi
+  kSinks = 64,       // a further logit of each head
   kOtherMask = 128,  // a mask of another dtype, which no kernel takes
 };
 
@@ -144,7 +144,8 @@ struct Inputs {
     return q.device_type == other.device_type && q.device_index == other.device_index;
   }
 
-  // Whether a mask extends over batch, heads, rows and keys as SDPA's does: its last dimensions, each of size 1 or whole.
+  // Whether a mask extends over batch, heads, rows and keys as SDPA's does: its last dimensions, each of size 1 or
+  // whole.
   bool is_broadcast(const Operand &mask) const {
     const int64_t whole[] = {q.size[0], q.size[1], q.size[2], k.size[2]};
     if (mask.dims < 2 || mask.dims > kDims) return false;
@@ -226,7 +227,7 @@ struct Inputs {
     if (!terms->mask) return;
     const Operand &mask = *terms->mask;
     (features & kBias ? problem.bias : problem.mask) = mask.data;
-    int64_t(&stride)[kDims] = features & kBias ? problem.bias_stride : problem.mask_stride;
+    int64_t (&stride)[kDims] = features & kBias ? problem.bias_stride : problem.mask_stride;
     for (int64_t i = 0; i < mask.dims; ++i) stride[kDims - mask.dims + i] = mask.size[i] == 1 ? 0 : mask.stride[i];
   }
 };
@@ -252,8 +253,7 @@ Reason reason(const Kernel &kernel, const Inputs &inputs) {
   if (q.size[3] != kernel.head_size) return kHeadSize;
   if (v.size[3] != kernel.value_size) return kValueSize;
   const int32_t asked = inputs.features();
-  if (kernel.features != asked && kernel.features != inputs.least_features())
-    return difference(kernel.features, asked);
+  if (kernel.features != asked && kernel.features != inputs.least_features()) return difference(kernel.features, asked);
   if (q.is_empty() || k.is_empty()) return kEmpty;
   for (const int64_t size : {q.size[0], q.size[1], q.size[2], k.size[2]})
     if (size > INT32_MAX) return kDeclined;  // more than a Problem can say

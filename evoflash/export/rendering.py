@@ -171,14 +171,6 @@ def _does(kernel: Winner) -> str:
     return ", ".join([*words, *(word for name, word in names.items() if name in own)]) or "none"
 
 
-def _mask_words(kernel: Winner) -> str:
-    """The end of a sentence about what the kernel takes."""
-    words = _does(kernel)
-    if words in ("none", "causal"):
-        return f"{'without' if words == 'none' else 'with'} the causal mask"
-    return f"with these: {words}"
-
-
 def _sizes(kernel: Winner) -> dict[str, int]:
     """The sizes that a kernel was searched for."""
     problem = kernel.problem.model_dump(mode="json")
@@ -216,7 +208,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "family": winner.family,
         "cuda": winner.target == "cuda",
         "device": winner.target,
-        "does": _mask_words(winner),
+        "does": _does(winner),
         "does_of": {source: _does(kernel) for source, kernel in winner.sources.items()},
         "usage": usage(winner),
         "taken": sorted({name for kernel in winner.sources.values() for name in features(kernel)} - {"value_size"}),

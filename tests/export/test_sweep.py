@@ -94,7 +94,7 @@ def test_a_kernel_that_declines_a_corner_is_not_asked_there(program: ModuleType)
 
 
 def test_what_is_not_measured_in_time_is_sdpas(program: ModuleType):
-    kind = program.Kind("float32", 16, False, heads=4, kv_heads=4)
+    kind = program.Kind(importlib.import_module("exported_sweep.selftest").FORM, heads=4, kv_heads=4)
     late = program.Sweep(kind, {0: {**FAST, "searched": [100, 100]}}, end_s=0.0)
     assert late.ranges([64, 128], [1]) == []
 

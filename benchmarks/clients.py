@@ -70,6 +70,17 @@ def llama() -> Any:
     return transformers.LlamaForCausalLM(config)
 
 
+def mistral() -> Any:
+    """A Mistral of 12 layers, 16 heads of 64 that share 4 of keys and values, and a sliding window of 256 tokens."""
+    import transformers
+
+    sizes = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12, "sliding_window": 256}
+    heads = {"num_attention_heads": 16, "num_key_value_heads": 4, "max_position_embeddings": 2048}
+    config = transformers.MistralConfig(vocab_size=8192, **sizes, **heads)
+    config.pad_token_id, config.eos_token_id = 0, None
+    return transformers.MistralForCausalLM(config)
+
+
 def timm_vit() -> Any:
     """ViT base as timm has it, without its classifier."""
     import timm
@@ -158,6 +169,7 @@ CLIENTS = (
     Client("Llama, 1 x 512, prefill", llama, _prefill(1, 512)),
     Client("Llama, 1 x 512 + 64 tokens, dynamic cache", llama, _generate(1, 512, 64), is_tokens=True),
     Client("Llama, 1 x 512 + 64 tokens, static cache", llama, _generate(1, 512, 64, **STATIC), is_tokens=True),
+    Client("Mistral, 1 x 1024, prefill", mistral, _prefill(1, 1024)),
     Client("timm's ViT base, 1 image", timm_vit, _embed_images(1), TIMM),
     Client("timm's ViT base, 8 images", timm_vit, _embed_images(8), TIMM),
     Client("DiT base, 1 image and its guidance", dit, _denoise(2), DIFFUSERS),

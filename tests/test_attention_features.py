@@ -7,7 +7,8 @@ import torch
 
 from evoflash import problems
 from evoflash.codegen.template import load, load_all
-from evoflash.errors import NoPackageError, UsageError
+from evoflash.errors import UsageError
+from evoflash.export.formats import FORMATS
 from evoflash.export.winner import Winner
 from evoflash.problems import AttentionProblem, attention_baselines
 from evoflash.problems.band import Band
@@ -156,7 +157,8 @@ def test_a_family_is_asked_only_for_features_that_it_takes():
     ) | {"mask"}
 
 
-def test_no_package_is_written_for_a_kernel_with_features():
-    problem = parse("window=4:2")
-    with pytest.raises(NoPackageError, match="window"):
-        Winner("att", "cpu_flash", {}, "", "c++", "cpu", None, problem, {})
+@pytest.mark.parametrize("form", FORMATS)
+def test_formats_of_one_source_refuse_features_that_their_callers_cannot_say(form):
+    winner = Winner("att", "cpu_flash", {}, "", "c++", "cpu", None, parse("window=4:2,sinks"), {})
+    with pytest.raises(UsageError, match="has no window, sinks; export it as a package"):
+        FORMATS[form](winner)

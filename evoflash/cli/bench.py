@@ -126,9 +126,6 @@ def _time_calls(
         kernel = entrant.kernel(problem, device)
         if entrant.name not in right or isinstance(kernel, str):
             continue
-        if problem.features:
-            found[entrant.name] = f"no package asks kernels for {', '.join(problem.features)} yet"
-            continue
         winner = Winner(
             name="benched",
             family=entrant.family,

@@ -22,8 +22,10 @@ class Calls(Record):
     Attributes:
         size: batch x heads(kv heads) x query length:key length.
         by: what computes the package's calls: a kernel or SDPA.
-        us: by function: "attention", "scaled_dot_product_attention" and "SDPA".
-        sdpa_over_attention: how many times as fast as SDPA a call is: median and quartiles over the rounds.
+        us: by function: "attention", "scaled_dot_product_attention" where it has arguments for the problem, and the
+            rival.
+        sdpa_over_attention: how many times as fast as the rival a call is: median and quartiles over the rounds.
+        rival: "SDPA", or PyTorch's operations where SDPA has no argument for the problem.
         torch: PyTorch's version.
     """
 
@@ -32,11 +34,12 @@ class Calls(Record):
     us: dict[str, float]
     sdpa_over_attention: tuple[float, float, float]
     torch: str
+    rival: str = "SDPA"
 
     def __str__(self) -> str:
         ratio, low, high = self.sdpa_over_attention
         times = ", ".join(f"{name} {us:.2f} us" for name, us in self.us.items())
-        return f"a call from Python: {times}; {ratio:.2f}x SDPA [{low:.2f}, {high:.2f}]; {self.by}"
+        return f"a call from Python: {times}; {ratio:.2f}x {self.rival} [{low:.2f}, {high:.2f}]; {self.by}"
 
 
 def measure(folder: Path, name: str) -> Calls:

@@ -24,6 +24,7 @@ SKELETONS = {
     "README.md": "README.md.j2",
     "{name}/__init__.py": "init.py.j2",
     "{name}/_operators.py": "operators.py.j2",
+    "{name}/_reference.py": "reference.py.j2",
     "{name}/_build.py": "build.py.j2",
     "{name}/selftest.py": "selftest.py.j2",
     "{name}/sweep.py": "sweep.py.j2",
@@ -108,7 +109,66 @@ def _row(source: str, kernel: Winner) -> dict[str, Any]:
         "query_length": [problem["seq_q"]] * 2 if own else [1, None],
         "key_length": [problem["seq_kv"]] * 2 if own else [1, None],
         "batch_heads": [1, None],
+        **features(kernel),
     }
+
+
+def features(kernel: Winner) -> dict[str, Any]:
+    """What a kernel has beyond a causal mask, by the keys of a row; nothing for one that has none."""
+    facts = kernel.problem.facts()
+    found = {
+        "value_size": facts["value_dim"] if facts["value_dim"] != facts["head_dim"] else None,
+        "window": facts["banded"],
+        "attn_mask": "bool" if facts["masked"] else "float" if facts["biased"] else None,
+        "softcap": facts["capped"],
+        "alibi_slopes": facts["alibi"],
+        "sinks": facts["sinks"],
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _searched(kernel: Winner) -> dict[str, Any]:
+    """What a kernel was searched for, as the package's own programs make it again: see `Form` of its selftest."""
+    problem = kernel.problem.model_dump(mode="json")
+    own = features(kernel)
+    sides = problem["window"]
+    return {
+        "sizes": [problem[name] for name in ("batch", "heads", "kv_heads", "seq_q", "seq_kv")],
+        "dtype": problem["dtype"],
+        "head_size": problem["head_dim"],
+        "value_size": own.get("value_size", problem["head_dim"]),
+        "causal": problem["causal"],
+        "window_size": None if sides is None else tuple(-1 if side is None else side for side in sides),
+        "align": problem["align"],
+        "softcap": problem["softcap"],
+        "mask": problem["mask"],
+        "bias": problem["bias"],
+        "alibi": problem["alibi"],
+        "sinks": problem["sinks"],
+    }
+
+
+def usage(kernel: Winner) -> str:
+    """What a call of `attention` says beside q, k and v to be computed by this kernel."""
+    form, own = _searched(kernel), features(kernel)
+    words = ["causal=True"] if form["causal"] else []
+    words += ["attn_mask=mask"] if "attn_mask" in own else []
+    words += [f"window_size=({', '.join(map(str, form['window_size']))})"] if form["window_size"] else []
+    words += [f'align="{form["align"]}"'] if form["align"] != "top_left" else []
+    words += [f"softcap={form['softcap']}"] if form["softcap"] else []
+    words += [f"{name}={name}" for name in ("alibi_slopes", "sinks") if name in own]
+    return "".join(f", {word}" for word in words)
+
+
+def _does(kernel: Winner) -> str:
+    """The mask of a kernel and what it does to scores, in words; "none" for neither."""
+    own = features(kernel)
+    problem = kernel.problem.model_dump(mode="json")
+    words = ["causal"] if problem["causal"] else []
+    words += ["window" if problem["window"] else "aligned bottom-right"] if "window" in own else []
+    words += [{"bool": "boolean mask", "float": "additive bias"}[own["attn_mask"]]] if "attn_mask" in own else []
+    names = {"softcap": "soft cap", "alibi_slopes": "ALiBi", "sinks": "sinks"}
+    return ", ".join([*words, *(word for name, word in names.items() if name in own)]) or "none"
 
 
 def _sizes(kernel: Winner) -> dict[str, int]:
@@ -131,6 +191,7 @@ def _environment() -> jinja2.Environment:
         autoescape=False,
     )
     environment.filters["literal"] = json.dumps
+    environment.filters["python"] = lambda value: json.dumps(value) if isinstance(value, str) else repr(value)
     return environment
 
 
@@ -147,10 +208,18 @@ def _context(winner: Winner) -> dict[str, Any]:
         "family": winner.family,
         "cuda": winner.target == "cuda",
         "device": winner.target,
+        "does": _does(winner),
+        "does_of": {source: _does(kernel) for source, kernel in winner.sources.items()},
+        "usage": usage(winner),
+        "taken": sorted({name for kernel in winner.sources.values() for name in features(kernel)} - {"value_size"}),
+        "form": _searched(winner),
+        "rival": "PyTorch, written out" if {"softcap", "sinks"} & features(winner).keys() else "SDPA",
+        "is_drop_in": features(winner).keys() <= {"value_size", "attn_mask"}
+        and not (problem.facts()["causal"] and "attn_mask" in features(winner)),
         "lengths_of": {source: _lengths(kernel) for source, kernel in winner.sources.items()},
         "gains": _gains(winner.sweep) if winner.sweep is not None else [],
         "sources": winner.sources,
-        "searched": {source: _sizes(kernel) for source, kernel in winner.sources.items()},
+        "searched": {source: _searched(kernel) for source, kernel in winner.sources.items()},
         "sweep": winner.sweep,
         "prebuilt": winner.prebuilt,
         "margin": MARGIN,
@@ -215,7 +284,15 @@ def _shape(kernel: Winner) -> str:
     words.append(f"dtype={ {'float16': 'fp16', 'bfloat16': 'bf16', 'float32': 'fp32'}[facts['dtype']] }")
     if facts["scale"] is not None:
         words.append(f"scale={facts['scale']}")
-    return ",".join([*words, *(["causal"] if facts["causal"] else [])])
+    if facts["value_dim"] is not None:
+        words.append(f"v={facts['value_dim']}")
+    words += ["causal"] if facts["causal"] else []
+    words += [f"align={facts['align']}"] if facts["align"] != "top_left" else []
+    if facts["window"] is not None:
+        words.append("window=" + ":".join("" if side is None else str(side) for side in facts["window"]))
+    words += [f"softcap={facts['softcap']:g}"] if facts["softcap"] else []
+    words += [f"{name}={facts[name]}" for name in ("bias", "mask") if facts[name]]
+    return ",".join([*words, *(name for name in ("alibi", "sinks") if facts[name])])
 
 
 def _lengths(kernel: Winner) -> str:
@@ -243,13 +320,13 @@ def _gains(sweep: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _is_inside(point: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     """Whether a row asks its kernel for a point of a sweep."""
-    kind = ("dtype", "head_size", "causal")
+    kind = ("dtype", "head_size", "causal", "value_size", "window", "attn_mask", "softcap", "alibi_slopes", "sinks")
     sizes = {
         "batch_heads": point["batch"] * point["heads"],
         "query_length": point["queries"],
         "key_length": point["keys"],
     }
-    return all(point[each] == row[each] for each in kind) and all(
+    return all(point.get(each) == row.get(each) for each in kind) and all(
         row[axis][0] <= size <= row[axis][1] for axis, size in sizes.items()
     )
 
@@ -271,7 +348,8 @@ def _calls(calls: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     ratio, low, high = calls["sdpa_over_attention"]
     lines = [(f"a call of `{name}` from Python", f"{us:.2f} µs") for name, us in calls["us"].items()]
-    return [*lines, ("a call of `attention` against SDPA", f"{ratio:.2f}× (quartiles {low:.2f} to {high:.2f})")]
+    rival = calls.get("rival", "SDPA")
+    return [*lines, (f"a call of `attention` against {rival}", f"{ratio:.2f}× (quartiles {low:.2f} to {high:.2f})")]
 
 
 def _finals(finals: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from evoflash.errors import NoPackageError, UsageError
+from evoflash.errors import UsageError
 from evoflash.problems import Problem
 
 MOST_KERNELS = 32  # of a package
@@ -30,7 +30,8 @@ class Winner:
         language: the language of the source.
         target: the kind of device.
         arch: compute capability times ten, e.g. 90; None for a CPU.
-        problem: the searched problem. The kernel has its dtype, head size and mask, and was timed at its lengths.
+        problem: the searched problem. The kernel has its dtype, head size, mask and features, and was timed at its
+            lengths.
         provenance: the origin of the kernel, as JSON values. The README shows all scalar values; `machine`, a mapping
             of scalars; `finals`, a dumped `evoflash.core.finals.Final`; the length of the list `lineage`; and
             `evoflash`, the version that found the kernel.
@@ -72,11 +73,6 @@ class Winner:
             raise UsageError(f"a kernel in {self.language} does not run on {self.target}; export another candidate")
         if (self.arch is None) != (self.target == "cpu"):
             raise UsageError("only a CUDA kernel has an architecture, and it needs one; export another candidate")
-        if self.problem.features:
-            raise NoPackageError(
-                f"no package is written, since none asks kernels for {', '.join(self.problem.features)} yet; "
-                "`evoflash show CANDIDATE --source` has the kernel"
-            )
         if len(self.others) >= MOST_KERNELS:
             raise UsageError(f"a package has at most {MOST_KERNELS} kernels; export fewer")
         if any((each.target, each.arch) != (self.target, self.arch) for each in self.others):

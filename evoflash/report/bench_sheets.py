@@ -41,17 +41,31 @@ class CallTimes(Protocol):
         """What computes."""
         ...
 
+    @property
+    def rival(self) -> str:
+        """PyTorch's way, as it is named in `us`."""
+        ...
+
 
 def calls_sheet(shape: str, found: Mapping[str, CallTimes | str]) -> Sheet:
-    """The time of a call of each kernel's export beside SDPA's, back to back and without a CUDA graph."""
-    functions = ("attention", "scaled_dot_product_attention", "SDPA")
+    """The time of a call of each kernel's export beside PyTorch's, back to back and without a CUDA graph.
+
+    A problem that SDPA has no arguments for has no drop-in, and what PyTorch does is written out.
+    """
+    functions = ("attention", "scaled_dot_product_attention")
+    rivals = dict.fromkeys(calls.rival for calls in found.values() if not isinstance(calls, str))
     rows = [
-        (name, *("",) * len(functions), calls)
+        (name, "", "", "", calls)
         if isinstance(calls, str)
-        else (name, *(us(calls.us[function]) for function in functions), calls.by)
+        else (
+            name,
+            *(us(calls.us[each]) if each in calls.us else "" for each in (*functions, calls.rival)),
+            calls.by,
+        )
         for name, calls in found.items()
     ]
-    return Sheet.of(f"{shape}: calls from Python, us", "kernel|>attention|>drop-in|>SDPA|", rows)
+    rival = " or ".join(rivals) or "SDPA"
+    return Sheet.of(f"{shape}: calls from Python, us", f"kernel|>attention|>drop-in|>{rival}|", rows)
 
 
 def self_test_sheet(label: str, found: Sequence[Reliability]) -> Sheet:

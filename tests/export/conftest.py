@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from evoflash import problems
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
 from evoflash.problems.attention import AttentionProblem
@@ -68,6 +69,38 @@ def cuda_winner(name: str, arch: int = 90) -> Winner:
     )
 
 
+# By name: features of the problems that the kernels of a shared package are for.
+FEATURED = {
+    "all": "causal,window=7,softcap=2,mask=bqk,alibi,sinks,v=8",
+    "plain": "",
+    "causal": "causal",
+    "mask": "mask=bk",
+    "bias": "bias=hqk",
+    "window": "window=5:2",
+    "cap": "softcap=3,mask=bqk",
+    "alibi": "alibi,causal,align=bottom_right",
+    "sinks": "sinks,causal",
+}
+
+
+def featured_winner(name: str, features: str) -> Winner:
+    """A kernel for a problem with features."""
+    problem = problems.parse(",".join(filter(None, ("b=2,h=4,s=24,d=16,dtype=fp32", features))))
+    facts = problem.facts()
+    flags = {
+        "BANDED": facts["banded"],
+        "CAUSAL": facts["causal"],
+        "MASKED": facts["masked"],
+        "BIASED": facts["biased"],
+        "CAPPED": facts["capped"],
+        "SLOPES": facts["alibi"],
+        "SINKS": facts["sinks"],
+        "VALUE_SIZE": facts["value_dim"],
+    }
+    defined = "".join(f"#define {flag} {int(value)}\n" for flag, value in flags.items())
+    return replace(cpu_winner(name), source=defined + inlined("featured_attention.cpp"), problem=problem, cases=())
+
+
 def load(name: str, folder: Path) -> ModuleType:
     sys.path.insert(0, str(folder))
     try:
@@ -97,3 +130,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def module(folder: Path, cache: Path) -> ModuleType:
     return load("exported_plain", folder)
+
+
+@pytest.fixture(scope="session")
+def featured(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ModuleType:
+    """A package with the kernels of `FEATURED`."""
+    first, *others = (featured_winner("exported_features", features) for features in FEATURED.values())
+    folder = write(replace(first, others=tuple(others)), tmp_path_factory.mktemp("features") / "out")
+    return load("exported_features", folder)

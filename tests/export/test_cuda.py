@@ -1,6 +1,7 @@
 """The exported CUDA module: its build everywhere that nvcc is, its calls on a GPU."""
 
 import importlib
+import random
 import re
 import shlex
 from dataclasses import replace
@@ -9,7 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from evoflash import problems
+from evoflash.codegen.template import load as load_family
 from evoflash.export.package import write
+from evoflash.export.winner import Winner
+from evoflash.flattening import flatten
 from evoflash.targets import cuda, nvrtc
 
 from .conftest import cuda_winner, load
@@ -41,6 +46,39 @@ def test_builds_several_kernels(tmp_path: Path, cache: Path):
     kernels = importlib.import_module("exported_cuda_two._build").libraries().kernels
     assert [each.name for each in kernels] == ["kernel.so", "kernel_2.so"]
     assert all(each.is_file() for each in kernels)
+
+
+FEATURES = (
+    "mask=bk",
+    "mask=bhqk,causal",
+    "bias=hqk",
+    "causal,window=40",
+    "window=30:20,align=bottom_right",
+    "causal,align=bottom_right",
+    "softcap=3,causal",
+    "alibi,causal,align=bottom_right",
+    "sinks,causal",
+    "causal,window=40,softcap=2,mask=bqk,alibi,sinks",
+)
+
+
+def featured_winner(name: str, family: str, features: str, arch: int) -> Winner:
+    """A kernel of a family, drawn for a problem with features."""
+    problem = problems.parse(f"b=2,h=4,kv=2,s=128,d=64,{features}")
+    facts, template = cuda.of_arch(str(arch)).facts, load_family(family)
+    genome = template.space([problem], facts).sample(random.Random(0))
+    source = flatten(template.render(genome, problem, facts).text)
+    return replace(
+        cuda_winner(name, arch), family=family, genome=dict(genome), source=source, problem=problem, cases=()
+    )
+
+
+@pytest.mark.nvcc
+def test_builds_a_kernel_with_features(tmp_path: Path, cache: Path):
+    winner = featured_winner("exported_cuda_mask", "scalar", "mask=bk", 90)
+    module = load(winner.name, write(winner, tmp_path / "out"))
+    assert importlib.import_module("exported_cuda_mask._build").libraries().kernels[0].stat().st_size > 0
+    assert module._operators.table()[0]["attn_mask"] == "bool"
 
 
 def test_inputs_on_the_cpu_go_to_sdpa(tmp_path: Path):
@@ -76,3 +114,33 @@ def test_launches_on_the_current_stream_and_in_a_graph(tmp_path: Path, cache: Pa
     graph.replay()
     assert not out[..., :32].any()
     assert out[..., 32:].all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", ["scalar", "mma"])
+@pytest.mark.parametrize("features", FEATURES)
+def test_kernels_with_features_compute_on_a_gpu(family: str, features: str, tmp_path: Path, cache: Path):
+    major, minor = torch.cuda.get_device_capability()
+    name = f"exported_{family}_{FEATURES.index(features)}"
+    module = load(name, write(featured_winner(name, family, features, 10 * major + minor), tmp_path / "out"))
+    selftest = importlib.import_module(f"{name}.selftest")
+    assert selftest.main() == 0
+    case = selftest.CASES[0]
+    assert selftest.check(case).by_kernel
+    (q, k, v), options = case.inputs(), case.options()
+    expected = module.attention(q, k, v, **options)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = module.attention(q, k, v, **options)
+    out.zero_()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(out, expected)
+    compiled = torch.compile(module.attention, backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(q, k, v, **options), expected)
+    gradients = []
+    for compute in (module.attention, selftest.by_pytorch):
+        leaves = [each.detach().requires_grad_() for each in (q, k, v)]
+        gradients.append(torch.autograd.grad(compute(*leaves, **options).square().sum(), leaves))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)

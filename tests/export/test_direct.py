@@ -193,12 +193,13 @@ def test_what_does_not_fit_is_said_and_leaves_no_error_behind(module: ModuleType
 def test_a_row_is_called_by_its_number(module: ModuleType):
     q, k, v = inputs()
     call_of, direct = module._operators.call_of, module._operators.direct
-    torch.testing.assert_close(call_of(0, q, k, v, False), scaled_dot_product_attention(q, k, v))
-    assert direct(q, k, v, False, None, True, 1) is None
+    plain = (q, k, v, False, None, True, None, None, "top_left", 0.0, None, None)
+    torch.testing.assert_close(call_of(0, q, k, v), scaled_dot_product_attention(q, k, v))
+    assert direct(*plain, 1) is None
     with pytest.raises(RuntimeError, match="no kernel 1"):
-        call_of(1, q, k, v, False)
+        call_of(1, q, k, v)
     with pytest.raises(OverflowError):
-        direct(q, k, v, False, None, True, -1)
+        direct(*plain, -1)
 
 
 def test_nothing_is_leaked(module: ModuleType):

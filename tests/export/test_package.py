@@ -17,11 +17,21 @@ from evoflash.errors import StorageError, UsageError
 from evoflash.export import package, rendering
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
+from evoflash.problems import AttentionProblem
 from evoflash.targets import cpu, cuda
 
-from .conftest import cpu_winner, cuda_winner
+from .conftest import FEATURED, cpu_winner, cuda_winner, featured_winner
 
 MISSION = "evoflash_attention_mission"
+BANDED = AttentionProblem.of(1, 8, 512, 64, causal=True, window=(127, 0), align="bottom_right", bias="hqk")
+WINNERS = [
+    cpu_winner(MISSION),
+    cuda_winner(MISSION),
+    cuda_winner(MISSION, 80),
+    featured_winner(MISSION, FEATURED["all"]),
+    featured_winner(MISSION, FEATURED["mask"]),
+    replace(cuda_winner(MISSION), problem=BANDED),
+]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -108,7 +118,7 @@ def test_refuses_a_winner_that_contradicts_itself(change: dict):
         replace(cpu_winner("exported_odd"), **change)
 
 
-@pytest.mark.parametrize("winner", [cpu_winner(MISSION), cuda_winner(MISSION), cuda_winner(MISSION, 80)])
+@pytest.mark.parametrize("winner", WINNERS)
 def test_every_file_parses_and_fits_the_page(winner: Winner):
     files = rendering.files(winner)
     for path, text in files.items():
@@ -120,7 +130,7 @@ def test_every_file_parses_and_fits_the_page(winner: Winner):
     assert "evoflash." not in "".join(text for path, text in files.items() if path.endswith(".py"))
 
 
-@pytest.mark.parametrize("winner", [cpu_winner("exported_linted"), cuda_winner("exported_linted")])
+@pytest.mark.parametrize("winner", [WINNERS[0], WINNERS[1], *WINNERS[3:]])
 def test_passes_ruff(winner: Winner, tmp_path: Path):
     folder = write(winner, tmp_path / "out")
     done = subprocess.run([shutil.which("ruff") or "ruff", "check", "--no-cache", "."], cwd=folder, check=False)

@@ -1,5 +1,6 @@
 """The sweep of an export: which ranges a kernel is asked for, from times that are made up, and once from real ones."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def asked(
         def _measured(self, point) -> dict[str, float]:
             return {"SDPA": 10.0, **times(point.batch, point.queries, point.keys)}
 
-    kind = program.Kind("float32", 16, causal, heads=4, kv_heads=4)
+    form = replace(importlib.import_module("exported_sweep.selftest").FORM, causal=causal)
+    kind = program.Kind(form, heads=4, kv_heads=4)
     rows = {number: {**row, "searched": [100, 100]} for number, row in enumerate((FAST, SLOW))}
     found = MadeUp(kind, rows, end_s=float("inf")).ranges(list(lengths), list(batches))
     assert not any("searched" in row for row in found)
@@ -92,7 +94,7 @@ def test_a_kernel_that_declines_a_corner_is_not_asked_there(program: ModuleType)
 
 
 def test_what_is_not_measured_in_time_is_sdpas(program: ModuleType):
-    kind = program.Kind("float32", 16, False, heads=4, kv_heads=4)
+    kind = program.Kind(importlib.import_module("exported_sweep.selftest").FORM, heads=4, kv_heads=4)
     late = program.Sweep(kind, {0: {**FAST, "searched": [100, 100]}}, end_s=0.0)
     assert late.ranges([64, 128], [1]) == []
 

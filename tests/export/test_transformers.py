@@ -98,6 +98,93 @@ def test_llama_generates_the_same_tokens(module: ModuleType, name: str, kept: st
     assert calls == (0 if padded else 2 * 5)
 
 
+def ways(module: ModuleType, call: Any) -> tuple[torch.Tensor, dict[str, int]]:
+    """What a call gives, and which kernels, by what they are for, have computed how many attentions in it."""
+    table = module._operators.table()
+    features = list(module._operators.FEATURES)
+    names: dict[str, str] = {row["name"]: "+".join(each for each in features if row.get(each)) for row in table}
+    before = module.stats()
+    with torch.no_grad():
+        out = call()
+    after = module.stats()
+    counted = {str(name): after[name] - before[name] for name in after}
+    return out, {names.get(name, name): count for name, count in counted.items() if count}
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_padded_batch_goes_to_a_kernel_that_takes_masks(featured: ModuleType, left: bool):
+    torch.manual_seed(0)
+    model, ids = bert(), torch.randint(0, 99, (2, 12))
+    mask = torch.ones_like(ids)
+    mask[1, :3] = mask[1, :3] if not left else 0
+    mask[1, 9:] = 0
+    expected = by(model, "sdpa")(ids, attention_mask=mask).last_hidden_state
+    ours = by(model, featured.register_with_transformers())
+    out, found = ways(featured, lambda: ours(ids, attention_mask=mask).last_hidden_state)
+    assert found == {"attn_mask": 2}
+    torch.testing.assert_close(out, expected)
+    if not left:
+        compiled = torch.compile(ours, backend="eager", fullgraph=True)
+        out, found = ways(featured, lambda: compiled(ids, attention_mask=mask).last_hidden_state)
+        assert found == {"attn_mask": 2}
+        torch.testing.assert_close(out, expected)
+
+
+def mistral(window: int) -> Any:
+    config = transformers.MistralConfig(
+        vocab_size=99, num_key_value_heads=2, max_position_embeddings=128, sliding_window=window, **SIZES
+    )
+    config.pad_token_id, config.eos_token_id = 0, None
+    return transformers.MistralForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize(
+    ("padded", "window", "by_kernel"), [(False, 5, "window"), (True, 5, "attn_mask"), (False, 50, "causal")]
+)
+def test_a_sliding_window_goes_to_a_kernel_with_a_window(
+    featured: ModuleType, padded: bool, window: int, by_kernel: str
+):
+    torch.manual_seed(0)
+    model, ids = mistral(window), torch.randint(1, 99, (2, 12))
+    mask = torch.ones_like(ids)
+    if padded:
+        ids[0, :3], mask[0, :3] = 0, 0
+    expected = by(model, "sdpa")(ids, attention_mask=mask).logits
+    ours = by(model, featured.register_with_transformers())
+    out, found = ways(featured, lambda: ours(ids, attention_mask=mask).logits)
+    assert found == {by_kernel: 2}
+    torch.testing.assert_close(out[mask > 0], expected[mask > 0])
+    options = {"max_new_tokens": 6, "do_sample": False, "attention_mask": mask}
+    expected = by(model, "sdpa").generate(ids, **options)
+    tokens, found = ways(featured, lambda: ours.generate(ids, **options))
+    assert torch.equal(tokens, expected)
+    assert found[by_kernel] >= 2
+
+
+def test_soft_caps_and_sinks_are_computed_as_eager_does(featured: ModuleType):
+    """Of Gemma 2 and gpt-oss, which Transformers' own SDPA refuses or computes without them."""
+    attend = importlib.import_module("exported_features._transformers")._attention
+    q, k = torch.randn(2, 4, 6, 16), torch.randn(2, 2, 6, 16)
+    mask = torch.rand(2, 1, 6, 6) > 0.2
+    mask[..., 0] = True
+    layer: Any = torch.nn.Module()
+    layer.is_causal, layer.num_key_value_groups = True, 2
+    sinks = torch.randn(4)
+    gemma = importlib.import_module("transformers.models.gemma2.modeling_gemma2").eager_attention_forward
+    oss = importlib.import_module("transformers.models.gpt_oss.modeling_gpt_oss").eager_attention_forward
+    additive = torch.where(mask, 0.0, torch.finfo(torch.float32).min)
+    causal = torch.full((6, 6), torch.finfo(torch.float32).min).triu(1)[None, None]
+    layer.training, layer.sinks = False, sinks
+    out, found = ways(featured, lambda: attend(layer, q, k, k, mask, softcap=3.0, scaling=0.25)[0])
+    assert found == {"attn_mask+softcap": 1}
+    torch.testing.assert_close(out, gemma(layer, q, k, k, additive, softcap=3.0, scaling=0.25)[0])
+    out, found = ways(featured, lambda: attend(layer, q, k, k, None, s_aux=sinks, scaling=0.25)[0])
+    assert found == {"causal+sinks": 1}
+    torch.testing.assert_close(out, oss(layer, q, k, k, causal, scaling=0.25)[0])
+    with pytest.raises(ValueError, match="no dropout"):
+        attend(layer, q, k, k, None, dropout=0.5, s_aux=sinks)
+
+
 def test_gradients_and_compilation(module: ModuleType, name: str):
     torch.manual_seed(0)
     model, ids = bert(), torch.randint(0, 99, (1, 12))

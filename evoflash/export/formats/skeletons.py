@@ -32,10 +32,12 @@ def attention(winner: Winner) -> AttentionProblem:
     """The winner's problem.
 
     Raises:
-        UsageError: when it is not attention.
+        UsageError: when it is not attention, or has features.
     """
     if not isinstance(winner.problem, AttentionProblem):
         raise UsageError(f"this format is for attention, not for {winner.problem.kind}; export it as a package")
+    if winner.problem.features:
+        raise UsageError(f"a call of this format has no {', '.join(winner.problem.features)}; export it as a package")
     return winner.problem
 
 

@@ -1,8 +1,9 @@
 // The operators of this package, in C++: a call through Python and ctypes costs more than many a kernel.
 //
 // A call is computed by the first kernel of the table that takes its inputs, and by PyTorch's
-// scaled_dot_product_attention (SDPA) where none does. The code keeps to PyTorch's stable ABI, so one build of it
-// serves every PyTorch from 2.10 on. For an older one it is built by ATen (pytorch.h).
+// scaled_dot_product_attention (SDPA) where none does; what SDPA does not know is written out in Python. The code keeps
+// to PyTorch's stable ABI, so one build of it serves every PyTorch from 2.10 on. For an older one it is built by ATen
+// (pytorch.h).
 //
 //   g++ -DPACKAGE=<name of the package> [-DUSE_CUDA] [-DUSE_PYTHON] -DTORCH_TARGET_VERSION=0x020a000000000000 ...
 //   g++ -DPACKAGE=<name of the package> [-DUSE_CUDA] -DUSE_ATEN -D_GLIBCXX_USE_CXX11_ABI=<as PyTorch was built> ...
@@ -32,17 +33,51 @@ Operand operand(const Tensor &tensor) {
   return found;
 }
 
-Inputs fitting(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
-               bool enable_gqa) {
-  const Inputs inputs{operand(q), operand(k), operand(v), causal, scale};
-  STD_TORCH_CHECK(inputs.fit(enable_gqa), "q, k and v do not fit together");
-  return inputs;
+std::optional<Operand> operand(const std::optional<Tensor> &tensor) {
+  return tensor ? std::optional<Operand>(operand(*tensor)) : std::nullopt;
 }
+
+// The arguments of the operators, in the order of their schemas (_operators.py).
+struct Call {
+  const Tensor &q, &k, &v;
+  bool causal;
+  std::optional<double> scale;
+  const std::optional<Tensor> &attn_mask;
+  int64_t window_left, window_right;
+  bool bottom_right;
+  double softcap;
+  const std::optional<Tensor> &alibi_slopes, &sinks;
+
+  Terms terms() const {
+    const Terms terms{operand(attn_mask), operand(alibi_slopes), operand(sinks), window_left,
+                      window_right,       bottom_right,          softcap};
+    for (const std::optional<Operand> &each : {terms.slopes, terms.sinks})
+      STD_TORCH_CHECK(!each || (each->dtype == kFloat32 && each->dims == 1 && each->stride[0] == 1),
+                      "alibi_slopes and sinks must be contiguous float32 of one dimension");
+    return terms;
+  }
+
+  bool is_plain(const Terms &terms) const { return !attn_mask && terms.is_mask_alone(); }
+
+  Inputs inputs(const Terms &terms, bool enable_gqa) const {
+    const Inputs inputs{operand(q), operand(k), operand(v), causal, scale, is_plain(terms) ? nullptr : &terms};
+    STD_TORCH_CHECK(inputs.fit(enable_gqa), "q, k and v do not fit together");
+    return inputs;
+  }
+
+  Tensor by_pytorch(const Terms &terms, bool is_grouped) const {
+    sdpa_calls.fetch_add(1, std::memory_order_relaxed);
+    const bool is_for_sdpa = terms.is_mask_alone() && !(attn_mask && (causal || is_grouped));
+    if (is_for_sdpa) return call_sdpa(q, k, v, attn_mask, causal, scale, is_grouped);
+    return call_reference(q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
+                          alibi_slopes, sinks);
+  }
+};
 
 // The output of a kernel; nothing where it declines.
 std::optional<Tensor> compute(Row &row, const Inputs &inputs) {
   const Operand &q = inputs.q;
-  Problem problem = inputs.problem();
+  Problem problem = inputs.problem(row.kernel.features);
 #ifdef USE_CUDA
   const DeviceGuard guard(q.device_index);
 #endif
@@ -54,24 +89,19 @@ std::optional<Tensor> compute(Row &row, const Inputs &inputs) {
   return out;
 }
 
-Tensor sdpa(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale, bool grouped) {
-  sdpa_calls.fetch_add(1, std::memory_order_relaxed);
-  return call_sdpa(q, k, v, causal, scale, grouped);
-}
-
-Tensor attend(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
-              bool enable_gqa) {
-  const Inputs inputs = fitting(q, k, v, causal, scale, enable_gqa);
+Tensor attend(const Call &call, bool enable_gqa) {
+  const Terms terms = call.terms();
+  const Inputs inputs = call.inputs(terms, enable_gqa);
   for (size_t i = 0, rows = num_rows.load(std::memory_order_acquire); i < rows; ++i) {
     if (reason(table[i].kernel, inputs) != kTaken) continue;
     if (std::optional<Tensor> out = compute(table[i], inputs)) return *std::move(out);
   }
-  return sdpa(q, k, v, causal, scale, inputs.q.size[1] != inputs.k.size[1]);
+  return call.by_pytorch(terms, inputs.q.size[1] != inputs.k.size[1]);
 }
 
-// softmax(scale * q k^T) v, whose rows lie as those of q: compiled code relies on that, also of SDPA's outputs.
-Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale) {
-  const Tensor out = attend(q, k, v, causal, scale, true);
+const std::optional<Tensor> kNoTensor;
+
+Tensor laid_out_as(const Tensor &q, const Tensor &out) {
   if (q.stride(1) < q.stride(2)) {
     const Tensor by_position = transpose(out, 1, 2);
     return by_position.is_contiguous() ? out : transpose(contiguous(by_position), 1, 2);
@@ -79,16 +109,42 @@ Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, bool causal,
   return out.is_contiguous() ? out : contiguous(out);
 }
 
-// The same by the names and rules of SDPA, whose outputs have whatever layout is cheapest.
+// softmax(scale * q k^T) v, whose rows lie as those of q: compiled code relies on that, also of SDPA's outputs.
+Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale) {
+  return laid_out_as(q, attend({q, k, v, causal, scale, kNoTensor, -1, -1, false, 0.0, kNoTensor, kNoTensor}, true));
+}
+
+// The same with what else is done to scores.
+Tensor attention_with_terms(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
+                            const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right,
+                            bool bottom_right, double softcap, const std::optional<Tensor> &alibi_slopes,
+                            const std::optional<Tensor> &sinks) {
+  return laid_out_as(q, attend({q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
+                                alibi_slopes, sinks},
+                               true));
+}
+
+// By the names and rules of SDPA, whose outputs have whatever layout is cheapest.
 Tensor scaled_dot_product_attention(const Tensor &query, const Tensor &key, const Tensor &value, bool is_causal,
                                     std::optional<double> scale, bool enable_gqa) {
-  return attend(query, key, value, is_causal, scale, enable_gqa);
+  return attend({query, key, value, is_causal, scale, kNoTensor, -1, -1, false, 0.0, kNoTensor, kNoTensor}, enable_gqa);
+}
+
+Tensor scaled_dot_product_attention_with_mask(const Tensor &query, const Tensor &key, const Tensor &value,
+                                              bool is_causal, std::optional<double> scale, bool enable_gqa,
+                                              const std::optional<Tensor> &attn_mask) {
+  return attend({query, key, value, is_causal, scale, attn_mask, -1, -1, false, 0.0, kNoTensor, kNoTensor}, enable_gqa);
 }
 
 // By the kernel of one row, and no other.
 Tensor attention_by(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
-                    int64_t row) {
-  const Inputs inputs = fitting(q, k, v, causal, scale, true);
+                    const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right,
+                    bool bottom_right, double softcap, const std::optional<Tensor> &alibi_slopes,
+                    const std::optional<Tensor> &sinks, int64_t row) {
+  const Call call{q,    k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap, alibi_slopes,
+                  sinks};
+  const Terms terms = call.terms();
+  const Inputs inputs = call.inputs(terms, true);
   STD_TORCH_CHECK(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
   STD_TORCH_CHECK(reason(table[row].kernel, inputs) == kTaken, "kernel ", row, " does not take these inputs");
   std::optional<Tensor> out = compute(table[row], inputs);
@@ -134,13 +190,18 @@ class RecordingStream {
 // Why the kernel of a row does not take inputs. Its launcher is asked without any work being done: a GPU's launch is
 // recorded and dropped, a CPU's has a batch of 0.
 int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
+                const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right, bool bottom_right,
+                double softcap, const std::optional<Tensor> &alibi_slopes, const std::optional<Tensor> &sinks,
                 int64_t row) {
-  const Inputs inputs = fitting(q, k, v, causal, scale, true);
+  const Call call{q,    k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap, alibi_slopes,
+                  sinks};
+  const Terms terms = call.terms();
+  const Inputs inputs = call.inputs(terms, true);
   STD_TORCH_CHECK(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
   const Kernel &kernel = table[row].kernel;
   const Reason found = reason(kernel, inputs);
   if (found != kTaken) return found;
-  Problem problem = inputs.problem();
+  Problem problem = inputs.problem(kernel.features);
   problem.out = problem.workspace = const_cast<void *>(problem.q);  // as well aligned as an output
 #ifdef USE_CUDA
   const DeviceGuard guard(inputs.q.device_index);
@@ -170,19 +231,18 @@ int add_kernel(const Kernel *kernel) {
 int64_t calls_of(int64_t row) { return row < 0 ? sdpa_calls.load() : table[row].calls.load(); }
 }
 
-// The schemas are Python's, which registers fake kernels with them (_operators.py).
-OPERATORS(PACKAGE, CPU, library) {
-  library.impl("attention", OPERATOR(&attention));
-  library.impl("scaled_dot_product_attention", OPERATOR(&scaled_dot_product_attention));
-  library.impl("attention_by", OPERATOR(&attention_by));
+#define IMPLEMENT(library)                                                                              \
+  library.impl("attention", OPERATOR(&attention));                                                      \
+  library.impl("attention.terms", OPERATOR(&attention_with_terms));                                     \
+  library.impl("scaled_dot_product_attention", OPERATOR(&scaled_dot_product_attention));                \
+  library.impl("scaled_dot_product_attention.mask", OPERATOR(&scaled_dot_product_attention_with_mask)); \
+  library.impl("attention_by", OPERATOR(&attention_by));                                                \
   library.impl("refusal", OPERATOR(&refusal));
-}
 
+// The schemas are Python's, which registers fake kernels with them (_operators.py).
+OPERATORS(PACKAGE, CPU, library){IMPLEMENT(library)}
 #ifdef USE_CUDA
 OPERATORS(PACKAGE, CUDA, library) {
-  library.impl("attention", OPERATOR(&attention));
-  library.impl("scaled_dot_product_attention", OPERATOR(&scaled_dot_product_attention));
-  library.impl("attention_by", OPERATOR(&attention_by));
-  library.impl("refusal", OPERATOR(&refusal));
+  IMPLEMENT(library)
 }
 #endif

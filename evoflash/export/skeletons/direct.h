@@ -43,7 +43,7 @@ namespace {
 
 constexpr uint32_t kDLPackMajor = 1;
 constexpr int32_t kDLCPU = 1, kDLCUDA = 2;
-constexpr uint8_t kDLFloat = 2, kDLBfloat = 4;
+constexpr uint8_t kDLFloat = 2, kDLBfloat = 4, kDLBool = 6;
 
 // An owned reference; null after an error, which Python then knows.
 class Reference {
@@ -76,46 +76,99 @@ class WithoutLock {
   PyThreadState *state_;
 };
 
+// The arguments of a direct call, in this order; those after `kGrouped` may be left out.
+enum Argument : Py_ssize_t {
+  kQ,
+  kK,
+  kV,
+  kIsCausal,
+  kScale,
+  kGrouped,
+  kAttnMask,
+  kWindowSize,
+  kAlign,
+  kCap,
+  kAlibiSlopes,
+  kSinkLogits,
+  kRow,  // of the table: its kernel computes, and no other
+  kMostArguments,
+};
+constexpr Py_ssize_t kLeastArguments = kAttnMask;
+
+struct Arguments {
+  PyObject *const *given;
+  Py_ssize_t count;
+
+  PyObject *operator[](Argument place) const { return place < count ? given[place] : Py_None; }
+};
+
+// The tensors of a call: q, k and v, then what else there is.
+struct Tensors {
+  PyObject *of[6];
+  int count;
+
+  PyObject *const *begin() const { return of; }
+  PyObject *const *end() const { return of + count; }
+};
+
 // The Python objects of a direct call, kept for as long as the process lives.
 struct Direct {
   const DLPackExchangeAPI *exchange;
   PyObject *tensor_type, *sdpa;
   PyObject *empty_strided;  // of sizes, strides and dtype, on the current device
   PyObject *dtypes;         // by PyTorch's numbers
-  PyObject *laid_out;       // of q and an output of SDPA; None where any layout is right
+  PyObject *laid_out;       // of q and an output of SDPA; None for the drop-in, of which any layout is right
   PyObject *is_autocast_enabled, *is_grad_enabled;
-  PyObject *guards;  // functions, one of which returns something true where the dispatcher has more to do
-  PyObject *requires_grad, *is_neg, *scale, *enable_gqa;  // names
+  PyObject *guards;      // functions, one of which returns something true where the dispatcher has more to do
+  PyObject *forward_ad;  // the variables of torch.autograd.forward_ad
+  PyObject *is_neg;      // of a tensor
+  PyObject *requires_grad, *level, *scale, *enable_gqa, *top_left, *bottom_right;  // interned strings
 
   // The output; None where the operators are to be asked. The kernel of `row` computes, or the first that takes the
   // inputs.
-  PyObject *call(PyObject *const *arguments, std::optional<size_t> row) const {
-    PyObject *const tensors[] = {arguments[0], arguments[1], arguments[2]};
-    PyObject *const causal = arguments[3], *const factor = arguments[4], *const grouped = arguments[5];
+  PyObject *call(const Arguments &given, std::optional<size_t> row) const {
+    PyObject *const causal = given[kIsCausal], *const factor = given[kScale], *const grouped = given[kGrouped];
+    Tensors tensors{{given[kQ], given[kK], given[kV]}, 3};
+    const bool has_terms = !is_plain_attention(given);
+    if (has_terms)
+      for (const Argument each : {kAttnMask, kAlibiSlopes, kSinkLogits})
+        if (given[each] != Py_None) tensors.of[tensors.count++] = given[each];
     for (PyObject *tensor : tensors)
       if (reinterpret_cast<PyObject *>(Py_TYPE(tensor)) != tensor_type) return operators();
     const bool has_scale = factor != Py_None;
     if (!PyBool_Check(causal) || !PyBool_Check(grouped) || (has_scale && !PyFloat_Check(factor))) return operators();
-    const std::optional<Operand> q = operand(tensors[0]), k = operand(tensors[1]), v = operand(tensors[2]);
+    const std::optional<Operand> q = operand(given[kQ]), k = operand(given[kK]), v = operand(given[kV]);
     if (!q || !k || !v || is_true(Reference(PyObject_CallNoArgs(is_autocast_enabled)))) return operators();
     Inputs inputs{*q, *k, *v, causal == Py_True, std::nullopt};
     if (has_scale) inputs.scale = PyFloat_AsDouble(factor);
+    std::optional<Terms> terms;
+    if (has_terms) {
+      terms = terms_of(given);
+      if (!terms || (laid_out == Py_None && inputs.causal)) return operators();  // SDPA takes no mask beside is_causal
+      inputs.terms = &*terms;
+    }
     if (!inputs.fit(grouped == Py_True)) return operators();
     for (size_t i = 0, rows = num_rows.load(std::memory_order_acquire); i < rows; ++i) {
       if (row.value_or(i) != i || reason(table[i].kernel, inputs) != kTaken) continue;
       if (!q->data || !k->data || !v->data) return operators();  // zeros of autograd that were never written
+      if (terms && terms->mask && !terms->mask->data) return operators();
       if (!is_plain(tensors)) return operators();
       if (PyObject *out = compute(table[i], inputs)) return out;
       if (PyErr_Occurred() != nullptr) return nullptr;
     }
-    return row ? operators() : by_sdpa(tensors, causal, factor, inputs);
+    const bool is_grouped = inputs.q.size[1] != inputs.k.size[1];
+    const bool is_for_sdpa =
+        !terms || (terms->is_mask_alone() && !inputs.causal && (laid_out == Py_None || !is_grouped));
+    return row || !is_for_sdpa ? operators() : by_sdpa(given, inputs);
   }
 
   // What SDPA makes of inputs that no kernel takes: it can do more than the operators.
-  PyObject *by_sdpa(PyObject *const (&tensors)[3], PyObject *causal, PyObject *factor, const Inputs &inputs) const {
+  PyObject *by_sdpa(const Arguments &given, const Inputs &inputs) const {
     sdpa_calls.fetch_add(1, std::memory_order_relaxed);
+    PyObject *const factor = given[kScale];
     const Reference no_dropout(PyFloat_FromDouble(0.0));
-    const Reference positional(PyTuple_Pack(6, tensors[0], tensors[1], tensors[2], Py_None, no_dropout.get(), causal));
+    const Reference positional(
+        PyTuple_Pack(6, given[kQ], given[kK], given[kV], given[kAttnMask], no_dropout.get(), given[kIsCausal]));
     const bool is_grouped = inputs.q.size[1] != inputs.k.size[1];
     const Reference named(factor != Py_None || is_grouped ? PyDict_New() : nullptr);
     if (factor != Py_None) PyDict_SetItem(named.get(), scale, factor);
@@ -125,7 +178,7 @@ struct Direct {
     const std::optional<Operand> written = operand(out.get());
     if (written && is_laid_out(*written, inputs)) return out.release();
     PyErr_Clear();
-    return PyObject_CallFunctionObjArgs(laid_out, tensors[0], out.get(), nullptr);
+    return PyObject_CallFunctionObjArgs(laid_out, given[kQ], out.get(), nullptr);
   }
 
   static PyObject *operators() {
@@ -134,16 +187,70 @@ struct Direct {
     return Py_None;
   }
 
+  // Whether what is given beside scale and causal mask are the defaults.
+  bool is_plain_attention(const Arguments &given) const {
+    for (const Argument each : {kAttnMask, kWindowSize, kAlibiSlopes, kSinkLogits})
+      if (given[each] != Py_None) return false;
+    return (given.count <= kAlign || given[kAlign] == top_left || given[kAlign] == Py_None) && !has_cap(given);
+  }
+
+  static bool has_cap(const Arguments &given) {
+    PyObject *const cap = given[kCap];
+    return cap != Py_None && !(PyFloat_Check(cap) && PyFloat_AsDouble(cap) == 0.0);
+  }
+
+  // Nothing for what Python has to convert, or to refuse.
+  std::optional<Terms> terms_of(const Arguments &given) const {
+    Terms terms{{}, {}, {}, -1, -1, given[kAlign] == bottom_right, 0.0};
+    if (!terms.bottom_right && given[kAlign] != top_left && given[kAlign] != Py_None) return std::nullopt;
+    if (has_cap(given)) {
+      if (!PyFloat_Check(given[kCap])) return std::nullopt;
+      terms.softcap = PyFloat_AsDouble(given[kCap]);
+      if (!(terms.softcap > 0) || std::isinf(terms.softcap)) return std::nullopt;
+    }
+    if (given[kWindowSize] != Py_None && !read_window(given[kWindowSize], terms)) return std::nullopt;
+    if (given[kAttnMask] != Py_None && !(terms.mask = operand(given[kAttnMask]))) return std::nullopt;
+    if (given[kAlibiSlopes] != Py_None && !(terms.slopes = logits(given[kAlibiSlopes]))) return std::nullopt;
+    if (given[kSinkLogits] != Py_None && !(terms.sinks = logits(given[kSinkLogits]))) return std::nullopt;
+    return terms;
+  }
+
+  static bool read_window(PyObject *window, Terms &terms) {
+    if (!PyTuple_Check(window) || PyTuple_Size(window) != 2) return false;
+    for (int side = 0; side < 2; ++side) {
+      PyObject *const given = PyTuple_GetItem(window, side);
+      if (given == Py_None) continue;
+      if (!PyLong_Check(given)) return false;
+      const long long keys = PyLong_AsLongLong(given);
+      if (keys < -1) return false;  // also of one that does not fit
+      (side == 0 ? terms.window_left : terms.window_right) = keys;
+    }
+    return true;
+  }
+
+  // A number for each head, as kernels read them.
+  std::optional<Operand> logits(PyObject *tensor) const {
+    const std::optional<Operand> found = operand(tensor);
+    const bool is_read = found && found->data && found->dtype == kFloat32 && found->dims == 1 && found->stride[0] == 1;
+    return is_read ? found : std::nullopt;
+  }
+
   // Whether the dispatcher would call the kernel and do nothing else.
-  bool is_plain(PyObject *const (&tensors)[3]) const {
+  bool is_plain(const Tensors &tensors) const {
     for (Py_ssize_t i = 0, size = PyTuple_Size(guards); i < size; ++i)
       if (is_true(Reference(PyObject_CallNoArgs(PyTuple_GetItem(guards, i))))) return false;
+    if (is_forward_mode()) return false;
     for (PyObject *tensor : tensors)  // a view that is negated when it is read, of which DLPack says nothing
-      if (is_true(Reference(PyObject_CallMethodObjArgs(tensor, is_neg, nullptr)))) return false;
+      if (is_true(Reference(PyObject_CallFunctionObjArgs(is_neg, tensor, nullptr)))) return false;
     if (!is_true(Reference(PyObject_CallNoArgs(is_grad_enabled)))) return true;
     for (PyObject *tensor : tensors)
       if (is_true(Reference(PyObject_GetAttr(tensor, requires_grad)))) return false;
     return true;
+  }
+
+  bool is_forward_mode() const {
+    PyObject *const current = PyDict_GetItem(forward_ad, level);
+    return current == nullptr || PyLong_AsLong(current) >= 0;
   }
 
   // Also of an error, which is left to the operators: they meet it again.
@@ -163,8 +270,9 @@ struct Direct {
   // A dtype as PyTorch counts them (c10::ScalarType); float64 stands for all that no kernel is made for.
   static int32_t number_of(DLDataType dtype) {
     if (dtype.code == kDLFloat && dtype.bits == 16) return 5;
-    if (dtype.code == kDLFloat && dtype.bits == 32) return 6;
+    if (dtype.code == kDLFloat && dtype.bits == 32) return kFloat32;
     if (dtype.code == kDLBfloat && dtype.bits == 16) return 15;
+    if (dtype.code == kDLBool && dtype.bits == 8) return kBool;
     return 7;
   }
 
@@ -179,7 +287,7 @@ struct Direct {
 
   // The output of a kernel; null where it declines, or with an error.
   PyObject *compute(Row &row, const Inputs &inputs) const {
-    Problem problem = inputs.problem();
+    Problem problem = inputs.problem(row.kernel.features);
 #ifdef USE_CUDA
     const DeviceGuard guard(inputs.q.device_index);
 #endif
@@ -208,15 +316,15 @@ struct Direct {
 };
 
 PyObject *call_direct(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
-  if (count != 6 && count != 7) {
-    PyErr_SetString(PyExc_TypeError, "q, k, v, causal, scale, grouped and perhaps a row are expected");
+  if (count < kLeastArguments || count > kMostArguments) {
+    PyErr_SetString(PyExc_TypeError, "q, k, v, causal, scale, grouped are expected, and what goes with them");
     return nullptr;
   }
   std::optional<size_t> row;
-  if (count == 7) row = PyLong_AsSize_t(arguments[6]);
+  if (count == kMostArguments) row = PyLong_AsSize_t(arguments[kRow]);
   if (PyErr_Occurred() != nullptr) return nullptr;
   try {
-    return static_cast<const Direct *>(PyCapsule_GetPointer(self, nullptr))->call(arguments, row);
+    return static_cast<const Direct *>(PyCapsule_GetPointer(self, nullptr))->call({arguments, count}, row);
   } catch (const std::exception &error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
     return nullptr;
@@ -228,29 +336,33 @@ PyMethodDef direct_method = {"direct", reinterpret_cast<PyCFunction>(reinterpret
 
 }  // namespace
 
-// The function direct(q, k, v, causal, scale, grouped[, row]), for Python, which has the GIL; null with an error.
+// The function direct(q, k, v, causal, scale, grouped, ...), by `Argument`, for Python, which has the GIL; null with an
+// error.
 //
 // `exchange` is torch.Tensor.__dlpack_c_exchange_api__; the others are the members of `Direct`. None where PyTorch's
 // DLPack is another one.
 extern "C" PyObject *make_direct(PyObject *exchange, PyObject *tensor_type, PyObject *sdpa, PyObject *empty_strided,
                                  PyObject *dtypes, PyObject *laid_out, PyObject *is_autocast_enabled,
-                                 PyObject *is_grad_enabled, PyObject *guards) {
+                                 PyObject *is_grad_enabled, PyObject *guards, PyObject *forward_ad, PyObject *is_neg) {
   const auto *api = static_cast<const DLPackExchangeAPI *>(PyCapsule_GetPointer(exchange, "dlpack_exchange_api"));
   if (api == nullptr) return nullptr;
   if (api->major != kDLPackMajor || api->dltensor_from_py_object_no_sync == nullptr) {
     Py_INCREF(Py_None);
     return Py_None;
   }
-  for (PyObject *kept :
-       {tensor_type, sdpa, empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled, guards}) {
+  for (PyObject *kept : {tensor_type, sdpa, empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled,
+                         guards, forward_ad, is_neg}) {
     Py_INCREF(kept);
   }
   auto *direct =
-      new Direct{api, tensor_type, sdpa, empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled, guards};
+      new Direct{api,    tensor_type, sdpa,  empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled,
+                 guards, forward_ad,  is_neg};
   direct->requires_grad = PyUnicode_InternFromString("requires_grad");
-  direct->is_neg = PyUnicode_InternFromString("is_neg");
+  direct->level = PyUnicode_InternFromString("_current_level");
   direct->scale = PyUnicode_InternFromString("scale");
   direct->enable_gqa = PyUnicode_InternFromString("enable_gqa");
+  direct->top_left = PyUnicode_InternFromString("top_left");
+  direct->bottom_right = PyUnicode_InternFromString("bottom_right");
   const Reference capsule(PyCapsule_New(direct, nullptr, nullptr));
   return capsule.get() != nullptr ? PyCFunction_NewEx(&direct_method, capsule.get(), nullptr) : nullptr;
 }

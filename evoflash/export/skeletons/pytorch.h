@@ -23,6 +23,10 @@
 #include <optional>
 #include <utility>
 
+#define TEXT_OF(name) #name
+#define TEXT(name) TEXT_OF(name)
+#define REFERENCE TEXT(PACKAGE) "::reference"
+
 namespace {
 
 // PyTorch's C interface (aoti_torch_*), which both forms have, answers with a code.
@@ -51,9 +55,18 @@ Tensor tensor_of(AtenTensorHandle handle) {
 
 Tensor contiguous(const Tensor &tensor) { return tensor.contiguous(); }
 
-Tensor call_sdpa(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
-                 bool grouped) {
-  return at::scaled_dot_product_attention(q, k, v, std::nullopt, 0.0, causal, scale, grouped);
+Tensor call_sdpa(const Tensor &q, const Tensor &k, const Tensor &v, const std::optional<Tensor> &mask, bool causal,
+                 std::optional<double> scale, bool grouped) {
+  return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale, grouped);
+}
+
+// The operator `reference`, which is written in Python.
+template <class... Arguments>
+Tensor call_reference(const Arguments &...arguments) {
+  static const auto handle = c10::Dispatcher::singleton().findSchemaOrThrow(REFERENCE, "");
+  torch::jit::Stack stack{c10::IValue(arguments)...};
+  handle.callBoxed(&stack);
+  return stack[0].toTensor();
 }
 
 #ifdef USE_CUDA
@@ -76,12 +89,19 @@ AtenTensorHandle handle_of(const Tensor &tensor) { return tensor.get(); }
 
 Tensor tensor_of(AtenTensorHandle handle) { return Tensor(handle); }
 
-Tensor call_sdpa(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
-                 bool grouped) {
+Tensor call_sdpa(const Tensor &q, const Tensor &k, const Tensor &v, const std::optional<Tensor> &mask, bool causal,
+                 std::optional<double> scale, bool grouped) {
   using torch::stable::detail::from;
-  const std::optional<Tensor> mask;
   StableIValue stack[] = {from(q), from(k), from(v), from(mask), from(0.0), from(causal), from(scale), from(grouped)};
   check(torch_call_dispatcher("aten::scaled_dot_product_attention", "", stack, TORCH_ABI_VERSION));
+  return torch::stable::detail::to<Tensor>(stack[0]);
+}
+
+// The operator `reference`, which is written in Python.
+template <class... Arguments>
+Tensor call_reference(const Arguments &...arguments) {
+  StableIValue stack[] = {torch::stable::detail::from(arguments)...};
+  check(torch_call_dispatcher(REFERENCE, "", stack, TORCH_ABI_VERSION));
   return torch::stable::detail::to<Tensor>(stack[0]);
 }
 

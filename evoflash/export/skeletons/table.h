@@ -16,15 +16,27 @@ struct Problem {
   int64_t q_stride[3], k_stride[3], v_stride[3], out_stride[3];  // of batch, head and row, in elements
   float scale;
   int32_t causal;
-  // Of features, which no kernel of a package has.
-  int32_t value_dim, banded, diagonal, window_left, window_right;
+  int32_t value_dim;
+  int32_t banded, diagonal, window_left, window_right;  // row i sees keys by their distance from i + diagonal
   float softcap;
   const void *bias, *mask, *slopes, *sinks;
-  int64_t bias_stride[4], mask_stride[4];
+  int64_t bias_stride[4], mask_stride[4];  // of batch, head, row and key; 0 where they are broadcast
 };
 
 struct Range {
   int64_t first, last;
+};
+
+// What a kernel does beside softmax(scale q k^T) v, as bits. A kernel does what it is made for, and nothing less.
+enum Feature : int32_t {
+  kCausal = 1,    // rows see the keys up to their own number
+  kBand = 2,      // a window, or a diagonal that is not the matrix's
+  kBoolMask = 4,  // a tensor says which keys are seen
+  kBias = 8,      // a tensor of q's dtype is added to scores
+  kSoftcap = 16,
+  kSlopes = 32,      // ALiBi
+  kSinks = 64,       // a further logit of each head
+  kOtherMask = 128,  // a mask of another dtype, which no kernel takes
 };
 
 // A row of the table: a kernel, and what it is asked for.
@@ -33,7 +45,8 @@ struct Kernel {
   int (*launch)(const Problem *, void *stream);
   void (*set_num_threads)(int);  // of its OpenMP runtime, which need not be PyTorch's; null without one
   int32_t device_type, dtype;    // in PyTorch's numbers
-  int32_t head_size, causal;
+  int32_t head_size, value_size;
+  int32_t features;
   uint64_t devices;  // a bit for each device that runs the machine code
   Range query_length, key_length, batch_heads;
 };
@@ -44,7 +57,13 @@ enum Reason : int64_t {
   kDevice,
   kDtype,
   kHeadSize,
-  kMask,
+  kValueSize,
+  kOtherCausal,
+  kOtherWindow,
+  kOtherAttnMask,
+  kOtherSoftcap,
+  kOtherSlopes,
+  kOtherSinks,
   kEmpty,
   kQueryLength,
   kKeyLength,
@@ -57,6 +76,7 @@ namespace {
 
 constexpr int kLauncherDeclines = -1;  // a launcher's answer to what it does not compute; it has written nothing then
 constexpr int kDims = 4;               // batch, heads, length, head size
+constexpr int32_t kFloat32 = 6, kBool = 11;  // c10::ScalarType
 
 struct Row {
   Kernel kernel;
@@ -79,10 +99,28 @@ struct Operand {
   bool is_empty() const { return size[0] == 0 || size[1] == 0 || size[2] == 0 || size[3] == 0; }
 };
 
+// Which keys row i sees: those from i + diagonal - left to i + diagonal + right; -1 is no limit.
+struct Band {
+  int64_t diagonal, left, right;
+};
+
+// What is asked of a call beside scale and causal mask.
+struct Terms {
+  std::optional<Operand> mask, slopes, sinks;
+  int64_t window_left, window_right;  // -1 is no limit
+  bool bottom_right;                  // the last row stands at the last key, else the first row at the first key
+  double softcap;                     // 0 is none
+
+  bool is_mask_alone() const {
+    return !slopes && !sinks && window_left < 0 && window_right < 0 && !bottom_right && softcap == 0;
+  }
+};
+
 struct Inputs {
   Operand q, k, v;
   bool causal;
   std::optional<double> scale;
+  const Terms *terms = nullptr;  // null for a plain call
 
   // Whether the tensors belong together. Python says which rule they break.
   bool fit(bool enable_gqa) const {
@@ -91,8 +129,61 @@ struct Inputs {
     fits = fits && k.size[1] == v.size[1] && k.size[2] == v.size[2] && q.size[3] == k.size[3];  // keys
     fits = fits && (q.size[1] == k.size[1] || (enable_gqa && k.size[1] != 0 && q.size[1] % k.size[1] == 0));
     fits = fits && q.dtype == k.dtype && q.dtype == v.dtype;
-    fits = fits && q.device_type == k.device_type && q.device_type == v.device_type;
-    return fits && q.device_index == k.device_index && q.device_index == v.device_index;
+    fits = fits && is_beside_q(k) && is_beside_q(v);
+    return fits && (terms == nullptr || terms_fit());
+  }
+
+  bool terms_fit() const {
+    if (terms->mask && !(is_beside_q(*terms->mask) && is_broadcast(*terms->mask))) return false;
+    for (const std::optional<Operand> &each : {terms->slopes, terms->sinks})
+      if (each && !(is_beside_q(*each) && each->dims == 1 && each->size[0] == q.size[1])) return false;
+    return true;
+  }
+
+  bool is_beside_q(const Operand &other) const {
+    return q.device_type == other.device_type && q.device_index == other.device_index;
+  }
+
+  // Whether a mask extends over batch, heads, rows and keys as SDPA's does: its last dimensions, each of size 1 or
+  // whole.
+  bool is_broadcast(const Operand &mask) const {
+    const int64_t whole[] = {q.size[0], q.size[1], q.size[2], k.size[2]};
+    if (mask.dims < 2 || mask.dims > kDims) return false;
+    for (int64_t i = 0; i < mask.dims; ++i)
+      if (mask.size[i] != 1 && mask.size[i] != whole[kDims - mask.dims + i]) return false;
+    return true;
+  }
+
+  Band band() const {
+    if (terms == nullptr) return {0, -1, causal ? 0 : -1};
+    const int64_t diagonal = terms->bottom_right ? k.size[2] - q.size[2] : 0;
+    return {diagonal, terms->window_left, causal ? 0 : terms->window_right};
+  }
+
+  // What the call asks of a kernel.
+  int32_t features() const {
+    if (terms == nullptr) return causal ? kCausal : 0;
+    const bool is_banded = terms->window_left >= 0 || (terms->window_right >= 0 && !causal);
+    return other_features() | (is_banded || (causal && terms->bottom_right) ? kBand : causal ? kCausal : 0);
+  }
+
+  // The same, where these lengths make no band of it: a window may be wider than they are.
+  int32_t least_features() const {
+    if (terms == nullptr) return features();
+    const auto [diagonal, left, right] = band();
+    const bool sees_first = left < 0 || left >= q.size[2] - 1 + diagonal;   // also the last row sees the first key
+    const bool sees_last = right < 0 || right >= k.size[2] - 1 - diagonal;  // also the first row sees the last key
+    const bool is_causal = sees_first && diagonal + right == 0;
+    return other_features() | (sees_first && sees_last ? 0 : is_causal ? kCausal : kBand);
+  }
+
+  int32_t other_features() const {
+    int32_t found = (terms->softcap != 0 ? kSoftcap : 0) | (terms->slopes ? kSlopes : 0) | (terms->sinks ? kSinks : 0);
+    if (terms->mask) {
+      const int32_t dtype = terms->mask->dtype;
+      found |= dtype == kBool ? kBoolMask : dtype == q.dtype ? kBias : kOtherMask;
+    }
+    return found;
   }
 
   // Rows of the output lie as those of Q do: a head's together, or a position's, as projections leave them.
@@ -106,7 +197,8 @@ struct Inputs {
     stride[2] = is_by_position() ? q.size[1] * row : row;
   }
 
-  Problem problem() const {
+  // As a kernel with these features is asked.
+  Problem problem(int32_t features) const {
     const double factor = scale.has_value() ? *scale : 1.0 / std::sqrt(double(q.size[3]));
     Problem problem{q.data, k.data, v.data, nullptr, nullptr};
     problem.batch = int32_t(q.size[0]), problem.heads = int32_t(q.size[1]), problem.kv_heads = int32_t(k.size[1]);
@@ -115,12 +207,42 @@ struct Inputs {
       problem.q_stride[i] = q.stride[i], problem.k_stride[i] = k.stride[i], problem.v_stride[i] = v.stride[i];
     }
     out_strides(problem.out_stride);
-    problem.scale = float(factor), problem.causal = causal;
+    problem.scale = float(factor), problem.causal = (features & kCausal) != 0;
+    problem.value_dim = int32_t(v.size[3]);
+    if (terms != nullptr) add_terms(problem, features);
     return problem;
+  }
+
+  void add_terms(Problem &problem, int32_t features) const {
+    const auto clipped = [](int64_t value) { return int32_t(value < INT32_MAX ? value : INT32_MAX); };
+    const auto [diagonal, left, right] = band();
+    problem.diagonal = int32_t(diagonal);
+    if (features & kBand) {
+      problem.banded = 1, problem.causal = causal;
+      problem.window_left = clipped(left), problem.window_right = clipped(right);
+    }
+    problem.softcap = float(terms->softcap);
+    if (terms->slopes) problem.slopes = terms->slopes->data;
+    if (terms->sinks) problem.sinks = terms->sinks->data;
+    if (!terms->mask) return;
+    const Operand &mask = *terms->mask;
+    (features & kBias ? problem.bias : problem.mask) = mask.data;
+    int64_t (&stride)[kDims] = features & kBias ? problem.bias_stride : problem.mask_stride;
+    for (int64_t i = 0; i < mask.dims; ++i) stride[kDims - mask.dims + i] = mask.size[i] == 1 ? 0 : mask.stride[i];
   }
 };
 
 bool within(const Range &range, int64_t value) { return range.first <= value && value <= range.last; }
+
+// What a kernel does that is not asked for, or does not do that is.
+Reason difference(int32_t features, int32_t asked) {
+  const int32_t bits = features ^ asked;
+  if (bits & (kBoolMask | kBias | kOtherMask)) return kOtherAttnMask;
+  if (bits & kSoftcap) return kOtherSoftcap;
+  if (bits & kSlopes) return kOtherSlopes;
+  if (bits & kSinks) return kOtherSinks;
+  return bits & kBand ? kOtherWindow : kOtherCausal;
+}
 
 // Whether the table asks a kernel, which may still decline.
 Reason reason(const Kernel &kernel, const Inputs &inputs) {
@@ -128,8 +250,10 @@ Reason reason(const Kernel &kernel, const Inputs &inputs) {
   if (q.device_type != kernel.device_type) return kDevice;
   if (q.device_index > 63 || !(kernel.devices >> (q.device_index < 0 ? 0 : q.device_index) & 1)) return kDevice;
   if (q.dtype != kernel.dtype) return kDtype;
-  if (q.size[3] != kernel.head_size || v.size[3] != kernel.head_size) return kHeadSize;
-  if (inputs.causal != (kernel.causal != 0)) return kMask;
+  if (q.size[3] != kernel.head_size) return kHeadSize;
+  if (v.size[3] != kernel.value_size) return kValueSize;
+  const int32_t asked = inputs.features();
+  if (kernel.features != asked && kernel.features != inputs.least_features()) return difference(kernel.features, asked);
   if (q.is_empty() || k.is_empty()) return kEmpty;
   for (const int64_t size : {q.size[0], q.size[1], q.size[2], k.size[2]})
     if (size > INT32_MAX) return kDeclined;  // more than a Problem can say

@@ -12,7 +12,7 @@ class Progress(Protocol):
     """Callbacks of a running search, all called from the search's thread."""
 
     def baselines(self, shape: str, times_us: dict[str, float]) -> None:
-        """Called before the first candidate, with the times of PyTorch's baselines on a shape."""
+        """Called before the first candidate, with the times of the baselines on a shape."""
         ...
 
     def update(self, building: int, examining: int) -> None:

@@ -70,6 +70,8 @@ class MadeUpEvaluator:
         self.examined: list[Path] = []
         self.entered: list[int] = []
         self.threads: set[int] = set()
+        self.rivals_out: dict[str, str] = {}
+        self.preparation_s: dict[str, float] = {}
         self.closed = False
 
     def start(self):

@@ -1,4 +1,4 @@
-"""The bench: PyTorch's baselines and any kernels, on any shapes.
+"""The bench: baselines and any kernels, on any shapes.
 
 For each shape: every entrant is rendered and built; in the worker, under the device's lock, each kernel is checked
 against the float64 reference; what is right races against the baselines, interleaved. Whoever brings the worker down is
@@ -11,8 +11,9 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from evoflash.core.record import Record
 from evoflash.core.reliability import SelfTested
 from evoflash.core.status import Status
 from evoflash.errors import UsageError, WorkerError
+from evoflash.evaluator.device_lock import device_lock
 from evoflash.evaluator.messages import Prepare, Race, Raced, SelfTest, Verified, Verify
+from evoflash.evaluator.racing import Racing, require_functions
 from evoflash.evaluator.sandbox import WorkerDeath
-from evoflash.evaluator.shape_evaluator import FINALS_DEADLINE_S, device_lock
+from evoflash.evaluator.shape_evaluator import FINALS_DEADLINE_S
 from evoflash.problems import Case, Problem, searched_cases
 from evoflash.system import processes
 from evoflash.targets import Target
@@ -52,6 +55,7 @@ class Bench(Session):
 
     Args:
         say: is told what is going on.
+        rivals: baselines of other packages and of the user, as in `messages.Race`.
     """
 
     def __init__(
@@ -61,10 +65,12 @@ class Bench(Session):
         entrants: Sequence[Entrant],
         effort: Effort,
         say: Callable[[str], None],
+        rivals: Sequence[str] = (),
     ):
         super().__init__(target, toolchain, say)
         self._entrants = entrants
         self._effort = effort
+        self._rivals = tuple(rivals)
         self._lock = device_lock(target)
 
     # Shapes.
@@ -117,19 +123,25 @@ class Bench(Session):
     def _race(
         self, problem: Problem, made: Sequence[tuple[Entry, Path | None]]
     ) -> tuple[Raced | WorkerDeath, list[tuple[Entry, Path | None]]]:
-        """The race, and the entries with the reasons of those that fell in it."""
+        """The race, and the entries with the reasons of those that fell in it.
+
+        Raises:
+            UsageError: for a function of the user's that cannot be loaded.
+        """
         racing = {contestant(entry): library.resolve() for entry, library in made if library is not None}
+        rivalry = Racing()
         fallen: dict[str, WorkerDeath] = {}
         while True:
             request = Race(
                 problem=problem,
                 libraries={name: library for name, library in racing.items() if name not in fallen},
+                rivals=self._rivals,
                 rounds=self._effort.samples,
                 warmup=self._effort.warmup,
                 budget_s=self._effort.budget_s,
                 without=tuple(name for name in fallen if name not in racing),
             )
-            answer = self._call(request, problem)
+            answer = rivalry.run(partial(self._send, problem), request)
             name = answer.stage.removeprefix("racing ") if isinstance(answer, WorkerDeath) else ""
             if not isinstance(answer, WorkerDeath) or name in ("", "all", "starting", *fallen):
                 break
@@ -143,9 +155,9 @@ class Bench(Session):
             entries.append((entry, library))
         if isinstance(answer, WorkerDeath):
             return answer, entries
-        raced = Raced.model_validate(answer)
+        require_functions(answer)
         baselines = {name: death.reason for name, death in fallen.items() if name not in racing}
-        return raced.model_copy(update={"failures": {**raced.failures, **baselines}}), entries
+        return answer.model_copy(update={"failures": {**answer.failures, **baselines}}), entries
 
     def self_test(self, problem: Problem, trials: int) -> dict[str, SelfTested]:
         """Each entrant against itself, PyTorch's own answer where there is none; by name.
@@ -236,8 +248,15 @@ class Bench(Session):
 
     def _call(self, request: Record, problem: Problem) -> dict[str, Any] | WorkerDeath:
         """The worker's answer under a deadline that grows with the problem."""
-        seconds = FINALS_DEADLINE_S + self._effort.budget_s + problem.flops / SLOWEST_FLOPS[self._target.name]
-        return self._sandbox.call(request, seconds)
+        return self._sandbox.call(request, self._deadline_s(problem))
+
+    def _send(self, problem: Problem, request: Race, deadlines_s: Mapping[str, float]) -> dict[str, Any] | WorkerDeath:
+        """The worker's answer to a race, each of whose stages has a deadline."""
+        deadline_s = self._deadline_s(problem)
+        return self._sandbox.call(request, deadline_s, each_stage=True, stage_deadlines_s=deadlines_s)
+
+    def _deadline_s(self, problem: Problem) -> float:
+        return FINALS_DEADLINE_S + self._effort.budget_s + problem.flops / SLOWEST_FLOPS[self._target.name]
 
 
 def case_sets(problems: Sequence[Problem], every: bool) -> dict[str, list[Case]]:

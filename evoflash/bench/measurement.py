@@ -19,6 +19,7 @@ class Entry(Record):
         status: "ok" has times; "declined" does not take the shape; else how it failed, and `reason` why.
         origin: what the person named: "candidate 12", a folder, a family; None for a baseline, as are family and
             genome.
+        version: of a baseline's package, if it is not PyTorch's and known.
         p50_us, p90_us, p99_us: microseconds a launch, of `samples`: one a round, each the mean over many launches.
         tflops: 10^12 operations a second that the problem needs, at the median.
         gbytes_per_s: 10^9 bytes a second that any algorithm must move, at the median.
@@ -34,6 +35,7 @@ class Entry(Record):
     family: str | None = None
     genome: dict[str, Any] | None = None
     note: str = ""
+    version: str = ""
     p50_us: float | None = None
     p90_us: float | None = None
     p99_us: float | None = None

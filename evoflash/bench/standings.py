@@ -28,7 +28,16 @@ def standings(
         raced = Raced(contestants=(), failures={"baselines": raced.reason})
     times = {each.name: each for each in raced.contestants}
     rivals = raced.baselines({contestant(entry) for entry in kernels})
-    baselines = [_timed(Entry(name=each.name, status=Status.OK), each, None, problem, rivals) for each in rivals]
+    baselines = [
+        _timed(
+            Entry(name=each.name, status=Status.OK, version=raced.versions.get(each.name, "")),
+            each,
+            None,
+            problem,
+            rivals,
+        )
+        for each in rivals
+    ]
     done = []
     for entry in kernels:
         key = contestant(entry)

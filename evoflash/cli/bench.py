@@ -1,4 +1,4 @@
-"""`evoflash bench`: PyTorch's baselines and any kernels, on any shapes."""
+"""`evoflash bench`: baselines and any kernels, on any shapes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evoflash import config, problems, targets
 from evoflash.bench.bench import Bench, Effort, case_sets
 from evoflash.bench.entrants import Entrant, FamilyEntrant
 from evoflash.bench.measurement import CaseTally, ShapeResult
-from evoflash.cli import options
+from evoflash.cli import options, rivals
 from evoflash.cli.entrants import KERNEL_HELP, entrant_of
 from evoflash.cli.runs import AsJson, Database
 from evoflash.codegen.toolchain import Toolchain
@@ -39,6 +39,7 @@ def bench(
     every_shape: Annotated[bool, typer.Option("--all", help="Every shape of configs/shapes.yaml.")] = False,
     dtype: options.Dtype = None,
     kernel: Annotated[list[str] | None, typer.Option("--kernel", help=KERNEL_HELP)] = None,
+    baseline: options.Baselines = None,
     target: options.TargetName = None,
     arch: options.Arch = None,
     iters: Annotated[int, typer.Option(min=2, help="Samples of each baseline and kernel, interleaved.")] = 100,
@@ -70,7 +71,10 @@ def bench(
     out: Annotated[Path | None, typer.Option("--out", help="Write the JSON document to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Time PyTorch's baselines and any kernels on any shapes, interleaved; wrong kernels are not timed."""
+    """Time baselines and any kernels on any shapes, interleaved; what is wrong is not timed.
+
+    The baselines are PyTorch's and those of the packages that `evoflash doctor` lists as installed.
+    """
     settings = config.load(
         target=target, arch=arch, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
     )
@@ -81,6 +85,7 @@ def bench(
     _refuse_idle_options(context, device, entrants, wanted, self_test)
     if self_test and len(chosen) > 1:
         raise UsageError(f"--self-test times one shape, and these are {len(chosen)}; name one --shape")
+    beside = rivals.chosen(baseline, chosen.values(), device.name)
     toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
     toolchain.require_writable()
     effort = Effort(samples=iters, warmup=warmup, budget_s=60 * minutes, check=check)
@@ -89,7 +94,7 @@ def bench(
     timed: dict[str, dict[str, Calls | str]] = {}
     extra: dict[str, Any] = {}
     _say(f"{len(chosen)} shapes, {len(entrants)} kernels and the baselines on {device.device}")
-    with Bench(device, toolchain, entrants, effort, _say) as engine:
+    with Bench(device, toolchain, entrants, effort, _say, beside) as engine:
         document: dict[str, Any] = {"environment": environment(device, engine.start(), ["evoflash", *sys.argv[1:]])}
         if self_test:
             _self_test(engine, next(iter(chosen.values())), trials, document, out, as_json)
@@ -213,7 +218,7 @@ def _refuse_idle_options(
     if device.name == "cpu":
         options.refuse(context, ("arch",), "on the CPU, where this bench runs")
     if self_test:
-        options.refuse(context, ("warmup", "check", "calls", "fifteen", "cases"), "with --self-test")
+        options.refuse(context, ("warmup", "check", "calls", "fifteen", "cases", "baseline"), "with --self-test")
     else:
         options.refuse(context, ("trials",), "without --self-test")
     if not entrants:

@@ -151,12 +151,11 @@ def target_of(settings: Settings) -> tuple[Target | None, Check]:
     return target, Check("target", "any", True, found)
 
 
-def worker(target: Target) -> Check:
+def worker(target: Target, sandbox: Sandbox) -> Check:
     """Checks the evaluation worker by starting it."""
     try:
-        with Sandbox(target.name) as sandbox:
-            sandbox.start()
-            found = ", ".join(f"{name} {value}" for name, value in sandbox.machine.items())
+        sandbox.start()
+        found = ", ".join(f"{name} {value}" for name, value in sandbox.machine.items())
         return Check("evaluation worker", "any", True, found)
     except EvoflashError as error:
         fix = "check that `python -c 'import torch'` works" + (" and sees the GPU" if target.name == "cuda" else "")

@@ -5,13 +5,19 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 
-from evoflash import __version__, config
-from evoflash.cli import diagnostics, options
+from evoflash import __version__, config, problems
+from evoflash.cli import diagnostics, options, rivals
 from evoflash.cli.diagnostics import Check
 from evoflash.cli.runs import AsJson, Database
 from evoflash.config import Settings
 from evoflash.errors import MissingError
+from evoflash.evaluator import racing
+from evoflash.evaluator.messages import Probed
+from evoflash.evaluator.sandbox import Sandbox
+from evoflash.problems.rival import Rival
 from evoflash.report.tables import Sheet, print_json, print_sheets
+
+Rivals = tuple[tuple[Rival, ...], Probed]  # installed or not, and how the imports of the installed ones went
 
 
 def doctor(
@@ -24,14 +30,16 @@ def doctor(
 ) -> None:
     """Check what this machine has and what is missing; exit code 0 if a search can run here, otherwise 3."""
     settings = config.load(target=target, arch=arch, templates=templates, db=db, cache=cache)
-    checks, chosen = _checks(settings)
+    checks, chosen, (others, probed) = _checks(settings)
     blocking = _blocking(checks, chosen)
     if as_json:
         lines = [{**asdict(check), "state": check.state} for check in checks]
-        print_json({"evoflash": __version__, "target": chosen, "can_search": not blocking, "checks": lines})
+        head = {"evoflash": __version__, "target": chosen, "can_search": not blocking}
+        print_json({**head, "checks": lines, "rivals": rivals.facts(others, probed)})
     else:
         rows = [(check.name, check.state, check.need, check.found, "" if check.ok else check.fix) for check in checks]
         print_sheets(Sheet.of(f"evoflash {__version__}", "what|state|needed by|found|what to do", rows))
+        print_sheets(rivals.sheet(others, probed, str(chosen)))
     if blocking:
         todo = "; ".join(dict.fromkeys(f"{check.name}: {check.fix}" for check in blocking))
         raise MissingError(f"no search can run here; {todo}")
@@ -39,8 +47,8 @@ def doctor(
         print(f"`evoflash search` can run here, on {chosen}")
 
 
-def _checks(settings: Settings) -> tuple[list[Check], str | None]:
-    """All checks, and the name of the target that a search would choose."""
+def _checks(settings: Settings) -> tuple[list[Check], str | None, Rivals]:
+    """All checks, the name of the target that a search would choose, and its rivals."""
     version = sys.version.split()[0]
     found, check = diagnostics.target_of(settings)
     checks = [
@@ -52,8 +60,21 @@ def _checks(settings: Settings) -> tuple[list[Check], str | None]:
         check,
     ]
     if found is None:
-        return checks, None
-    return [*checks, diagnostics.worker(found), *diagnostics.families(found, settings.templates)], found.name
+        return checks, None, ((), Probed())
+    with Sandbox(found.name) as sandbox:
+        running = diagnostics.worker(found, sandbox)
+        others = _rivals(found.name, sandbox if running.ok else None)
+    return [*checks, running, *diagnostics.families(found, settings.templates)], found.name, others
+
+
+def _rivals(target: str, sandbox: Sandbox | None) -> Rivals:
+    """The rivals of a target, and how the imports of the installed ones go in a worker, if there is one."""
+    problem = problems.parse("mission")
+    others = problem.rivals(target)
+    installed = [each.name for each in others if each.is_installed]
+    if sandbox is None:
+        return others, Probed(failures=dict.fromkeys(installed, "the evaluation worker does not start"))
+    return others, racing.probe(sandbox, problem, installed)
 
 
 def _blocking(checks: list[Check], target: str | None) -> list[Check]:

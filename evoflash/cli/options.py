@@ -44,6 +44,16 @@ Sanitize = Annotated[
         help="Run correct kernels under compute-sanitizer, or AddressSanitizer and UBSan; an error disqualifies them.",
     ),
 ]
+Baselines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--baseline",
+        metavar="NAME",
+        help="Time this baseline, too: module:function with the signature of scaled_dot_product_attention, or a rival "
+        "of `evoflash doctor` that takes part only on request; none leaves out other packages than PyTorch; "
+        "repeatable.",
+    ),
+]
 Debug = Annotated[bool | None, typer.Option("--debug", help="Build with debug information.")]
 Calls = Annotated[
     bool | None,

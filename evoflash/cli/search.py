@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from evoflash import config, problems, proposers, targets
-from evoflash.cli import families, options
+from evoflash.cli import families, options, rivals
 from evoflash.cli.running import run_search, say
 from evoflash.cli.runs import AsJson, Database
 from evoflash.cli.words import Run, RunWord, is_run, run_of
@@ -86,6 +86,7 @@ def search(
     ] = None,
     no_spills: Annotated[bool, typer.Option("--no-spills", help="Reject kernels that spill registers.")] = False,
     sanitize: options.Sanitize = False,
+    baseline: options.Baselines = None,
     jobs: options.Jobs = None,
     templates: options.Templates = None,
     db: Database = None,
@@ -129,6 +130,7 @@ def search(
     )
     limited = {"budget": budget, "minutes": minutes, "patience_percent": patience}
     spend = config.effort(effort, device.name, settings.templates, **limited)
+    beside = rivals.chosen(baseline, shapes.values(), device.name)
     tasks = [shapes] if score is Score.ROBUST else [{name: problem} for name, problem in shapes.items()]
     chosen = _families(tasks, device, tuple(family or ()), settings)
     plans = [
@@ -145,6 +147,7 @@ def search(
             warm=_warm(warm_start, each, device, settings),
             reuse=warm_start != "none",
             sanitize=sanitize,
+            rivals=beside,
         )
         for number, (each, own) in enumerate(zip(tasks, chosen, strict=True))
     ]

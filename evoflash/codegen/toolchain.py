@@ -184,7 +184,7 @@ class Toolchain:
         key = hashlib.sha256(f"{step.command}\n{lines}{self.target.toolchain_digest}".encode()).hexdigest()[:32]
         known = self._cache.find(key, step.output)
         if known is not None:
-            return known[1].with_name(header)
+            return known[1].with_name(header).absolute()  # a source is compiled in another folder
         with processes.temporary_folder(BUILDING, self.cache) as folder:
             start = time.monotonic()
             (folder / header).write_text(lines, encoding="utf-8")
@@ -194,7 +194,7 @@ class Toolchain:
                 return None
             digest = file_digest(folder / step.output)
             report = BuildReport(seconds=time.monotonic() - start, log=log, binary_digest=digest)
-            return self._cache.keep(key, folder, report, step.output).with_name(header)
+            return self._cache.keep(key, folder, report, step.output).with_name(header).absolute()
 
     def _run_steps(self, folder: Path, headers: Path | None) -> tuple[str, int | None]:
         """Output and exit code of all steps: first those that a loaded compiler does, then the others by ninja."""

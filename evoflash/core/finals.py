@@ -118,12 +118,17 @@ class Finals(Record):
 
     In a multi-shape run `baselines_by_shape` has the baselines' times on each shape, and `baselines` their geometric
     means.
+
+    Attributes:
+        baseline_failures: by name, why a baseline has no times.
+        versions: by name, the version of the package of each baseline that is not PyTorch's; empty where unknown.
     """
 
     finalists: tuple[Final, ...]
     baselines: tuple[Contestant, ...]
     baselines_by_shape: tuple[Contestant, ...] = ()
     baseline_failures: dict[str, str] = {}
+    versions: dict[str, str] = {}
     rounds: int = 0
     conditions: Conditions = Conditions()
     sanitized: dict[str, str] = {}

@@ -59,6 +59,22 @@ class Evaluator:
             if all(name in each for each in others)
         }
 
+    @property
+    def rivals_out(self) -> dict[str, str]:
+        """Rivals that `baselines` could not time on every shape, by name, with the reason."""
+        where = {shape: f"{shape}: " if len(self.shapes) > 1 else "" for shape in self._by_work}
+        return {
+            name: f"{where[shape]}{why}"
+            for shape in self._by_work
+            for name, why in self.shapes[shape].rivals_out.items()
+        }
+
+    @property
+    def preparation_s(self) -> dict[str, float]:
+        """The seconds that rivals took before `baselines` could time them, by name, on all shapes."""
+        names = dict.fromkeys(name for each in self.shapes.values() for name in each.preparation_s)
+        return {name: sum(each.preparation_s.get(name, 0.0) for each in self.shapes.values()) for name in names}
+
     def screen(self, build: Build) -> Evaluation | None:
         """The verdict of the gates that need no device, which do not depend on the shape; None when it passed them."""
         return self.shapes[self._by_work[0]].screen(build)

@@ -75,6 +75,7 @@ class Race(Record):
         warmup: rounds before them that are not recorded.
         budget_s: no further round begins after this many seconds, once `race.MIN_ROUNDS` are recorded.
         spare_s: extra rounds may begin within this many seconds, while the comparison is not settled.
+        rivals: baselines of other packages, by name, or of the user as "module:function".
         without: baselines to leave out.
         seed: seed of the order within the rounds.
     """
@@ -82,12 +83,21 @@ class Race(Record):
     op: Literal["race"] = "race"
     problem: AnyProblem
     libraries: dict[str, Path]
+    rivals: tuple[str, ...] = ()
     rounds: int
     warmup: int = 2
     budget_s: float | None = None
     spare_s: float = 0.0
     without: tuple[str, ...] = ()
     seed: int = 0
+
+
+class Probe(Record):
+    """Request to import the rivals of a problem."""
+
+    op: Literal["probe"] = "probe"
+    problem: AnyProblem
+    rivals: tuple[str, ...]
 
 
 class SelfTest(Record):
@@ -130,12 +140,26 @@ class Verified(Record):
     refused: tuple[str, ...] = ()
 
 
+class Probed(Record):
+    """The response to `Probe`.
+
+    Attributes:
+        versions: by name, the version of each rival that can be imported; empty where it is unknown.
+        failures: by name, why a rival cannot be imported.
+    """
+
+    versions: dict[str, str] = {}
+    failures: dict[str, str] = {}
+
+
 class Raced(Record):
     """The response to `Race`.
 
     Attributes:
         contestants: the times of each contestant that ran.
-        failures: by name, why a baseline could not run.
+        failures: by name, why a baseline could not run, or is wrong.
+        versions: by name, the version of each rival's package; empty where it is unknown.
+        preparation_s: by name, the seconds before each rival could be timed: of its imports, plans and compilations.
         cold: by name, the cold timing of each library.
         wrong: by name, why the output of a library's timed launches is wrong.
         conditions: the state of the device.
@@ -143,6 +167,8 @@ class Raced(Record):
 
     contestants: tuple[Contestant, ...]
     failures: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    preparation_s: dict[str, float] = {}
     cold: dict[str, Timing] = {}
     wrong: dict[str, str] = {}
     conditions: Conditions = Conditions()

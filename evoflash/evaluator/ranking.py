@@ -68,6 +68,7 @@ def rank(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: Rac
         finalists=tuple(settled(finalists, costs)),
         baselines=tuple(baselines),
         baseline_failures=raced.failures,
+        versions=raced.versions,
         rounds=raced.rounds,
         conditions=raced.conditions,
     )
@@ -135,6 +136,7 @@ def pooled(found: Mapping[str, Finals], costs: Mapping[int, Cost]) -> Finals:
         baseline_failures={
             name: f"{shape}: {why}" for shape, each in found.items() for name, why in each.baseline_failures.items()
         },
+        versions={name: version for each in found.values() for name, version in each.versions.items()},
         rounds=min(finals.rounds for finals in found.values()),
         conditions=_pooled_conditions([finals.conditions for finals in found.values()]),
     )

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from types import MappingProxyType
 from typing import IO, Any
 
 import psutil
@@ -25,6 +27,7 @@ from evoflash.system import processes
 
 START_DEADLINE_S = 180.0  # importing torch from a cold disk and opening a CUDA context can take a minute
 MEMORY_SHARE = 0.8  # of the machine's memory: the limit of a worker, below the point where the OOM killer acts
+NO_DEADLINES: Mapping[str, float] = MappingProxyType({})
 POLL_S = 0.25  # interval between checks of its memory
 GROWTH_BYTES = 2 * processes.GIB  # a worker is replaced once it has grown by this much since its first response
 REQUESTS = 4000  # and after this many requests, since each CUDA library leaves its module on the device
@@ -100,20 +103,31 @@ class Sandbox:
             if isinstance(prepared, WorkerDeath):
                 raise _unprepared(prepared)
 
-    def call(self, request: Record, deadline_s: float, *, each_stage: bool = False) -> dict[str, Any] | WorkerDeath:
+    def call(
+        self,
+        request: Record,
+        deadline_s: float,
+        *,
+        each_stage: bool = False,
+        stage_deadlines_s: Mapping[str, float] = NO_DEADLINES,
+    ) -> dict[str, Any] | WorkerDeath:
         """Sends a request; returns the worker's response, or how it died. The next call replaces a dead worker.
 
         The deadline is for the whole request or, with `each_stage`, for each stage that the worker announces. When the
         worker was killed from outside, the request is sent once more, since that is not the kernel's fault.
 
+        Args:
+            stage_deadlines_s: with `each_stage`, the deadlines of stages that have their own.
+
         Raises:
             WorkerError: when the machine lacks the memory or the time for what precedes the kernel.
         """
         self.start()
-        answer = self._exchange(request, deadline_s, each_stage)
+        stages = stage_deadlines_s if each_stage else None
+        answer = self._exchange(request, deadline_s, stages)
         if isinstance(answer, WorkerDeath) and answer.killed:
             self.start()
-            answer = self._exchange(request, deadline_s, each_stage)
+            answer = self._exchange(request, deadline_s, stages)
         self._replace_when_spent()
         return answer
 
@@ -162,23 +176,32 @@ class Sandbox:
             theirs.close()
             self._connection = Connection(ours.detach())
 
-    def _exchange(self, request: Record, deadline_s: float, each_stage: bool = False) -> dict[str, Any] | WorkerDeath:
+    def _exchange(
+        self, request: Record, deadline_s: float, stages: Mapping[str, float] | None = None
+    ) -> dict[str, Any] | WorkerDeath:
         assert self._connection is not None
         with contextlib.suppress(BrokenPipeError):  # it has died; `_receive` finds out how
             self._connection.send_bytes(request.model_dump_json().encode())
-        return self._receive(deadline_s, "result", each_stage)
+        return self._receive(deadline_s, "result", stages)
 
-    def _receive(self, deadline_s: float, wanted: str, each_stage: bool = False) -> dict[str, Any] | WorkerDeath:
-        """Waits for an event and returns its body, keeping track of the announced stages."""
+    def _receive(
+        self, deadline_s: float, wanted: str, stages: Mapping[str, float] | None = None
+    ) -> dict[str, Any] | WorkerDeath:
+        """Waits for an event and returns its body, keeping track of the announced stages.
+
+        Args:
+            stages: None for one deadline of all stages; else each has one, by its name where it is not `deadline_s`.
+        """
         assert self._connection is not None
-        end = time.monotonic() + deadline_s
+        seconds = deadline_s
+        end = time.monotonic() + seconds
         stage = "starting"
         while True:
             try:
                 if not self._connection.poll(min(POLL_S, max(0.0, end - time.monotonic()))):
                     if time.monotonic() >= end:
                         self.close()
-                        reason = f"no response within {deadline_s:g} s while {stage}"
+                        reason = f"no response within {seconds:g} s while {stage}"
                         return _blamed(WorkerDeath(Status.HUNG, reason, stage))
                     if self._memory_bytes() > self._memory_limit:
                         self.close()
@@ -196,8 +219,9 @@ class Sandbox:
                     self.close()
                 return message["body"]
             stage = message["body"]["text"]
-            if each_stage:
-                end = time.monotonic() + deadline_s
+            if stages is not None:
+                seconds = stages.get(stage, deadline_s)
+                end = time.monotonic() + seconds
 
     def _died(self, stage: str) -> WorkerDeath:
         assert self._process is not None

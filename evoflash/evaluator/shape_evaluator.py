@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
-import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock
+from typing import Any
 
 from evoflash.codegen.toolchain import Build
 from evoflash.core.evaluation import Evaluation
@@ -19,6 +16,7 @@ from evoflash.core.finals import Finals
 from evoflash.core.record import Record
 from evoflash.core.status import Gate, Stage, Status
 from evoflash.errors import WorkerError
+from evoflash.evaluator.device_lock import device_lock
 from evoflash.evaluator.floor import floor_us, reject_below_floor, why_below_floor
 from evoflash.evaluator.messages import (
     Examine,
@@ -29,6 +27,7 @@ from evoflash.evaluator.messages import (
     Verified,
     Verify,
 )
+from evoflash.evaluator.racing import Racing, require_functions
 from evoflash.evaluator.ranking import Cost, name_of, rank
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.problems import BASE_SEEDS, Case, Problem
@@ -68,6 +67,7 @@ class ShapeEvaluator:
     Args:
         samples, quick_samples: timing samples of a full and of a quick timing.
         deadline_s: seconds that a candidate's evaluation may take.
+        rivals: baselines of other packages and of the user, as in `messages.Race`.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class ShapeEvaluator:
         samples: int = 100,
         quick_samples: int = 10,
         deadline_s: float = 30.0,
+        rivals: Sequence[str] = (),
     ):
         self.problem = problem
         self._target = target
@@ -86,6 +87,8 @@ class ShapeEvaluator:
         self._samples = samples
         self._quick_samples = quick_samples
         self._deadline_s = deadline_s
+        self._rivals = tuple(rivals)
+        self._racing = Racing()
         self._sandbox = Sandbox(target.name, Prepare(problem=problem))
         self._lock = device_lock(target)
         self._known_good: deque[Build] = deque(maxlen=KNOWN_GOOD)
@@ -104,13 +107,29 @@ class ShapeEvaluator:
         """Workers started so far, those of the finals not counted."""
         return self._sandbox.starts
 
+    @property
+    def rivals_out(self) -> Mapping[str, str]:
+        """Why rivals could not be timed so far, by name."""
+        return self._racing.out
+
+    @property
+    def preparation_s(self) -> Mapping[str, float]:
+        """The seconds that rivals took before they could be timed in the last race, by name."""
+        return self._racing.preparation_s
+
     def baselines(self, rounds: int = 10) -> dict[str, float]:
-        """Median microseconds of each baseline, for a first comparison; the finals time them again."""
+        """Median microseconds of each baseline, for a first comparison; the finals time them again.
+
+        Raises:
+            WorkerError: when none can be timed.
+            UsageError: for a function of the user's that cannot be loaded.
+        """
         with self._lock:
-            raced = self._race(self._sandbox, {}, rounds)
+            raced = self._race(self._sandbox, {}, rounds, rivals=self._rivals)
         if isinstance(raced, WorkerDeath) or not raced.contestants:
             reason = raced.reason if isinstance(raced, WorkerDeath) else "; ".join(raced.failures.values())
             raise WorkerError(f"the baselines cannot be timed: {reason}; run `evoflash doctor`")
+        require_functions(raced)
         return {each.name: each.p50_us for each in raced.contestants}
 
     def screen(self, build: Build) -> Evaluation | None:
@@ -220,12 +239,12 @@ class ShapeEvaluator:
         with self._lock, Sandbox(self._target.name, Prepare(problem=self.problem)) as sandbox:
             verdicts = {each.index: self._verified(sandbox, each.cases) for each in finalists}
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
-            raced = self._race(sandbox, racing, rounds, SPARE_S * rounds)
+            raced = self._race(sandbox, racing, rounds, SPARE_S * rounds, self._rivals)
             while isinstance(raced, WorkerDeath):
                 for index, death in self._deaths(sandbox, racing, raced).items():
                     verdicts[index] = Verified(status=death.status, reason=f"in the finals: {death.reason}")
                     del racing[index]
-                raced = self._race(sandbox, racing, rounds, SPARE_S * rounds)
+                raced = self._race(sandbox, racing, rounds, SPARE_S * rounds, self._rivals)
             faults = [each.reason for each in verdicts.values() if each.status in FAULTS]
             if faults:
                 self._require_device(sandbox, faults[0])
@@ -286,19 +305,17 @@ class ShapeEvaluator:
         return Verified.model_validate(answer)
 
     def _race(
-        self, sandbox: Sandbox, racing: Mapping[int, Finalist], rounds: int, spare_s: float = 0.0
+        self,
+        sandbox: Sandbox,
+        racing: Mapping[int, Finalist],
+        rounds: int,
+        spare_s: float = 0.0,
+        rivals: tuple[str, ...] = (),
     ) -> Raced | WorkerDeath:
-        request = Race(
-            problem=self.problem,
-            libraries={name_of(index): finalist.library.resolve() for index, finalist in racing.items()},
-            rounds=rounds,
-            spare_s=spare_s,
-        )
-        answer = sandbox.call(request, FINALS_DEADLINE_S)
-        return answer if isinstance(answer, WorkerDeath) else Raced.model_validate(answer)
+        libraries = {name_of(index): finalist.library.resolve() for index, finalist in racing.items()}
+        request = Race(problem=self.problem, libraries=libraries, rivals=rivals, rounds=rounds, spare_s=spare_s)
 
+        def send(each: Race, deadlines_s: Mapping[str, float]) -> dict[str, Any] | WorkerDeath:
+            return sandbox.call(each, FINALS_DEADLINE_S, each_stage=True, stage_deadlines_s=deadlines_s)
 
-def device_lock(target: Target) -> FileLock:
-    """The lock under which a device is timed; all processes of this machine share it."""
-    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{target.name}-{target.device}")[:60]
-    return FileLock(Path(tempfile.gettempdir()) / f"evoflash-{name}.lock", mode=0o666)
+        return self._racing.run(send, request)

@@ -14,9 +14,11 @@ from evoflash.problems import (
     attention_cases,
     attention_reference,
     attention_scores,
+    rivals,
 )
 from evoflash.problems.attention_form import DTYPES, AttentionForm
 from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Problem
+from evoflash.problems.rival import Rival
 
 if TYPE_CHECKING:
     import torch
@@ -133,6 +135,10 @@ class AttentionProblem(AttentionForm):
     def baselines(self, target: str) -> Mapping[str, Baseline]:
         """SDPA's backends by name, and eager matmul-softmax-matmul (see `attention_baselines`)."""
         return attention_baselines.baselines(self, target)
+
+    def rivals(self, target: str) -> tuple[Rival, ...]:
+        """FlashAttention 2, 3 and 4, xFormers, FlashInfer and FlexAttention; on a CPU FlexAttention and oneDNN's."""
+        return rivals.of_attention(target)
 
     def arguments(self, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
         """Pointers, sizes and strides (see `attention_arguments`)."""

@@ -27,6 +27,13 @@ class Band:
         """Whether it hides any key from any row."""
         return self.left is not None or self.right is not None
 
+    def counted_from(self, diagonal: int) -> Band:
+        """The same band about another diagonal; its sides may be negative there, which hides the diagonal itself."""
+        shift = diagonal - self.diagonal
+        left = None if self.left is None else self.left + shift
+        right = None if self.right is None else self.right - shift
+        return Band(diagonal, left, right)
+
     def visible(self, rows: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Whether each of these rows (numbers, of shape (r,)) sees each of these keys (k,): a boolean (r, k)."""
         import torch

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import field_serializer
 
 from evoflash.core.record import Record
+from evoflash.problems.rival import Rival
 
 if TYPE_CHECKING:
     import torch
@@ -135,6 +136,10 @@ class Problem(Record, abc.ABC):
     @abc.abstractmethod
     def baselines(self, target: str) -> Mapping[str, Baseline]:
         """The baselines by name for a target ("cuda" or "cpu"); each takes the inputs and returns the output."""
+
+    def rivals(self, target: str) -> tuple[Rival, ...]:
+        """What other packages offer for it on a target, installed or not."""
+        return ()
 
     @abc.abstractmethod
     def arguments(self, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:

@@ -135,7 +135,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
         _figure(build.registers) if build else "",
         _figure(build.shared_bytes) if build else "",
         _figure(build.spill_bytes) if build else "",
-        "baseline" if entry.origin is None else entry.status,
+        f"baseline {entry.version}" if entry.origin is None else entry.status,
     )
 
 

@@ -22,7 +22,7 @@ class Events:
     ) -> None: ...
 
     def baselines(self, shape: str, times_us: dict[str, float]) -> None:
-        """The times of PyTorch's baselines on a shape."""
+        """The times of the baselines on a shape."""
         self._print("baselines", shape=shape, p50_us=times_us)
 
     def update(self, building: int, examining: int) -> None:

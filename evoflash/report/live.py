@@ -53,7 +53,7 @@ class LiveProgress:
             self._live.stop()
 
     def baselines(self, shape: str, times_us: dict[str, float]) -> None:
-        """The times of PyTorch's baselines, fastest first."""
+        """The times of the baselines, fastest first."""
         self._baselines[shape] = dict(sorted(times_us.items(), key=lambda pair: pair[1]))
         self._start = time.monotonic()
         self.note(f"{shape}: baselines: {self._baselines_of(shape)}")

@@ -84,7 +84,8 @@ def finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:
         )
         rows.append((time.p50_us if time else float("inf"), row))
     for each in finals.baselines:
-        row = (each.name, "baseline", us(each.p50_us), us(each.p90_us), us(each.p99_us), "", "", "", "")
+        version = finals.versions.get(each.name, "")
+        row = (each.name, "baseline", us(each.p50_us), us(each.p90_us), us(each.p99_us), "", "", "", version)
         rows.append((each.p50_us, row))
     columns = "|status|>p50, us|>p90|>p99|>vs best|>vs math|>cases|"
     table = Sheet.of(

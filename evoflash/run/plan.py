@@ -41,6 +41,7 @@ class Plan(Record):
         warm: genomes of an earlier run that the search begins with; chosen beforehand, as the families are.
         reuse: whether results on record for the same source, problem and machine are taken over.
         sanitize: whether finalists run under the sanitizers.
+        rivals: baselines beside PyTorch's: of other packages by name, and functions as "module:function".
     """
 
     shapes: tuple[Shape, ...] = Field(min_length=1)
@@ -59,6 +60,7 @@ class Plan(Record):
     warm: tuple[Known, ...] = ()
     reuse: bool = False
     sanitize: bool = False
+    rivals: tuple[str, ...] = ()
     build_deadline_s: float
     evaluate_deadline_s: float
 
@@ -97,6 +99,7 @@ class Plan(Record):
         warm: tuple[Known, ...] = (),
         reuse: bool = False,
         sanitize: bool = False,
+        rivals: tuple[str, ...] = (),
     ) -> Self:
         """A plan; builders default to the cores, less one for driver and worker where those run beside them.
 
@@ -122,6 +125,7 @@ class Plan(Record):
             warm=tuple(each for each in warm if each.family in families),
             reuse=reuse,
             sanitize=sanitize,
+            rivals=rivals,
             build_deadline_s=settings.build_deadline_s,
             evaluate_deadline_s=settings.evaluate_deadline_s,
         )

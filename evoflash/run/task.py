@@ -268,6 +268,7 @@ def make_evaluator(plan: Plan, target: Target) -> Evaluator:
                 samples=plan.effort.samples,
                 quick_samples=plan.effort.quick_samples,
                 deadline_s=plan.evaluate_deadline_s,
+                rivals=plan.rivals,
             )
             for name, problem in plan.problems.items()
         }

@@ -15,6 +15,8 @@ from evoflash.run.task import Task
 from evoflash.store import RunStore
 from evoflash.targets import Target
 
+NOTED_S = 3.0  # of preparing a baseline
+
 
 class Tasks:
     """The tasks of a search, in the order of its plans; none until `begin`."""
@@ -121,6 +123,11 @@ def _start(
     try:
         machine = evaluator.start()
         progress.baselines(plan.title, evaluator.baselines())
+        for name, why in evaluator.rivals_out.items():
+            progress.note(f"{plan.title}: no baseline {name}: {why}")
+        slow = [f"{name} {seconds:.0f} s" for name, seconds in evaluator.preparation_s.items() if seconds >= NOTED_S]
+        if slow:
+            progress.note(f"{plan.title}: to prepare baselines took {', '.join(slow)}, which the minutes do not count")
     except WorkerError as error:
         if is_alone or (summary is not None and summary.candidates):
             raise

@@ -20,7 +20,7 @@ from evoflash.store.reading import Evidence
 from evoflash.store.rows import checked, record
 from evoflash.store.writing import ids_of, insert_all, update_run, write_evidence, write_insight
 
-CONDITIONS, SANITIZERS = "conditions", "sanitizers"  # kinds of insights that belong to the finals
+CONDITIONS, SANITIZERS, VERSIONS = "conditions", "sanitizers", "versions"  # kinds of insights that belong to the finals
 
 _CONTESTANT = [getattr(ContestantRow, name) for name in Contestant.model_fields]
 _VERDICT = ("status", "reason", "cases", "refused", "ratios", "vs_best", "best_baseline", "vs_math")  # of a `Final`
@@ -70,6 +70,9 @@ def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
     write_insight(connection, run_id, 0, CONDITIONS, str(finals.conditions), finals.conditions.model_dump())
     for name, words in finals.sanitized.items():
         write_insight(connection, run_id, 0, SANITIZERS, f"{name}: {words}", {"name": name, "words": words})
+    if finals.versions:
+        words = ", ".join(f"{name} {version or 'of unknown version'}" for name, version in finals.versions.items())
+        write_insight(connection, run_id, 0, VERSIONS, words, finals.versions)
     totals = {"final_rounds": finals.rounds, "baseline_failures": finals.baseline_failures}
     update_run(connection, run_id, totals)
 
@@ -107,6 +110,7 @@ def read_finals(connection: Connection, run_id: int) -> Finals | None:
     written = select(InsightRow.kind, InsightRow.data).where(*_insights(run_id)).order_by(InsightRow.id)
     reports = [checked(_Report, row) for row in connection.execute(written).mappings()]
     conditions = (Conditions.model_validate(each.data) for each in reports if each.kind == CONDITIONS)
+    versions = next((each.data for each in reports if each.kind == VERSIONS), {})
     # Early versions wrote what sanitizers said without data.
     sanitized = [checked(_Sanitized, each.data) for each in reports if each.kind == SANITIZERS and each.data]
     return Finals(
@@ -116,10 +120,11 @@ def read_finals(connection: Connection, run_id: int) -> Finals | None:
         baselines=tuple(times[None, False]),
         baselines_by_shape=tuple(times[None, True]),
         baseline_failures=run.baseline_failures or {},
+        versions=versions,
         rounds=run.final_rounds,
     )
 
 
 def _insights(run_id: int) -> tuple[ColumnElement[bool], ...]:
     """Which insights belong to the finals of a run."""
-    return (InsightRow.run_id == run_id, InsightRow.kind.in_((CONDITIONS, SANITIZERS)))
+    return (InsightRow.run_id == run_id, InsightRow.kind.in_((CONDITIONS, SANITIZERS, VERSIONS)))

@@ -30,11 +30,12 @@ from evoflash.system.reaper import MARK
 
 GIB = 1024**3
 
-# Environment variables that compilers, PyTorch and CUDA need. All others, which may hold secrets, are not passed on.
+# Environment variables that compilers, PyTorch, CUDA and rivals need. Others may hold secrets, and are not passed on.
 PASSED = re.compile(
     r"PATH|HOME|USER|LOGNAME|TMPDIR|TZ|LANG|LC_\w+|XDG_CACHE_HOME|VIRTUAL_ENV|CONDA_PREFIX|PYTHON\w*"
     r"|LD_LIBRARY_PATH|LD_PRELOAD|CC|CXX|CPATH|C_INCLUDE_PATH|CPLUS_INCLUDE_PATH|LIBRARY_PATH|COMPILER_PATH|CCACHE_DIR"
     r"|(CUDA|CUDNN|CUBLAS|NVIDIA|NVCC|NV|OMP|GOMP|KMP|MKL|OPENBLAS|DNNL|TORCH|PYTORCH|ASAN|UBSAN|LSAN)_\w+"
+    r"|(TORCHINDUCTOR|TRITON|CUTE_DSL|FLASH_ATTENTION|FLASHINFER|XFORMERS)_\w+"
 )
 SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|PRIVATE", re.IGNORECASE)
 

@@ -16,6 +16,7 @@ from evoflash.codegen.toolchain import Build, Toolchain
 from evoflash.core.status import Gate, Status
 from evoflash.errors import UsageError
 from evoflash.evaluator import sanitizers
+from evoflash.evaluator.device_lock import device_lock
 from evoflash.evaluator.floor import floor_us, reject_below_floor
 from evoflash.evaluator.messages import (
     Call,
@@ -26,7 +27,6 @@ from evoflash.evaluator.messages import (
     Verify,
 )
 from evoflash.evaluator.sandbox import WorkerDeath
-from evoflash.evaluator.shape_evaluator import device_lock
 from evoflash.problems import Case, Problem
 from evoflash.targets import Target
 from evoflash.verify.verdict import Checked, Outcome, Verdict

@@ -52,7 +52,7 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
     """
     problem, name = case.problem, case.name
     arena = Arena(reference.inputs, problem.output_shape())
-    arguments = _arguments(function, problem, arena.inputs)
+    arguments = keywords(function, problem, arena.inputs)
 
     def call() -> torch.Tensor:
         try:
@@ -66,7 +66,7 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
         return out
 
     kept = call()
-    _require_form(kept, reference, name)
+    require_form(kept, reference, name)
     first = kept.clone()
     for number, tensor in enumerate(arena.inputs):
         if kept.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr():
@@ -90,7 +90,7 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
     return accuracy
 
 
-def _arguments(function: Callable[..., Any], problem: Any, inputs: Inputs) -> dict[str, Any]:
+def keywords(function: Callable[..., Any], problem: Any, inputs: Inputs) -> dict[str, Any]:
     """Keyword arguments as for SDPA. Defaults are left out, so that a function may lack their keywords.
 
     Raises:
@@ -112,7 +112,8 @@ def _arguments(function: Callable[..., Any], problem: Any, inputs: Inputs) -> di
     return given if mask is None else {**given, "attn_mask": mask}
 
 
-def _require_form(out: Any, reference: Reference, name: str) -> None:
+def require_form(out: Any, reference: Reference, name: str) -> None:
+    """Raises WrongResultError for an output that is no tensor, or one of another shape, type or device."""
     import torch
 
     like, shape = reference.inputs[0], tuple(reference.expected.shape)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from evoflash.core.evaluation import Timing
@@ -11,7 +13,7 @@ from evoflash.core.reliability import SelfTested
 from evoflash.core.status import Gate
 from evoflash.evaluator.messages import Examine, Race, Raced, SelfTest
 from evoflash.problems import Inputs, Problem, searched_cases
-from evoflash.worker import device_monitor, race, timing
+from evoflash.worker import device_monitor, race, rivals, timing
 from evoflash.worker.buffers import Arena
 from evoflash.worker.clock import Call, make_clock
 from evoflash.worker.correctness import check_timed_launches, clone_with_strides
@@ -23,6 +25,22 @@ from evoflash.worker.self_test import self_test
 WARM_SETS = 3  # input sets that a warm timing rotates over: one per base seed, so that each output can be checked
 COLD_SETS_LIMIT = 64
 COLD_SAMPLES = 20
+
+
+@dataclass(frozen=True)
+class _Lineup:
+    """The baselines and rivals of a race.
+
+    Attributes:
+        contestants: those that are ready.
+        failures: why the others are not.
+        versions, preparation_s: of rivals, as in `Raced`.
+    """
+
+    contestants: dict[str, race.PreparedCalls] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    preparation_s: dict[str, float] = field(default_factory=dict)
 
 
 class KernelTimer:
@@ -68,7 +86,8 @@ class KernelTimer:
         """Times libraries and baselines in interleaved rounds, then checks the timed launches of each library."""
         problem = request.problem
         sets = self._input_sets(problem, WARM_SETS)
-        contestants, failures = self._baselines(problem, sets, request.without)
+        lineup = self._lineup(request, sets)
+        contestants = lineup.contestants
         kernels = {name: Kernel(library) for name, library in request.libraries.items()}
         arenas: dict[str, list[Arena]] = {}
         for name, kernel in kernels.items():
@@ -102,7 +121,9 @@ class KernelTimer:
                 cold[name] = self._cold(kernel, problem, COLD_SAMPLES)
         return Raced(
             contestants=tuple(contestant(name, values) for name, values in raced.samples.items()),
-            failures={**failures, **raced.out},
+            failures={**lineup.failures, **raced.out},
+            versions=lineup.versions,
+            preparation_s=lineup.preparation_s,
             cold=cold,
             wrong=wrong,
             conditions=raced.conditions,
@@ -140,30 +161,44 @@ class KernelTimer:
             name = f"{case.name}, after timing"
             check_timed_launches(problem, arena, self._references.of(case), name, lambda: self._clock.sample(captured))
 
-    def _baselines(
-        self, problem: Problem, sets: Sequence[Inputs], without: Sequence[str]
-    ) -> tuple[dict[str, race.PreparedCalls], dict[str, str]]:
-        """The prepared calls of each baseline, and for those that cannot run the reason."""
-        contestants: dict[str, race.PreparedCalls] = {}
-        failures: dict[str, str] = {}
+    def _lineup(self, request: Race, sets: Sequence[Inputs]) -> _Lineup:
+        """Prepares the baselines and the rivals."""
+        lineup, problem = _Lineup(), request.problem
         baselines: Mapping[str, Any] = problem.baselines(self._device)
         for name, baseline in baselines.items():
-            if name in without:
+            if name in request.without:
                 continue
             self._announce(f"racing {name}")
             calls = [lambda inputs=inputs, run=baseline: run(*inputs) for inputs in sets]
             try:
-                contestants[name] = race.prepare(self._clock, calls)
+                lineup.contestants[name] = race.prepare(self._clock, calls)
             except RuntimeError as error:  # a backend that does not support this dtype or shape, or too little memory
-                failures[name] = str(error).splitlines()[0]
-                self._give_back()
-        return contestants, failures
+                lineup.failures[name] = str(error).splitlines()[0]
+                self._recover()
+        for name in request.rivals:
+            self._announce(f"racing {name}")
+            start_s = time.monotonic()
+            try:
+                rival = rivals.find(name, problem, self._device)
+                lineup.contestants[name] = rivals.prepare(rival, problem, sets, self._references, self._clock)
+                lineup.versions[name] = rival.version
+            except Exception as error:  # packages raise what they like
+                lineup.failures[name] = rivals.why(error)
+            lineup.preparation_s[name] = time.monotonic() - start_s
+            if name in lineup.failures:
+                self._recover()
+        return lineup
 
-    def _give_back(self) -> None:
-        """Gives the memory of what has failed back to the device, before the next baseline needs it."""
+    def _recover(self) -> None:
+        """Gives the memory of what has failed back to the device, before the next baseline needs it.
+
+        Raises:
+            RuntimeError: when the failure has left the CUDA context unusable; this worker must end.
+        """
         if self._device == "cuda":
             import torch
 
+            torch.cuda.synchronize()
             torch.cuda.empty_cache()
 
     def _cold(self, kernel: Kernel, problem: Problem, samples: int) -> Timing:

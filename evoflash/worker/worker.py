@@ -26,6 +26,8 @@ from evoflash.evaluator.messages import (
     Examine,
     Examined,
     Prepare,
+    Probe,
+    Probed,
     Race,
     SelfTest,
     Verified,
@@ -33,7 +35,7 @@ from evoflash.evaluator.messages import (
 )
 from evoflash.problems import Case, searched_cases
 from evoflash.system import processes
-from evoflash.worker import correctness, functions
+from evoflash.worker import correctness, functions, rivals
 from evoflash.worker.kernel import UNSUPPORTED, Kernel, LaunchError
 from evoflash.worker.kernel_timer import KernelTimer
 from evoflash.worker.references import Reference, References, WrongResultError
@@ -60,6 +62,7 @@ class Worker:
             "examine": lambda body: self._examine(Examine(**body)),
             "verify": lambda body: self._verify(Verify(**body)),
             "race": lambda body: self._kernel_timer.race(Race(**body)),
+            "probe": lambda body: self._probe(Probe(**body)),
             "self_test": lambda body: self._kernel_timer.self_test(SelfTest(**body)),
             "call": lambda body: self._call(Call(**body)),
         }
@@ -100,6 +103,19 @@ class Worker:
         self._reset()
         for case in searched_cases(request.problem):
             self._reference(case)
+
+    def _probe(self, request: Probe) -> Probed:
+        versions: dict[str, str] = {}
+        failures: dict[str, str] = {}
+        for name in request.rivals:
+            self._stage(f"importing {name}")
+            try:
+                rival = rivals.find(name, request.problem, self._device)
+                rival.load()
+                versions[name] = rival.version
+            except Exception as error:  # packages raise what they like
+                failures[name] = rivals.why(error)
+        return Probed(versions=versions, failures=failures)
 
     def _examine(self, request: Examine) -> Examined:
         problem = request.problem

@@ -10,6 +10,7 @@ from evoflash.cli import diagnostics
 from evoflash.cli import doctor as command
 from evoflash.cli.diagnostics import Check
 from evoflash.errors import MissingError
+from evoflash.evaluator.messages import Probed
 
 app = typer.Typer()
 app.command()(command.doctor)
@@ -92,7 +93,8 @@ def test_a_compiler_without_openmp(monkeypatch, place):
 def test_a_damaged_database_blocks(monkeypatch, place):
     (place / "runs").mkdir()
     (place / "runs" / "evoflash.db").write_text("no database " * 100)
-    monkeypatch.setattr(diagnostics, "worker", lambda target: Check("evaluation worker", "any", True, ""))
+    monkeypatch.setattr(diagnostics, "worker", lambda target, sandbox: Check("evaluation worker", "any", True, ""))
+    monkeypatch.setattr(command, "_rivals", lambda target, sandbox: ((), Probed()))
     with pytest.raises(MissingError, match="no search can run here; database: restore it"):
         call("--target", "cpu")
 
@@ -106,7 +108,8 @@ def test_what_blocks():
 
 
 def test_plain_lines_say_what_to_do(monkeypatch):
-    monkeypatch.setattr(diagnostics, "worker", lambda target: Check("evaluation worker", "any", True, ""))
+    monkeypatch.setattr(diagnostics, "worker", lambda target, sandbox: Check("evaluation worker", "any", True, ""))
+    monkeypatch.setattr(command, "_rivals", lambda target, sandbox: ((), Probed()))
     lacking = [Check("ncu", "optional", False, "not found", "install ncu with the CUDA toolkit")]
     monkeypatch.setattr(diagnostics, "cuda_tools", lambda arch: lacking)
     lines = call("--target", "cpu").stdout.splitlines()

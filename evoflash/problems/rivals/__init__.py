@@ -1,0 +1,30 @@
+"""Attention of other packages: one class for each function, which says what it takes and how it is called.
+
+PyTorch's layout is (batch, heads, length, head size). Most others want (batch, length, heads, head size), which is a
+view of the same memory. Where a package takes no such view, `bind` makes a copy beforehand, so that no rival is charged
+for evoflash's layout.
+
+Most packages let the last row stand at the last key, and count a window from there (see `requirements`).
+"""
+
+from evoflash.problems.rival import Rival
+from evoflash.problems.rivals.flash_attention import FlashAttention2, FlashAttention3, FlashAttention4
+from evoflash.problems.rivals.flashinfer import FlashInferDecode, FlashInferPrefill
+from evoflash.problems.rivals.flex_attention import FlexAttention
+from evoflash.problems.rivals.onednn_graph import OneDnnGraph
+from evoflash.problems.rivals.xformers import Xformers
+
+
+def of_attention(target: str) -> tuple[Rival, ...]:
+    """All rivals of a target ("cuda" or "cpu"), installed or not."""
+    every = (
+        FlashAttention2(),
+        FlashAttention3(),
+        FlashAttention4(),
+        Xformers(),
+        FlashInferPrefill(),
+        FlashInferDecode(),
+        FlexAttention(),
+        OneDnnGraph(),
+    )
+    return tuple(each for each in every if target in each.targets)

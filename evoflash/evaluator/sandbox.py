@@ -180,9 +180,15 @@ class Sandbox:
         self, request: Record, deadline_s: float, stages: Mapping[str, float] | None = None
     ) -> dict[str, Any] | WorkerDeath:
         assert self._connection is not None
-        with contextlib.suppress(BrokenPipeError):  # it has died; `_receive` finds out how
-            self._connection.send_bytes(request.model_dump_json().encode())
-        return self._receive(deadline_s, "result", stages)
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it has died; `_receive` finds out how
+                self._connection.send_bytes(request.model_dump_json().encode())
+            return self._receive(deadline_s, "result", stages)
+        except WorkerError:  # in place of an answer
+            raise
+        except BaseException:  # such as Ctrl-C: what was to be received would be taken for the next request's answer
+            self.close()
+            raise
 
     def _receive(
         self, deadline_s: float, wanted: str, stages: Mapping[str, float] | None = None

@@ -113,12 +113,12 @@ def _vanishing(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
     """Mask of the outputs to which an infinite value contributes by a weight that the problem's type may round to 0."""
     import torch
 
-    q, k, v, *_ = inputs
+    q, k, v = problem.qkv(inputs)
     limits = torch.finfo(q.dtype)
     least = limits.tiny * (limits.eps / 2 if q.dtype == torch.float16 else 1)  # others' subnormals count as 0
     out = torch.empty(problem.output_shape(), dtype=torch.bool, device=v.device)
     flat, extras = out.flatten(0, 1), problem.extras(inputs)
-    for place, rows, (queries, keys, infinite) in _slices(problem, (q, k, v.isinf())):
+    for place, rows, (queries, keys, infinite) in _slices(problem, q, k, v.isinf()):
         logits, visible = scores(problem, queries @ keys.mT, place, rows, extras)
         largest = logits.amax(dim=-1, keepdim=True)
         if "sinks" in extras:

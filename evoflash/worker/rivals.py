@@ -51,7 +51,7 @@ class UserFunction(Rival):
         """A call with keywords as for SDPA."""
         function = self.load()
         keywords = functions.keywords(function, problem, inputs)
-        return lambda: function(*inputs[:3], **keywords)
+        return lambda: function(*problem.qkv(inputs), **keywords)
 
 
 class _Kept:

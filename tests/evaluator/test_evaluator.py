@@ -1,6 +1,7 @@
 """One worker, asked directly: what it judges, how it is replaced, what the driver decides without it."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -155,6 +156,21 @@ def test_a_worker_dies_with_the_sandbox_and_a_new_one_takes_its_place(build):
         process = sandbox._process
         assert process is not None
     assert process.poll() is not None
+
+
+def test_an_interrupted_request_leaves_no_answer_to_the_next(build, monkeypatch):
+    own = Case(name="own", problem=PROBLEM)
+    examine = Examine(problem=PROBLEM, library=build("none").library, best_us=None, samples=2, quick_samples=1)
+    with Sandbox("cpu") as sandbox:
+        sandbox.start()
+        with monkeypatch.context() as patch:
+            patch.setattr(sandbox, "_receive", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                sandbox.call(examine, 60)
+        answer = sandbox.call(Verify(cases=((own, build("none").library),)), 60)
+        assert not isinstance(answer, WorkerDeath)
+        assert [each.case for each in Verified.model_validate(answer).accuracy] == ["own"]
+        assert sandbox.starts == 2
 
 
 def test_a_problem_travels_to_the_worker_and_back():

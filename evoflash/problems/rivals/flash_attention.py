@@ -43,7 +43,7 @@ class _FlashAttention(Rival):
     def bind(self, problem: AttentionForm, inputs: Inputs) -> BoundCall:
         """A call on transposed views."""
         function = self.load()
-        q, k, v = (tensor.transpose(1, 2) for tensor in inputs[:3])
+        q, k, v = (tensor.transpose(1, 2) for tensor in problem.qkv(inputs))
         options: dict[str, Any] = {"softmax_scale": problem.softmax_scale, **self.options(problem.extras(inputs))}
         band = requirements.bottom_right_band(problem)
         if (band.left, band.right) == (None, 0):

@@ -38,7 +38,7 @@ class FlashInferPrefill(Rival):
         import torch
 
         flashinfer = self.load()
-        q, k, v = (tensor.transpose(1, 2).flatten(0, 1).contiguous() for tensor in inputs[:3])
+        q, k, v = (tensor.transpose(1, 2).flatten(0, 1).contiguous() for tensor in problem.qkv(inputs))
         wrapper = flashinfer.BatchPrefillWithRaggedKVCacheWrapper(_workspace(q), "NHD")
         rows, keys = (
             torch.arange(0, (problem.batch + 1) * length, length, dtype=torch.int32, device=q.device)
@@ -85,7 +85,7 @@ class FlashInferDecode(Rival):
         import torch
 
         flashinfer = self.load()
-        q, k, v = inputs[:3]
+        q, k, v = problem.qkv(inputs)
         grouped = problem.heads // problem.kv_heads >= TENSOR_CORE_GROUP
         wrapper = flashinfer.BatchDecodeWithPagedKVCacheWrapper(_workspace(q), "HND", use_tensor_cores=grouped)
         pages = torch.arange(problem.batch + 1, dtype=torch.int32, device=q.device)

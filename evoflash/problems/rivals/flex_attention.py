@@ -47,7 +47,7 @@ class FlexAttention(Rival):
             # Without a graph break, so never unfused.
             self._compiled[problem] = torch.compile(_attention(flex, problem), dynamic=False, fullgraph=True)
         call, mask, extras = self._compiled[problem], _block_mask(flex, problem, inputs), problem.extras(inputs)
-        return lambda: call(*inputs[:3], mask, extras.get("bias"), extras.get("slopes"), extras.get("sinks"))
+        return lambda: call(*problem.qkv(inputs), mask, extras.get("bias"), extras.get("slopes"), extras.get("sinks"))
 
 
 def _attention(flex: Any, problem: AttentionForm) -> Callable[..., torch.Tensor]:

@@ -42,7 +42,7 @@ class OneDnnGraph(Rival):
         jit: Any = torch.jit
         jit.enable_onednn_fusion(True)
         group = problem.heads // problem.kv_heads
-        k, v = inputs[1:3]
+        _, k, v = problem.qkv(inputs)
         q = inputs[0].unflatten(1, (problem.kv_heads, group)).flatten(2, 3)
         bias = _bias(problem, inputs)
 

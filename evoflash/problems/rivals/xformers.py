@@ -29,7 +29,7 @@ class Xformers(Rival):
     def bind(self, problem: AttentionForm, inputs: Inputs) -> BoundCall:
         """A call on transposed views; grouped heads have a dimension of their own, in which the keys are expanded."""
         ops = self.load()
-        q, k, v = (tensor.transpose(1, 2) for tensor in inputs[:3])
+        q, k, v = (tensor.transpose(1, 2) for tensor in problem.qkv(inputs))
         group = problem.heads // problem.kv_heads
         if group > 1:
             q = q.unflatten(2, (problem.kv_heads, group))

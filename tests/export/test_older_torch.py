@@ -60,7 +60,7 @@ def test_errors_say_what_failed(module: ModuleType):
     with pytest.raises(RuntimeError, match=r"code 42 on q of 2 x 4 x 13 x 16"):
         module.attention(*inputs(rows=13))
     with pytest.raises(RuntimeError, match="there is no kernel 1"):
-        module._operators.call_of(1, *inputs(), False)
+        module._operators.call_of(1, *inputs())
     with pytest.raises(ValueError, match="one head size"):
         module.attention(normal(2, 4, 9, 16), *inputs(size=8)[1:])
 

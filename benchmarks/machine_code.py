@@ -38,7 +38,7 @@ from evoflash.targets import cpu, cuda, nvrtc
 from evoflash.targets.base import cxx
 
 FAMILIES = {"scalar": "sm_80", "wmma": "sm_80", "mma": "sm_90a", "split": "sm_90a", "hopper": "sm_90a"}
-FAMILIES |= {"cpu_flash": "sapphirerapids", "cpu_amx": "sapphirerapids"}
+FAMILIES |= {"decode": "sm_90a", "cpu_flash": "sapphirerapids", "cpu_amx": "sapphirerapids"}
 # What a machine with such a processor tells of itself, by the compiler's name for the processor.
 PROCESSORS: dict[str, dict[str, Any]] = {
     "sapphirerapids": {"vector_bytes": 64, "l1d_bytes": 48 << 10, "l2_bytes": 2 << 20, "bf16_dot": True, "amx": True},

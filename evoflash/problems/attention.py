@@ -14,6 +14,7 @@ from evoflash.problems import (
     attention_cases,
     attention_reference,
     attention_scores,
+    attention_sequences,
 )
 from evoflash.problems.attention_form import DTYPES, AttentionForm
 from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Problem
@@ -61,14 +62,23 @@ class AttentionProblem(AttentionForm):
         import torch
 
         generator = torch.Generator().manual_seed(seed)
-        q, k, v = (torch.randn(shape, generator=generator) for shape in self.input_shapes()[:3])
+        dense = self.model_copy(update={"page_size": None}).input_shapes()[:3]
+        q = torch.randn(dense[0], generator=generator)
+        k, v = (attention_sequences.draw(shape, generator) for shape in dense[1:])
         q /= max(1.0, abs(self.softmax_scale) * math.sqrt(self.head_dim))
         dtype = getattr(torch, self.dtype)
         made = [tensor.to(device=device, dtype=dtype) for tensor in adversaries.with_values(variant, q, k, v, dtype)]
         extras = attention_scores.extra_values(self, variant, generator)
         types = (getattr(torch, name) for name in self.input_dtypes()[3:])
-        others = (tensor.to(device=device, dtype=each) for tensor, each in zip(extras.values(), types, strict=True))
-        return (*adversaries.with_layout(variant, *made), *others)
+        shapes = self.extra_shapes()
+        for number, values in self.index_values(seed).items():
+            name = list(shapes)[number - 3]
+            extras[name] = torch.tensor(values, dtype=torch.int32).view(shapes[name])
+        others = {name: extras[name].to(device=device, dtype=each) for name, each in zip(shapes, types, strict=True)}
+        if self.is_scattered:
+            table = others.get("block_table")
+            made[1:] = (attention_sequences.stored(self, tensor, table) for tensor in made[1:])
+        return (*adversaries.with_layout(variant, *made), *others.values())
 
     def mirror(self, inputs: Inputs) -> bool:
         """Negates q, k and v in place: the scores do not change, and the output changes its sign.

@@ -288,7 +288,11 @@ def record(arguments: argparse.Namespace) -> None:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Lists what differs; the exit code is 1 when anything does."""
-    key = lambda each: json.dumps([each[k] for k in ("family", "arch", "problem", "genome")], sort_keys=True)  # noqa: E731
+
+    def key(each: dict[str, Any]) -> str:
+        problem = AttentionProblem.model_validate(each["problem"]).to_dict()  # without fields that an older tree lacks
+        return json.dumps([each["family"], each["arch"], problem, each["genome"]], sort_keys=True)
+
     before = {key(each): each for each in json.loads(arguments.before.read_text())}
     after = [each for each in json.loads(arguments.after.read_text()) if key(each) in before]
     differing = 0

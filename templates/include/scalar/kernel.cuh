@@ -63,8 +63,13 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsig
     if constexpr (Traits::kIsStaged) {
       __syncthreads();  // all have read the tiles of the step before
       const int num_rows = min(kBlockN, key_end - first);
-      load_tile<Traits>(storage.k, problem, k, problem.k_stride, first, num_rows);
-      load_tile<Traits>(storage.v, problem, v, problem.v_stride, first, num_rows);
+      if constexpr (Traits::kPageSize > 0) {
+        load_paged_tile<Traits>(storage.k, problem, k, problem.k_stride, first, num_rows);
+        load_paged_tile<Traits>(storage.v, problem, v, problem.v_stride, first, num_rows);
+      } else {
+        load_tile<Traits>(storage.k, k + first * problem.k_stride[2], problem.k_stride[2], num_rows);
+        load_tile<Traits>(storage.v, v + first * problem.v_stride[2], problem.v_stride[2], num_rows);
+      }
       __syncthreads();
       // Only other rows of the block see these keys.
       if ((Traits::kIsCausal || Traits::kIsBanded) && first >= own_end) continue;

@@ -20,17 +20,28 @@ __device__ __forceinline__ int end_key_of_block(const EvoflashAttention &problem
   return end_key<Traits>(problem, last_row);
 }
 
-// All threads of the block copy rows, from that of a key on, into a tile.
+// All threads of the block copy rows into a tile.
 template <class Traits, class Element, int kBlockN, int kPitch>
-__device__ __forceinline__ void load_tile(Element (&tile)[kBlockN][kPitch], const EvoflashAttention &problem,
-                                          const Element *head, const int64_t (&stride)[3], int first, int num_rows) {
+__device__ __forceinline__ void load_tile(Element (&tile)[kBlockN][kPitch], const Element *rows, int64_t stride,
+                                          int num_rows) {
   constexpr int kVector = Traits::kVector, kRowVectors = (kPitch - Traits::kPadding) / kVector;
-  const Element *const rows = Traits::kPageSize > 0 ? head : head + first * stride[2];
   for (int i = threadIdx.x; i < num_rows * kRowVectors; i += Traits::kNumThreads) {
     const int row = i / kRowVectors, column = i % kRowVectors * kVector;
-    const int key = Traits::kPageSize > 0 ? first + row : row;
-    const Element *const from = rows + row_offset<Traits>(problem, stride, blockIdx.z, key);
-    *reinterpret_cast<Elements<Element, kVector> *>(&tile[row][column]) = load<kVector>(from + column);
+    *reinterpret_cast<Elements<Element, kVector> *>(&tile[row][column]) = load<kVector>(rows + row * stride + column);
+  }
+}
+
+// The same from pages; the first row is that of a key, and the head begins at `head` in page 0.
+template <class Traits, class Element, int kBlockN, int kPitch>
+__device__ __forceinline__ void load_paged_tile(Element (&tile)[kBlockN][kPitch], const EvoflashAttention &problem,
+                                                const Element *head, const int64_t (&stride)[3], int first_key,
+                                                int num_rows) {
+  constexpr int kVector = Traits::kVector;
+  constexpr int kVectors = (kPitch - Traits::kPadding) / kVector;  // of a row
+  for (int i = threadIdx.x; i < num_rows * kVectors; i += Traits::kNumThreads) {
+    const int row = i / kVectors, column = i % kVectors * kVector;
+    const Element *const from = head + row_offset<Traits>(problem, stride, blockIdx.z, first_key + row) + column;
+    *reinterpret_cast<Elements<Element, kVector> *>(&tile[row][column]) = load<kVector>(from);
   }
 }
 

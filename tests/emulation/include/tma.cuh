@@ -14,6 +14,7 @@ struct TmaCoord {
   int dim, row, bidh, bidb;
 };
 
+inline void fence_proxy_async() {}
 inline void prefetch_tensor_map(const TensorMap &) {}
 
 inline void tma_load(unsigned smem, const TensorMap &map, TmaCoord coord, unsigned barrier) {

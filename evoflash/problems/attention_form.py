@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evoflash.problems import attention_sequences
+from evoflash.problems import paging
 from evoflash.problems.band import Band
 from evoflash.problems.base import Inputs, Problem
 
@@ -52,7 +52,7 @@ class AttentionForm(Problem):
         bias, mask: dimensions that an additive bias or a boolean mask extends over, of "bhqk" (batch, query heads,
             query rows, keys); empty for none. A mask is true where a key is seen.
         alibi, sinks: whether heads have slopes or sinks.
-        lengths: which lengths sequences have (see `attention_sequences.draw_lengths`); empty for `seq_kv` each. The
+        lengths: which lengths sequences have (see `paging.draw_lengths`); empty for `seq_kv` each. The
             last row of a sequence stands at its last key.
         page_size: keys of a page, where keys and values are paged: k then has the shape (pages, page_size, kv_heads,
             head_dim). None: they are not.
@@ -75,7 +75,7 @@ class AttentionForm(Problem):
     mask: str = Field("", pattern=OVER)
     alibi: bool = False
     sinks: bool = False
-    lengths: str = Field("", pattern=attention_sequences.LENGTHS)
+    lengths: str = Field("", pattern=paging.LENGTHS)
     page_size: int | None = Field(None, ge=1, le=MOST)
 
     @model_validator(mode="before")
@@ -92,7 +92,7 @@ class AttentionForm(Problem):
             left, right = window[0], 0 if values.get("causal") else window[1]
             values["window"] = None if left is None and (right is None or values.get("causal")) else (left, right)
         if values.get("lengths"):
-            values["lengths"] = attention_sequences.spelled(values["lengths"])
+            values["lengths"] = paging.spelled(values["lengths"])
             if values.get("causal") or values.get("window") or values.get("alibi"):
                 values.setdefault("align", "bottom_right")
         return values
@@ -178,12 +178,16 @@ class AttentionForm(Problem):
     @property
     def key_lengths(self) -> tuple[int, ...]:
         """How many keys each sequence has."""
-        return attention_sequences.draw_lengths(self.lengths, self.batch, self.seq_kv)
+        return paging.draw_lengths(self.lengths, self.batch, self.seq_kv)
 
     @property
     def cache_pages(self) -> int:
         """The pages of a cache, of which a few belong to no sequence."""
-        return sum(attention_sequences.pages_of(self)) + attention_sequences.SPARE_PAGES
+        return sum(self._page_counts) + paging.SPARE_PAGES
+
+    @property
+    def _page_counts(self) -> list[int]:
+        return paging.page_counts(self.key_lengths, self.page_size or 1)
 
     @property
     def table_shape(self) -> tuple[int, int]:
@@ -312,5 +316,5 @@ class AttentionForm(Problem):
             if name == "lengths":
                 made[number] = list(self.key_lengths)
             elif name == "block_table":
-                made[number] = attention_sequences.block_table(self, seed)
+                made[number] = paging.block_table(self._page_counts, self.table_shape[1], self.cache_pages, seed)
         return made

@@ -11,68 +11,16 @@ last, and page numbers that do not exist in the rest of the block table.
 
 from __future__ import annotations
 
-import functools
-import random
-import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from evoflash.problems.attention_form import AttentionForm
 from evoflash.problems.base import Inputs
 
 if TYPE_CHECKING:
     import torch
 
-    from evoflash.problems.attention_form import AttentionForm
-
-LENGTHS = r"^(uniform(:\d{1,9})?|\d{1,10}(\+\d{1,10})*)?$"
-SPARE_PAGES = 2  # of a cache, which no sequence has
-NO_PAGE = 2**31 - 1  # in the block table, beyond a sequence's last page
 POOL = 2**24  # numbers that are drawn for keys or values of many sequences; more are made of these
-
-
-@functools.lru_cache(maxsize=256)
-def draw_lengths(lengths: str, batch: int, most: int) -> tuple[int, ...]:
-    """The lengths of the sequences of a batch.
-
-    Args:
-        lengths: "uniform" or "uniform:SEED" for lengths from 1 to `most`, of which the first is `most`; or numbers as
-            "7+0+16", which are repeated over the batch; empty for `most` everywhere.
-    """
-    if not lengths:
-        return (most,) * batch
-    if not lengths.startswith("uniform"):
-        given = [int(each) for each in lengths.split("+")]
-        return tuple(given[number % len(given)] for number in range(batch))
-    rng = random.Random(int(lengths.partition(":")[2] or 0))
-    return (most, *(1 + int(rng.random() * most) for _ in range(batch - 1)))
-
-
-def spelled(lengths: Any) -> Any:
-    """The same lengths in one spelling."""
-    if isinstance(lengths, bool) or not isinstance(lengths, int | str):
-        return lengths
-    words = str(lengths)
-    if re.fullmatch(LENGTHS, words) and words.startswith("uniform"):
-        seed = int(words.partition(":")[2] or 0)
-        return f"uniform:{seed}" if seed else "uniform"
-    return words
-
-
-def pages_of(problem: AttentionForm) -> list[int]:
-    """How many pages each sequence has."""
-    size = problem.page_size or 1
-    return [-(-length // size) for length in problem.key_lengths]
-
-
-def block_table(problem: AttentionForm, seed: int) -> list[int]:
-    """The block table, row after row: a sequence's pages lie anywhere in the cache."""
-    counts, columns = pages_of(problem), problem.table_shape[1]
-    numbers = list(range(problem.cache_pages))
-    random.Random(seed).shuffle(numbers)
-    table: list[int] = []
-    for count in counts:
-        table += [numbers.pop() for _ in range(count)] + [NO_PAGE] * (columns - count)
-    return table
 
 
 def draw(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:

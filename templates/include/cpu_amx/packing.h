@@ -49,8 +49,8 @@ static void pack_v_block(uint32_t *block, const typename Traits::Element *v, int
 }
 
 template <class Traits>
-static void pack_tile(PackedKv<Traits> to, const DenseRows<typename Traits::Element> &k,
-                      const DenseRows<typename Traits::Element> &v, int count) {
+static void pack_tile(PackedKv<Traits> to, DenseRows<typename Traits::Element> k, DenseRows<typename Traits::Element> v,
+                      int count) {
   constexpr int kQkKeys = kTileRows * Traits::kQkColumns;  // that S is computed of together
   for (int key = 0; key < round_up(count, kQkKeys) && key < Traits::kBlockN; key += kTileRows)
     pack_k_block<Traits>(to.k + (int64_t)key * Traits::kKeyUnits, k.at(key), k.stride, count - key);

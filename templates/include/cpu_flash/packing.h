@@ -41,7 +41,7 @@ EVOFLASH_INLINE Bits load_units(const typename Traits::Element *from, int count)
 
 // One panel: unit u of key k goes to panel[u * kPanelKeys + k]; keys from `count` on are zeros.
 template <class Traits, class Rows>
-static void pack_k_panel(typename Traits::Unit *panel, const Rows &k, int count) {
+static void pack_k_panel(typename Traits::Unit *panel, Rows k, int count) {
   for (int key = 0; key < Traits::kPanelKeys; key += kLanes)
     for (int unit = 0; unit < Traits::kHeadUnits; unit += kLanes) {
       Bits square[kLanes];
@@ -67,7 +67,7 @@ static void pack_k_panel(typename Traits::Unit *panel, const Rows &k, int count)
 // Rows of V padded with zeros to whole vectors. For dot products, rows 2p and 2p + 1 are interleaved: unit d of row p
 // is {V[2p][d], V[2p + 1][d]}, and an odd last row is paired with zeros.
 template <class Traits, class Rows>
-static void pack_v(typename Traits::Unit *packed, const Rows &v, int count) {
+static void pack_v(typename Traits::Unit *packed, Rows v, int count) {
   using Element = typename Traits::Element;
   for (int row = 0; row < count; row += Traits::kVnni)
     for (int column = 0; column < Traits::kVWidth; column += kLanes) {
@@ -88,7 +88,7 @@ static void pack_v(typename Traits::Unit *packed, const Rows &v, int count) {
 }
 
 template <class Traits, class Rows>
-static void pack_tile(PackedKv<Traits> to, const Rows &k, const Rows &v, int count) {
+static void pack_tile(PackedKv<Traits> to, Rows k, Rows v, int count) {
   for (int key = 0; key < count; key += Traits::kPanelKeys)
     pack_k_panel<Traits>(to.k + (int64_t)key * Traits::kHeadUnits, k.from(key), count - key);
   pack_v<Traits>(to.v, v, count);

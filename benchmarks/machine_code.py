@@ -38,7 +38,7 @@ from evoflash.targets import cpu, cuda, nvrtc
 from evoflash.targets.base import cxx
 
 FAMILIES = {"scalar": "sm_80", "wmma": "sm_80", "mma": "sm_90a", "split": "sm_90a", "hopper": "sm_90a"}
-FAMILIES |= {"cpu_flash": "sapphirerapids", "cpu_amx": "sapphirerapids"}
+FAMILIES |= {"decode": "sm_90a", "cpu_flash": "sapphirerapids", "cpu_amx": "sapphirerapids"}
 # What a machine with such a processor tells of itself, by the compiler's name for the processor.
 PROCESSORS: dict[str, dict[str, Any]] = {
     "sapphirerapids": {"vector_bytes": 64, "l1d_bytes": 48 << 10, "l2_bytes": 2 << 20, "bf16_dot": True, "amx": True},
@@ -288,7 +288,11 @@ def record(arguments: argparse.Namespace) -> None:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Lists what differs; the exit code is 1 when anything does."""
-    key = lambda each: json.dumps([each[k] for k in ("family", "arch", "problem", "genome")], sort_keys=True)  # noqa: E731
+
+    def key(each: dict[str, Any]) -> str:
+        problem = AttentionProblem.model_validate(each["problem"]).to_dict()  # without fields that an older tree lacks
+        return json.dumps([each["family"], each["arch"], problem, each["genome"]], sort_keys=True)
+
     before = {key(each): each for each in json.loads(arguments.before.read_text())}
     after = [each for each in json.loads(arguments.after.read_text()) if key(each) in before]
     differing = 0

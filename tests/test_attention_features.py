@@ -31,6 +31,11 @@ SHAPES = [
     "alibi,causal,align=bottom_right",
     "sinks",
     "causal,window=3,softcap=2,mask=bqk,alibi,sinks",
+    "lengths=19+7",
+    "lengths=0+16,causal",
+    "page=4",
+    "lengths=3+19,page=1,window=5:2,bias=bhqk",
+    "lengths=uniform:5,page=16,alibi,mask=hk,sinks",
 ]
 
 
@@ -44,30 +49,37 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
     v = k[..., : problem.value_size] if problem.latent else inputs[2].double()
     extras = problem.extras(inputs)
     out = torch.zeros(problem.output_shape(), dtype=torch.float64)
-    shift = problem.seq_kv - problem.seq_q if problem.align == "bottom_right" else 0
     left, right = problem.window or (None, None)
 
     def of(name: str, *place: int) -> float:
         tensor = extras[name]
         return float(tensor[tuple(min(at, size - 1) for at, size in zip(place, tensor.shape, strict=True))])
 
+    def key_or_value(tensor: torch.Tensor, b: int, group: int, j: int) -> torch.Tensor:
+        if "block_table" not in extras:
+            return tensor[b, group, j]
+        page = tensor.shape[1]
+        return tensor[int(extras["block_table"][b, j // page]), j % page, group]
+
     for b in range(problem.batch):
+        length = int(extras["lengths"][b]) if "lengths" in extras else problem.seq_kv
+        shift = length - problem.seq_q if problem.align == "bottom_right" else 0
         for h in range(problem.heads):
             group = h // (problem.heads // problem.kv_heads)
             for i in range(problem.seq_q):
                 logits, values = [], []
-                for j in range(problem.seq_kv):
+                for j in range(length):
                     distance = j - i - shift
                     hidden = (problem.causal and distance > 0) or (left is not None and distance < -left)
                     hidden |= right is not None and distance > right
                     if hidden or ("mask" in extras and not of("mask", b, h, i, j)):
                         continue
-                    score = float(q[b, h, i] @ k[b, group, j]) * problem.softmax_scale
+                    score = float(q[b, h, i] @ key_or_value(k, b, group, j)) * problem.softmax_scale
                     score = problem.softcap * math.tanh(score / problem.softcap) if problem.softcap else score
                     score += of("bias", b, h, i, j) if "bias" in extras else 0.0
                     score -= of("slopes", h) * abs(distance) if "slopes" in extras else 0.0
                     logits.append(score)
-                    values.append(v[b, group, j])
+                    values.append(key_or_value(v, b, group, j))
                 total = sum(map(math.exp, logits)) + (math.exp(of("sinks", h)) if "sinks" in extras else 0.0)
                 for score, value in zip(logits, values, strict=True):
                     out[b, h, i] += math.exp(score) / total * value
@@ -131,6 +143,12 @@ def test_a_plain_problem_is_stored_as_before_there_were_features():
         ("window=a:b", "window"),
         ("softcap=-2", "softcap"),
         ("v=16,latent", "no 16 columns of values"),
+        ("lengths=20", "one is longer than seq_kv"),
+        ("lengths=0", "no sequence has a key"),
+        ("lengths=-3", "lengths"),
+        ("lengths=normal", "lengths"),
+        ("lengths=uniform,causal,align=top_left", "align is bottom_right"),
+        ("page=0", "page_size"),
     ],
 )
 def test_features_that_mean_nothing_are_refused(features, words):
@@ -143,7 +161,49 @@ def test_features_that_mean_nothing_are_refused(features, words):
     "band", [Band(), Band(0, None, 0), Band(4, 2, 0), Band(-6, 3, None), Band(2, 0, 0), Band(-30, 9, 9)]
 )
 def test_the_pairs_of_a_band_are_those_that_it_shows(band, rows, keys):
-    assert band.pairs(rows, keys) == int(band.visible(torch.arange(rows), torch.arange(keys)).sum())
+    visible = band.visible(torch.arange(rows), torch.arange(keys))
+    assert band.pairs(rows, keys) == int(visible.sum())
+    begin, end = band.seen(rows, keys)
+    places = visible.any(dim=0).nonzero().flatten().tolist()
+    assert (begin, end) == ((places[0], places[-1] + 1) if places else (begin, begin))
+
+
+def test_lengths_are_drawn_again_the_same_and_told():
+    problem = problems.parse("b=4,h=2,s=1,t=1000,d=8,lengths=uniform")
+    assert problem.key_lengths == (1000, 845, 758, 421)
+    assert problems.parse("b=4,h=2,s=1,t=1000,d=8,lengths=uniform:3").key_lengths != problem.key_lengths
+    assert problem.label == "4x2x1:1000x8 float16 lengths uniform"
+    assert problem.facts()["ragged"]
+    assert parse("lengths=uniform:0") == parse("lengths=uniform")
+    assert parse("lengths=7").label.endswith("lengths 7")
+
+
+def test_what_no_sequence_has_is_poisoned():
+    """A kernel that reads it fails, or gives NaN."""
+    problem = parse("lengths=17+3,page=4")
+    q, k, v, lengths, table = problem.inputs(0, "normal", "cpu")
+    assert q.isfinite().all()
+    assert lengths.tolist() == [17, 3]
+    pages = [row[: -(-length // 4)].tolist() for row, length in zip(table, lengths, strict=True)]
+    own = [number for row in pages for number in row]
+    assert len(set(own)) == len(own) == 6
+    assert own != sorted(own)
+    rest = torch.cat([row[len(those) :] for row, those in zip(table, pages, strict=True)])
+    assert len(rest) == 4
+    assert (rest >= k.shape[0]).all()
+    for cache in (k, v):
+        assert cache.shape == (8, 4, 2, 8)
+        assert cache.isnan().flatten(2).any(dim=2).sum() == 8 * 4 - (17 + 3)
+
+
+def test_a_bound_on_bytes_counts_what_is_seen():
+    """Of keys, values and the block table; a bound that counts more would call right kernels mismeasured."""
+    full = problems.parse("b=1,h=8,kv=2,s=8,t=8192,d=128,causal,window=2047,page=16,lengths=8192")
+    keys, pages = 2047 + 8, 129
+    assert full.min_bytes == 2 * (2 * 8 * 8 * 128 + 2 * 2 * 128 * keys) + 4 * (1 + pages)
+    some = problems.parse("b=3,h=8,kv=2,s=1,t=100,d=16,lengths=100+7+0")
+    assert some.min_bytes == 2 * (2 * 3 * 8 * 16 + 2 * 2 * 16 * 107) + 4 * 3
+    assert some.flops == 2 * 8 * 32 * 107
 
 
 def test_a_family_is_asked_only_for_features_that_it_takes():
@@ -152,9 +212,8 @@ def test_a_family_is_asked_only_for_features_that_it_takes():
     assert load("wmma").refusals(problem, facts) == ["it lacks window, sinks"]
     assert load("mma").refusals(problem, facts) == []
     known = {name for family in load_all().values() for name in family.manifest.takes}
-    assert known == set(
-        parse("causal,align=bottom_right,window=3,v=4,latent,softcap=1,bias=k,alibi,sinks").features
-    ) | {"mask"}
+    every = parse("causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks,lengths=uniform,page=8")
+    assert known == {*every.features, "latent", "mask"}
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -8,6 +8,7 @@ from itertools import product
 
 import pytest
 
+from evoflash import problems
 from evoflash.codegen.template import load
 from evoflash.core.genome import Genome
 from evoflash.problems import AttentionProblem
@@ -65,6 +66,17 @@ EMULATED = [
     ("b=1,h=4,kv=1,s=9,t=400,d=64,dtype=fp16,window=100:3,align=bottom_right", {"load": "bulk", "waves": 0}, "nan_key"),
     ("b=1,h=2,kv=1,s=16,t=9,d=64,dtype=fp16,causal,align=bottom_right", {"rows": 32, "waves": 0}, "normal"),
     ("b=1,h=8,kv=1,s=1,t=1500,d=64,dtype=bf16", {"cluster": 2, "waves": 4, "warps": 2}, "huge_negative_scores"),
+    ("b=3,h=8,kv=2,s=1,t=777,d=64,dtype=bf16,lengths=777+0+33,page=16", {}, "gapped"),
+    (
+        "b=9,h=4,kv=2,s=3,t=300,d=64,dtype=fp16,lengths=300+1+16+17+0+15,page=16,causal",
+        {"load": "bulk", "warps": 1, "stages": 2, "warp_keys": 64},
+        "packed",
+    ),
+    (
+        "b=2,h=8,kv=2,s=8,t=500,d=64,dtype=bf16,lengths=500+333,page=32,causal,window=100",
+        {"rows": 32, "warp_keys": 16, "waves": 0, "cluster": 4, "order": "turns"},
+        "outlier_last",
+    ),
 ]
 
 
@@ -215,6 +227,27 @@ def test_splits_fill_the_device_and_leave_every_warp_a_step(problem, genes, want
 def test_what_cannot_be_is_known_before_it_is_built(problem, changes, arch, why):
     broken = load("decode").space([problem], device(arch)).violations(Genome({**USUAL, **changes}))
     assert why in [each.why for each in broken]
+
+
+@pytest.mark.parametrize(
+    ("features", "changes", "why"),
+    [
+        ("lengths=uniform", {"cluster": 2}, "a share is a run of keys of one block"),
+        ("page=1", {"warp_keys": 64}, "each lane of a warp has the number of one page"),
+        ("page=8", {"load": "bulk"}, "bulk copies of less than 16 rows would cut the permutation of shared memory"),
+    ],
+)
+def test_what_lengths_and_pages_rule_out_is_known(features, changes, why):
+    problem = problems.parse(f"b=4,h=32,kv=8,s=1,t=8192,d=128,dtype=bf16,{features}")
+    broken = load("decode").space([problem], device()).violations(Genome({**USUAL, **changes}))
+    assert why in [each.why for each in broken]
+
+
+def test_the_family_takes_pages_of_whole_steps():
+    shape = "b=4,h=32,kv=8,s=1,t=8192,d=128,dtype=bf16,lengths=uniform,page="
+    assert load("decode").refusals(problems.parse(f"{shape}16"), device()) == []
+    refused = load("decode").refusals(problems.parse(f"{shape}48"), device())
+    assert refused == ["a step has whole pages, or a page whole steps"]
 
 
 @pytest.mark.parametrize(("arch", "refused"), [("sm_75", True), ("sm_80", False), ("sm_100", False)])

@@ -14,6 +14,7 @@ from evoflash.problems import (
     attention_cases,
     attention_reference,
     attention_scores,
+    attention_sequences,
     rivals,
 )
 from evoflash.problems.attention_form import DTYPES, AttentionForm
@@ -64,8 +65,9 @@ class AttentionProblem(AttentionForm):
         import torch
 
         generator = torch.Generator().manual_seed(seed)
-        shapes = self.input_shapes()[: self.leading_inputs]
-        q, k, *v = (torch.randn(shape, generator=generator) for shape in shapes)
+        dense = self.model_copy(update={"page_size": None}).input_shapes()[: self.leading_inputs]
+        q = torch.randn(dense[0], generator=generator)
+        k, *v = (attention_sequences.draw(shape, generator) for shape in dense[1:])
         q /= max(1.0, abs(self.softmax_scale) * math.sqrt(self.head_dim))
         dtype = getattr(torch, self.dtype)
         if self.latent:
@@ -75,8 +77,15 @@ class AttentionProblem(AttentionForm):
         q, k, *v = (tensor.to(device=device, dtype=dtype) for tensor in changed)
         extras = attention_scores.extra_values(self, variant, generator)
         types = (getattr(torch, name) for name in self.input_dtypes()[self.leading_inputs :])
-        others = (tensor.to(device=device, dtype=each) for tensor, each in zip(extras.values(), types, strict=True))
-        return (*adversaries.with_layout(variant, q, k, *v), *others)
+        shapes = self.extra_shapes()
+        for number, values in self.index_values(seed).items():
+            name = list(shapes)[number - self.leading_inputs]
+            extras[name] = torch.tensor(values, dtype=torch.int32).view(shapes[name])
+        others = {name: extras[name].to(device=device, dtype=each) for name, each in zip(shapes, types, strict=True)}
+        if self.is_scattered:
+            table = others.get("block_table")
+            k, *v = (attention_sequences.stored(self, tensor, table) for tensor in (k, *v))
+        return (*adversaries.with_layout(variant, q, k, *v), *others.values())
 
     def mirror(self, inputs: Inputs) -> bool:
         """Negates q, k and v in place: the scores do not change, and the output changes its sign. So it is where the

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import torch
 
 
+POINTERS = ("bias", "mask", "slopes", "sinks", "lengths", "block_table")
+
+
 class AttentionArguments(ctypes.Structure):
     """The ctypes equivalent of `EvoflashAttention` in templates/include/attention.h."""
 
@@ -29,28 +32,37 @@ class AttentionArguments(ctypes.Structure):
         ("softcap", ctypes.c_float),
         *((name, ctypes.c_void_p) for name in ("bias", "mask", "slopes", "sinks")),
         *((f"{name}_stride", ctypes.c_int64 * 4) for name in ("bias", "mask")),
+        *((name, ctypes.c_void_p) for name in ("lengths", "block_table")),
+        ("table_stride", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("page_size", "num_pages")),
     ]
 
 
 def arguments(problem: AttentionForm, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
     """Pointers, sizes, and strides in elements; the last stride of q, k, v and the output must be 1.
 
-    The values of latent attention have the address and the strides of the keys.
-    A stride of a bias or mask is 0 in the dimensions that it does not extend over.
+    The values of latent attention have the address and the strides of the keys. A stride of a bias or mask is 0 in the
+    dimensions that it does not extend over. Of paged keys and values the strides are those of page, head and row.
     """
     q, k = inputs[:2]
     v = k if problem.latent else inputs[2]
     extras = problem.extras(inputs)
-    strides = [(ctypes.c_int64 * 3)(*tensor.stride()[:3]) for tensor in (q, k, v, out)]
-    pointers = [extras[name].data_ptr() if name in extras else None for name in ("bias", "mask", "slopes", "sinks")]
+    strides = [tensor.stride()[:3] for tensor in (q, k, v, out)]
+    if problem.page_size is not None:
+        strides[1:3] = ((page, head, row) for page, row, head in strides[1:3])
+    pointers = {name: extras[name].data_ptr() if name in extras else None for name in POINTERS}
+    table = extras.get("block_table")
     band = problem.band
     limits = (-1 if side is None else side for side in (band.left, band.right))
     return AttentionArguments(
         q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), None,
         problem.batch, problem.heads, problem.kv_heads, problem.seq_q, problem.seq_kv, problem.head_dim,
-        *strides, problem.softmax_scale, int(problem.causal),
-        problem.value_size, int(problem.is_banded), band.diagonal, *limits, problem.softcap, *pointers,
+        *((ctypes.c_int64 * 3)(*each) for each in strides), problem.softmax_scale, int(problem.causal),
+        problem.value_size, int(problem.is_banded), band.diagonal, *limits, problem.softcap,
+        *(pointers[name] for name in ("bias", "mask", "slopes", "sinks")),
         *(_broadcast_strides(extras.get(name)) for name in ("bias", "mask")),
+        pointers["lengths"], pointers["block_table"], table.stride()[0] if table is not None else 0,
+        problem.page_size or 0, k.shape[0] if table is not None else 0,
     )  # fmt: skip
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from evoflash.problems import attention_sequences
 from evoflash.problems.attention_form import AttentionForm
-from evoflash.problems.attention_reference import softmax
+from evoflash.problems.attention_reference import by_sequence, softmax
 from evoflash.problems.attention_scores import scores
 from evoflash.problems.base import PLAIN_BASELINE, Baseline, Inputs
 
 if TYPE_CHECKING:
     import torch
+
+Made = TypeVar("Made")
 
 GRID_HEIGHT = 65_535  # the limit on the second and third dimension of a CUDA grid
 PLAIN_SCORES = 2**26  # computed at a time where SDPA does not take the problem
@@ -28,6 +31,8 @@ def plain(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
     """
     import torch
 
+    if problem.is_scattered:
+        return by_sequence(problem, inputs, plain, inputs[0].dtype)
     if not problem.is_taken_by_sdpa:
         return _fused(problem, inputs)
     q, k, v = problem.qkv(inputs)
@@ -53,11 +58,15 @@ def baselines(problem: AttentionForm, target: str) -> Mapping[str, Baseline]:
     """SDPA's backends by name, and eager matmul-softmax-matmul.
 
     On a CPU: sdpa (the default, fused backend), sdpa-math (the unfused one) and eager. Where SDPA does not take the
-    problem: eager alone. Masks are made once for the inputs, outside what is timed. Of latent attention the query heads
-    that share keys are rows of one product, so that keys are neither read nor copied once for each of them.
+    problem: eager alone. Masks are made once for the inputs, outside what is timed; and where sequences have lengths or
+    pages, so are dense keys and values, padded with zeros: what it takes to gather them is not in their times. Of
+    latent attention the query heads that share keys are rows of one product, so that keys are neither read nor copied
+    once for each of them.
     """
     from torch.nn.attention import SDPBackend
 
+    if problem.is_scattered:
+        return _of_padded(problem, target)
     mask = _Kept(functools.partial(sdpa_mask, problem))
     eager = {"eager": functools.partial(_eager, problem, _Kept(functools.partial(_additive_mask, problem)))}
     if not problem.is_taken_by_sdpa:
@@ -111,7 +120,47 @@ def sdpa_mask(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
     return mask.expand(*mask.shape[:3], problem.seq_kv).contiguous()  # SDPA's kernels read several keys at once
 
 
-def _with_backend(problem: AttentionForm, mask: _Kept, backend: Any) -> Baseline:
+def _of_padded(problem: AttentionForm, target: str) -> Mapping[str, Baseline]:
+    """The baselines of the dense problem that is left, with a mask or bias of what each row sees."""
+    is_biased = bool(problem.bias) or problem.alibi
+    dense = problem.model_copy(
+        update={
+            "causal": False,
+            "window": None,
+            "align": "top_left",
+            "alibi": False,
+            "lengths": "",
+            "page_size": None,
+            "bias": "bhqk" if is_biased else "",
+            "mask": "" if is_biased else "bhqk" if "h" in problem.mask else "bqk",
+        }
+    )
+    kept = _Kept(functools.partial(_padded, problem, dense))
+
+    def over(baseline: Baseline) -> Baseline:
+        return lambda *inputs: baseline(*kept.of(inputs))
+
+    return {name: over(baseline) for name, baseline in baselines(dense, target).items()}
+
+
+def _padded(problem: AttentionForm, dense: AttentionForm, inputs: Inputs) -> Inputs:
+    """The inputs of the dense problem."""
+    import torch
+
+    q, k, v, *_ = inputs
+    extras = problem.extras(inputs)
+    dtype = q.dtype if dense.bias else torch.bool
+    added = torch.full(dense.extra_shapes()["bias" if dense.bias else "mask"], False, dtype=dtype, device=q.device)
+    if dense.bias:
+        added.fill_(-math.inf)
+    for number, own, its in attention_sequences.sequences(problem, inputs):
+        mask = _additive_mask(own, its)
+        added[number, :, :, : own.seq_kv] = True if mask is None else mask[0]
+    keys, values = (attention_sequences.padded(problem, each, extras.get("block_table")) for each in (k, v))
+    return (q, keys, values, added, *(extras[name] for name in ("sinks",) if name in extras))
+
+
+def _with_backend(problem: AttentionForm, mask: _Kept[torch.Tensor | None], backend: Any) -> Baseline:
     def run(*inputs: torch.Tensor) -> torch.Tensor:
         from torch.nn.attention import sdpa_kernel
 
@@ -124,7 +173,7 @@ def _with_backend(problem: AttentionForm, mask: _Kept, backend: Any) -> Baseline
     return run
 
 
-def _eager(problem: AttentionForm, mask: _Kept, *inputs: torch.Tensor) -> torch.Tensor:
+def _eager(problem: AttentionForm, mask: _Kept[torch.Tensor | None], *inputs: torch.Tensor) -> torch.Tensor:
     import torch
 
     q, k, v = problem.qkv(inputs)
@@ -196,14 +245,14 @@ def _fused(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
     return out
 
 
-class _Kept:
+class _Kept(Generic[Made]):
     """What is made of inputs, kept for inputs that come again."""
 
-    def __init__(self, make: Callable[[Inputs], torch.Tensor | None]):
+    def __init__(self, make: Callable[[Inputs], Made]):
         self._make = make
-        self._known: dict[tuple[int, ...], tuple[Inputs, torch.Tensor | None]] = {}  # inputs that live keep their id
+        self._known: dict[tuple[int, ...], tuple[Inputs, Made]] = {}  # inputs that live keep their id
 
-    def of(self, inputs: Inputs) -> torch.Tensor | None:
+    def of(self, inputs: Inputs) -> Made:
         """Made of these inputs, once."""
         key = tuple(id(each) for each in inputs)
         if key not in self._known:

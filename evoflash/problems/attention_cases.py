@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Any
 
@@ -21,6 +22,7 @@ LONG = (65, 4099)  # enough keys for many rounds of any pipeline
 SMALL_WINDOW = (37, 11)  # keys before and after a row
 REPEATED = 600  # keys, of which some have the same huge scores
 BLIND = 600  # rows and keys; of a half, whole tiles and splits of any kernel have no score but -inf
+UNEVEN = (1100, 1, 0, 700, 64)  # lengths of which some have less than a tile, and one no key
 MANY_HEADS = 65_600  # more than the limit on the second and third dimension of a grid
 
 
@@ -29,10 +31,11 @@ def standard_cases(problem: AttentionForm, dtypes: tuple[str, ...]) -> tuple[Cas
     adversaries, and infinite, huge and tiny numbers (in the problem's group size).
 
     All have the problem's features. A window is at most `SMALL_WINDOW` but in the base cases, so that short sequences
-    are longer than it.
+    are longer than it. Lengths are drawn, as those of the problem mean nothing for other sequences; further cases have
+    lengths at the ends of pages, of a single key, and of none.
     """
     of = type(problem).of
-    features = {name: getattr(problem, name) for name in problem.features}
+    features = _features(problem)
     same = {"dtype": problem.dtype, "causal": problem.causal, **features}
     same.pop("value_dim", None)
     if problem.window is not None:
@@ -81,11 +84,38 @@ def standard_cases(problem: AttentionForm, dtypes: tuple[str, ...]) -> tuple[Cas
     ]
     scaled = of(1, 2, 65, size, **{**own, "scale": 0.3 * problem.softmax_scale})
     cases.append(Case(name="65 scale x0.3", problem=scaled))
+    if problem.is_scattered:
+        cases += _scattered_cases(problem, own)
     for dtype in dtypes:
         if dtype != problem.dtype:
             other = of(1, 2, 113, size, **{**own, "dtype": dtype})
             cases.append(Case(name=f"113 {dtype}", problem=other))
     return tuple(cases)
+
+
+def _features(problem: AttentionForm) -> dict[str, Any]:
+    found = {name: getattr(problem, name) for name in problem.features}
+    return {**found, "lengths": "uniform"} if problem.lengths else found
+
+
+def _scattered_cases(problem: AttentionForm, own: dict[str, Any]) -> list[Case]:
+    """Where the ends of sequences and of pages meet, for one row and for several, which may be more than keys."""
+    page = problem.page_size or 16
+    ends = sorted({1, 2, page - 1, page, page + 1, 2 * page, 3 * page - 1, 3 * page} - {0})
+    group = problem.heads // problem.kv_heads
+    made: list[Case] = []
+    for rows, words in ((1, "one row"), (7, "7 rows")):
+        of = functools.partial(type(problem).of, heads=2 * group, seq=rows, head_dim=problem.head_dim)
+        if not problem.lengths:
+            for keys in ends:
+                shape = of(batch=2, **{**own, "kv_heads": 2, "seq_kv": keys})
+                made.append(Case(name=f"{rows}x{keys} in pages", problem=shape))
+            continue
+        for word, lengths in (("at the ends of pages", ends), ("uneven", UNEVEN)):
+            several = {"kv_heads": 2, "seq_kv": max(lengths), "lengths": "+".join(map(str, lengths))}
+            shape = of(batch=len(lengths), **{**own, **several})
+            made.append(Case(name=f"{words}, lengths {word}", problem=shape))
+    return made
 
 
 def general_case(problem: AttentionForm, dtypes: tuple[str, ...]) -> Case:
@@ -102,7 +132,7 @@ def random_cases(problem: AttentionForm, seed: int) -> tuple[Case, ...]:
     """
     rng = random.Random(seed)
     of = type(problem).of
-    features = {name: getattr(problem, name) for name in problem.features}
+    features = _features(problem)
     own = {"dtype": problem.dtype, "causal": problem.causal, "scale": problem.scale, **features}
     cases = [Case(name=f"fresh seed {seed}", problem=problem, seed=seed)]
     # A kernel that takes no other lengths declines the standard cases.
@@ -111,10 +141,13 @@ def random_cases(problem: AttentionForm, seed: int) -> tuple[Case, ...]:
     for _ in range(3):
         batch, kv_heads, group = rng.randint(1, 3), rng.randint(1, 3), rng.choice((1, 2, 3))
         rows, keys = rng.randint(1, 300), rng.randint(1, 700)
-        lengths = {"kv_heads": kv_heads, "seq_kv": keys}
+        lengths: dict[str, Any] = {"kv_heads": kv_heads, "seq_kv": keys}
+        if problem.lengths:
+            lengths["lengths"] = f"uniform:{rng.randint(1, 9999)}"
         drawn = of(batch, kv_heads * group, rows, problem.head_dim, **{**own, **lengths})
         cases.append(Case(name=f"fresh {drawn.label.split()[0]}", problem=drawn, seed=rng.randrange(2**31)))
-    shared = {"kv_heads": 1} if problem.latent else {}  # as its models have it: keys are large
-    many = of(1, MANY_HEADS, 1, problem.head_dim, **{**own, "seq_kv": 2, **shared})
-    cases.append(Case(name=f"{MANY_HEADS} heads", problem=many, seed=seed))
+    if problem.page_size is None:  # a page of so many heads would take hundreds of megabytes
+        shared = {"kv_heads": 1} if problem.latent else {}  # as its models have it: keys are large
+        many = of(1, MANY_HEADS, 1, problem.head_dim, **{**own, "seq_kv": 2, **shared})
+        cases.append(Case(name=f"{MANY_HEADS} heads", problem=many, seed=seed))
     return tuple(cases)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from evoflash.problems import paging
 from evoflash.problems.band import Band
 from evoflash.problems.base import Inputs, Problem
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
-DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "bool": 1}
+DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "bool": 1, "int32": 4}
 
 MOST = 2**31 - 1  # of a size: kernels are given int32
 
@@ -24,7 +25,19 @@ MOST = 2**31 - 1  # of a size: kernels are given int32
 SCALES = (1e-30, 1e3)
 
 # The fields beyond sizes, type, causal mask and scale. Families name those that they take.
-FEATURES = ("value_dim", "latent", "align", "window", "softcap", "bias", "mask", "alibi", "sinks")
+FEATURES = (
+    "value_dim",
+    "latent",
+    "align",
+    "window",
+    "softcap",
+    "bias",
+    "mask",
+    "alibi",
+    "sinks",
+    "lengths",
+    "page_size",
+)
 
 DIMENSIONS = "bhqk"  # of a bias or mask: batch, query heads, query rows, keys
 OVER = "^b?h?q?k?$"  # some of them, in order
@@ -54,6 +67,10 @@ class AttentionForm(Problem):
         bias, mask: dimensions that an additive bias or a boolean mask extends over, of "bhqk" (batch, query heads,
             query rows, keys); empty for none. A mask is true where a key is seen.
         alibi, sinks: whether heads have slopes or sinks.
+        lengths: which lengths sequences have (see `paging.draw_lengths`); empty for `seq_kv` each. The
+            last row of a sequence stands at its last key.
+        page_size: keys of a page, where keys and values are paged: k then has the shape (pages, page_size, kv_heads,
+            head_dim). None: they are not.
     """
 
     batch: int = Field(ge=1, le=MOST)
@@ -74,6 +91,8 @@ class AttentionForm(Problem):
     mask: str = Field("", pattern=OVER)
     alibi: bool = False
     sinks: bool = False
+    lengths: str = Field("", pattern=paging.LENGTHS)
+    page_size: int | None = Field(None, ge=1, le=MOST)
 
     @model_validator(mode="before")
     @classmethod
@@ -88,6 +107,10 @@ class AttentionForm(Problem):
         if isinstance(window, list | tuple) and len(window) == 2:
             left, right = window[0], 0 if values.get("causal") else window[1]
             values["window"] = None if left is None and (right is None or values.get("causal")) else (left, right)
+        if values.get("lengths"):
+            values["lengths"] = paging.spelled(values["lengths"])
+            if values.get("causal") or values.get("window") or values.get("alibi"):
+                values.setdefault("align", "bottom_right")
         return values
 
     @model_validator(mode="after")
@@ -102,6 +125,20 @@ class AttentionForm(Problem):
     def _columns_of_keys(self) -> Self:
         if self.latent and self.value_size > self.head_dim:
             raise ValueError(f"latent: a key of {self.head_dim} columns has no {self.value_size} columns of values")
+        if self.latent and (self.lengths or self.page_size is not None):
+            raise ValueError("latent: keys that are also values have no lengths and no pages")
+        return self
+
+    @model_validator(mode="after")
+    def _measured(self) -> Self:
+        if not self.lengths:
+            return self
+        if self.align == "top_left" and (self.causal or self.window or self.alibi):
+            raise ValueError("the rows of sequences with lengths stand at their ends: align is bottom_right")
+        if max(self.key_lengths) > self.seq_kv:
+            raise ValueError(f"lengths: one is longer than seq_kv ({self.seq_kv})")
+        if not any(self.key_lengths):
+            raise ValueError("lengths: no sequence has a key")
         return self
 
     @model_validator(mode="after")
@@ -138,6 +175,8 @@ class AttentionForm(Problem):
         words += [f"softcap {self.softcap:g}"] if self.softcap else []
         words += [f"{name} {over}" for name, over in (("bias", self.bias), ("mask", self.mask)) if over]
         words += [name for name in ("alibi", "sinks") if getattr(self, name)]
+        words += [f"lengths {self.lengths}"] if self.lengths else []
+        words += [f"page {self.page_size}"] if self.page_size else []
         return " ".join(words)
 
     @property
@@ -162,10 +201,33 @@ class AttentionForm(Problem):
         return self.value_dim if self.value_dim is not None else self.head_dim
 
     @property
+    def key_lengths(self) -> tuple[int, ...]:
+        """How many keys each sequence has."""
+        return paging.draw_lengths(self.lengths, self.batch, self.seq_kv)
+
+    @property
+    def cache_pages(self) -> int:
+        """The pages of a cache, of which a few belong to no sequence."""
+        return sum(self._page_counts) + paging.SPARE_PAGES
+
+    @property
+    def _page_counts(self) -> list[int]:
+        return paging.page_counts(self.key_lengths, self.page_size or 1)
+
+    @property
+    def table_shape(self) -> tuple[int, int]:
+        """The shape of the block table: the batch, and the pages of seq_kv keys."""
+        return (self.batch, -(-self.seq_kv // (self.page_size or 1)))
+
+    @property
     def band(self) -> Band:
-        """Which keys a row sees, but for those that a mask hides."""
+        """Which keys a row of a sequence of seq_kv keys sees, but for those that a mask hides."""
+        return self.band_of(self.seq_kv)
+
+    def band_of(self, keys: int) -> Band:
+        """The same for a sequence of so many keys."""
         left, right = self.window or (None, 0 if self.causal else None)
-        return Band(self.seq_kv - self.seq_q if self.align == "bottom_right" else 0, left, right)
+        return Band(keys - self.seq_q if self.align == "bottom_right" else 0, left, right)
 
     @property
     def is_banded(self) -> bool:
@@ -174,14 +236,20 @@ class AttentionForm(Problem):
 
     @property
     def is_taken_by_sdpa(self) -> bool:
-        """Whether SDPA can compute it, with a mask."""
-        return not self.softcap and not self.sinks
+        """Whether SDPA can compute it, with a mask, from its inputs as they are."""
+        return not self.softcap and not self.sinks and not self.is_scattered
+
+    @property
+    def is_scattered(self) -> bool:
+        """Whether keys and values are anything but one dense tensor: of uneven lengths, or in pages."""
+        return bool(self.lengths) or self.page_size is not None
 
     def facts(self) -> dict[str, Any]:
         """Sizes, `dtype`, `dtype_bytes`, `causal`, `rows` = batch * heads * seq_q, and what its features come to.
 
         `banded`: a window, or a causal mask that is aligned bottom-right; `window_left` and `window_right`: -1 for no
-        limit; `capped`, `biased`, `masked`, `alibi` and `sinks`: whether scores are changed so; `latent`.
+        limit; `capped`, `biased`, `masked`, `alibi` and `sinks`: whether scores are changed so; `latent`; `ragged`:
+        sequences have lengths of their own; `page_size`: 0 without pages.
         """
         return {
             **self.model_dump(exclude={"scale", *FEATURES}),
@@ -197,31 +265,47 @@ class AttentionForm(Problem):
             "masked": bool(self.mask),
             "alibi": self.alibi,
             "sinks": self.sinks,
+            "ragged": bool(self.lengths),
+            "page_size": self.page_size or 0,
         }
 
     @property
     def flops(self) -> int:
-        """2 * batch * heads * (head_dim + value_dim) * (pairs of a query and a key that its band lets it see)."""
-        pairs = self.band.pairs(self.seq_q, self.seq_kv)
-        return 2 * self.batch * self.heads * (self.head_dim + self.value_size) * pairs
+        """2 * heads * (head_dim + value_dim) * (pairs of a query and a key that its band lets it see)."""
+        pairs = sum(self.band_of(keys).pairs(self.seq_q, keys) for keys in self.key_lengths)
+        return 2 * self.heads * (self.head_dim + self.value_size) * pairs
 
     @property
     def min_bytes(self) -> int:
-        """The bytes of all inputs and the output."""
-        sizes = (math.prod(shape) for shape in (*self.input_shapes(), self.output_shape()))
+        """The bytes of inputs and output, of keys and values only those that some row's band lets it see.
+
+        Of a block table, the pages of these.
+        """
+        seen = [self.band_of(keys).seen(self.seq_q, keys) for keys in self.key_lengths]
+        rows = sum(end - begin for begin, end in seen) * self.kv_heads
+        size = self.page_size or 1
+        names = {1: rows * self.head_dim, 2: rows * self.value_size}
+        if "block_table" in self.extra_shapes():
+            pages = sum(-(-end // size) - begin // size for begin, end in seen)
+            names[3 + list(self.extra_shapes()).index("block_table")] = pages
+        sizes = [names.get(number, math.prod(shape)) for number, shape in enumerate(self.input_shapes())]
         types = (*self.input_dtypes(), self.dtype)
+        sizes.append(math.prod(self.output_shape()))
         return sum(size * DTYPE_BYTES[name] for size, name in zip(sizes, types, strict=True))
 
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of q, k and v (of latent attention q and k), and of what follows them."""
         of_keys = (self.batch, self.kv_heads, self.seq_kv)
+        if self.page_size is not None:
+            of_keys = (self.cache_pages, self.page_size, self.kv_heads)
         q = (self.batch, self.heads, self.seq_q, self.head_dim)
         v = () if self.latent else ((*of_keys, self.value_size),)
         return (q, (*of_keys, self.head_dim), *v, *self.extra_shapes().values())
 
     def input_dtypes(self) -> tuple[str, ...]:
-        """That of the problem for q, k, v and a bias; bool for a mask, float32 for slopes and sinks."""
+        """That of the problem for q, k, v and a bias; bool for a mask, float32 for slopes and sinks, else int32."""
         types = {"bias": self.dtype, "mask": "bool", "slopes": "float32", "sinks": "float32"}
+        types |= {"lengths": "int32", "block_table": "int32"}
         return (self.dtype,) * self.leading_inputs + tuple(types[name] for name in self.extra_shapes())
 
     def output_shape(self) -> tuple[int, ...]:
@@ -240,11 +324,14 @@ class AttentionForm(Problem):
         return inputs[0], inputs[1], inputs[1][..., : self.value_size]
 
     def extras(self, inputs: Inputs) -> Mapping[str, torch.Tensor]:
-        """The inputs after q, k and v, by name: bias, mask, slopes, sinks."""
+        """The inputs after q, k and v, by name: bias, mask, slopes, sinks, lengths, block_table."""
         return dict(zip(self.extra_shapes(), inputs[self.leading_inputs :], strict=True))
 
     def extra_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The inputs after q, k and v, by name and in order: bias or mask (broadcast as SDPA's), slopes, sinks."""
+        """The inputs after q, k and v, by name and in order.
+
+        These are bias or mask (broadcast as SDPA's), slopes and sinks, lengths and block_table.
+        """
         sizes = dict(zip(DIMENSIONS, (self.batch, self.heads, self.seq_q, self.seq_kv), strict=True))
         shapes: dict[str, tuple[int, ...]] = {}
         for name, over in (("bias", self.bias), ("mask", self.mask)):
@@ -254,4 +341,18 @@ class AttentionForm(Problem):
             shapes["slopes"] = (self.heads,)
         if self.sinks:
             shapes["sinks"] = (self.heads,)
+        if self.lengths:
+            shapes["lengths"] = (self.batch,)
+        if self.page_size is not None:
+            shapes["block_table"] = self.table_shape
         return shapes
+
+    def index_values(self, seed: int = 0) -> dict[int, list[int]]:
+        """Those of lengths and block table, by the number of the input."""
+        made: dict[int, list[int]] = {}
+        for number, name in enumerate(self.extra_shapes(), start=3):
+            if name == "lengths":
+                made[number] = list(self.key_lengths)
+            elif name == "block_table":
+                made[number] = paging.block_table(self._page_counts, self.table_shape[1], self.cache_pages, seed)
+        return made

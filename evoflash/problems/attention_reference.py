@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from evoflash.problems import attention_sequences
 from evoflash.problems.attention_form import AttentionForm
 from evoflash.problems.attention_scores import scores
 from evoflash.problems.base import Inputs
@@ -28,6 +29,8 @@ def reference(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
     """
     import torch
 
+    if problem.is_scattered:
+        return by_sequence(problem, inputs, reference, torch.float64)
     out = torch.empty(problem.output_shape(), dtype=torch.float64, device=inputs[0].device)
     flat, extras = out.flatten(0, 1), problem.extras(inputs)
     for place, rows, (queries, keys, values) in _slices(problem, *problem.qkv(inputs)):
@@ -40,6 +43,18 @@ def reference(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
         if not is_finite:
             _fill_special(answer, weights, visible, values)
         flat[place[0] : place[-1] + 1, rows[0] : rows[-1] + 1] = answer.masked_fill_(hidden, 0.0)
+    return out
+
+
+def by_sequence(
+    problem: AttentionForm, inputs: Inputs, of: Callable[[AttentionForm, Inputs], torch.Tensor], dtype: torch.dtype
+) -> torch.Tensor:
+    """What a function says of each sequence, as the dense problem that it is by itself; 0 where there is no key."""
+    import torch
+
+    out = torch.zeros(problem.output_shape(), dtype=dtype, device=inputs[0].device)
+    for number, own, its in attention_sequences.sequences(problem, inputs):
+        out[number] = of(own, its)[0]
     return out
 
 
@@ -63,6 +78,10 @@ def unspecified(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
     Weights are rounded to the problem's type relative to the largest that has been seen. One that rounds to 0 makes
     0 * inf = NaN of an infinite value; whether it does depends on the order of the keys.
     """
+    import torch
+
+    if problem.is_scattered:
+        return by_sequence(problem, inputs, _where_unspecified, torch.bool)
     q, k, v = problem.qkv(inputs)
     masks = []
     special = k.isnan().any(dim=3, keepdim=True) | ~v.isfinite()
@@ -73,6 +92,15 @@ def unspecified(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
     if bool(q.isinf().any().item() or k.isinf().any().item()):
         masks.append((reference(problem, inputs) == 0).all(dim=3, keepdim=True).expand(problem.output_shape()))
     return functools.reduce(operator.or_, masks) if masks else None
+
+
+def _where_unspecified(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
+    import torch
+
+    found = unspecified(problem, inputs)
+    if found is None:
+        return torch.zeros(problem.output_shape(), dtype=torch.bool, device=inputs[0].device)
+    return found
 
 
 def _slices(

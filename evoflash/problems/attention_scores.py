@@ -23,7 +23,7 @@ LARGEST_SLOPE = 0.5  # of ALiBi for eight heads
 
 
 def extra_values(problem: AttentionForm, variant: str, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Values of these inputs: float32, and bool for the mask.
+    """Values of the bias, mask, slopes and sinks: float32, and bool for the mask.
 
     A mask without query rows hides the keys from some length on, as padding does; others hide keys at random. The
     variant "hidden_rows" hides all keys of some rows, and "infinite_bias" is a bias that hides keys by -inf.
@@ -48,7 +48,7 @@ def extra_values(problem: AttentionForm, variant: str, generator: torch.Generato
                 made[name][..., -1:, :] = False
         elif name == "slopes":
             made[name] = LARGEST_SLOPE * 2.0 ** -(torch.arange(shape[0]) * 8.0 / shape[0])
-        else:
+        elif name == "sinks":
             made[name] = torch.randn(shape, generator=generator)
     return made
 

@@ -46,6 +46,12 @@ class Band:
             seen &= distance <= self.right
         return seen
 
+    def seen(self, rows: int, keys: int) -> tuple[int, int]:
+        """The first of these keys that any of these rows sees, and the one after the last; equal if there is none."""
+        begin = 0 if self.left is None else min(max(self.diagonal - self.left, 0), keys)
+        end = keys if self.right is None else min(max(self.diagonal + rows + self.right, 0), keys)
+        return min(begin, end), end
+
     def pairs(self, rows: int, keys: int) -> int:
         """How many pairs of a row and a key that it sees there are."""
         ends = rows * keys if self.right is None else _clipped_sum(self.diagonal + self.right + 1, rows, keys)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import abc
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -88,6 +88,10 @@ class Problem(Record, abc.ABC):
     def input_dtypes(self) -> tuple[str, ...]:
         """The element types of the inputs, as PyTorch names them; without an override the fact `dtype` for all."""
         return (self.facts()["dtype"],) * len(self.input_shapes())
+
+    def index_values(self, seed: int = 0) -> Mapping[int, Sequence[int]]:
+        """The values of inputs that kernels use as sizes or indices, by the number of the input."""
+        return {}
 
     @abc.abstractmethod
     def output_shape(self) -> tuple[int, ...]:

@@ -30,11 +30,13 @@ FIELDS = {
     "mask": "mask",
     "alibi": "alibi",
     "sinks": "sinks",
+    "lengths": "lengths",
+    "page": "page_size",
 }
 FLAGS = ("causal", "latent", "alibi", "sinks")
 SYNTAX = (
     "b=1,h=8,s=512,d=64 and optionally kv=, t=, v=, latent, dtype=fp16|bf16|fp32, scale=, causal, align=bottom_right, "
-    "window=127 or window=127:0, softcap=, bias=hqk, mask=bk, alibi, sinks"
+    "window=127 or window=127:0, softcap=, bias=hqk, mask=bk, alibi, sinks, lengths=uniform or lengths=7+300, page=16"
 )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 GUARD_ELEMENTS = 1 << 15  # on each side: more than a tile of rows, and a multiple of any alignment
 
 # Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN. A mask is
-# surrounded by keys that are seen.
+# surrounded by keys that are seen, and lengths and page numbers by some that do not exist.
 POISON = {
     "float16": 0x7DE7,
     "bfloat16": 0x7FA7,
@@ -22,6 +22,7 @@ POISON = {
     "float64": 0x7FF4_5A5A_5A5A_5A5A,
     "uint8": -1,
     "bool": 1,
+    "int32": 2**31 - 1,
 }
 
 

@@ -19,7 +19,7 @@ from evoflash.system import processes
 
 UNSUPPORTED = -1
 SCALE = 1 / math.sqrt(3)  # of the uniform distribution, so that logits stay small
-WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "bool": 1}  # bytes of an element
+WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "bool": 1, "int32": 4}  # bytes of an element
 PERIOD = 65521  # elements after which the values repeat, for speed; a prime, so that rows differ
 
 
@@ -118,13 +118,16 @@ def launch(library: ctypes.CDLL, problem: Any, memory: HostMemory | DeviceMemory
     dtypes, rng = problem.input_dtypes(), random.Random(0)
     addresses: list[int] = []
 
-    def block(shape: tuple[int, ...], dtype: str, content: bool) -> Any:
-        count = math.prod(shape)
-        addresses.append(memory.allocate(WIDTHS[dtype] * count, elements(count, dtype, rng) if content else None))
+    def block(shape: tuple[int, ...], dtype: str, content: bytes | None) -> Any:
+        addresses.append(memory.allocate(WIDTHS[dtype] * math.prod(shape), content))
         return Block(addresses[-1], shape)
 
-    inputs = tuple(block(shape, dtype, True) for shape, dtype in zip(problem.input_shapes(), dtypes, strict=True))
-    arguments = problem.arguments(inputs, block(problem.output_shape(), dtypes[0], False))
+    indices = {number: struct.pack(f"<{len(values)}i", *values) for number, values in problem.index_values().items()}
+    inputs = tuple(
+        block(shape, dtype, indices[number] if number in indices else elements(math.prod(shape), dtype, rng))
+        for number, (shape, dtype) in enumerate(zip(problem.input_shapes(), dtypes, strict=True))
+    )
+    arguments = problem.arguments(inputs, block(problem.output_shape(), dtypes[0], None))
     size = library.evoflash_workspace_bytes(ctypes.byref(arguments))
     if size:
         addresses.append(memory.allocate(size, None))

@@ -40,6 +40,13 @@ typedef struct {
   const float *slopes, *sinks; /* of each query head */
   /* Strides of batch, head, row and key, in elements; 0 where the tensor does not extend over that dimension. */
   int64_t bias_stride[4], mask_stride[4];
+  const int32_t *lengths; /* keys of each sequence, up to seq_kv; diagonal then is lengths[b] - seq_q for sequence b */
+  /* Paged keys and values: key j of sequence b is row j % page_size of page block_table[b * table_stride + j /
+     page_size]. k_stride and v_stride are those of page, head and row. Keys and values beyond a sequence's last key,
+     and pages beyond that of its last key, may be anything: NaN, numbers of pages that do not exist. */
+  const int32_t *block_table;
+  int64_t table_stride;
+  int32_t page_size, num_pages;
 } EvoflashAttention;
 
 #ifndef EVOFLASH_DEVICE_ONLY

@@ -3,6 +3,7 @@
 // K and V of a head, packed once into the layout that the family's products read, and by whom.
 #include "attention.h"
 #include "cpu_vector.h"
+#include "score_features.h"
 
 namespace evoflash {
 
@@ -49,15 +50,60 @@ static int64_t packed_heads(const EvoflashAttention &problem) {
   return (int64_t)problem.batch * problem.kv_heads;
 }
 
-// Packs a tile of K and V of a head into its place in the packed head.
+// Where the rows of a tile of keys or values lie: a stride from each other.
+template <class Element>
+struct DenseRows {
+  const Element *first;
+  int64_t stride;
+
+  EVOFLASH_INLINE_MEMBER const Element *at(int row) const { return first + row * stride; }
+  EVOFLASH_INLINE_MEMBER DenseRows from(int row) const { return {at(row), stride}; }
+};
+
+// Or in pages, whose numbers `pages` lists. Beyond the last key of the sequence there are no pages.
+template <class Element, int kPageSize>
+struct PagedRows {
+  const Element *head;  // in page 0
+  int64_t page_stride, stride;
+  const int32_t *pages;
+  int first, last;  // keys
+
+  EVOFLASH_INLINE_MEMBER const Element *at(int row) const {
+    const int key = first + row < last ? first + row : last;
+    return head + pages[key / kPageSize] * page_stride + key % kPageSize * stride;
+  }
+  EVOFLASH_INLINE_MEMBER PagedRows from(int row) const { return {head, page_stride, stride, pages, first + row, last}; }
+};
+
+// The rows of k or v of a head, from a key on.
 template <class Traits>
-static void pack_head_tile(const EvoflashAttention &problem, PackedKv<Traits> packed, int bidb, int kv_head, int key) {
+EVOFLASH_INLINE auto kv_rows(const EvoflashAttention &problem, const void *tensor, const int64_t *stride, int bidb,
+                             int kv_head, int key) {
   using Element = typename Traits::Element;
+  if constexpr (Traits::kPageSize > 0) {
+    const Element *head = (const Element *)tensor + kv_head * stride[1];
+    const int32_t *pages = problem.block_table + bidb * problem.table_stride;
+    return PagedRows<Element, Traits::kPageSize>{head, stride[0], stride[2], pages, key, problem.seq_kv - 1};
+  } else {
+    return DenseRows<Element>{head_of((const Element *)tensor, stride, bidb, kv_head) + key * stride[2], stride[2]};
+  }
+}
+
+// Packs a tile of K and V of a head. `problem` is that of the sequence.
+template <class Traits>
+EVOFLASH_INLINE void pack_keys(const EvoflashAttention &problem, PackedKv<Traits> tile, int bidb, int kv_head, int key,
+                               int count) {
+  pack_tile(tile, kv_rows<Traits>(problem, problem.k, problem.k_stride, bidb, kv_head, key),
+            kv_rows<Traits>(problem, problem.v, problem.v_stride, bidb, kv_head, key), count);
+}
+
+// Packs a tile of K and V of a head into its place in the packed head, if the sequence has such keys.
+template <class Traits>
+static void pack_head_tile(const EvoflashAttention &all, PackedKv<Traits> packed, int bidb, int kv_head, int key) {
+  const EvoflashAttention &problem = sequence_of<Traits>(all, bidb);
+  if (Traits::kHasLengths && key >= problem.seq_kv) return;
   const int count = problem.seq_kv - key < Traits::kBlockN ? problem.seq_kv - key : Traits::kBlockN;
-  const PackedKv<Traits> tile = packed.from(key);
-  const Element *k = head_of((const Element *)problem.k, problem.k_stride, bidb, kv_head) + key * problem.k_stride[2];
-  const Element *v = head_of((const Element *)problem.v, problem.v_stride, bidb, kv_head) + key * problem.v_stride[2];
-  pack_tile(tile, k, problem.k_stride[2], v, problem.v_stride[2], count);
+  pack_keys(problem, packed.from(key), bidb, kv_head, key, count);
 }
 
 }  // namespace evoflash

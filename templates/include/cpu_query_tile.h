@@ -36,9 +36,10 @@ static void store_outputs(typename Scratch::Traits::Element *to, int64_t stride,
 
 // `packed` is a PackedKv, that of the head, or nothing where each tile packs its own.
 template <class Scratch, class... Packed>
-static void attend_rows(const EvoflashAttention &problem, Scratch &scratch, int bidb, int bidh, int first_row,
+static void attend_rows(const EvoflashAttention &all, Scratch &scratch, int bidb, int bidh, int first_row,
                         Packed... packed) {
   using Traits = typename Scratch::Traits;
+  const EvoflashAttention &problem = sequence_of<Traits>(all, bidb);
   using Element = typename Traits::Element;
   const int rows = problem.seq_q - first_row < Traits::kBlockM ? problem.seq_q - first_row : Traits::kBlockM;
   // Scores are powers of two. The scale's sign goes into the queries. Scores that are changed are scaled before that.
@@ -52,9 +53,7 @@ static void attend_rows(const EvoflashAttention &problem, Scratch &scratch, int 
   }
   memset(scratch.acc_o, 0, sizeof scratch.acc_o);
 
-  const int kv_head = bidh / (problem.heads / problem.kv_heads);
-  [[maybe_unused]] const Element *k = head_of((const Element *)problem.k, problem.k_stride, bidb, kv_head);
-  [[maybe_unused]] const Element *v = head_of((const Element *)problem.v, problem.v_stride, bidb, kv_head);
+  [[maybe_unused]] const int kv_head = bidh / (problem.heads / problem.kv_heads);
   const int begin = first_key<Traits>(problem, first_row) / Traits::kBlockN * Traits::kBlockN;
   const int end = end_key<Traits>(problem, first_row + rows - 1);
   for (int key = begin; key < end; key += Traits::kBlockN) {
@@ -62,8 +61,7 @@ static void attend_rows(const EvoflashAttention &problem, Scratch &scratch, int 
     const TileView<Traits> view{problem, bidb, bidh, first_row, key, count};
     if constexpr (Traits::kPacking == Packing::kTile) {
       const PackedKv<Traits> tile = {scratch.packed_k, scratch.packed_v};
-      pack_tile(tile, k + key * problem.k_stride[2], problem.k_stride[2], v + key * problem.v_stride[2],
-                problem.v_stride[2], count);
+      pack_keys(problem, tile, bidb, kv_head, key, count);
       attend_tile(scratch, tile, rows, view, softmax_scale_log2);
     } else {
       const PackedKv<Traits> tile = (packed.from(key), ...);

@@ -13,12 +13,14 @@ namespace evoflash {
 
 // A Config starts from these, and overrides those that it has.
 struct NoFeatures {
-  static constexpr bool kIsBanded = false;   // rows see a window, or their diagonal is not the matrix's
-  static constexpr bool kIsCapped = false;   // scores are soft-capped
-  static constexpr bool kIsBiased = false;   // a tensor is added to scores
-  static constexpr bool kIsMasked = false;   // a boolean tensor hides keys
-  static constexpr bool kHasSlopes = false;  // ALiBi
-  static constexpr bool kHasSinks = false;   // a further logit of each head
+  static constexpr bool kIsBanded = false;    // rows see a window, or their diagonal is not the matrix's
+  static constexpr bool kIsCapped = false;    // scores are soft-capped
+  static constexpr bool kIsBiased = false;    // a tensor is added to scores
+  static constexpr bool kIsMasked = false;    // a boolean tensor hides keys
+  static constexpr bool kHasSlopes = false;   // ALiBi
+  static constexpr bool kHasSinks = false;    // a further logit of each head
+  static constexpr bool kHasLengths = false;  // sequences have numbers of keys of their own
+  static constexpr int kPageSize = 0;         // keys of a page, where keys and values are paged
 };
 
 // Whether scores have to be known in full, times the scale, before the softmax.
@@ -46,7 +48,7 @@ struct FeatureArguments<true> {
 
 // Whether a row may see no key at all.
 template <class Config>
-constexpr bool kHasBlindRows = Config::kIsBanded || Config::kIsBiased || Config::kIsMasked;
+constexpr bool kHasBlindRows = Config::kIsBanded || Config::kIsBiased || Config::kIsMasked || Config::kHasLengths;
 
 #ifndef EVOFLASH_DEVICE_ONLY
 // Whether a problem is one that the kernel was rendered for, with sizes that mean something.
@@ -59,6 +61,8 @@ inline bool matches(const EvoflashAttention &problem, int head_dim, int value_di
   if ((problem.softcap != 0) != Config::kIsCapped || (problem.bias != nullptr) != Config::kIsBiased) return false;
   if ((problem.mask != nullptr) != Config::kIsMasked || (problem.slopes != nullptr) != Config::kHasSlopes) return false;
   if ((problem.sinks != nullptr) != Config::kHasSinks) return false;
+  if ((problem.lengths != nullptr) != Config::kHasLengths) return false;
+  if ((problem.block_table != nullptr ? problem.page_size : 0) != Config::kPageSize) return false;
   return problem.kv_heads > 0 && problem.heads % problem.kv_heads == 0 && problem.seq_kv > 0;
 }
 
@@ -73,6 +77,30 @@ inline bool matches(const EvoflashAttention &problem, int head_dim, bool causal)
                 : matches<Plain<false>>(problem, head_dim, head_dim);
 }
 #endif
+
+// The problem as a sequence has it: with its own number of keys, and its last row at the last of them.
+template <class Config>
+EVOFLASH_ANYWHERE decltype(auto) sequence_of(const EvoflashAttention &problem, int bidb) {
+  if constexpr (Config::kHasLengths) {
+    EvoflashAttention own = problem;
+    own.seq_kv = problem.lengths[bidb];
+    own.diagonal = own.seq_kv - problem.seq_q;
+    return own;
+  } else {
+    return (problem);
+  }
+}
+
+// Where a key's row begins in the head of k or v, given the strides of these, in elements.
+template <class Config>
+EVOFLASH_ANYWHERE int64_t row_offset(const EvoflashAttention &problem, const int64_t (&stride)[3], int bidb, int key) {
+  if constexpr (Config::kPageSize > 0) {
+    const int page = problem.block_table[bidb * problem.table_stride + key / Config::kPageSize];
+    return page * stride[0] + key % Config::kPageSize * stride[2];
+  } else {
+    return key * stride[2];
+  }
+}
 
 // The keys that a row sees, but for those that a mask hides: from first_key to end_key - 1, which may be none.
 template <class Config>

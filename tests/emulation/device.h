@@ -238,6 +238,41 @@ inline Value __shfl_xor_sync(unsigned, Value value, int mask) {
   return emulation::from_lane<Value>(emulation::exchange(value), (threadIdx.x % 32) ^ mask);
 }
 
+template <class Value>
+inline Value __shfl_sync(unsigned, Value value, int lane) {
+  return emulation::from_lane<Value>(emulation::exchange(value), lane % 32);
+}
+
+// Lanes without a lane so far below them keep their own.
+template <class Value>
+inline Value __shfl_up_sync(unsigned, Value value, int distance) {
+  const int lane = threadIdx.x % 32;
+  return emulation::from_lane<Value>(emulation::exchange(value), lane < distance ? lane : lane - distance);
+}
+
+inline unsigned __ballot_sync(unsigned, bool pred) {
+  const auto &given = emulation::exchange(pred);
+  unsigned bits = 0;
+  for (int lane = 0; lane < 32; ++lane) bits |= unsigned(emulation::from_lane<bool>(given, lane)) << lane;
+  return bits;
+}
+
+inline int __reduce_add_sync(unsigned, int value) {
+  const auto &given = emulation::exchange(value);
+  int sum = 0;
+  for (int lane = 0; lane < 32; ++lane) sum += emulation::from_lane<int>(given, lane);
+  return sum;
+}
+
+inline int __reduce_max_sync(unsigned, int value) {
+  const auto &given = emulation::exchange(value);
+  int largest = value;
+  for (int lane = 0; lane < 32; ++lane) largest = max(largest, emulation::from_lane<int>(given, lane));
+  return largest;
+}
+
+inline int __ffs(unsigned bits) { return __builtin_ffs(int(bits)); }
+
 inline bool __any_sync(unsigned, bool pred) {
   const auto &given = emulation::exchange(pred);
   bool any = false;

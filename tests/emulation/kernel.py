@@ -47,6 +47,7 @@ def build(task: dict[str, Any], problem: AttentionProblem, folder: Path) -> ctyp
         subprocess.run([*compiler, str(HERE / "driver.cpp"), "-Wl,-soname,libcuda.so.1", "-o", str(driver)], check=True)
     ctypes.CDLL(str(driver), ctypes.RTLD_GLOBAL)
 
+    name = genome.digest[:12] + hashlib.sha256(problem.label.encode()).hexdigest()[:12]
     template = load(family)
     includes = [HERE / "include", *template.include_folders[1:]]
     replaced = Template(template.folder, includes, template.declaration)

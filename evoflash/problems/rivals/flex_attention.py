@@ -7,9 +7,10 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.attention_form import FEATURES, AttentionForm
 from evoflash.problems.base import Inputs
 from evoflash.problems.rival import BoundCall, Rival
+from evoflash.problems.rivals import requirements
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +32,8 @@ class FlexAttention(Rival):
     on_request = ("cpu",)
 
     def refusal(self, problem: AttentionForm) -> str:
-        """Nothing is known to be refused in advance."""
-        return ""
+        """Takes every feature but lengths and pages, for which there is no block mask here."""
+        return requirements.features(problem, [name for name in FEATURES if name not in ("lengths", "page_size")])
 
     def __init__(self) -> None:
         self._compiled: dict[AttentionForm, Callable[..., Any]] = {}

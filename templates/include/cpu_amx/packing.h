@@ -49,14 +49,13 @@ static void pack_v_block(uint32_t *block, const typename Traits::Element *v, int
 }
 
 template <class Traits>
-static void pack_tile(PackedKv<Traits> to, const typename Traits::Element *k, int64_t k_stride,
-                      const typename Traits::Element *v, int64_t v_stride, int count) {
+static void pack_tile(PackedKv<Traits> to, DenseRows<typename Traits::Element> k, DenseRows<typename Traits::Element> v,
+                      int count) {
   constexpr int kQkKeys = kTileRows * Traits::kQkColumns;  // that S is computed of together
   for (int key = 0; key < round_up(count, kQkKeys) && key < Traits::kBlockN; key += kTileRows)
-    pack_k_block<Traits>(to.k + (int64_t)key * Traits::kKeyUnits, k + key * k_stride, k_stride, count - key);
+    pack_k_block<Traits>(to.k + (int64_t)key * Traits::kKeyUnits, k.at(key), k.stride, count - key);
   for (int key = 0; key < count; key += kTileDepth)
-    pack_v_block<Traits>(to.v + (int64_t)key / Traits::kVnni * Traits::kValueUnits, v + key * v_stride, v_stride,
-                         count - key);
+    pack_v_block<Traits>(to.v + (int64_t)key / Traits::kVnni * Traits::kValueUnits, v.at(key), v.stride, count - key);
 }
 
 // Rows of Q as parts, negated where the softmax's scale is negative. Rows that fill up the tile are zeros.

@@ -40,14 +40,14 @@ EVOFLASH_INLINE Bits load_units(const typename Traits::Element *from, int count)
 }
 
 // One panel: unit u of key k goes to panel[u * kPanelKeys + k]; keys from `count` on are zeros.
-template <class Traits>
-static void pack_k_panel(typename Traits::Unit *panel, const typename Traits::Element *k, int64_t stride, int count) {
+template <class Traits, class Rows>
+static void pack_k_panel(typename Traits::Unit *panel, Rows k, int count) {
   for (int key = 0; key < Traits::kPanelKeys; key += kLanes)
     for (int unit = 0; unit < Traits::kHeadUnits; unit += kLanes) {
       Bits square[kLanes];
 #pragma GCC unroll 16
       for (int row = 0; row < kLanes; ++row) {
-        const typename Traits::Element *from = k + (key + row) * stride + unit * Traits::kVnni;
+        const typename Traits::Element *from = k.at(key + row) + unit * Traits::kVnni;
         const int elements = key + row < count ? Traits::kHeadDim - unit * Traits::kVnni : 0;
         square[row] = load_units<Traits>(from, elements);
       }
@@ -66,18 +66,18 @@ static void pack_k_panel(typename Traits::Unit *panel, const typename Traits::El
 
 // Rows of V padded with zeros to whole vectors. For dot products, rows 2p and 2p + 1 are interleaved: unit d of row p
 // is {V[2p][d], V[2p + 1][d]}, and an odd last row is paired with zeros.
-template <class Traits>
-static void pack_v(typename Traits::Unit *packed, const typename Traits::Element *v, int64_t stride, int count) {
+template <class Traits, class Rows>
+static void pack_v(typename Traits::Unit *packed, Rows v, int count) {
   using Element = typename Traits::Element;
   for (int row = 0; row < count; row += Traits::kVnni)
     for (int column = 0; column < Traits::kVWidth; column += kLanes) {
-      const Element *from = v + row * stride + column;
+      const Element *from = v.at(row) + column;
       typename Traits::Unit *to = packed + row / Traits::kVnni * Traits::kVWidth + column;
       if constexpr (Traits::kIsBf16Dot) {
         const int elements = Traits::kValueDim - column < kLanes ? Traits::kValueDim - column : kLanes;
         Halves even = {}, odd = {};
         memcpy(&even, from, elements * sizeof(Element));
-        if (row + 1 < count) memcpy(&odd, from + stride, elements * sizeof(Element));
+        if (row + 1 < count) memcpy(&odd, v.at(row + 1) + column, elements * sizeof(Element));
         store(to, __builtin_convertvector(even, Bits) | __builtin_convertvector(odd, Bits) << 16);
       } else if constexpr (Traits::kIsWidenedAtUse) {
         store(to, load_part<Halves>(from, Traits::kValueDim - column));
@@ -87,12 +87,11 @@ static void pack_v(typename Traits::Unit *packed, const typename Traits::Element
     }
 }
 
-template <class Traits>
-static void pack_tile(PackedKv<Traits> to, const typename Traits::Element *k, int64_t k_stride,
-                      const typename Traits::Element *v, int64_t v_stride, int count) {
+template <class Traits, class Rows>
+static void pack_tile(PackedKv<Traits> to, Rows k, Rows v, int count) {
   for (int key = 0; key < count; key += Traits::kPanelKeys)
-    pack_k_panel<Traits>(to.k + (int64_t)key * Traits::kHeadUnits, k + key * k_stride, k_stride, count - key);
-  pack_v<Traits>(to.v, v, v_stride, count);
+    pack_k_panel<Traits>(to.k + (int64_t)key * Traits::kHeadUnits, k.from(key), count - key);
+  pack_v<Traits>(to.v, v, count);
 }
 
 // Rows of Q, negated where the softmax's scale is negative. Rows that fill up a register block are zeros.

@@ -22,9 +22,33 @@ template <bool kIsGridSplit>
 struct PartialArguments {};
 template <>
 struct PartialArguments<true> {
-  float *partials;  // [rows of all heads and batches][splits][kHeadDim]
+  float *partials;  // [rows of all heads and batches][splits][kHeadDim]; or of shares, see shares.cuh
   float *stats;     // [rows][splits][2]: the row's maximum and sum
   int num_splits;
+};
+
+// How many keys each sequence has.
+template <bool kHasLengths>
+struct LengthArguments {};
+template <>
+struct LengthArguments<true> {
+  const int32_t *lengths;
+};
+
+// The tiles of rows of a head over all sequences, whose keys are shared out (see shares.cuh).
+template <bool kIsShared>
+struct ShareArguments {};
+template <>
+struct ShareArguments<true> {
+  int num_tiles, num_shares, kv_heads;
+};
+
+template <bool kIsPaged>
+struct PageArguments {};
+template <>
+struct PageArguments<true> {
+  const int32_t *block_table;
+  int64_t table_stride;
 };
 
 // The problem itself, for the window of its rows.
@@ -39,6 +63,9 @@ struct BandArguments<true> {
 template <class Traits>
 struct Arguments : KvArguments<Traits::kIsTma>,
                    PartialArguments<Traits::kIsGridSplit>,
+                   LengthArguments<Traits::kHasLengths>,
+                   ShareArguments<Traits::kIsShared>,
+                   PageArguments<Traits::kIsPaged>,
                    BandArguments<Traits::kIsBanded> {
   Tensor q, out;
   int num_rows, seq_kv;

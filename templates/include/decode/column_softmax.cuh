@@ -29,7 +29,7 @@ __device__ __forceinline__ void apply_mask(Scores<Traits> &acc_s, const TileCoor
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int row = coord.first_row + m * 8 + threadIdx.x % 4 * 2 + i;
-      const KeyRange visible = visible_keys(coord.args, coord.args.group.divide(row));
+      const KeyRange visible = visible_keys(coord.args, coord.num_keys, coord.args.group.divide(row));
       const auto is_hidden = [&](int key) { return key >= visible.end || (Traits::kIsBanded && key < visible.begin); };
 #pragma unroll
       for (int n = 0; n < Traits::kTilesN; ++n) {

@@ -125,7 +125,14 @@ struct Epilogue {
   __device__ __forceinline__ void store(int number, const Piece &piece) const {
     const int row = number / kRowPieces, column = number % kRowPieces;
     if (!coord.has_row(row)) return;
-    if constexpr (Traits::kIsGridSplit) {
+    if constexpr (Traits::kIsShared) {
+      if (coord.split >= 0) {
+        const int64_t place = int64_t(coord.split) * Traits::kBlockM + row;
+        reinterpret_cast<float4 *>(args.partials)[place * kRowPieces + column] = piece.columns;
+        if (column == 0) reinterpret_cast<float2 *>(args.stats)[place] = piece.stats;
+        return;
+      }
+    } else if constexpr (Traits::kIsGridSplit) {
       if (args.num_splits > 1) {
         const int64_t place = coord.row_number(row) * args.num_splits + coord.split;
         reinterpret_cast<float4 *>(args.partials)[place * kRowPieces + column] = piece.columns;

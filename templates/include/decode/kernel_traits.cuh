@@ -10,12 +10,16 @@ enum class Load {
   kTma,      // one lane of each warp asks the copy engine for whole tiles
 };
 
+constexpr int kMaxSplits = 256;  // of the keys of a row, over the grid
+
 // What follows from the constants that a kernel is rendered with.
 template <class Config>
 struct KernelTraits : Config {
   static constexpr bool kIsTma = Config::kLoad == Load::kTma;
   static constexpr bool kIsCluster = Config::kCluster > 1;
   static constexpr bool kIsGridSplit = Config::kWaveBlocks > 0;
+  static constexpr bool kIsShared = kIsGridSplit && Config::kHasLengths;  // blocks have equal shares of all keys
+  static constexpr bool kIsPaged = Config::kPageSize > 0;
   static constexpr int kNumThreads = 32 * Config::kWarps;
 
   // Tiles of mma.sync: 16 keys, or 16 columns of a head, by 8 query rows.
@@ -29,6 +33,12 @@ struct KernelTraits : Config {
   static constexpr int kRowBytes = 2 * Panel::kDims * Panel::kCount;  // in shared memory
   static constexpr int kKvBytes = Config::kWarpN * kRowBytes;         // of K or V of a step
   static constexpr int kQBytes = Config::kBlockM * kRowBytes;
+
+  // A step has whole pages, or is a part of one.
+  static constexpr int kPageRows = kIsPaged && Config::kPageSize < Config::kWarpN ? Config::kPageSize : Config::kWarpN;
+  static constexpr int kStepPages = Config::kWarpN / kPageRows;
+  static_assert(!kIsPaged || (Config::kPageSize & (Config::kPageSize - 1)) == 0);
+  static_assert(kStepPages <= 32, "a lane has the number of a page");
 };
 
 #ifndef EVOFLASH_HOST_ONLY

@@ -37,7 +37,13 @@ struct Partition {
       : num_rows(problem.seq_q * (problem.heads / problem.kv_heads)),
         num_m_blocks((num_rows + Traits::kBlockM - 1) / Traits::kBlockM),
         num_splits(1) {
-    if constexpr (Traits::kIsGridSplit) {
+    if constexpr (Traits::kIsShared) {
+      // Shares of each key-value head, which have a step for each warp.
+      const int64_t steps = int64_t((visible_keys<Traits>(problem) - 1) / Traits::kWarpN + 1) * num_m_blocks;
+      const int64_t most = steps * problem.batch / Traits::kWarps, room = Traits::kWaveBlocks / problem.kv_heads;
+      num_splits = int(most < room ? most : room);
+      num_splits = num_splits > 1 ? num_splits : 1;
+    } else if constexpr (Traits::kIsGridSplit) {
       // As many as fill the device, as long as each warp has a step.
       const int steps = (visible_keys<Traits>(problem) - 1) / Traits::kWarpN + 1;
       const int room = Traits::kWaveBlocks / num_m_blocks / problem.kv_heads / problem.batch / Traits::kCluster;
@@ -50,6 +56,7 @@ struct Partition {
 
   // Rows of partial outputs.
   size_t partial_rows(const EvoflashAttention &problem) const {
+    if (Traits::kIsShared) return size_t(2) * num_splits * problem.kv_heads * Traits::kBlockM;
     return num_splits > 1 ? size_t(num_rows) * problem.kv_heads * problem.batch * num_splits : 0;
   }
 };
@@ -62,6 +69,10 @@ inline bool is_empty(const EvoflashAttention &problem) {
 template <class Traits>
 bool is_countable(const EvoflashAttention &problem) {
   const int64_t rows = int64_t(problem.seq_q) * (problem.heads / problem.kv_heads);
+  if (Traits::kIsShared) {
+    const int64_t tiles = (rows / Traits::kBlockM + 1) * problem.batch;
+    if (tiles > INT32_MAX || tiles * (int64_t(problem.seq_kv) / Traits::kWarpN + 1) > INT32_MAX / 2) return false;
+  }
   return fits_grid(problem.kv_heads, problem.batch) && rows <= INT32_MAX / (Traits::kCluster * kMaxSplits);
 }
 
@@ -80,11 +91,11 @@ int set_keys(Arguments<Traits> &args, const EvoflashAttention &problem) {
   if constexpr (Traits::kIsTma) {
     constexpr int kHeadDim = Traits::kHeadDim;
     using Panel = typename Traits::Panel;
-    const int batch = problem.batch, heads = problem.kv_heads, rows = problem.seq_kv;
-    if (int error = encode_tensor_map<kHeadDim, Panel>(&args.k, problem.k, problem.k_stride, batch, heads, rows,
-                                                       Traits::kWarpN))
+    const int batch = Traits::kIsPaged ? problem.num_pages : problem.batch, heads = problem.kv_heads;
+    const int rows = Traits::kIsPaged ? problem.page_size : problem.seq_kv, box = Traits::kPageRows;
+    if (int error = encode_tensor_map<kHeadDim, Panel>(&args.k, problem.k, problem.k_stride, batch, heads, rows, box))
       return error;
-    return encode_tensor_map<kHeadDim, Panel>(&args.v, problem.v, problem.v_stride, batch, heads, rows, Traits::kWarpN);
+    return encode_tensor_map<kHeadDim, Panel>(&args.v, problem.v, problem.v_stride, batch, heads, rows, box);
   } else {
     args.k = make_tensor(problem.k, problem.k_stride);
     args.v = make_tensor(problem.v, problem.v_stride);
@@ -115,16 +126,28 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
   args.num_parts = make_fast_divmod(partition.num_splits * Traits::kCluster);
   args.softmax_scale_log2 = problem.scale * kLog2E;
   if constexpr (Traits::kIsBanded) args.problem = problem;
+  if constexpr (Traits::kHasLengths) args.lengths = problem.lengths;
+  if constexpr (Traits::kIsPaged) {
+    args.block_table = problem.block_table;
+    args.table_stride = problem.table_stride;
+  }
+  if constexpr (Traits::kIsShared) {
+    args.num_tiles = partition.num_m_blocks * problem.batch;
+    args.num_shares = partition.num_splits;
+    args.kv_heads = problem.kv_heads;
+  }
   if constexpr (Traits::kIsGridSplit) {
     args.partials = static_cast<float *>(problem.workspace);
     args.stats = args.partials + partition.partial_rows(problem) * Traits::kHeadDim;
     args.num_splits = partition.num_splits;
   }
 
-  const Dim grid(partition.num_m_blocks * partition.num_splits * Traits::kCluster, problem.kv_heads, problem.batch);
+  const Dim grid = Traits::kIsShared ? Dim(problem.kv_heads, partition.num_splits)
+                                     : Dim(partition.num_m_blocks * partition.num_splits * Traits::kCluster,
+                                           problem.kv_heads, problem.batch);
   if (int error = launch(attention, {grid, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster}, stream, args))
     return error;
-  if (partition.num_splits == 1) return 0;
+  if (partition.num_splits == 1 && !Traits::kIsShared) return 0;
   Shape shape{Dim(args.num_rows, problem.kv_heads, problem.batch), kCombineThreads, CombineStorage<Traits>::kBytes};
   shape.is_dependent = Traits::kIsDependent;
   return launch(*combine, shape, stream, args);

@@ -12,27 +12,67 @@ struct KeyRange {
   int begin, end;
 };
 
-// The keys that a query token sees. Neither end is before that of the token ahead of it.
+// How many keys a sequence has.
 template <class Traits>
-__device__ __forceinline__ KeyRange visible_keys(const Arguments<Traits> &args, int token) {
-  if constexpr (Traits::kIsBanded) {
-    return {first_key<Traits>(args.problem, token), end_key<Traits>(args.problem, token)};
-  } else if constexpr (Traits::kIsCausal) {
-    return {0, min(token + 1, args.seq_kv)};
+__device__ __forceinline__ int keys_of(const Arguments<Traits> &args, int bidb) {
+  if constexpr (Traits::kHasLengths) {
+    return args.lengths[bidb];
   } else {
-    return {0, args.seq_kv};
+    return args.seq_kv;
   }
 }
+
+// The keys that a query token of a sequence of num_keys keys sees. Neither end is before that of the token ahead of it.
+template <class Traits>
+__device__ __forceinline__ KeyRange visible_keys(const Arguments<Traits> &args, int num_keys, int token) {
+  if constexpr (Traits::kIsBanded && Traits::kHasLengths) {
+    EvoflashAttention own = args.problem;
+    own.seq_kv = num_keys;
+    own.diagonal = num_keys - own.seq_q;
+    return {first_key<Traits>(own, token), end_key<Traits>(own, token)};
+  } else if constexpr (Traits::kIsBanded) {
+    return {first_key<Traits>(args.problem, token), end_key<Traits>(args.problem, token)};
+  } else if constexpr (Traits::kIsCausal) {
+    return {0, min(token + 1, num_keys)};
+  } else {
+    return {0, num_keys};
+  }
+}
+
+// The keys that the rows of a tile see. Keys are counted in steps of kWarpN.
+template <class Traits>
+struct TileKeys {
+  KeyRange some, all;         // that some row sees, and that every row sees
+  int first_step, num_steps;  // that hold the former
+
+  __device__ __forceinline__ TileKeys(const Arguments<Traits> &args, int num_keys, int first_row) {
+    const int last_row = min(first_row + Traits::kBlockM, args.num_rows) - 1;
+    const KeyRange of_first = visible_keys(args, num_keys, args.group.divide(first_row));
+    const KeyRange of_last = visible_keys(args, num_keys, args.group.divide(last_row));
+    some = {of_first.begin, of_last.end};
+    all = {of_last.begin, of_first.end};
+    first_step = some.begin / Traits::kWarpN;
+    num_steps = (some.end - 1) / Traits::kWarpN + 1 - first_step;
+    if ((Traits::kIsBanded || Traits::kHasLengths) && some.end <= some.begin) num_steps = 0;
+  }
+};
+
+// A part of the keys of a tile of rows, of a head over all sequences: steps from `begin` to `end` - 1.
+struct Segment {
+  int tile, begin, end;
+  int slot;  // for its partial output; -1 if these are all steps
+};
 
 // A tile of rows of a key-value head, and the block's part of its keys. Keys are counted in steps of kWarpN.
 template <class Traits>
 struct TileCoord {
   const Arguments<Traits> &args;
   int bidb, kv_head, first_row;
-  int split, rank;            // of the grid; in the cluster
-  int part;                   // of the keys
-  KeyRange some, all;         // the keys that some row of the tile sees, and those that every row sees
-  int first_step, num_steps;  // that hold the former
+  int split, rank;  // of the grid, or the segment's slot; in the cluster
+  int part;         // of the keys
+  int num_keys;     // of the sequence
+  KeyRange some, all;
+  int first_step, num_steps;
 
   // Blocks of a split are neighbours, so that tiles of rows read the same keys at the same time.
   __device__ __forceinline__ explicit TileCoord(const Arguments<Traits> &args)
@@ -42,14 +82,22 @@ struct TileCoord {
     rank = blockIdx.x % Traits::kCluster;
     part = split * Traits::kCluster + rank;
     first_row = m_block * Traits::kBlockM;
-    const int last_row = min(first_row + Traits::kBlockM, args.num_rows) - 1;
-    const KeyRange of_first = visible_keys(args, args.group.divide(first_row));
-    const KeyRange of_last = visible_keys(args, args.group.divide(last_row));
-    some = {of_first.begin, of_last.end};
-    all = {of_last.begin, of_first.end};
-    first_step = some.begin / Traits::kWarpN;
-    num_steps = (some.end - 1) / Traits::kWarpN + 1 - first_step;
-    if (Traits::kIsBanded && some.end <= some.begin) num_steps = 0;
+    num_keys = keys_of(args, bidb);
+    const TileKeys<Traits> keys(args, num_keys, first_row);
+    some = keys.some, all = keys.all;
+    first_step = keys.first_step, num_steps = keys.num_steps;
+  }
+
+  // Of a block that has shares.
+  __device__ __forceinline__ TileCoord(const Arguments<Traits> &args, const Segment &segment)
+      : args(args), kv_head(blockIdx.x), split(segment.slot), rank(0), part(0) {
+    int m_block;
+    bidb = args.num_m_blocks.divmod(m_block, segment.tile);
+    first_row = m_block * Traits::kBlockM;
+    num_keys = keys_of(args, bidb);
+    const TileKeys<Traits> keys(args, num_keys, first_row);
+    some = keys.some, all = keys.all;
+    first_step = keys.first_step + segment.begin, num_steps = segment.end - segment.begin;
   }
 
   __device__ __forceinline__ bool has_row(int row) const { return first_row + row < args.num_rows; }
@@ -75,6 +123,8 @@ struct WarpSteps {
   template <class Traits>
   __device__ __forceinline__ static WarpSteps of(const TileCoord<Traits> &coord, int warp) {
     constexpr int kWarps = Traits::kWarps;
+    if constexpr (Traits::kIsShared)
+      return {max(0, coord.num_steps - warp + kWarps - 1) / kWarps, coord.first_step + warp, kWarps};
     const FastDivmod &parts = coord.args.num_parts;
     if constexpr (Traits::kTakesTurns) {
       const int first = coord.part * kWarps + warp, rest = coord.num_steps - first - 1;

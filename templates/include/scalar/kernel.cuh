@@ -15,13 +15,14 @@
 namespace evoflash::scalar {
 
 template <class Traits>
-__device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, unsigned char *smem) {
+__device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsigned char *smem) {
   using Element = typename Traits::Element;
   constexpr int kBlockN = Traits::kBlockN, kVector = Traits::kVector;
   static_assert(sizeof(SharedStorage<Traits>) == Traits::kSmemBytes, "the search space computes what the kernel takes");
   SharedStorage<Traits> &storage = *reinterpret_cast<SharedStorage<Traits> *>(smem);
 
-  const int bidh = blockIdx.y, bidb = blockIdx.z, kv_head = kv_head_of(problem, bidh);
+  const int bidh = blockIdx.y, bidb = blockIdx.z, kv_head = kv_head_of(all, bidh);
+  const EvoflashAttention &problem = sequence_of<Traits>(all, bidb);
   const RowGroup<Traits> group{storage};
   int row = blockIdx.x;
   bool is_valid = true;
@@ -36,8 +37,10 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, u
   }
   const Element *q = static_cast<const Element *>(problem.q);
   q = rows_of(q, problem.q_stride, bidb, bidh) + row * problem.q_stride[2];
-  const Element *k = rows_of(static_cast<const Element *>(problem.k), problem.k_stride, bidb, kv_head);
-  const Element *v = rows_of(static_cast<const Element *>(problem.v), problem.v_stride, bidb, kv_head);
+  // Of key 0, or of page 0.
+  const int place = Traits::kPageSize > 0 ? 0 : bidb;
+  const Element *k = rows_of(static_cast<const Element *>(problem.k), problem.k_stride, place, kv_head);
+  const Element *v = rows_of(static_cast<const Element *>(problem.v), problem.v_stride, place, kv_head);
   Element *out = static_cast<Element *>(problem.out);
   out = rows_of(out, problem.out_stride, bidb, bidh) + row * problem.out_stride[2];
 
@@ -60,8 +63,13 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, u
     if constexpr (Traits::kIsStaged) {
       __syncthreads();  // all have read the tiles of the step before
       const int num_rows = min(kBlockN, key_end - first);
-      load_tile<Traits>(storage.k, k + first * problem.k_stride[2], problem.k_stride[2], num_rows);
-      load_tile<Traits>(storage.v, v + first * problem.v_stride[2], problem.v_stride[2], num_rows);
+      if constexpr (Traits::kPageSize > 0) {
+        load_paged_tile<Traits>(storage.k, problem, k, problem.k_stride, first, num_rows);
+        load_paged_tile<Traits>(storage.v, problem, v, problem.v_stride, first, num_rows);
+      } else {
+        load_tile<Traits>(storage.k, k + first * problem.k_stride[2], problem.k_stride[2], num_rows);
+        load_tile<Traits>(storage.v, v + first * problem.v_stride[2], problem.v_stride[2], num_rows);
+      }
       __syncthreads();
       // Only other rows of the block see these keys.
       if ((Traits::kIsCausal || Traits::kIsBanded) && first >= own_end) continue;
@@ -82,7 +90,7 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, u
         if constexpr (Traits::kIsStaged) {
           k_row = storage.k[key];
         } else {
-          k_row = k + (first + key) * problem.k_stride[2];
+          k_row = k + row_offset<Traits>(problem, problem.k_stride, bidb, first + key);
         }
         scores[i] = dot<Traits>(storage.q[group.index], k_row, coord.lane);
       }
@@ -137,7 +145,7 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &problem, u
           if constexpr (Traits::kIsStaged) {
             v_row = storage.v[key];
           } else {
-            v_row = v + (first + key) * problem.v_stride[2];
+            v_row = v + row_offset<Traits>(problem, problem.v_stride, bidb, first + key);
           }
           const Elements<Element, kVector> elements = load<kVector>(v_row + vector * kVector);
 #pragma unroll

@@ -31,5 +31,19 @@ __device__ __forceinline__ void load_tile(Element (&tile)[kBlockN][kPitch], cons
   }
 }
 
+// The same from pages; the first row is that of a key, and the head begins at `head` in page 0.
+template <class Traits, class Element, int kBlockN, int kPitch>
+__device__ __forceinline__ void load_paged_tile(Element (&tile)[kBlockN][kPitch], const EvoflashAttention &problem,
+                                                const Element *head, const int64_t (&stride)[3], int first_key,
+                                                int num_rows) {
+  constexpr int kVector = Traits::kVector;
+  constexpr int kVectors = (kPitch - Traits::kPadding) / kVector;  // of a row
+  for (int i = threadIdx.x; i < num_rows * kVectors; i += Traits::kNumThreads) {
+    const int row = i / kVectors, column = i % kVectors * kVector;
+    const Element *const from = head + row_offset<Traits>(problem, stride, blockIdx.z, first_key + row) + column;
+    *reinterpret_cast<Elements<Element, kVector> *>(&tile[row][column]) = load<kVector>(from);
+  }
+}
+
 }  // namespace evoflash::scalar
 #endif

@@ -28,7 +28,11 @@ inline void mbarrier_init(unsigned barrier, int arrivals) {
   const unsigned char count = arrivals;
   *reinterpret_cast<EmulatedMbarrier *>(emulation::pointer_of(barrier)) = {count, count, 0, 1, 0};
 }
-inline void mbarrier_inval(unsigned barrier) { mbarrier_at(barrier).is_valid = 0; }
+inline void mbarrier_inval(unsigned barrier) {
+  auto &found = mbarrier_at(barrier);
+  if (found.bytes != 0) abort();
+  found.is_valid = 0;
+}
 inline void fence_mbarrier_init() {}
 
 inline void mbarrier_arrive(unsigned barrier) {

@@ -21,6 +21,7 @@ struct TmaCoord {
   int dim, row, bidh, bidb;
 };
 
+inline void fence_proxy_async() {}
 inline void prefetch_tensor_map(const TensorMap &) {}
 
 // Calls `move` with the global and the shared place of each element of a box, and whether the tensor has it.

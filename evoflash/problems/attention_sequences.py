@@ -1,0 +1,120 @@
+"""Sequences of their own lengths, and keys and values in pages.
+
+A problem with `lengths` has as many keys of each sequence as an input of int32 says, at most `seq_kv`. With a
+`page_size` keys and values lie in pages, as in vLLM (arXiv:2309.06180): caches of the shape (pages, page size,
+kv_heads, head size), and a block table (batch, pages of a sequence) of int32 with the numbers of each sequence's pages,
+in order.
+
+What no sequence has is poisoned, so that a kernel that reads it shows: NaN for keys and values beyond a sequence's
+last, and page numbers that do not exist in the rest of the block table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.base import Inputs
+
+if TYPE_CHECKING:
+    import torch
+
+POOL = 2**24  # numbers that are drawn for keys or values of many sequences; more are made of these
+
+
+def draw(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Keys or values (batch, heads, keys, size) from a normal distribution.
+
+    Of many sequences, all have the numbers of a few, in an order and with signs of their own.
+    """
+    import torch
+
+    batch, *rest = shape
+    few = max(1, POOL // max(1, rest[0] * rest[1] * rest[2]))
+    if batch <= few:
+        return torch.randn(shape, generator=generator)
+    pool = torch.randn((few, *rest), generator=generator)
+    made = torch.empty(shape)
+    for number in range(batch):
+        signs = torch.randint(0, 2, (rest[0], 1, rest[2]), generator=generator) * 2.0 - 1.0
+        turn = int(torch.randint(0, rest[1], (1,), generator=generator).item())
+        torch.mul(pool[number % few].roll(turn, dims=1), signs, out=made[number])
+    return made
+
+
+def stored(problem: AttentionForm, tensor: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
+    """Keys or values (batch, heads, keys, size) as the problem has them, with NaN in what no sequence has.
+
+    The last keys of the tensor are those of a shorter sequence, so that what is special about the last one stays.
+
+    Args:
+        table: the block table; None without pages.
+    """
+    _, heads, most, size = tensor.shape
+    if table is None:
+        kept = tensor.new_full(tensor.shape, float("nan"))
+        for number, length in enumerate(problem.key_lengths):
+            kept[number, :, :length] = tensor[number, :, most - length :]
+        return kept
+    page = problem.page_size or 1
+    cache = tensor.new_full((problem.cache_pages, page, heads, size), float("nan"))
+    rows = cache.view(-1, heads, size)
+    for number, length in enumerate(problem.key_lengths):
+        rows[_places(table[number], length, page)] = tensor[number, :, most - length :].transpose(0, 1)
+    return cache
+
+
+def gathered(problem: AttentionForm, number: int, tensor: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
+    """The keys or values of a sequence: (heads, its length, size).
+
+    Args:
+        tensor: those of all, as the problem has them.
+        table: the block table; None without pages.
+    """
+    length = problem.key_lengths[number]
+    if table is None:
+        return tensor[number, :, :length]
+    places = _places(table[number], length, tensor.shape[1])
+    return tensor[places // tensor.shape[1], places % tensor.shape[1]].transpose(0, 1)
+
+
+def sequences(problem: AttentionForm, inputs: Inputs) -> Iterator[tuple[int, AttentionForm, Inputs]]:
+    """Each sequence that has keys: its number, the dense problem that it is by itself, and the inputs of that."""
+    extras = dict(problem.extras(inputs))
+    extras.pop("lengths", None)
+    table = extras.pop("block_table", None)
+    q, k, v, *_ = inputs
+    for number, length in enumerate(problem.key_lengths):
+        if length == 0:
+            continue
+        kv = (gathered(problem, number, each, table)[None] for each in (k, v))
+        own = problem.model_copy(update={"lengths": "", "page_size": None, "batch": 1, "seq_kv": length})
+        yield number, own, (q[number : number + 1], *kv, *_own(extras, number, length))
+
+
+def padded(problem: AttentionForm, tensor: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
+    """Dense keys or values (batch, heads, seq_kv, size), with zeros after those of a shorter sequence."""
+    size = tensor.shape[3]
+    made = tensor.new_zeros((problem.batch, problem.kv_heads, problem.seq_kv, size))
+    for number, length in enumerate(problem.key_lengths):
+        made[number, :, :length] = gathered(problem, number, tensor, table)
+    return made
+
+
+def _own(extras: dict[str, torch.Tensor], number: int, length: int) -> Iterator[torch.Tensor]:
+    """What is left of the other inputs for one sequence."""
+    for name, tensor in extras.items():
+        if name in ("bias", "mask"):
+            row = tensor[number : number + 1] if tensor.shape[0] > 1 else tensor
+            yield row[..., :length] if row.shape[3] > 1 else row
+        else:
+            yield tensor
+
+
+def _places(pages: torch.Tensor, length: int, page_size: int) -> torch.Tensor:
+    """The rows of a cache, counted over its pages, that hold the keys of a sequence."""
+    import torch
+
+    keys = torch.arange(length, device=pages.device)
+    return pages[keys // page_size].long() * page_size + keys % page_size

@@ -66,10 +66,12 @@ MISTAKE = ["producer.load(step - 1 + Traits::kStages, older_stage)", "producer.l
 
 @pytest.mark.nvcc
 @pytest.mark.slow
-def test_kernels_are_right_on_an_emulated_device_and_a_mistake_shows():
+@pytest.mark.parametrize(
+    "chosen", [pytest.param(EMULATED[::2], id="some"), pytest.param(EMULATED, id="all", marks=pytest.mark.long)]
+)
+def test_kernels_are_right_on_an_emulated_device_and_a_mistake_shows(chosen):
     right = [
-        {"family": "latent", "shape": shape, "genome": genome, "variant": variant}
-        for shape, genome, variant in EMULATED
+        {"family": "latent", "shape": shape, "genome": genome, "variant": variant} for shape, genome, variant in chosen
     ]
     shape = "b=1,h=5,kv=1,s=1,t=300,d=96,v=64,latent,dtype=fp16"
     wrong = {"family": "latent", "shape": shape, "genome": {**NARROW, "half_waves": 0}, "replaced": [MISTAKE]}

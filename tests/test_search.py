@@ -206,12 +206,14 @@ def test_if_all_finalists_fall_the_next_ones_enter(begin):
     search = begin(progress=progress, budget=12, finalists=2)
     (outcome,) = search.run()
     ranking = [member.candidate.index for member in search.tasks[0].archive.ok()]
-    assert evaluator(search).entered == ranking
+    entered = evaluator(search).entered
+    ahead = {entered[2]} - {ranking[2]}  # the best that takes every size enters with the first two
+    assert [each for each in entered if each not in ahead] == [each for each in ranking if each not in ahead]
     assert outcome.finals is None
     finals = search.store.finals(outcome.run_id)
     assert finals is not None
     assert sorted(final.index for final in finals.finalists) == sorted(ranking)
-    said = [note for note in progress.notes if "finals of" in note]
+    said = [note for note in progress.notes if "finals of" in note and "on every case" in note]
     assert "none has passed" not in said[0]
     assert all("none has passed (made to fall)" in note for note in said[1:])
     assert len(said) == -(-len(ranking) // 2) > 1

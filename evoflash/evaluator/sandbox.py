@@ -151,15 +151,16 @@ class Sandbox:
             return 0
 
     def close(self) -> None:
-        """Kills the worker and everything in its session."""
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            processes.kill(self._process)
-            self._process.wait()
-        if self._errors is not None:
-            self._errors.close()
+        """Kills the worker and everything in its session; a thread may do so while another waits for an answer."""
+        connection, process, errors = self._connection, self._process, self._errors
         self._process = self._connection = self._errors = None
+        if connection is not None:
+            connection.close()
+        if process is not None:
+            processes.kill(process)
+            process.wait()
+        if errors is not None:
+            errors.close()
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()

@@ -50,6 +50,15 @@ struct Origin {
     }
   }
 
+  // Subtracts large maxima from scores, which are then measured from the offsets.
+  template <int kTiles>
+  __device__ __forceinline__ void shift_scores(float (&acc_s)[kTiles][4]) const {
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+      for (int i = 0; i < 2 * kRows; ++i) acc_s[t][i] -= shift[i / 2];
+  }
+
  private:
   __device__ __forceinline__ static bool is_large(float offset) { return fabsf(offset) >= kLargeOffset; }
 };
@@ -111,16 +120,10 @@ struct Softmax {
     }
   }
 
-  // Scores become probabilities, 2^(scale * (score - row_max)), and are summed up.
+  // Scores, shifted where that is asked for, become probabilities, 2^(scale * (score - row_max)), and are summed up.
   template <int kTiles>
   __device__ __forceinline__ void scale_apply_exp2(float (&acc_s)[kTiles][4], const Origin<kRowsPerLane> &origin,
                                                    float softmax_scale_log2) {
-    if (origin.is_shifted) {
-#pragma unroll
-      for (int t = 0; t < kTiles; ++t)
-#pragma unroll
-        for (int i = 0; i < 2 * kRowsPerLane; ++i) acc_s[t][i] -= origin.shift[i / 2];
-    }
 #pragma unroll
     for (int t = 0; t < kTiles; ++t)
 #pragma unroll
@@ -133,7 +136,9 @@ struct Softmax {
 
   template <int kTiles>
   __device__ __forceinline__ void scale_apply_exp2(float (&acc_s)[kTiles][4], float softmax_scale_log2) {
-    scale_apply_exp2(acc_s, Origin<kRowsPerLane>(row_max, softmax_scale_log2), softmax_scale_log2);
+    const Origin<kRowsPerLane> origin(row_max, softmax_scale_log2);
+    if (origin.is_shifted) origin.shift_scores(acc_s);
+    scale_apply_exp2(acc_s, origin, softmax_scale_log2);
   }
 
   // Softmax over all keys at once: there is nothing to rescale.

@@ -229,11 +229,6 @@ inline void __syncwarp() { emulation::sync(emulation::warp().barrier, 32); }
 inline void __syncthreads() { emulation::sync(emulation::device.current->block->barrier, emulation::device.threads); }
 
 template <class Value>
-inline Value __shfl_sync(unsigned, Value value, int lane) {
-  return emulation::from_lane<Value>(emulation::exchange(value), lane);
-}
-
-template <class Value>
 inline Value __shfl_xor_sync(unsigned, Value value, int mask) {
   return emulation::from_lane<Value>(emulation::exchange(value), (threadIdx.x % 32) ^ mask);
 }

@@ -73,13 +73,16 @@ class Mutant:
     base: Base
     patches: tuple[tuple[str, str], ...]
 
-    def entrant(self, target: Target) -> FixedEntrant:
-        source = self.base.source(target)
-        text = source.text
+    def source(self, right: Source) -> Source:
+        """The base's source with the mistake."""
+        text = right.text
         for old, new in self.patches:
             assert text.count(old) == 1, f"{self.name}: {old!r} stands {text.count(old)} times in {self.base.name}"
             text = text.replace(old, new)
-        return _entrant(self.name, self.base, target, Source(text, source.language, source.shared_bytes))
+        return Source(text, right.language, right.shared_bytes)
+
+    def entrant(self, target: Target) -> FixedEntrant:
+        return _entrant(self.name, self.base, target, self.source(self.base.source(target)))
 
 
 @dataclass(frozen=True)

@@ -56,11 +56,11 @@ def test_a_wrong_function_is_refused_by_its_gate(verification, function):
 
 
 def test_the_right_kernels_and_function_pass_with_room(cpu, verification):
-    """On every case where a mutant shows, those with features where one of these does; the report has the rest."""
+    """On every case where a mutant of theirs shows, the plain one where any does; the report has the rest."""
     cases = {each.case for each in (*CPU, *FUNCTIONS)}
-    of_features = {each.case for each in CPU if each.base.problem.features}
     bases = [each for each in corpus.bases("cpu").values() if not each.refusals(cpu)]
-    chosen = [(each, of_features if each.problem.features else cases) for each in bases]
+    own = {base.name: {each.case for each in CPU if each.base.name == base.name} for base in bases}
+    chosen = [(base, cases if base.name == PLAIN.name else own[base.name]) for base in bases if own[base.name]]
     for verdict in (
         *(verification.kernel(each.entrant(cpu), each.problem, corpus.SEED, only=only) for each, only in chosen),
         verification.function(corpus.RIGHT_FUNCTION.path, PLAIN.problem, corpus.SEED, only=cases),
@@ -81,11 +81,25 @@ def test_there_are_enough_of_them_and_every_gate_has_one():
     assert never == {Gate.BUILD, Gate.LAUNCH, Gate.DECLINED}
 
 
+ONE_OF_EACH_BASE = list({each.base.name: each for each in CUDA}.values())
+
+
 @pytest.mark.nvcc
-def test_every_cuda_mutant_compiles(tmp_path):
+@pytest.mark.parametrize(
+    "mutants", [pytest.param(ONE_OF_EACH_BASE, id="some"), pytest.param(CUDA, id="all", marks=pytest.mark.long)]
+)
+def test_cuda_mutants_compile(mutants, tmp_path):
     target = cuda.of_arch("sm_90a")
-    for mutant, build in zip(CUDA, build_all(target, Toolchain(target, tmp_path), CUDA), strict=True):
+    for mutant, build in zip(mutants, build_all(target, Toolchain(target, tmp_path), mutants), strict=True):
         assert build.library is not None, f"{mutant.name}: {build.reason}"
+
+
+def test_what_a_cuda_mutant_replaces_stands_once_in_its_kernel():
+    """So that a change of a kernel can neither leave a mutant right nor change more than its mistake."""
+    target = cuda.of_arch("sm_90a")
+    right = {base.name: base.source(target) for base in corpus.bases("cuda").values()}
+    for mutant in CUDA:
+        assert mutant.source(right[mutant.base.name]) != right[mutant.base.name], mutant.name
 
 
 @pytest.mark.gpu

@@ -23,7 +23,7 @@ struct PieceSum {
   static constexpr int kTiles = Traits::kPieceTiles;
 
   float columns[kTiles][2] = {};
-  float2 stats = make_float2(-INFINITY, 0);
+  float2 stats = make_float2(kNoMaximum, 0);
 
   // `factor` is the inverse of the row's sum.
   __device__ __forceinline__ uint4 words(float factor) const {
@@ -80,17 +80,16 @@ struct PieceSum {
       for (int i = 0; i < kAtOnce; ++i) {
         const int split = start + i * kStep;
         const bool is_there = split < args.num_splits;
-        stat[i] = is_there ? stats[split] : make_float2(-INFINITY, 0);
+        stat[i] = is_there ? stats[split] : make_float2(kNoMaximum, 0);
         part[i] = is_there ? pieces[split * Traits::kRowPieces] : make_uint4(0, 0, 0, 0);
       }
       float row_max = sum.stats.x;
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) row_max = fmaxf(row_max, stat[i].x);
       sum.rescale(row_max);
-      const float offset = offset_of(row_max, 1.0f);
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
-        const float scale = exp2_approx(stat[i].x - offset), weight = scale * stat[i].y;
+        const float scale = exp2_approx(stat[i].x - row_max), weight = scale * stat[i].y;
         sum.stats.y += weight;
         sum.add(part[i], kIsNormalized<ElementPartial> ? weight : scale);
       }
@@ -100,7 +99,7 @@ struct PieceSum {
 
   // Measures exponents from a maximum that is no smaller than its own.
   __device__ __forceinline__ void rescale(float row_max) {
-    const float scale = exp2_approx(stats.x - offset_of(row_max, 1.0f));
+    const float scale = exp2_approx(stats.x - row_max);
     stats = make_float2(row_max, stats.y * scale);
 #pragma unroll
     for (int i = 0; i < kTiles; ++i)

@@ -25,7 +25,7 @@ struct RowSoftmax {
 
   __device__ __forceinline__ RowSoftmax() {
 #pragma unroll
-    for (int i = 0; i < kRounds; ++i) row_max[i] = -INFINITY;
+    for (int i = 0; i < kRounds; ++i) row_max[i] = kNoMaximum;
   }
 
   // A step: scores become probabilities in the type of the values, and older sums are to be scaled by `corrections`.
@@ -42,13 +42,13 @@ struct RowSoftmax {
 #pragma unroll
       for (int pair = 0; pair < kPairs; ++pair) maximum = fmaxf(maximum, fmaxf(x[pair][0], x[pair][1]));
       maximum = warp_reduce_max<kRowLanes>(maximum);
-      const float offset = offset_of(maximum, 1.0f), correction = exp2_approx(row_max[i] - offset);
+      const float correction = exp2_approx(row_max[i] - maximum);
       row_max[i] = maximum;
       row_sum[i] *= correction;
       unsigned *const to = reinterpret_cast<unsigned *>(smem.weights(row)) + lane_of_row();
 #pragma unroll
       for (int pair = 0; pair < kPairs; ++pair) {
-        const float low = exp2_approx(x[pair][0] - offset), high = exp2_approx(x[pair][1] - offset);
+        const float low = exp2_approx(x[pair][0] - maximum), high = exp2_approx(x[pair][1] - maximum);
         row_sum[i] += low + high;
         to[pair * kRowLanes] = pack<typename Traits::Element>(low, high);
       }

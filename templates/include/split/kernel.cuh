@@ -188,6 +188,8 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
           for (int half = 0; half < kRowsPerLane; ++half) softmax.row_max[half] = step_max[half];
         }
         const Origin<kRowsPerLane> origin(softmax.row_max, softmax_scale_log2);
+        // All parts at once: a branch in each would keep their instructions apart.
+        if (origin.is_shifted) static_for<kParts>([&](auto part) { origin.shift_scores(acc_s[part.value]); });
         static_for<kParts>([&](auto part) {
           softmax.scale_apply_exp2(acc_s[part.value], origin, softmax_scale_log2);
           multiply_pv(part);

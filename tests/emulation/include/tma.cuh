@@ -66,8 +66,6 @@ inline void tma_load_multicast(unsigned smem, const TensorMap &map, TmaCoord coo
     }
 }
 
-inline void fence_proxy_async() {}
-
 inline void tma_store(const TensorMap &map, TmaCoord coord, unsigned smem) {
   for_box(smem, bits_as<EmulatedTensorMap>(map), coord,
           [](unsigned char *global, unsigned char *shared, bool is_inside) {

@@ -44,6 +44,8 @@ EMULATED = [
     ("split", "b=1,h=1,s=70,t=150,d=64,v=72,window=60:9,align=bottom_right,mask=qk,softcap=2,sinks", {}, "normal"),
 ]
 USUAL = {"hopper": HOPPER, "split": SPLIT}
+# Maxima that are measured once, and merged by their offsets.
+WHOLE = {**SPLIT, "key_groups": 1, "split": 2, "softmax": "one_shot", "merge": "half"}
 
 
 @pytest.mark.nvcc
@@ -59,6 +61,18 @@ def test_kernels_with_features_compile_without_spills(tmp_path):
     for where, build in build_all(sources, target, tmp_path).items():
         assert build.report.spill_bytes == 0, where
         assert target.warnings(build.report.log) == (), where
+
+
+@pytest.mark.nvcc
+@pytest.mark.slow
+def test_a_softmax_over_all_keys_at_once_is_right_for_huge_scores():
+    """And is not with offsets that lack what 2^x makes infinite."""
+    task = {"family": "split", "shape": "b=1,h=1,s=70,t=120,d=64,dtype=bf16", "genome": WHOLE}
+    right = [{**task, "variant": variant} for variant in ("huge_negative_scores", "huge_last_scores")]
+    wrong = {**right[0], "replaced": [["kVeryLargeOffset = 0x1p27f", "kVeryLargeOffset = 0x1p127f"]]}
+    *told, shown = (each["wrong"] for each in emulate([*right, wrong]))
+    assert told == ["", ""]
+    assert shown
 
 
 @pytest.mark.nvcc

@@ -63,6 +63,39 @@ struct Origin {
   __device__ __forceinline__ static bool is_large(float offset) { return fabsf(offset) >= kLargeOffset; }
 };
 
+// The same for a softmax over all keys at once, which takes each instruction once: to jump over those for large maxima,
+// and wait for what follows them to be fetched, would take longer than a few that are always taken. A maximum that is
+// very large has the next power of two for a scale, with which the offset is exact. Other scores are so far from it
+// that their probabilities vanish under either. Smaller offsets lack up to 4, a factor that all types bear.
+//
+// To merge rows over parts of the keys, their offsets are compared in place of their maxima, with a scale of 1. So that
+// factor is in the comparison, too.
+template <int kRows>
+struct WholeOrigin {
+  static constexpr float kVeryLargeOffset = 0x1p27f;
+
+  float scale[kRows], offset[kRows];
+
+  __device__ __forceinline__ WholeOrigin(const float (&row_max)[kRows], float softmax_scale_log2) {
+    const float power_of_two = __uint_as_float((__float_as_uint(softmax_scale_log2) + 0x7fffff) & 0x7f800000);
+#pragma unroll
+    for (int row = 0; row < kRows; ++row) {
+      const bool is_large = fabsf(row_max[row] * softmax_scale_log2) >= kVeryLargeOffset;
+      scale[row] = is_large ? power_of_two : softmax_scale_log2;
+      offset[row] = fmaxf(row_max[row] * scale[row], kNoMaximum);
+    }
+  }
+};
+
+template <int kRows, bool kIsWhole>
+struct OriginOf {
+  using Type = Origin<kRows>;
+};
+template <int kRows>
+struct OriginOf<kRows, true> {
+  using Type = WholeOrigin<kRows>;
+};
+
 // 2^x of one of a row's elements. kPolynomialShare of 16 neighbouring elements, evenly spread, are computed by the
 // polynomial, so that the multipliers and the special function unit work side by side.
 template <int kPolynomialShare>
@@ -129,6 +162,19 @@ struct Softmax {
 #pragma unroll
       for (int i = 0; i < 2 * kRowsPerLane; ++i) {
         const float x = fmaf(acc_s[t][i], softmax_scale_log2, -origin.offset[i / 2]);
+        acc_s[t][i] = exp2_of_element<kPolynomialShare>(x, t * 4 + i);
+        row_sum[i / 2] += acc_s[t][i];
+      }
+  }
+
+  template <int kTiles>
+  __device__ __forceinline__ void scale_apply_exp2(float (&acc_s)[kTiles][4], const WholeOrigin<kRowsPerLane> &origin,
+                                                   float) {
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+      for (int i = 0; i < 2 * kRowsPerLane; ++i) {
+        const float x = fmaf(acc_s[t][i], origin.scale[i / 2], -origin.offset[i / 2]);
         acc_s[t][i] = exp2_of_element<kPolynomialShare>(x, t * 4 + i);
         row_sum[i / 2] += acc_s[t][i];
       }

@@ -50,6 +50,9 @@ __device__ __forceinline__ void mask_before(float (&acc_s)[Traits::kTilesN][4], 
 template <class Traits>
 __device__ __forceinline__ void attention(unsigned char *shared_memory, const Arguments<Traits> &args) {
   constexpr int kParts = Traits::kParts, kPartKeys = Traits::kPartKeys, kRowsPerLane = Traits::kRowsPerLane;
+  // A softmax over all keys at once, after which row_max holds offsets.
+  constexpr bool kIsMeasuredOnce = !Traits::kIsOnline && (kParts == 1 || !Traits::kIsRunningMax);
+  using RowOrigin = typename OriginOf<kRowsPerLane, kIsMeasuredOnce>::Type;
   const TileCoord<Traits> coord(args);
   const SharedStorage<Traits> smem(shared_memory);
   const Producer<Traits> producer{smem, args, coord};
@@ -116,6 +119,19 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
         gemm_pv<Traits>(acc_o, p[part.value], tile_v, part.value);
       };
 
+      // What the exponents of all parts are measured from, once the maxima are known.
+      const auto measure = [&] {
+        const RowOrigin origin(softmax.row_max, softmax_scale_log2);
+        if constexpr (kIsMeasuredOnce) {
+#pragma unroll
+          for (int half = 0; half < kRowsPerLane; ++half) softmax.row_max[half] = origin.offset[half];
+        } else if (origin.is_shifted) {
+          // All parts at once: a branch in each would keep their instructions apart.
+          static_for<kParts>([&](auto part) { origin.shift_scores(acc_s[part.value]); });
+        }
+        return origin;
+      };
+
       if constexpr (kParts == 1) {
         mbarrier_wait(smem.k_full(coord.block_split, stage), phase);
         gemm_qk(acc_s[0], q, tile_k, 0);
@@ -132,7 +148,7 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
         } else {
           softmax.reduce_max(softmax.row_max, acc_s[0]);
         }
-        softmax.scale_apply_exp2(acc_s[0], softmax_scale_log2);
+        softmax.scale_apply_exp2(acc_s[0], measure(), softmax_scale_log2);
         convert_p<Traits>(p[0], acc_s[0]);
         mbarrier_wait(smem.v_full(coord.block_split, stage), phase);
         gemm_pv<Traits>(acc_o, p[0], tile_v, 0);
@@ -187,9 +203,7 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
 #pragma unroll
           for (int half = 0; half < kRowsPerLane; ++half) softmax.row_max[half] = step_max[half];
         }
-        const Origin<kRowsPerLane> origin(softmax.row_max, softmax_scale_log2);
-        // All parts at once: a branch in each would keep their instructions apart.
-        if (origin.is_shifted) static_for<kParts>([&](auto part) { origin.shift_scores(acc_s[part.value]); });
+        const auto origin = measure();
         static_for<kParts>([&](auto part) {
           softmax.scale_apply_exp2(acc_s[part.value], origin, softmax_scale_log2);
           multiply_pv(part);
@@ -210,7 +224,7 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
   // The sums are known before the last products.
 #pragma unroll
   for (int half = 0; half < kRowsPerLane; ++half) softmax.row_sum[half] = warp_reduce_sum<4>(softmax.row_sum[half]);
-  epilogue<Traits>(smem, coord, out, softmax_scale_log2, acc_o, softmax, p);
+  epilogue<Traits>(smem, coord, out, kIsMeasuredOnce ? 1.0f : softmax_scale_log2, acc_o, softmax, p);
 }
 
 }  // namespace evoflash::split

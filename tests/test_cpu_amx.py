@@ -114,7 +114,7 @@ def verification(tmp_path_factory):
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
-@pytest.mark.parametrize("causal", ["", ",causal"])
+@pytest.mark.parametrize("causal", ["", pytest.param(",causal", marks=pytest.mark.long)])
 def test_what_is_infinite_huge_or_tiny_is_right(verification, dtype, causal):
     problem = problems.parse(f"b=1,h=4,kv=2,s=130,d=64{causal}", dtype)
     genome = FAMILY.space([problem], XEON).sample(random.Random(f"{dtype}{causal}"))

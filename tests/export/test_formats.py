@@ -231,7 +231,7 @@ def test_hf_kernels_loads_and_computes(tmp_path: Path, cache: Path):
     torch.testing.assert_close(second.attention(q, k, v), module.attention(q, k, v))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_hf_kernels_binding_computes(tmp_path: Path):
     """As kernel-builder compiles it, with stand-ins for the two files that it adds."""
     winner = replace(cpu_winner("formatted_aot"), problem=GROUPED)

@@ -94,6 +94,7 @@ def test_threads_may_call_at_once(module: ModuleType):
 
 @by_aten
 @pytest.mark.nvcc
+@pytest.mark.long
 def test_a_cuda_package_is_built_by_aten(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     load("exported_cuda_by_aten", write(cuda_winner("exported_cuda_by_aten"), tmp_path / "out"))
     build = importlib.import_module("exported_cuda_by_aten._build")

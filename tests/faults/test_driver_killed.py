@@ -55,7 +55,10 @@ def finish(processes, folder: Path, said: str, changes) -> None:
     assert process.exitcode == 0, (folder / said).read_text()
 
 
-@pytest.mark.parametrize(("strategy", "kills", "longest_s"), [("random", 40, 0.25), ("evolution", 7, 1.5)])
+@pytest.mark.parametrize(
+    ("strategy", "kills", "longest_s"),
+    [pytest.param("random", 40, 0.25, marks=pytest.mark.long), ("evolution", 7, 1.5)],
+)
 def test_a_search_that_is_killed_again_and_again_ends_as_if_undisturbed(
     processes, tmp_path, strategy, kills, longest_s
 ):
@@ -159,6 +162,7 @@ def check_killed(folder: Path, kills: int, budget: int, **variables: str) -> Non
     assert seconds[0] >= 0
 
 
+@pytest.mark.long
 def test_the_whole_command_is_killed_while_its_clock_jumps_back(tmp_path):
     check_killed(tmp_path, kills=3, budget=30, **jumping_clock(tmp_path))
     with RunStore.open(str(tmp_path / "runs.db")) as store:

@@ -10,7 +10,10 @@ import pytest
 from tests.faults.command import processes_of, require_all_reported, require_nothing_left, search, status
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)])
+TWICE, BY_OTHERS = (signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+@pytest.mark.parametrize("signals", [TWICE, pytest.param(BY_OTHERS, marks=pytest.mark.long)])
 def test_ctrl_c_twice_ends_cleanly(tmp_path, signals):
     run = search(tmp_path, "--budget", "100")
     run.until(lambda: len(run.events()) >= 2)

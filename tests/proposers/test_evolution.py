@@ -181,6 +181,7 @@ def test_a_family_that_starts_badly_still_gets_proposals():
     assert 120 - max(late) > 2 * max(late)
 
 
+@pytest.mark.long
 def test_a_family_near_the_fastest_has_turns_whatever_the_model_expects_of_it():
     def share(turns, other_us, seed):
         """Of what the model chose, how much was of the slower family, whose times hardly differ."""

@@ -9,7 +9,6 @@ import pytest
 
 from tests.faults.command import processes_of, require_all_reported, require_nothing_left, search, status
 
-
 TWICE, BY_OTHERS = (signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 

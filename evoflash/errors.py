@@ -19,6 +19,10 @@ class UsageError(EvoflashError):
     """A request names something that does not exist or does not parse."""
 
 
+class NoPackageError(UsageError):
+    """A kernel that no package can ask: its problem has features that a package's calls cannot say."""
+
+
 class SpaceError(UsageError):
     """A search space or template is malformed, or has no valid genome for this problem and device."""
 

@@ -7,7 +7,7 @@ import torch
 
 from evoflash import problems
 from evoflash.codegen.template import load, load_all
-from evoflash.errors import UsageError
+from evoflash.errors import NoPackageError, UsageError
 from evoflash.export.formats import FORMATS
 from evoflash.export.winner import Winner
 from evoflash.problems import AttentionProblem, attention_baselines
@@ -214,6 +214,12 @@ def test_a_family_is_asked_only_for_features_that_it_takes():
     known = {name for family in load_all().values() for name in family.manifest.takes}
     every = parse("causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks,lengths=uniform,page=8")
     assert known == {*every.features, "latent", "mask"}
+
+
+@pytest.mark.parametrize("features", ["latent,v=8", "lengths=uniform", "page=8"])
+def test_no_package_is_written_for_what_its_calls_cannot_say(features):
+    with pytest.raises(NoPackageError, match=r"no package is written, since none asks kernels for \w+ yet"):
+        Winner("att", "cpu_flash", {}, "", "c++", "cpu", None, parse(features), {})
 
 
 @pytest.mark.parametrize("form", FORMATS)

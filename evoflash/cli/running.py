@@ -10,7 +10,7 @@ from pathlib import Path
 from evoflash.cli.export import CALLS, export_runs, package_name
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
-from evoflash.errors import NothingCorrectError, StorageError, WorkerError
+from evoflash.errors import NoPackageError, NothingCorrectError, StorageError, WorkerError
 from evoflash.export.calls import Calls, measure
 from evoflash.export.package import package_in
 from evoflash.report import run_sheets as sheets
@@ -63,9 +63,13 @@ def run_search(
 
 def _export(
     store: RunStore, run: int, candidate: int, out: Path | None, settings: Settings
-) -> tuple[Path, Calls | None]:
+) -> tuple[Path | None, Calls | None]:
     """The folder of the export, and the times of its calls; None, and a word about it, where there are none."""
-    folder = export_runs(store, [run], out, settings)
+    try:
+        folder = export_runs(store, [run], out, settings)
+    except NoPackageError as error:
+        say(str(error))
+        return None, None
     calls = _time_calls(store, run, candidate, folder) if settings.calls else None
     if calls is not None:
         folder = export_runs(store, [run], out, settings)  # with the times in its README
@@ -121,7 +125,7 @@ def _finish(
             own = out / package_name([task.plan]) if out is not None and len(outcomes) > 1 else out
             best = report.best(store, outcome.run_id)
             folder, calls = _export(store, outcome.run_id, best.candidate, own, settings)
-            document = {**asdict(best), "shape": task.plan.title, "export": str(folder)}
+            document = {**asdict(best), "shape": task.plan.title, "export": str(folder) if folder else None}
             documents.append(document | ({"calls": calls.model_dump(mode="json")} if calls is not None else {}))
             if not as_json:
                 if len(outcomes) > 1:
@@ -130,7 +134,8 @@ def _finish(
                 print_sheets(*sheets.finals_sheets(outcome.finals, ids), sheets.best_sheet(best))
                 if calls is not None:
                     print(f"{calls}\n")
-                print(f"exported to {folder}\n" if len(outcomes) > 1 else f"exported to {folder}")
+                if folder is not None:
+                    print(f"exported to {folder}\n" if len(outcomes) > 1 else f"exported to {folder}")
         _mirror(task, outcome, settings)
     if as_json and (documents or len(outcomes) > 1):
         print_json(documents if len(outcomes) > 1 else documents[0])

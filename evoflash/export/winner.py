@@ -9,10 +9,11 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from evoflash.errors import UsageError
+from evoflash.errors import NoPackageError, UsageError
 from evoflash.problems import Problem
 
 MOST_KERNELS = 32  # of a package
+NOT_IN_CALLS = ("latent", "lengths", "page_size")  # features that calls of a package have no arguments for
 
 # Names that an exported package must not have, since it would shadow modules that it imports or its own tests.
 TAKEN = {*sys.stdlib_module_names, "torch", "ninja", "evoflash", "pytest", "tests", "aten", "prim", "prims"}
@@ -73,6 +74,12 @@ class Winner:
             raise UsageError(f"a kernel in {self.language} does not run on {self.target}; export another candidate")
         if (self.arch is None) != (self.target == "cpu"):
             raise UsageError("only a CUDA kernel has an architecture, and it needs one; export another candidate")
+        missing = [name for name in self.problem.features if name in NOT_IN_CALLS]
+        if missing:
+            raise NoPackageError(
+                f"no package is written, since none asks kernels for {', '.join(missing)} yet; "
+                "`evoflash show CANDIDATE --source` has the kernel"
+            )
         if len(self.others) >= MOST_KERNELS:
             raise UsageError(f"a package has at most {MOST_KERNELS} kernels; export fewer")
         if any((each.target, each.arch) != (self.target, self.arch) for each in self.others):

@@ -11,6 +11,7 @@ from evoflash.errors import NoPackageError, UsageError
 from evoflash.export.formats import FORMATS
 from evoflash.export.winner import Winner
 from evoflash.problems import AttentionProblem, attention_baselines
+from evoflash.problems.attention_form import DTYPE_BYTES
 from evoflash.problems.band import Band
 from evoflash.targets import cuda
 
@@ -214,6 +215,13 @@ def test_a_family_is_asked_only_for_features_that_it_takes():
     known = {name for family in load_all().values() for name in family.manifest.takes}
     every = parse("causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks,lengths=uniform,page=8")
     assert known == {*every.features, "latent", "mask"}
+
+
+def test_latent_values_are_counted_once_and_what_follows_them_in_full():
+    latent, biased = parse("v=4,latent"), parse("v=4,latent,bias=hqk")
+    bias = biased.input_shapes()[2]
+    assert len(latent.input_shapes()) == 2
+    assert biased.min_bytes - latent.min_bytes == math.prod(bias) * DTYPE_BYTES[biased.dtype]
 
 
 @pytest.mark.parametrize("features", ["latent,v=8", "lengths=uniform", "page=8"])

@@ -284,10 +284,12 @@ class AttentionForm(Problem):
         seen = [self.band_of(keys).seen(self.seq_q, keys) for keys in self.key_lengths]
         rows = sum(end - begin for begin, end in seen) * self.kv_heads
         size = self.page_size or 1
-        names = {1: rows * self.head_dim, 2: rows * self.value_size}
+        names = {1: rows * self.head_dim}
+        if not self.latent:
+            names[2] = rows * self.value_size
         if "block_table" in self.extra_shapes():
             pages = sum(-(-end // size) - begin // size for begin, end in seen)
-            names[3 + list(self.extra_shapes()).index("block_table")] = pages
+            names[self.leading_inputs + list(self.extra_shapes()).index("block_table")] = pages
         sizes = [names.get(number, math.prod(shape)) for number, shape in enumerate(self.input_shapes())]
         types = (*self.input_dtypes(), self.dtype)
         sizes.append(math.prod(self.output_shape()))
@@ -350,7 +352,7 @@ class AttentionForm(Problem):
     def index_values(self, seed: int = 0) -> dict[int, list[int]]:
         """Those of lengths and block table, by the number of the input."""
         made: dict[int, list[int]] = {}
-        for number, name in enumerate(self.extra_shapes(), start=3):
+        for number, name in enumerate(self.extra_shapes(), start=self.leading_inputs):
             if name == "lengths":
                 made[number] = list(self.key_lengths)
             elif name == "block_table":

@@ -111,8 +111,7 @@ __device__ __forceinline__ float exp2_of_element(float x, int element) {
 // log2(e), is applied together with the exponential.
 //   kRowsPerLane       2, or 1 where rows g + 8 are empty.
 //   kRescaleThreshold  How far, in powers of two, probabilities may exceed 1 before the maximum is updated. Neither
-//   halves
-//                      nor floats mind a small excess, and the output is rescaled less often.
+//                      halves nor floats mind a small excess, and the output is rescaled less often.
 //   kPolynomialShare   Sixteenths of the exponentials that are computed by the polynomial.
 template <int kRowsPerLane, int kRescaleThreshold, int kPolynomialShare>
 struct Softmax {

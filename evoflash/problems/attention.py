@@ -17,7 +17,8 @@ from evoflash.problems import (
     attention_sequences,
     rivals,
 )
-from evoflash.problems.attention_form import DTYPES, AttentionForm
+from evoflash.problems.attention_form import DTYPES
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Problem
 from evoflash.problems.rival import Rival
 
@@ -35,8 +36,11 @@ CAPPED_OUTPUT = 8.0  # up to this magnitude, which no average of normal values r
 SMALLEST_NORMAL = 2.0**-126
 
 
-class AttentionProblem(AttentionForm):
-    """Attention of one size: what it computes, and how a kernel is compared with it. `AttentionForm` has its fields."""
+class AttentionProblem(AttentionTensors):
+    """Attention of one size: what it computes, and how a kernel is compared with it.
+
+    `AttentionForm` has its fields, `AttentionTensors` what it reads and writes.
+    """
 
     kind: ClassVar[str] = "attention"
 

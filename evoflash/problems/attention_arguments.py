@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any
 
-from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class AttentionArguments(ctypes.Structure):
     ]
 
 
-def arguments(problem: AttentionForm, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
+def arguments(problem: AttentionTensors, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
     """Pointers, sizes, and strides in elements; the last stride of q, k, v and the output must be 1.
 
     The values of latent attention have the address and the strides of the keys. A stride of a bias or mask is 0 in the

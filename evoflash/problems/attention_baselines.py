@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from evoflash.problems import attention_sequences
-from evoflash.problems.attention_form import AttentionForm
 from evoflash.problems.attention_reference import by_sequence, softmax
 from evoflash.problems.attention_scores import scores
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import PLAIN_BASELINE, Baseline, Inputs
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ GRID_HEIGHT = 65_535  # the limit on the second and third dimension of a CUDA gr
 PLAIN_SCORES = 2**26  # computed at a time where SDPA does not take the problem
 
 
-def plain(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
+def plain(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
     """SDPA with PyTorch's default backend, on contiguous copies and at most `GRID_HEIGHT` heads at a time.
 
     The copies are needed because the cuDNN backend reads outside unaligned rows, and the slices because it fails
@@ -54,7 +54,7 @@ def plain(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
     return out.masked_fill(~seen.any(dim=-1, keepdim=True), 0.0)
 
 
-def baselines(problem: AttentionForm, target: str) -> Mapping[str, Baseline]:
+def baselines(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     """SDPA's backends by name, and eager matmul-softmax-matmul.
 
     On a CPU: sdpa (the default, fused backend), sdpa-math (the unfused one) and eager. Where SDPA does not take the
@@ -84,7 +84,7 @@ def baselines(problem: AttentionForm, target: str) -> Mapping[str, Baseline]:
 
 
 def sdpa(
-    problem: AttentionForm, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None
+    problem: AttentionTensors, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
     """SDPA with the problem's scale and grouping; causal where there is no mask."""
     from torch.nn.functional import scaled_dot_product_attention
@@ -103,7 +103,7 @@ def sdpa(
     )
 
 
-def sdpa_mask(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
+def sdpa_mask(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | None:
     """The attn_mask that makes SDPA compute the problem; None where is_causal says it all.
 
     It is boolean where only keys are hidden, else of the type of the inputs.
@@ -120,7 +120,7 @@ def sdpa_mask(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
     return mask.expand(*mask.shape[:3], problem.seq_kv).contiguous()  # SDPA's kernels read several keys at once
 
 
-def _of_padded(problem: AttentionForm, target: str) -> Mapping[str, Baseline]:
+def _of_padded(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     """The baselines of the dense problem that is left, with a mask or bias of what each row sees."""
     is_biased = bool(problem.bias) or problem.alibi
     dense = problem.model_copy(
@@ -143,7 +143,7 @@ def _of_padded(problem: AttentionForm, target: str) -> Mapping[str, Baseline]:
     return {name: over(baseline) for name, baseline in baselines(dense, target).items()}
 
 
-def _padded(problem: AttentionForm, dense: AttentionForm, inputs: Inputs) -> Inputs:
+def _padded(problem: AttentionTensors, dense: AttentionTensors, inputs: Inputs) -> Inputs:
     """The inputs of the dense problem."""
     import torch
 
@@ -160,7 +160,7 @@ def _padded(problem: AttentionForm, dense: AttentionForm, inputs: Inputs) -> Inp
     return (q, keys, values, added, *(extras[name] for name in ("sinks",) if name in extras))
 
 
-def _with_backend(problem: AttentionForm, mask: _Kept[torch.Tensor | None], backend: Any) -> Baseline:
+def _with_backend(problem: AttentionTensors, mask: _Kept[torch.Tensor | None], backend: Any) -> Baseline:
     def run(*inputs: torch.Tensor) -> torch.Tensor:
         from torch.nn.attention import sdpa_kernel
 
@@ -173,7 +173,7 @@ def _with_backend(problem: AttentionForm, mask: _Kept[torch.Tensor | None], back
     return run
 
 
-def _eager(problem: AttentionForm, mask: _Kept[torch.Tensor | None], *inputs: torch.Tensor) -> torch.Tensor:
+def _eager(problem: AttentionTensors, mask: _Kept[torch.Tensor | None], *inputs: torch.Tensor) -> torch.Tensor:
     import torch
 
     q, k, v = problem.qkv(inputs)
@@ -182,7 +182,7 @@ def _eager(problem: AttentionForm, mask: _Kept[torch.Tensor | None], *inputs: to
     elif problem.heads != problem.kv_heads:
         k, v = (tensor.repeat_interleave(problem.heads // problem.kv_heads, dim=1) for tensor in (k, v))
     logits = torch.matmul(q, k.transpose(-2, -1)) * problem.softmax_scale
-    logits = logits.view(problem.batch, problem.heads, problem.seq_q, problem.seq_kv)
+    logits = logits.reshape(problem.batch, problem.heads, problem.seq_q, problem.seq_kv)
     if problem.softcap:
         logits = (logits / problem.softcap).tanh() * problem.softcap
     added = mask.of(inputs)
@@ -194,7 +194,7 @@ def _eager(problem: AttentionForm, mask: _Kept[torch.Tensor | None], *inputs: to
     else:
         weights = softmax(logits.flatten(0, 1), sinks.repeat(problem.batch)).view_as(logits)
     if problem.latent:
-        return torch.matmul(_heads_as_rows(weights, k), v).view(problem.output_shape())
+        return torch.matmul(_heads_as_rows(weights, k), v).reshape(problem.output_shape())
     return torch.matmul(weights, v)
 
 
@@ -203,7 +203,7 @@ def _heads_as_rows(tensor: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
     return tensor.reshape(k.shape[0], k.shape[1], -1, tensor.shape[3])
 
 
-def _additive_mask(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
+def _additive_mask(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | None:
     """What is added to the products: (batch or 1, heads or 1, rows or 1, keys), boolean where it only hides keys."""
     import torch
 
@@ -221,7 +221,7 @@ def _additive_mask(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | Non
     return added.to(q.dtype).view(-1, problem.heads, problem.seq_q, problem.seq_kv)
 
 
-def _fused(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
+def _fused(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
     """As a fused kernel computes it: scores and sums in float32, weights before their division in the inputs' type."""
     import torch
 
@@ -260,7 +260,7 @@ class _Kept(Generic[Made]):
         return self._known[key][1]
 
 
-def _band_mask(problem: AttentionForm, device: torch.device) -> torch.Tensor:
+def _band_mask(problem: AttentionTensors, device: torch.device) -> torch.Tensor:
     import torch
 
     rows, keys = (torch.arange(size, device=device) for size in (problem.seq_q, problem.seq_kv))

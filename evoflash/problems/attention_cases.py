@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from evoflash.problems import adversaries
-from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import BASE_SEEDS, Case
 
 BASE_SHAPES = {
@@ -26,7 +26,7 @@ UNEVEN = (1100, 1, 0, 700, 64)  # lengths of which some have less than a tile, a
 MANY_HEADS = 65_600  # more than the limit on the second and third dimension of a grid
 
 
-def standard_cases(problem: AttentionForm, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
+def standard_cases(problem: AttentionTensors, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
     """The fifteen base cases, then odd lengths, causal masks, grouped heads (also in the problem's group size),
     adversaries, and infinite, huge and tiny numbers (in the problem's group size).
 
@@ -93,12 +93,12 @@ def standard_cases(problem: AttentionForm, dtypes: tuple[str, ...]) -> tuple[Cas
     return tuple(cases)
 
 
-def _features(problem: AttentionForm) -> dict[str, Any]:
+def _features(problem: AttentionTensors) -> dict[str, Any]:
     found = {name: getattr(problem, name) for name in problem.features}
     return {**found, "lengths": "uniform"} if problem.lengths else found
 
 
-def _scattered_cases(problem: AttentionForm, own: dict[str, Any]) -> list[Case]:
+def _scattered_cases(problem: AttentionTensors, own: dict[str, Any]) -> list[Case]:
     """Where the ends of sequences and of pages meet, for one row and for several, which may be more than keys."""
     page = problem.page_size or 16
     ends = sorted({1, 2, page - 1, page, page + 1, 2 * page, 3 * page - 1, 3 * page} - {0})
@@ -118,7 +118,7 @@ def _scattered_cases(problem: AttentionForm, own: dict[str, Any]) -> list[Case]:
     return made
 
 
-def general_case(problem: AttentionForm, dtypes: tuple[str, ...]) -> Case:
+def general_case(problem: AttentionTensors, dtypes: tuple[str, ...]) -> Case:
     """The standard case of many keys, with the problem's own mask and group size."""
     group = problem.heads // problem.kv_heads
     lengths = f"{LONG[0]}x{LONG[1]}"
@@ -126,7 +126,7 @@ def general_case(problem: AttentionForm, dtypes: tuple[str, ...]) -> Case:
     return next(case for case in standard_cases(problem, dtypes) if case.name == own_name)
 
 
-def random_cases(problem: AttentionForm, seed: int) -> tuple[Case, ...]:
+def random_cases(problem: AttentionTensors, seed: int) -> tuple[Case, ...]:
     """The problem itself, also with keys of -inf and with huge scores, random shapes, and more heads than the height of
     a grid.
     """

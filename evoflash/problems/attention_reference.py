@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from evoflash.problems import attention_sequences
-from evoflash.problems.attention_form import AttentionForm
 from evoflash.problems.attention_scores import scores
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 REFERENCE_SCORES = 2**24
 
 
-def reference(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
+def reference(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
     """The output in float64, computed in slices of heads and rows.
 
     NaNs and infinite values are only in the rows that see them. A row whose scores are all -inf is 0, and so is one
@@ -47,7 +47,10 @@ def reference(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
 
 
 def by_sequence(
-    problem: AttentionForm, inputs: Inputs, of: Callable[[AttentionForm, Inputs], torch.Tensor], dtype: torch.dtype
+    problem: AttentionTensors,
+    inputs: Inputs,
+    of: Callable[[AttentionTensors, Inputs], torch.Tensor],
+    dtype: torch.dtype,
 ) -> torch.Tensor:
     """What a function says of each sequence, as the dense problem that it is by itself; 0 where there is no key."""
     import torch
@@ -68,7 +71,7 @@ def softmax(logits: torch.Tensor, sinks: torch.Tensor | None) -> torch.Tensor:
     return torch.softmax(torch.cat([logits, beside], dim=-1), dim=-1)[..., :-1]
 
 
-def unspecified(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
+def unspecified(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | None:
     """Where a NaN or infinite value is hidden or weighs next to nothing, and the rows whose scores are all -inf.
 
     SDPA's math backend computes 0 * NaN = NaN for hidden keys, while fused kernels skip them. So rows that see a
@@ -94,7 +97,7 @@ def unspecified(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
     return functools.reduce(operator.or_, masks) if masks else None
 
 
-def _where_unspecified(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
+def _where_unspecified(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
     import torch
 
     found = unspecified(problem, inputs)
@@ -104,7 +107,7 @@ def _where_unspecified(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
 
 
 def _slices(
-    problem: AttentionForm, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    problem: AttentionTensors, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
     """Numbers of heads (counted over the batch) and of rows, with their queries, keys and values in float64."""
     import torch
@@ -123,7 +126,7 @@ def _slices(
             yield place, numbers, (queries[:, start : start + rows], keys, values)
 
 
-def _hidden(problem: AttentionForm, inputs: Inputs, special: torch.Tensor) -> torch.Tensor:
+def _hidden(problem: AttentionTensors, inputs: Inputs, special: torch.Tensor) -> torch.Tensor:
     """Mask of the outputs from which an element of `special`, which has the shape of v, is hidden."""
     import torch
 
@@ -137,7 +140,7 @@ def _hidden(problem: AttentionForm, inputs: Inputs, special: torch.Tensor) -> to
     return out
 
 
-def _vanishing(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
+def _vanishing(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
     """Mask of the outputs to which an infinite value contributes by a weight that the problem's type may round to 0."""
     import torch
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.attention_tensors import AttentionTensors
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ PADDING = 0.3  # of keys that a mask hides, on average
 LARGEST_SLOPE = 0.5  # of ALiBi for eight heads
 
 
-def extra_values(problem: AttentionForm, variant: str, generator: torch.Generator) -> dict[str, torch.Tensor]:
+def extra_values(problem: AttentionTensors, variant: str, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Values of the bias, mask, slopes and sinks: float32, and bool for the mask.
 
     A mask without query rows hides the keys from some length on, as padding does; others hide keys at random. The
@@ -54,7 +54,7 @@ def extra_values(problem: AttentionForm, variant: str, generator: torch.Generato
 
 
 def scores(
-    problem: AttentionForm,
+    problem: AttentionTensors,
     products: torch.Tensor,
     heads: torch.Tensor,
     rows: torch.Tensor,
@@ -87,7 +87,7 @@ def scores(
 
 
 def _rows_of(
-    problem: AttentionForm, tensor: torch.Tensor, batch: torch.Tensor, head: torch.Tensor, rows: torch.Tensor
+    problem: AttentionTensors, tensor: torch.Tensor, batch: torch.Tensor, head: torch.Tensor, rows: torch.Tensor
 ) -> torch.Tensor:
     """The part of a bias or mask that belongs to some heads and rows: (n, r, seq_kv)."""
     whole = tensor.expand(problem.batch, problem.heads, problem.seq_q, problem.seq_kv)

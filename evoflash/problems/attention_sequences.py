@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def draw(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     return made
 
 
-def stored(problem: AttentionForm, tensor: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
+def stored(problem: AttentionTensors, tensor: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
     """Keys or values (batch, heads, keys, size) as the problem has them, with NaN in what no sequence has.
 
     The last keys of the tensor are those of a shorter sequence, so that what is special about the last one stays.
@@ -65,7 +65,7 @@ def stored(problem: AttentionForm, tensor: torch.Tensor, table: torch.Tensor | N
     return cache
 
 
-def gathered(problem: AttentionForm, number: int, tensor: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
+def gathered(problem: AttentionTensors, number: int, tensor: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
     """The keys or values of a sequence: (heads, its length, size).
 
     Args:
@@ -79,7 +79,7 @@ def gathered(problem: AttentionForm, number: int, tensor: torch.Tensor, table: t
     return tensor[places // tensor.shape[1], places % tensor.shape[1]].transpose(0, 1)
 
 
-def sequences(problem: AttentionForm, inputs: Inputs) -> Iterator[tuple[int, AttentionForm, Inputs]]:
+def sequences(problem: AttentionTensors, inputs: Inputs) -> Iterator[tuple[int, AttentionTensors, Inputs]]:
     """Each sequence that has keys: its number, the dense problem that it is by itself, and the inputs of that."""
     extras = dict(problem.extras(inputs))
     extras.pop("lengths", None)
@@ -93,7 +93,7 @@ def sequences(problem: AttentionForm, inputs: Inputs) -> Iterator[tuple[int, Att
         yield number, own, (q[number : number + 1], *kv, *_own(extras, number, length))
 
 
-def padded(problem: AttentionForm, tensor: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
+def padded(problem: AttentionTensors, tensor: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
     """Dense keys or values (batch, heads, seq_kv, size), with zeros after those of a shorter sequence."""
     size = tensor.shape[3]
     made = tensor.new_zeros((problem.batch, problem.kv_heads, problem.seq_kv, size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 from evoflash.problems.rival import BoundCall, Rival
 from evoflash.problems.rivals import requirements
@@ -25,7 +25,7 @@ class _FlashAttention(Rival):
     features: ClassVar[tuple[str, ...]] = ("align", "window", "softcap")
     unlimited: ClassVar[int | None] = -1
 
-    def refusal(self, problem: AttentionForm) -> str:
+    def refusal(self, problem: AttentionTensors) -> str:
         """Takes float16 and bfloat16, and head sizes up to 256."""
         for size in (problem.head_dim, problem.value_size):
             if size > 256 or size % 8:
@@ -40,7 +40,7 @@ class _FlashAttention(Rival):
         """Its function."""
         return super().load().flash_attn_func
 
-    def bind(self, problem: AttentionForm, inputs: Inputs) -> BoundCall:
+    def bind(self, problem: AttentionTensors, inputs: Inputs) -> BoundCall:
         """A call on transposed views."""
         function = self.load()
         q, k, v = (tensor.transpose(1, 2) for tensor in problem.qkv(inputs))

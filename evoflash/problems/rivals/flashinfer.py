@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 from evoflash.problems.rival import BoundCall, Rival
 from evoflash.problems.rivals import requirements
@@ -24,7 +24,7 @@ class FlashInferPrefill(Rival):
     module = "flashinfer"
     package = "flashinfer-python"
 
-    def refusal(self, problem: AttentionForm) -> str:
+    def refusal(self, problem: AttentionTensors) -> str:
         """Takes float16 and bfloat16, and masks that are the same for all heads."""
         refused = requirements.half_precision(problem) or requirements.features(
             problem, ("value_dim", "align", "window", "softcap", "mask")
@@ -33,7 +33,7 @@ class FlashInferPrefill(Rival):
             return "it takes no mask that differs between heads"
         return refused or ("" if _needs_mask(problem) else requirements.bottom_right(problem))
 
-    def bind(self, problem: AttentionForm, inputs: Inputs) -> BoundCall:
+    def bind(self, problem: AttentionTensors, inputs: Inputs) -> BoundCall:
         """A call on copies in the ragged layout (batch * length, heads, head size)."""
         import torch
 
@@ -70,7 +70,7 @@ class FlashInferDecode(Rival):
     module = "flashinfer"
     package = "flashinfer-python"
 
-    def refusal(self, problem: AttentionForm) -> str:
+    def refusal(self, problem: AttentionTensors) -> str:
         """Takes float16 and bfloat16, and one query, which stands at the last key."""
         if problem.seq_q != 1:
             return f"it decodes one query at a time, not {problem.seq_q}"
@@ -80,7 +80,7 @@ class FlashInferDecode(Rival):
             or requirements.bottom_right(problem)
         )
 
-    def bind(self, problem: AttentionForm, inputs: Inputs) -> BoundCall:
+    def bind(self, problem: AttentionTensors, inputs: Inputs) -> BoundCall:
         """A call on the tensors themselves, since pages may have the layout (heads, length, head size)."""
         import torch
 
@@ -106,12 +106,12 @@ class FlashInferDecode(Rival):
         return lambda: wrapper.run(q.squeeze(2), (k, v)).unsqueeze(2)
 
 
-def _needs_mask(problem: AttentionForm) -> bool:
+def _needs_mask(problem: AttentionTensors) -> bool:
     """Whether the options for a causal mask and for a window to the left do not say it."""
     return bool(problem.mask) or requirements.bottom_right_band(problem).right not in (None, 0)
 
 
-def _visible(problem: AttentionForm, inputs: Inputs) -> torch.Tensor:
+def _visible(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
     """Which keys are seen, flattened: (batch * rows * keys)."""
     import torch
 

@@ -7,7 +7,8 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from evoflash.problems.attention_form import FEATURES, AttentionForm
+from evoflash.problems.attention_form import FEATURES
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 from evoflash.problems.rival import BoundCall, Rival
 from evoflash.problems.rivals import requirements
@@ -31,14 +32,14 @@ class FlexAttention(Rival):
     targets = ("cuda", "cpu")
     on_request = ("cpu",)
 
-    def refusal(self, problem: AttentionForm) -> str:
+    def refusal(self, problem: AttentionTensors) -> str:
         """Takes every feature but lengths and pages, for which there is no block mask here."""
         return requirements.features(problem, [name for name in FEATURES if name not in ("lengths", "page_size")])
 
     def __init__(self) -> None:
-        self._compiled: dict[AttentionForm, Callable[..., Any]] = {}
+        self._compiled: dict[AttentionTensors, Callable[..., Any]] = {}
 
-    def bind(self, problem: AttentionForm, inputs: Inputs) -> BoundCall:
+    def bind(self, problem: AttentionTensors, inputs: Inputs) -> BoundCall:
         """A call with the block mask made beforehand; the first call for a problem compiles."""
         import torch
 
@@ -51,7 +52,7 @@ class FlexAttention(Rival):
         return lambda: call(*problem.qkv(inputs), mask, extras.get("bias"), extras.get("slopes"), extras.get("sinks"))
 
 
-def _attention(flex: Any, problem: AttentionForm) -> Callable[..., torch.Tensor]:
+def _attention(flex: Any, problem: AttentionTensors) -> Callable[..., torch.Tensor]:
     """The function that is compiled. Of the problem it reads numbers and texts only, which compilation can follow."""
     import torch
 
@@ -78,7 +79,7 @@ def _attention(flex: Any, problem: AttentionForm) -> Callable[..., torch.Tensor]
     return attention
 
 
-def _block_mask(flex: Any, problem: AttentionForm, inputs: Inputs) -> Any:
+def _block_mask(flex: Any, problem: AttentionTensors, inputs: Inputs) -> Any:
     """The block mask of the band and the mask; None where every key is seen."""
     mask, over = problem.extras(inputs).get("mask"), problem.mask
     diagonal, left, right = problem.band.diagonal, problem.band.left, problem.band.right

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from evoflash.problems import attention_baselines
-from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 from evoflash.problems.rival import BoundCall, Rival
 from evoflash.problems.rivals import requirements
@@ -25,13 +25,13 @@ class OneDnnGraph(Rival):
     package = "torch"
     targets = ("cpu",)
 
-    def refusal(self, problem: AttentionForm) -> str:
+    def refusal(self, problem: AttentionTensors) -> str:
         """TorchScript hands float32 and bfloat16 over to oneDNN Graph, which fuses products, a sum and a softmax."""
         if problem.dtype == "float16":
             return "it takes float32 and bfloat16, not float16"
         return requirements.features(problem, ("value_dim", "align", "window", "bias", "mask", "alibi"))
 
-    def bind(self, problem: AttentionForm, inputs: Inputs) -> BoundCall:
+    def bind(self, problem: AttentionTensors, inputs: Inputs) -> BoundCall:
         """A call of the traced function; a group of heads is rows of its key head, so that nothing is expanded.
 
         Raises:
@@ -61,7 +61,7 @@ class OneDnnGraph(Rival):
         return lambda: traced(q, k, v).unflatten(2, (group, problem.seq_q)).flatten(1, 2)
 
 
-def _bias(problem: AttentionForm, inputs: Inputs) -> torch.Tensor | None:
+def _bias(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | None:
     """What is added to the scores, by key head: (batch or 1, key heads or 1, rows of the group, keys)."""
     import torch
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.band import Band
 
 HALVES = ("float16", "bfloat16")
 
 
-def half_precision(problem: AttentionForm) -> str:
+def half_precision(problem: AttentionTensors) -> str:
     """For packages that take float16 and bfloat16."""
     return "" if problem.dtype in HALVES else f"it takes {' and '.join(HALVES)}, not {problem.dtype}"
 
 
-def features(problem: AttentionForm, taken: Iterable[str]) -> str:
+def features(problem: AttentionTensors, taken: Iterable[str]) -> str:
     """For packages that take some of `attention_form.FEATURES`."""
     missing = [name for name in problem.features if name not in taken]
     return f"it takes no {' and no '.join(missing)}" if missing else ""
 
 
-def bottom_right(problem: AttentionForm) -> str:
+def bottom_right(problem: AttentionTensors) -> str:
     """For packages in which the last row stands at the last key: slopes count from there, and windows have no holes."""
     sizes = f"{problem.seq_q} rows of {problem.seq_kv} keys"
     if problem.alibi and problem.band.diagonal != problem.seq_kv - problem.seq_q:
@@ -32,6 +32,6 @@ def bottom_right(problem: AttentionForm) -> str:
     return ""
 
 
-def bottom_right_band(problem: AttentionForm) -> Band:
+def bottom_right_band(problem: AttentionTensors) -> Band:
     """The band of a problem, counted from where its last row stands at the last key."""
     return problem.band.counted_from(problem.seq_kv - problem.seq_q)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from evoflash.problems.attention_form import AttentionForm
+from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 from evoflash.problems.rival import BoundCall, Rival
 from evoflash.problems.rivals import requirements
@@ -21,12 +21,12 @@ class Xformers(Rival):
     module = "xformers.ops"
     package = "xformers"
 
-    def refusal(self, problem: AttentionForm) -> str:
+    def refusal(self, problem: AttentionTensors) -> str:
         """It has classes for the masks of a band; what needs a tensor of biases is left to SDPA's efficient backend."""
         refused = requirements.features(problem, ("value_dim", "align", "window"))
         return refused or ("" if _is_top_left(problem) else requirements.bottom_right(problem))
 
-    def bind(self, problem: AttentionForm, inputs: Inputs) -> BoundCall:
+    def bind(self, problem: AttentionTensors, inputs: Inputs) -> BoundCall:
         """A call on transposed views; grouped heads have a dimension of their own, in which the keys are expanded."""
         ops = self.load()
         q, k, v = (tensor.transpose(1, 2) for tensor in problem.qkv(inputs))
@@ -43,11 +43,11 @@ class Xformers(Rival):
         return call
 
 
-def _is_top_left(problem: AttentionForm) -> bool:
+def _is_top_left(problem: AttentionTensors) -> bool:
     return problem.causal and not problem.is_banded
 
 
-def _mask(problem: AttentionForm) -> Any:
+def _mask(problem: AttentionTensors) -> Any:
     """Its class for the band, whose sides are numbers."""
     masks = importlib.import_module("xformers.ops.fmha.attn_bias")
     if _is_top_left(problem):

@@ -1,0 +1,121 @@
+"""The tensors of an attention problem: their names, shapes, types and bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from evoflash.problems import paging
+from evoflash.problems.attention_form import DIMENSIONS, DTYPE_BYTES, AttentionForm
+from evoflash.problems.base import Inputs
+
+if TYPE_CHECKING:
+    import torch
+
+
+class AttentionTensors(AttentionForm):
+    """Attention of one size, and the tensors that it reads and writes.
+
+    q has the shape (batch, heads, seq_q, head_dim), k (batch, kv_heads, seq_kv, head_dim), v the same with `value_dim`,
+    and the output is (batch, heads, seq_q, value_dim). Latent attention has no input v. Paged keys and values have the
+    shape (pages, page_size, kv_heads, head_dim or value_dim).
+    """
+
+    @property
+    def cache_pages(self) -> int:
+        """The pages of a cache, of which a few belong to no sequence."""
+        return sum(self._page_counts) + paging.SPARE_PAGES
+
+    @property
+    def _page_counts(self) -> list[int]:
+        return paging.page_counts(self.key_lengths, self.page_size or 1)
+
+    @property
+    def table_shape(self) -> tuple[int, int]:
+        """The shape of the block table: the batch, and the pages of seq_kv keys."""
+        return (self.batch, -(-self.seq_kv // (self.page_size or 1)))
+
+    @property
+    def min_bytes(self) -> int:
+        """The bytes of inputs and output, of keys and values only those that some row's band lets it see.
+
+        Of a block table, the pages of these.
+        """
+        seen = [self.band_of(keys).seen(self.seq_q, keys) for keys in self.key_lengths]
+        rows = sum(end - begin for begin, end in seen) * self.kv_heads
+        size = self.page_size or 1
+        names = {1: rows * self.head_dim}
+        if not self.latent:
+            names[2] = rows * self.value_size
+        if "block_table" in self.extra_shapes():
+            pages = sum(-(-end // size) - begin // size for begin, end in seen)
+            names[self.leading_inputs + list(self.extra_shapes()).index("block_table")] = pages
+        sizes = [names.get(number, math.prod(shape)) for number, shape in enumerate(self.input_shapes())]
+        types = (*self.input_dtypes(), self.dtype)
+        sizes.append(math.prod(self.output_shape()))
+        return sum(size * DTYPE_BYTES[name] for size, name in zip(sizes, types, strict=True))
+
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of q, k and v (of latent attention q and k), and of what follows them."""
+        of_keys = (self.batch, self.kv_heads, self.seq_kv)
+        if self.page_size is not None:
+            of_keys = (self.cache_pages, self.page_size, self.kv_heads)
+        q = (self.batch, self.heads, self.seq_q, self.head_dim)
+        v = () if self.latent else ((*of_keys, self.value_size),)
+        return (q, (*of_keys, self.head_dim), *v, *self.extra_shapes().values())
+
+    def input_dtypes(self) -> tuple[str, ...]:
+        """That of the problem for q, k, v and a bias; bool for a mask, float32 for slopes and sinks, else int32."""
+        types = {"bias": self.dtype, "mask": "bool", "slopes": "float32", "sinks": "float32"}
+        types |= {"lengths": "int32", "block_table": "int32"}
+        return (self.dtype,) * self.leading_inputs + tuple(types[name] for name in self.extra_shapes())
+
+    def output_shape(self) -> tuple[int, ...]:
+        """batch, heads, rows, value size."""
+        return (self.batch, self.heads, self.seq_q, self.value_size)
+
+    @property
+    def leading_inputs(self) -> int:
+        """How many inputs there are ahead of the extras: q, k and v, or q and k."""
+        return 2 if self.latent else 3
+
+    def qkv(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """q, k and v; v of latent attention is a view of k."""
+        if not self.latent:
+            return inputs[0], inputs[1], inputs[2]
+        return inputs[0], inputs[1], inputs[1][..., : self.value_size]
+
+    def extras(self, inputs: Inputs) -> Mapping[str, torch.Tensor]:
+        """The inputs after q, k and v, by name: bias, mask, slopes, sinks, lengths, block_table."""
+        return dict(zip(self.extra_shapes(), inputs[self.leading_inputs :], strict=True))
+
+    def extra_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The inputs after q, k and v, by name and in order.
+
+        These are bias or mask (broadcast as SDPA's), slopes and sinks, lengths and block_table.
+        """
+        sizes = dict(zip(DIMENSIONS, (self.batch, self.heads, self.seq_q, self.seq_kv), strict=True))
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, over in (("bias", self.bias), ("mask", self.mask)):
+            if over:
+                shapes[name] = tuple(size if letter in over else 1 for letter, size in sizes.items())
+        if self.alibi:
+            shapes["slopes"] = (self.heads,)
+        if self.sinks:
+            shapes["sinks"] = (self.heads,)
+        if self.lengths:
+            shapes["lengths"] = (self.batch,)
+        if self.page_size is not None:
+            shapes["block_table"] = self.table_shape
+        return shapes
+
+    def index_values(self, seed: int = 0) -> dict[int, list[int]]:
+        """Those of lengths and block table, by the number of the input."""
+        made: dict[int, list[int]] = {}
+        for number, name in enumerate(self.extra_shapes(), start=self.leading_inputs):
+            if name == "lengths":
+                made[number] = list(self.key_lengths)
+            elif name == "block_table":
+                made[number] = paging.block_table(self._page_counts, self.table_shape[1], self.cache_pages, seed)
+        return made

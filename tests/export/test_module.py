@@ -609,6 +609,22 @@ def test_a_compiler_of_c_is_refused(tmp_path: Path, cache: Path, monkeypatch: py
     assert list((cache / "exported_by_gcc").iterdir()) == []
 
 
+@pytest.mark.long  # it builds
+def test_errors_are_written_where_the_library_has_a_standard_library_of_its_own(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As compilers of some clusters link it. Streams of it and of PyTorch's took numbers for what they are not."""
+    monkeypatch.setenv("CXX", "g++ -static-libstdc++")
+    module = load("exported_static", write(cpu_winner("exported_static"), tmp_path / "out"))
+    q, k, v = inputs()
+    agrees(module, q, k, v)
+    operators = importlib.import_module("exported_static._operators")
+    with pytest.raises(RuntimeError, match="^q, k and v do not fit together$"):
+        operators.attention(q, k, v[:, :, :3], False, None)
+    with pytest.raises(RuntimeError, match="^there is no kernel 7$"):
+        operators.attention_by(q, k, v, False, None, None, -1, -1, False, 0.0, None, None, 7)
+
+
 def test_what_a_killed_build_left_is_removed_a_day_later(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     folder = write(cpu_winner("exported_again"), tmp_path / "out")
     build = importlib.import_module(f"{load('exported_again', folder).__name__}._build")

@@ -52,8 +52,8 @@ struct Call {
     const Terms terms{operand(attn_mask), operand(alibi_slopes), operand(sinks), window_left,
                       window_right,       bottom_right,          softcap};
     for (const std::optional<Operand> &each : {terms.slopes, terms.sinks})
-      STD_TORCH_CHECK(!each || (each->dtype == kFloat32 && each->dims == 1 && each->stride[0] == 1),
-                      "alibi_slopes and sinks must be contiguous float32 of one dimension");
+      require(!each || (each->dtype == kFloat32 && each->dims == 1 && each->stride[0] == 1),
+              "alibi_slopes and sinks must be contiguous float32 of one dimension");
     return terms;
   }
 
@@ -61,7 +61,7 @@ struct Call {
 
   Inputs inputs(const Terms &terms, bool enable_gqa) const {
     const Inputs inputs{operand(q), operand(k), operand(v), causal, scale, is_plain(terms) ? nullptr : &terms};
-    STD_TORCH_CHECK(inputs.fit(enable_gqa), "q, k and v do not fit together");
+    require(inputs.fit(enable_gqa), "q, k and v do not fit together");
     return inputs;
   }
 
@@ -145,10 +145,10 @@ Tensor attention_by(const Tensor &q, const Tensor &k, const Tensor &v, bool caus
                   sinks};
   const Terms terms = call.terms();
   const Inputs inputs = call.inputs(terms, true);
-  STD_TORCH_CHECK(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
-  STD_TORCH_CHECK(reason(table[row].kernel, inputs) == kTaken, "kernel ", row, " does not take these inputs");
+  require(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
+  require(reason(table[row].kernel, inputs) == kTaken, "kernel ", row, " does not take these inputs");
   std::optional<Tensor> out = compute(table[row], inputs);
-  STD_TORCH_CHECK(out.has_value(), "kernel ", row, " declines these inputs");
+  require(out.has_value(), "kernel ", row, " declines these inputs");
   return *std::move(out);
 }
 
@@ -160,7 +160,7 @@ class RecordingStream {
     // Without it the launch would run, and write into q.
     const bool records = driver_ != nullptr && call<void **, unsigned>("cuStreamCreate", &stream_, kNonBlocking) == 0 &&
                          call<void *, int>("cuStreamBeginCapture_v2", stream_, kRelaxed) == 0;
-    STD_TORCH_CHECK(records, "the CUDA driver records no launches");
+    require(records, "the CUDA driver records no launches");
   }
   ~RecordingStream() {
     void *graph = nullptr;
@@ -197,7 +197,7 @@ int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, 
                   sinks};
   const Terms terms = call.terms();
   const Inputs inputs = call.inputs(terms, true);
-  STD_TORCH_CHECK(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
+  require(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
   const Kernel &kernel = table[row].kernel;
   const Reason found = reason(kernel, inputs);
   if (found != kTaken) return found;

@@ -10,7 +10,6 @@
 #include <ATen/ops/transpose.h>
 #include <c10/core/DeviceGuard.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/headeronly/util/Exception.h>
 #include <torch/library.h>
 #else
 #include <torch/csrc/stable/accelerator.h>
@@ -21,6 +20,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 #define TEXT_OF(name) #name
@@ -29,9 +30,19 @@
 
 namespace {
 
+std::string text(const char *part) { return part; }
+std::string text(int64_t number) { return std::to_string(number); }
+
+// Raises a RuntimeError of the parts of a message where something does not hold. It is written without streams, as
+// PyTorch's own check is not: where a compiler links the C++ library into this one, streams of both meet and crash.
+template <class... Parts>
+void require(bool holds, const Parts &...parts) {
+  if (!holds) throw std::runtime_error((text(parts) + ...));
+}
+
 // PyTorch's C interface (aoti_torch_*), which both forms have, answers with a code.
 void check(AOTITorchError code) {
-  STD_TORCH_CHECK(code == AOTI_TORCH_SUCCESS, "a call of PyTorch's C interface failed with code ", code);
+  require(code == AOTI_TORCH_SUCCESS, "a call of PyTorch's C interface failed with code ", code);
 }
 
 #ifdef USE_ATEN

@@ -285,8 +285,8 @@ bool run(Row &row, Problem &problem, const Operand &q) {
 #endif
   const int code = kernel.launch(&problem, stream);
   if (code == kLauncherDeclines) return false;
-  STD_TORCH_CHECK(code == 0, "the kernel failed with code ", code, " on q of ", problem.batch, " x ", problem.heads,
-                  " x ", problem.seq_q, " x ", problem.head_dim, ", k of ", problem.seq_kv, " rows");
+  require(code == 0, "the kernel failed with code ", code, " on q of ", problem.batch, " x ", problem.heads, " x ",
+          problem.seq_q, " x ", problem.head_dim, ", k of ", problem.seq_kv, " rows");
   row.calls.fetch_add(1, std::memory_order_relaxed);
   return true;
 }

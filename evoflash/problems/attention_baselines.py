@@ -91,7 +91,7 @@ def sdpa(
 
     if problem.latent and mask is None and not problem.causal:
         answer = scaled_dot_product_attention(_heads_as_rows(q, k), k, v, scale=problem.softmax_scale)
-        return answer.view(*q.shape[:3], v.shape[3])
+        return answer.reshape(*q.shape[:3], v.shape[3])  # a GPU lays rows before heads
     return scaled_dot_product_attention(
         q,
         k,

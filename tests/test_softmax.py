@@ -65,8 +65,9 @@ def rows(keys: int) -> dict[str, torch.Tensor]:
         "at the end of float32": digits.sign() * torch.finfo(torch.float32).max,
         "one bit apart": close,
         "huge after others": later,
-        "past the largest offset": growing * 4 / (SCALE * 8),
-        "and below zero": growing.flip(1) * -4 / (SCALE * 8),
+        "past the largest offset": growing * 2.0**14 / SCALE,
+        "and below zero": growing.flip(1) * -(2.0**14) / SCALE,
+        "near the largest offset": (2.0**27 + normal.round() * 64) / SCALE,
         "hidden": hidden,
     }
 
@@ -85,12 +86,8 @@ def test_sums_are_right_for_scores_of_any_magnitude(library, way, threshold):
 @pytest.mark.parametrize(
     ("correct", "mistake", "shown"),
     [
-        ("kLargeOffset = 4096;", "kLargeOffset = 0x1p127f;", "huge, of one sign"),
-        (
-            "(score - row_max) * softmax_scale_log2",
-            "score * softmax_scale_log2 - row_max * softmax_scale_log2",
-            "one bit apart",
-        ),
+        ("kVeryLargeOffset = 0x1p27f;", "kVeryLargeOffset = 0x1p127f;", "huge, of one sign"),
+        ("return is_very_large(offset) ? power_of_two : log2;", "return log2;", "huge, of one sign"),
         ("kNoMaximum = -0x1.fffffep127f", "kNoMaximum = -INFINITY", "hidden"),
     ],
 )

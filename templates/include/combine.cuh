@@ -37,7 +37,7 @@ __device__ __forceinline__ void add_scaled(float (&acc)[8], const unsigned char 
   }
 }
 
-// The kernel's arguments, of which each is read where it is needed: partials, out, seq_q and softmax_scale_log2.
+// The kernel's arguments, of which each is read where it is needed: partials, out and seq_q.
 template <class Element, class ElementPartial, int kHeadDim, int kNumSplits, bool kMayBeBlind = false, class Arguments>
 __device__ __forceinline__ void combine(const Arguments &args) {
   constexpr int kThreadsPerRow = kCombineThreadsPerRow<kHeadDim>;
@@ -47,9 +47,8 @@ __device__ __forceinline__ void combine(const Arguments &args) {
   if (row >= args.seq_q) return;
   const int64_t from = (int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * args.seq_q + row;
   float scales[kNumSplits];
-  const float2 total =
-      split_scales<ElementPartial>(scales, reinterpret_cast<const float2 *>(args.partials.stats) + from,
-                                   args.partials.rows, args.softmax_scale_log2);
+  const float2 total = split_scales<ElementPartial>(
+      scales, reinterpret_cast<const float2 *>(args.partials.stats) + from, args.partials.rows);
   normalize_scales<kMayBeBlind>(scales, total.y);
   float acc[8] = {};
 #pragma unroll

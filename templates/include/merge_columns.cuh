@@ -91,22 +91,22 @@ struct ColumnExchange {
   }
 
   // What the partial outputs count in a row, over the sum of all: this block's, and those of the senders. `own` is this
-  // block's (row_max, row_sum); `stats` points to the first sender's, and `stride` leads to the next sender's.
+  // block's (offset, row_sum); `stats` points to the first sender's, and `stride` leads to the next sender's.
   template <bool kMayBeBlind = false>
   __device__ __forceinline__ static void scales(float &own_scale, float (&scale)[kNumSplits - 1], float2 own,
-                                                const float2 *stats, int stride, float softmax_scale_log2) {
+                                                const float2 *stats, int stride) {
     float2 stat[kNumSplits - 1];
-    float row_max = own.x;
+    float offset = own.x;
 #pragma unroll
     for (int i = 0; i < kNumSplits - 1; ++i) {
       stat[i] = stats[i * stride];
-      row_max = fmaxf(row_max, stat[i].x);
+      offset = fmaxf(offset, stat[i].x);
     }
-    own_scale = exp2_from_max(own.x, row_max, softmax_scale_log2);
+    own_scale = exp2_approx(own.x - offset);
     float row_sum = own_scale * own.y;
 #pragma unroll
     for (int i = 0; i < kNumSplits - 1; ++i) {
-      scale[i] = exp2_from_max(stat[i].x, row_max, softmax_scale_log2);
+      scale[i] = exp2_approx(stat[i].x - offset);
       row_sum = fmaf(scale[i], stat[i].y, row_sum);
       if constexpr (kIsNormalized<ElementPartial>) scale[i] *= stat[i].y;
     }

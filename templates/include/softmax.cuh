@@ -63,37 +63,34 @@ struct Origin {
   __device__ __forceinline__ static bool is_large(float offset) { return fabsf(offset) >= kLargeOffset; }
 };
 
-// The same for a softmax over all keys at once, which takes each instruction once: to jump over those for large maxima,
-// and wait for what follows them to be fetched, would take longer than a few that are always taken. A maximum that is
-// very large has the next power of two for a scale, with which the offset is exact. Other scores are so far from it
-// that their probabilities vanish under either. Smaller offsets lack up to 4, a factor that all types bear.
+// The scale of scores, and what their exponents are measured from where no instruction is to spare: a probability is
+// 2^(scale * score - offset), with the offset of the row's maximum. A branch for large maxima would keep instructions
+// of the loop apart, or have those that follow it fetched late. So a maximum that is very large has the next power of
+// two for a scale, with which the offset is exact. Other scores are so far from it that their probabilities vanish
+// under either. Smaller offsets lack up to 4, a factor of 16 that all types bear.
 //
-// To merge rows over parts of the keys, their offsets are compared in place of their maxima, with a scale of 1. So that
-// factor is in the comparison, too.
-template <int kRows>
-struct WholeOrigin {
+// What was summed up under one offset is therefore rescaled by the distance of offsets, not of maxima.
+struct ScoreScale {
   static constexpr float kVeryLargeOffset = 0x1p27f;
 
-  float scale[kRows], offset[kRows];
+  float log2;  // times log2(e)
+  float power_of_two;
 
-  __device__ __forceinline__ WholeOrigin(const float (&row_max)[kRows], float softmax_scale_log2) {
-    const float power_of_two = __uint_as_float((__float_as_uint(softmax_scale_log2) + 0x7fffff) & 0x7f800000);
-#pragma unroll
-    for (int row = 0; row < kRows; ++row) {
-      const bool is_large = fabsf(row_max[row] * softmax_scale_log2) >= kVeryLargeOffset;
-      scale[row] = is_large ? power_of_two : softmax_scale_log2;
-      offset[row] = fmaxf(row_max[row] * scale[row], kNoMaximum);
-    }
+  __device__ __forceinline__ explicit ScoreScale(float softmax_scale_log2)
+      : log2(softmax_scale_log2),
+        power_of_two(__uint_as_float((__float_as_uint(softmax_scale_log2) + 0x7fffff) & 0x7f800000)) {}
+
+  // Finite also for a maximum of -inf.
+  __device__ __forceinline__ float offset(float maximum) const {
+    const float product = maximum * log2;
+    return fmaxf(is_very_large(product) ? maximum * power_of_two : product, kNoMaximum);
   }
-};
 
-template <int kRows, bool kIsWhole>
-struct OriginOf {
-  using Type = Origin<kRows>;
-};
-template <int kRows>
-struct OriginOf<kRows, true> {
-  using Type = WholeOrigin<kRows>;
+  // The scale under which a row has its offset.
+  __device__ __forceinline__ float under(float offset) const { return is_very_large(offset) ? power_of_two : log2; }
+
+ private:
+  __device__ __forceinline__ static bool is_very_large(float offset) { return fabsf(offset) >= kVeryLargeOffset; }
 };
 
 // 2^x of one of a row's elements. kPolynomialShare of 16 neighbouring elements, evenly spread, are computed by the
@@ -110,17 +107,17 @@ __device__ __forceinline__ float exp2_of_element(float x, int element) {
 // The state of softmax over a lane's rows, and its steps. Scores are unscaled: softmax_scale_log2, the scale times
 // log2(e), is applied together with the exponential.
 //   kRowsPerLane       2, or 1 where rows g + 8 are empty.
-//   kRescaleThreshold  How far, in powers of two, probabilities may exceed 1 before the maximum is updated. Neither
+//   kRescaleThreshold  How far, in powers of two, probabilities may exceed 1 before the offset is updated. Neither
 //                      halves nor floats mind a small excess, and the output is rescaled less often.
 //   kPolynomialShare   Sixteenths of the exponentials that are computed by the polynomial.
 template <int kRowsPerLane, int kRescaleThreshold, int kPolynomialShare>
 struct Softmax {
-  float row_max[kRowsPerLane];       // may lag behind by what the threshold allows
+  float offset[kRowsPerLane];        // of the row's maximum, behind which it may lag by what the threshold allows
   float row_sum[kRowsPerLane] = {};  // of this lane's columns
 
   __device__ __forceinline__ Softmax() {
 #pragma unroll
-    for (int half = 0; half < kRowsPerLane; ++half) row_max[half] = kNoMaximum;
+    for (int half = 0; half < kRowsPerLane; ++half) offset[half] = kNoMaximum;
   }
 
   // Raises `maximum` to the largest of the lane's own scores, row by row.
@@ -143,92 +140,73 @@ struct Softmax {
     for (int half = 0; half < kRowsPerLane; ++half) maximum[half] = warp_reduce_max<4>(maximum[half]);
   }
 
-  // Whether a row's maximum has to be updated.
-  __device__ __forceinline__ static bool exceeds(float maximum, float row_max, float softmax_scale_log2) {
-    if constexpr (kRescaleThreshold > 0) {
-      return (maximum - row_max) * softmax_scale_log2 > float(kRescaleThreshold);
-    } else {
-      return maximum > row_max;
+  // Measures from these maxima, when nothing has been summed up.
+  __device__ __forceinline__ void measure_from(const float (&maximum)[kRowsPerLane], float softmax_scale_log2) {
+    const ScoreScale scale(softmax_scale_log2);
+#pragma unroll
+    for (int half = 0; half < kRowsPerLane; ++half) offset[half] = scale.offset(maximum[half]);
+  }
+
+  // A sink is one more key, with a value of 0, that was seen before all others.
+  __device__ __forceinline__ void begin_with_sink(float score, float softmax_scale_log2) {
+    const ScoreScale scale(softmax_scale_log2);
+#pragma unroll
+    for (int half = 0; half < kRowsPerLane; ++half) {
+      offset[half] = scale.offset(score);
+      row_sum[half] = threadIdx.x % 4 == 0 ? 1.0f : 0.0f;  // of this lane's columns
     }
   }
 
-  // Scores, shifted where that is asked for, become probabilities, 2^(scale * (score - row_max)), and are summed up.
-  template <int kTiles>
-  __device__ __forceinline__ void scale_apply_exp2(float (&acc_s)[kTiles][4], const Origin<kRowsPerLane> &origin,
-                                                   float softmax_scale_log2) {
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t)
-#pragma unroll
-      for (int i = 0; i < 2 * kRowsPerLane; ++i) {
-        const float x = fmaf(acc_s[t][i], softmax_scale_log2, -origin.offset[i / 2]);
-        acc_s[t][i] = exp2_of_element<kPolynomialShare>(x, t * 4 + i);
-        row_sum[i / 2] += acc_s[t][i];
-      }
-  }
-
-  template <int kTiles>
-  __device__ __forceinline__ void scale_apply_exp2(float (&acc_s)[kTiles][4], const WholeOrigin<kRowsPerLane> &origin,
-                                                   float) {
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t)
-#pragma unroll
-      for (int i = 0; i < 2 * kRowsPerLane; ++i) {
-        const float x = fmaf(acc_s[t][i], origin.scale[i / 2], -origin.offset[i / 2]);
-        acc_s[t][i] = exp2_of_element<kPolynomialShare>(x, t * 4 + i);
-        row_sum[i / 2] += acc_s[t][i];
-      }
-  }
-
+  // Scores become probabilities and are summed up.
   template <int kTiles>
   __device__ __forceinline__ void scale_apply_exp2(float (&acc_s)[kTiles][4], float softmax_scale_log2) {
-    const Origin<kRowsPerLane> origin(row_max, softmax_scale_log2);
-    if (origin.is_shifted) origin.shift_scores(acc_s);
-    scale_apply_exp2(acc_s, origin, softmax_scale_log2);
+    const ScoreScale scale(softmax_scale_log2);
+    float row_scale[kRowsPerLane];
+#pragma unroll
+    for (int half = 0; half < kRowsPerLane; ++half) row_scale[half] = scale.under(offset[half]);
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+      for (int i = 0; i < 2 * kRowsPerLane; ++i) {
+        const float x = fmaf(acc_s[t][i], row_scale[i / 2], -offset[i / 2]);
+        acc_s[t][i] = exp2_of_element<kPolynomialShare>(x, t * 4 + i);
+        row_sum[i / 2] += acc_s[t][i];
+      }
   }
 
   // Softmax over all keys at once: there is nothing to rescale.
   template <int kTiles>
   __device__ __forceinline__ void softmax(float (&acc_s)[kTiles][4], float softmax_scale_log2) {
-    reduce_max(row_max, acc_s);
+    float maximum[kRowsPerLane];
+    reduce_max(maximum, acc_s);
+    measure_from(maximum, softmax_scale_log2);
     scale_apply_exp2(acc_s, softmax_scale_log2);
   }
 
-  // A step of online softmax: updates the maxima where the scores ask for it, rescales what was summed up before, and
+  // A step of online softmax: updates the offsets where the scores ask for it, rescales what was summed up before, and
   // computes the probabilities.
   template <int kTiles, int kOutTiles>
   __device__ __forceinline__ void online_softmax(float (&acc_s)[kTiles][4], float (&acc_o)[kOutTiles][4],
                                                  float softmax_scale_log2, bool is_first) {
-    float maximum[kRowsPerLane], scores_scale[kRowsPerLane];
-    reduce_max(maximum, acc_s);
-    bool is_raised = false;
-#pragma unroll
-    for (int half = 0; half < kRowsPerLane; ++half) {
-      const float old = row_max[half];
-      const bool raises = exceeds(maximum[half], old, softmax_scale_log2);
-      if (raises) row_max[half] = maximum[half];
-      scores_scale[half] = raises ? exp2_from_max(old, maximum[half], softmax_scale_log2) : 1.0f;
-      is_raised |= raises;
-    }
-    if (!is_first && __any_sync(kAllLanes, is_raised)) {
-#pragma unroll
-      for (int half = 0; half < kRowsPerLane; ++half) row_sum[half] *= scores_scale[half];
-      rescale_o(acc_o, scores_scale);
-    }
+    float scores_scale[kRowsPerLane];
+    const bool is_raised = max_get_scale(scores_scale, acc_s, softmax_scale_log2);
+    if (!is_first && is_raised) rescale_o(acc_o, scores_scale);
     scale_apply_exp2(acc_s, softmax_scale_log2);
   }
 
   // The step's first part alone, for kernels whose output is still being accumulated when the scores come: updates the
-  // maxima to those of new scores where these ask for it, and rescales row_sum. Returns whether any row of the warp was
-  // updated; then the output has yet to be rescaled by scores_scale, which is 1 for the other rows.
+  // offsets to those of new maxima where these ask for it, and rescales row_sum. Returns whether any row of the warp
+  // was updated; then the output has yet to be rescaled by scores_scale, which is 1 for the other rows.
   __device__ __forceinline__ bool update_max(float (&scores_scale)[kRowsPerLane], const float (&maximum)[kRowsPerLane],
                                              float softmax_scale_log2) {
+    const ScoreScale scale(softmax_scale_log2);
     bool is_raised = false;
 #pragma unroll
     for (int half = 0; half < kRowsPerLane; ++half) {
-      const float old = row_max[half];
-      const bool raises = exceeds(maximum[half], old, softmax_scale_log2);
-      row_max[half] = raises ? maximum[half] : old;
-      scores_scale[half] = exp2_from_max(old, row_max[half], softmax_scale_log2);
+      const float old = offset[half], own = scale.offset(maximum[half]);
+      const bool raises = own > old + float(kRescaleThreshold);
+      offset[half] = raises ? own : old;
+      scores_scale[half] = exp2_approx(old - offset[half]);
       row_sum[half] *= scores_scale[half];
       is_raised |= raises;
     }

@@ -9,7 +9,7 @@ namespace {
 
 // As the kernels take it.
 struct SplitPartials {
-  unsigned char *out, *stats;  // split by split: rows of ElementPartial, and (row_max, row_sum) as floats
+  unsigned char *out, *stats;  // split by split: rows of ElementPartial, and (offset, row_sum) as floats
   int64_t rows;                // of a split
   int heads;                   // of a batch
 };

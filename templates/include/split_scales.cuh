@@ -5,7 +5,7 @@
 
 // The scales by which partial outputs of the same rows, each over a part of the keys, become one.
 //
-// A partial output comes with its rows' maximum and sum (row_max, row_sum). It is kept in ElementPartial: in floats as
+// A partial output comes with its rows' offsets and sums (offset, row_sum). It is kept in ElementPartial: in floats as
 // it was accumulated, or in a 16-bit type after division by row_sum, so that it stays within the range of the values.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
@@ -17,12 +17,13 @@ constexpr bool kIsNormalized = sizeof(ElementPartial) != sizeof(float);
 // none with a score above -inf.
 __device__ __forceinline__ float inverse_sum(float row_sum) { return row_sum == 0 ? 0.0f : reciprocal(row_sum); }
 
-// What each of kParts partial outputs counts in a row, by the distance of its maximum from the row's. `stats` points to
-// the row's (row_max, row_sum) of the first part, and `stride` leads to the next part's. The result is the row's
-// (row_max, row_sum) over all parts; the merged row has yet to be divided by that sum.
+// What each of kParts partial outputs counts in a row, by the distance of its offset from the row's. `stats` points to
+// the row's (offset, row_sum) of the first part, and `stride` leads to the next part's. The result is the row's
+// (offset, row_sum) over all parts; the merged row has yet to be divided by that sum. Where maxima stand in place of
+// offsets, softmax_scale_log2 makes one of the other.
 template <class ElementPartial, int kParts>
 __device__ __forceinline__ float2 split_scales(float (&scales)[kParts], const float2 *stats, int64_t stride,
-                                               float softmax_scale_log2) {
+                                               float softmax_scale_log2 = 1) {
   float2 stat[kParts];
   float row_max = kNoMaximum, row_sum = 0;
 #pragma unroll

@@ -69,7 +69,7 @@ __device__ __forceinline__ void store_from_registers(const Arguments<Traits> &ar
       const int64_t at =
           coord.split * partials.rows + (int64_t(coord.bidb) * partials.heads + coord.bidh) * args.seq_q + row;
       if (threadIdx.x % 4 == 0 && row < args.seq_q)
-        reinterpret_cast<float2 *>(partials.stats)[at] = make_float2(softmax.row_max[half], row_sum);
+        reinterpret_cast<float2 *>(partials.stats)[at] = make_float2(softmax.offset[half], row_sum);
       float factor = 1;
       if constexpr (kIsNormalized<Element>) factor = inverse_sum(row_sum);
       scale_row(columns, acc_o, half, factor);

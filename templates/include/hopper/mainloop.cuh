@@ -98,11 +98,7 @@ struct Consumer {
       if (own.split != 0) return;
     }
     const float logit = args.problem.sinks[own.bidh];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      softmax.row_max[half] = kHasFullScores<Traits> ? logit : logit / args.problem.scale;  // not scaled yet
-      softmax.row_sum[half] = threadIdx.x % 4 == 0 ? 1.0f : 0.0f;                           // of this lane's columns
-    }
+    softmax.begin_with_sink(kHasFullScores<Traits> ? logit : logit / args.problem.scale, softmax_scale_log2);
   }
 
   // Computes the tile that is the block's n-th. With kIsTileOverlap, S of its first step is in flight when it begins; S

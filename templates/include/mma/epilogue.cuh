@@ -18,7 +18,6 @@ struct Epilogue {
 
   const WarpCoord<Traits> &coord;
   const SharedStorage<Traits> &storage;
-  float softmax_scale_log2;
 
   __device__ __forceinline__ void send_stats(Fragments<Traits> &) const {}
 
@@ -33,7 +32,7 @@ struct Epilogue {
         float factor;
         if constexpr (Traits::kIsSplitKv) {
           if (coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left))
-            out.stats[row] = make_float2(fragments.softmax[m].row_max[half], row_sum);
+            out.stats[row] = make_float2(fragments.softmax[m].offset[half], row_sum);
           factor = kIsNormalized<typename Traits::ElementPartial> ? inverse_sum(row_sum) : 1.0f;
         } else {
           factor = inverse_total<kHasBlindRows<Traits>>(row_sum);

@@ -24,9 +24,8 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
 
   const WarpCoord<Traits> &coord;
   const SharedStorage<Traits> &storage;
-  float softmax_scale_log2;
 
-  // Sends the rows' (row_max, row_sum) to all other blocks, ahead of the output.
+  // Sends the rows' (offset, row_sum) to all other blocks, ahead of the output.
   __device__ __forceinline__ void send_stats(Fragments<Traits> &fragments) const {
     cluster_wait();  // long since over: all barriers of the cluster have been made
     float2 *const stats = storage.stats();
@@ -41,7 +40,7 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
             const int block = (coord.split + other) % kNumSplits, row = coord.row_of_lane(m, half);
             float2 *const place = stats + Exchange::sender_of(coord.split, block) * Traits::kBlockM + row;
             store_remote(remote_address(smem_address(place), block),
-                         make_float2(fragments.softmax[m].row_max[half], fragments.softmax[m].row_sum[half]),
+                         make_float2(fragments.softmax[m].offset[half], fragments.softmax[m].row_sum[half]),
                          remote_address(storage.stats_barrier(), block));
           }
       }
@@ -69,8 +68,8 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
       for (int half = 0; half < 2; ++half)
         Exchange::template scales<kHasBlindRows<Traits>>(
             merge.own_scale[m][half], merge.scale[m][half],
-            make_float2(fragments.softmax[m].row_max[half], fragments.softmax[m].row_sum[half]),
-            storage.stats() + coord.warp_row + m * 16 + half * 8 + coord.lane / 4, Traits::kBlockM, softmax_scale_log2);
+            make_float2(fragments.softmax[m].offset[half], fragments.softmax[m].row_sum[half]),
+            storage.stats() + coord.warp_row + m * 16 + half * 8 + coord.lane / 4, Traits::kBlockM);
     mbarrier_wait(storage.partials_barrier(), 0);
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m) {

@@ -43,11 +43,11 @@ struct RowMerger {
 
   // The scales of the slices in the warp's rows.
   __device__ __forceinline__ void load_scales(float (&scales)[kOwnEights][kNumSlices], const float2 *stats,
-                                              const OutputTile<Traits> &out, float softmax_scale_log2) const {
+                                              const OutputTile<Traits> &out) const {
 #pragma unroll
     for (int i = 0; i < kOwnEights; ++i) {
-      const float2 total = split_scales<ElementPartial>(scales[i], stats + (own_eight + i) * 8 + coord.lane / 4,
-                                                        Partials::kMergedRows, softmax_scale_log2);
+      const float2 total =
+          split_scales<ElementPartial>(scales[i], stats + (own_eight + i) * 8 + coord.lane / 4, Partials::kMergedRows);
       if constexpr (Traits::kIsSplitKv) {
         if constexpr (kIsNormalized<ElementPartial>) {
           if (total.y != 0) normalize_scales(scales[i], total.y);  // 0: no slice has a key for this row
@@ -126,9 +126,8 @@ struct Epilogue<Traits, Merge::kWarps> {
 
   const WarpCoord<Traits> &coord;
   const SharedStorage<Traits> &storage;
-  float softmax_scale_log2;
 
-  // Writes the rows' (row_max, row_sum) to shared memory.
+  // Writes the rows' (offset, row_sum) to shared memory.
   __device__ __forceinline__ void send_stats(Fragments<Traits> &fragments) const {
     float2 *const stats = storage.stats();
 #pragma unroll
@@ -138,7 +137,7 @@ struct Epilogue<Traits, Merge::kWarps> {
         fragments.softmax[m].row_sum[half] = warp_reduce_sum<4>(fragments.softmax[m].row_sum[half]);
         if (coord.lane % 4 == 0)
           stats[coord.slice * Partials::kMergedRows + coord.row_of_lane(m, half)] =
-              make_float2(fragments.softmax[m].row_max[half], fragments.softmax[m].row_sum[half]);
+              make_float2(fragments.softmax[m].offset[half], fragments.softmax[m].row_sum[half]);
       }
     if constexpr (Traits::kEarlyStats) {
       if (coord.lane % 4 == 0) mbarrier_arrive(storage.stats_barrier());  // each lane that has written
@@ -164,14 +163,14 @@ struct Epilogue<Traits, Merge::kWarps> {
     const Merger merger(coord, coord.slice, coord.warp_m * kEights);
     if constexpr (Traits::kEarlyStats) {
       mbarrier_wait(storage.stats_barrier(), 0);
-      merger.load_scales(merge.scales, storage.stats(), out, softmax_scale_log2);
+      merger.load_scales(merge.scales, storage.stats(), out);
     }
     if constexpr (Traits::kWarpsM == 1) {
       __syncthreads();
     } else {  // of the warps that share the rows
       named_barrier_sync<32 * Traits::kWarpsN>(1 + Traits::kWarpsN + coord.warp_m);
     }
-    if constexpr (!Traits::kEarlyStats) merger.load_scales(merge.scales, storage.stats(), out, softmax_scale_log2);
+    if constexpr (!Traits::kEarlyStats) merger.load_scales(merge.scales, storage.stats(), out);
     merger.merge(merge.columns, merge.scales, partials, out);
   }
 };
@@ -191,9 +190,8 @@ struct Epilogue<Traits, Merge::kClusterRows> {
 
   const WarpCoord<Traits> &coord;
   const SharedStorage<Traits> &storage;
-  float softmax_scale_log2;
 
-  // Sends the rows' (row_max, row_sum) to the blocks that merge them, ahead of the output.
+  // Sends the rows' (offset, row_sum) to the blocks that merge them, ahead of the output.
   __device__ __forceinline__ void send_stats(Fragments<Traits> &fragments) const {
     cluster_wait();  // long since over: all barriers of the cluster have been made
     float2 *const stats = storage.stats();
@@ -206,7 +204,7 @@ struct Epilogue<Traits, Merge::kClusterRows> {
         const int row = eight % kEights * 8 + coord.lane / 4;
         if (coord.lane % 4 == 0)
           store_remote(remote_address(smem_address(stats + slice() * Partials::kMergedRows + row), owner),
-                       make_float2(fragments.softmax[m].row_max[half], fragments.softmax[m].row_sum[half]),
+                       make_float2(fragments.softmax[m].offset[half], fragments.softmax[m].row_sum[half]),
                        remote_address(storage.stats_barrier(), owner));
       }
   }
@@ -237,7 +235,7 @@ struct Epilogue<Traits, Merge::kClusterRows> {
 
     const Merger merger(coord, coord.warp, 0);
     mbarrier_wait(storage.stats_barrier(), 0);
-    merger.load_scales(merge.scales, storage.stats(), out, softmax_scale_log2);
+    merger.load_scales(merge.scales, storage.stats(), out);
     __syncthreads();                               // what the block's own warps have written
     mbarrier_wait(storage.partials_barrier(), 0);  // what other blocks have sent
     merger.merge(merge.columns, merge.scales, partials, out);

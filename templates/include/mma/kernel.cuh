@@ -36,18 +36,13 @@ struct QOperandsOf<Traits, false> {
 // A sink is one more key, with a value of 0, that the first slice has seen before all others.
 template <class Traits>
 __device__ __forceinline__ void add_sink(Fragments<Traits> &fragments, const Arguments<Traits> &args,
-                                         const WarpCoord<Traits> &coord) {
+                                         const WarpCoord<Traits> &coord, float softmax_scale_log2) {
   static_assert(Traits::kIsOnline, "a softmax over all keys at once begins anew");
   if (coord.split != 0 || coord.slice != 0) return;
   const float logit = args.problem.sinks[coord.bidh];
-  const float product = kHasFullScores<Traits> ? logit : logit / args.problem.scale;  // scores are not scaled yet
+  const float score = kHasFullScores<Traits> ? logit : logit / args.problem.scale;  // not scaled yet
 #pragma unroll
-  for (int m = 0; m < Traits::kTilesM; ++m)
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      fragments.softmax[m].row_max[half] = fmaxf(product, kNoMaximum);         // finite without a sink, too: -inf
-      fragments.softmax[m].row_sum[half] = coord.lane % 4 == 0 ? 1.0f : 0.0f;  // of this lane's columns
-    }
+  for (int m = 0; m < Traits::kTilesM; ++m) fragments.softmax[m].begin_with_sink(score, softmax_scale_log2);
 }
 
 // A tile, or a block's split of it.
@@ -95,9 +90,9 @@ __device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsi
   producer.wait_q();
   const QOperands q(storage.q() + coord.warp_row * SmemTile<Traits::kHeadDim>::kPanelRowBytes);
   Fragments<Traits> fragments;
-  if constexpr (Traits::kHasSinks) add_sink(fragments, args, coord);
+  if constexpr (Traits::kHasSinks) add_sink(fragments, args, coord, softmax_scale_log2);
   typename Epilogue<Traits>::MergeFragments merge;
-  const Epilogue<Traits> epilogue{coord, storage, softmax_scale_log2};
+  const Epilogue<Traits> epilogue{coord, storage};
   const Mainloop<Traits, Producer> mainloop{args, coord, keys, storage, producer, softmax_scale_log2};
   mainloop.run(fragments, q, epilogue);
   epilogue.store(fragments, merge, out);

@@ -37,7 +37,7 @@ struct OutputTile<Traits, true> {
   using Element = typename Traits::ElementPartial;
   static constexpr int kRowBytes = kPartialRowBytes<Element, Traits::kValueDim>;
   unsigned char *rows;
-  float2 *stats;  // (row_max, row_sum) of each row
+  float2 *stats;  // (offset, row_sum) of each row
   int rows_left;
 
   __device__ __forceinline__ OutputTile(const Arguments<Traits> &args, const WarpCoord<Traits> &coord,

@@ -8,7 +8,7 @@
 #include "smem_tile.cuh"
 
 // The layout of a block's shared memory: Q; of each slice the stages of K and V; the partial outputs that other blocks
-// send; the statistics (row_max, row_sum) of partial outputs; mbarriers.
+// send; the statistics (offset, row_sum) of partial outputs; mbarriers.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 

@@ -34,16 +34,15 @@ __device__ __forceinline__ void store_rows(const TileCoord<Traits> &coord, const
 
 template <class Traits>
 __device__ __forceinline__ void epilogue(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord,
-                                         const OutputTile<Traits> &out, float softmax_scale_log2,
-                                         float (&acc_o)[Traits::kTilesValue][4], const RowSoftmax<Traits> &softmax,
-                                         POperand<Traits> (&p)[Traits::kParts]) {
+                                         const OutputTile<Traits> &out, float (&acc_o)[Traits::kTilesValue][4],
+                                         const RowSoftmax<Traits> &softmax, POperand<Traits> (&p)[Traits::kParts]) {
   if constexpr (Traits::kMerge == Merge::kNone) {
     if constexpr (!Traits::kIsOnline) wait_o<Traits>(acc_o, p);
     store_rows<Traits>(coord, out, acc_o, softmax);
   } else if constexpr (Traits::kMerge == Merge::kColumns) {
-    merge_columns<Traits>(smem, coord, out, softmax_scale_log2, acc_o, softmax, p);
+    merge_columns<Traits>(smem, coord, out, acc_o, softmax, p);
   } else {
-    merge_rows<Traits>(smem, coord, out, softmax_scale_log2, acc_o, softmax, p);
+    merge_rows<Traits>(smem, coord, out, acc_o, softmax, p);
   }
 }
 

@@ -14,8 +14,8 @@ namespace evoflash::split {
 
 template <class Traits>
 __device__ __forceinline__ void merge_columns(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord,
-                                              const OutputTile<Traits> &out, float softmax_scale_log2,
-                                              float (&acc_o)[Traits::kTilesValue][4], const RowSoftmax<Traits> &softmax,
+                                              const OutputTile<Traits> &out, float (&acc_o)[Traits::kTilesValue][4],
+                                              const RowSoftmax<Traits> &softmax,
                                               POperand<Traits> (&p)[Traits::kParts]) {
   using Partials = PartialStorage<Traits>;
   using Exchange = typename Partials::Exchange;
@@ -37,7 +37,7 @@ __device__ __forceinline__ void merge_columns(const SharedStorage<Traits> &smem,
         const int place =
             Exchange::sender_of(rank, block) * Traits::kBlockM + coord.warp_row + half * 8 + coord.lane / 4;
         store_remote(remote_address(stats + place * int(sizeof(float2)), block),
-                     make_float2(softmax.row_max[half], softmax.row_sum[half]), remote_address(smem.stats_full, block));
+                     make_float2(softmax.offset[half], softmax.row_sum[half]), remote_address(smem.stats_full, block));
       }
     }
   if constexpr (!Traits::kIsOnline) wait_o<Traits>(acc_o, p);
@@ -48,8 +48,8 @@ __device__ __forceinline__ void merge_columns(const SharedStorage<Traits> &smem,
 #pragma unroll
   for (int half = 0; half < kRowsPerLane; ++half)
     Exchange::template scales<kHasBlindRows<Traits>>(
-        own_scale[half], scale[half], make_float2(softmax.row_max[half], softmax.row_sum[half]),
-        smem.stats + coord.warp_row + half * 8 + coord.lane / 4, Traits::kBlockM, softmax_scale_log2);
+        own_scale[half], scale[half], make_float2(softmax.offset[half], softmax.row_sum[half]),
+        smem.stats + coord.warp_row + half * 8 + coord.lane / 4, Traits::kBlockM);
 
   mbarrier_wait(smem.partials_full, 0);
   float result[kRowsPerLane][Exchange::kOwnTiles][2];

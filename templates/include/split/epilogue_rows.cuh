@@ -48,7 +48,7 @@ __device__ __forceinline__ void give_partial(const SharedStorage<Traits> &smem, 
 #pragma unroll
       for (int half = 0; half < Traits::kRowsPerLane; ++half)
         store_remote(remote + Partials::kPartialsBytes + stats_place(half) * int(sizeof(float2)),
-                     make_float2(softmax.row_max[half], softmax.row_sum[half]), remote_address(smem.stats_full, owner));
+                     make_float2(softmax.offset[half], softmax.row_sum[half]), remote_address(smem.stats_full, owner));
     if constexpr (!Traits::kIsOnline) wait_o<Traits>(acc_o, p);
     if (owner == coord.rank) {
       write_partial(coord, group, acc_o, factor, write_here);
@@ -61,7 +61,7 @@ __device__ __forceinline__ void give_partial(const SharedStorage<Traits> &smem, 
     if (coord.lane % 4 == 0)
 #pragma unroll
       for (int half = 0; half < Traits::kRowsPerLane; ++half)
-        smem.stats[stats_place(half)] = make_float2(softmax.row_max[half], softmax.row_sum[half]);
+        smem.stats[stats_place(half)] = make_float2(softmax.offset[half], softmax.row_sum[half]);
     if constexpr (!Traits::kIsOnline) wait_o<Traits>(acc_o, p);
     write_partial(coord, group, acc_o, factor, write_here);
     __syncthreads();
@@ -105,9 +105,8 @@ struct PieceCoord {
 
 template <class Traits>
 __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, const TileCoord<Traits> &coord,
-                                           const OutputTile<Traits> &out, float softmax_scale_log2,
-                                           float (&acc_o)[Traits::kTilesValue][4], const RowSoftmax<Traits> &softmax,
-                                           POperand<Traits> (&p)[Traits::kParts]) {
+                                           const OutputTile<Traits> &out, float (&acc_o)[Traits::kTilesValue][4],
+                                           const RowSoftmax<Traits> &softmax, POperand<Traits> (&p)[Traits::kParts]) {
   using Partials = PartialStorage<Traits>;
   using Pieces = typename Partials::Pieces;
   using Coord = PieceCoord<Traits>;
@@ -124,7 +123,7 @@ __device__ __forceinline__ void merge_rows(const SharedStorage<Traits> &smem, co
   for (int n = 0; n < Coord::kPerThread; ++n) {
     const Coord own = Coord::nth(n);
     const float2 *const stats = smem.stats + own.row() * kNumSplits;
-    const float row_sum = split_scales<ElementPartial>(scales[n], stats, 1, softmax_scale_log2).y;
+    const float row_sum = split_scales<ElementPartial>(scales[n], stats, 1).y;
     normalize_scales<kHasBlindRows<Traits>>(scales[n], row_sum);
   }
   if constexpr (Traits::kIsCluster) {

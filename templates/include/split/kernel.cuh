@@ -19,15 +19,11 @@ namespace evoflash::split {
 // A sink is one more key, with a value of 0, that the first split has seen before all others.
 template <class Traits>
 __device__ __forceinline__ void add_sink(RowSoftmax<Traits> &softmax, const Arguments<Traits> &args,
-                                         const TileCoord<Traits> &coord) {
+                                         const TileCoord<Traits> &coord, float softmax_scale_log2) {
   static_assert(Traits::kIsOnline, "a softmax over all keys at once begins anew");
   if (coord.split != 0) return;
   const float logit = args.problem.sinks[coord.bidh];
-#pragma unroll
-  for (int half = 0; half < Traits::kRowsPerLane; ++half) {
-    softmax.row_max[half] = kHasFullScores<Traits> ? logit : logit / args.problem.scale;  // not scaled yet
-    softmax.row_sum[half] = coord.lane % 4 == 0 ? 1.0f : 0.0f;                            // of this lane's columns
-  }
+  softmax.begin_with_sink(kHasFullScores<Traits> ? logit : logit / args.problem.scale, softmax_scale_log2);
 }
 
 // Hides the keys before a band from a part's scores.
@@ -50,9 +46,6 @@ __device__ __forceinline__ void mask_before(float (&acc_s)[Traits::kTilesN][4], 
 template <class Traits>
 __device__ __forceinline__ void attention(unsigned char *shared_memory, const Arguments<Traits> &args) {
   constexpr int kParts = Traits::kParts, kPartKeys = Traits::kPartKeys, kRowsPerLane = Traits::kRowsPerLane;
-  // A softmax over all keys at once, after which row_max holds offsets.
-  constexpr bool kIsMeasuredOnce = !Traits::kIsOnline && (kParts == 1 || !Traits::kIsRunningMax);
-  using RowOrigin = typename OriginOf<kRowsPerLane, kIsMeasuredOnce>::Type;
   const TileCoord<Traits> coord(args);
   const SharedStorage<Traits> smem(shared_memory);
   const Producer<Traits> producer{smem, args, coord};
@@ -68,7 +61,7 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
   asm volatile("" : "+l"(out.base), "+r"(out.row_stride), "+f"(softmax_scale_log2));
 
   RowSoftmax<Traits> softmax;
-  if constexpr (Traits::kHasSinks) add_sink<Traits>(softmax, args, coord);
+  if constexpr (Traits::kHasSinks) add_sink<Traits>(softmax, args, coord, softmax_scale_log2);
   auto terms = make_score_tile<Traits, Traits::kTilesN, kRowsPerLane>(
       args, coord.bidb, coord.bidh, coord.first_row + coord.warp_row + coord.lane / 4);
   float acc_o[Traits::kTilesValue][4] = {};
@@ -119,19 +112,6 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
         gemm_pv<Traits>(acc_o, p[part.value], tile_v, part.value);
       };
 
-      // What the exponents of all parts are measured from, once the maxima are known.
-      const auto measure = [&] {
-        const RowOrigin origin(softmax.row_max, softmax_scale_log2);
-        if constexpr (kIsMeasuredOnce) {
-#pragma unroll
-          for (int half = 0; half < kRowsPerLane; ++half) softmax.row_max[half] = origin.offset[half];
-        } else if (origin.is_shifted) {
-          // All parts at once: a branch in each would keep their instructions apart.
-          static_for<kParts>([&](auto part) { origin.shift_scores(acc_s[part.value]); });
-        }
-        return origin;
-      };
-
       if constexpr (kParts == 1) {
         mbarrier_wait(smem.k_full(coord.block_split, stage), phase);
         gemm_qk(acc_s[0], q, tile_k, 0);
@@ -145,10 +125,10 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
         if constexpr (Traits::kIsOnline) {
           float scores_scale[kRowsPerLane];
           if (softmax.max_get_scale(scores_scale, acc_s[0], softmax_scale_log2)) softmax.rescale_o(acc_o, scores_scale);
+          softmax.scale_apply_exp2(acc_s[0], softmax_scale_log2);
         } else {
-          softmax.reduce_max(softmax.row_max, acc_s[0]);
+          softmax.softmax(acc_s[0], softmax_scale_log2);
         }
-        softmax.scale_apply_exp2(acc_s[0], measure(), softmax_scale_log2);
         convert_p<Traits>(p[0], acc_s[0]);
         mbarrier_wait(smem.v_full(coord.block_split, stage), phase);
         gemm_pv<Traits>(acc_o, p[0], tile_v, 0);
@@ -164,11 +144,12 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
           if constexpr (part.value > 1) warpgroup_fence_operand(p[part.value - 2]);
           change(part);
           mask(part);
+          float part_max[kRowsPerLane];
+          softmax.reduce_max(part_max, acc_s[part.value]);
           if constexpr (kIsFirst && !Traits::kIsOnline) {
-            softmax.reduce_max(softmax.row_max, acc_s[0]);
+            softmax.measure_from(part_max, softmax_scale_log2);
           } else {
-            float part_max[kRowsPerLane], scores_scale[kRowsPerLane];
-            softmax.reduce_max(part_max, acc_s[part.value]);
+            float scores_scale[kRowsPerLane];
             if (softmax.update_max(scores_scale, part_max, softmax_scale_log2)) {
               if constexpr (!kIsFirst) warpgroup_wait<0>();
               warpgroup_fence_operand(acc_o);
@@ -200,12 +181,10 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
           float scores_scale[kRowsPerLane];
           if (softmax.update_max(scores_scale, step_max, softmax_scale_log2)) softmax.rescale_o(acc_o, scores_scale);
         } else {
-#pragma unroll
-          for (int half = 0; half < kRowsPerLane; ++half) softmax.row_max[half] = step_max[half];
+          softmax.measure_from(step_max, softmax_scale_log2);
         }
-        const auto origin = measure();
         static_for<kParts>([&](auto part) {
-          softmax.scale_apply_exp2(acc_s[part.value], origin, softmax_scale_log2);
+          softmax.scale_apply_exp2(acc_s[part.value], softmax_scale_log2);
           multiply_pv(part);
         });
       }
@@ -224,7 +203,7 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
   // The sums are known before the last products.
 #pragma unroll
   for (int half = 0; half < kRowsPerLane; ++half) softmax.row_sum[half] = warp_reduce_sum<4>(softmax.row_sum[half]);
-  epilogue<Traits>(smem, coord, out, kIsMeasuredOnce ? 1.0f : softmax_scale_log2, acc_o, softmax, p);
+  epilogue<Traits>(smem, coord, out, acc_o, softmax, p);
 }
 
 }  // namespace evoflash::split

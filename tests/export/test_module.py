@@ -619,9 +619,9 @@ def test_errors_are_written_where_the_library_has_a_standard_library_of_its_own(
     q, k, v = inputs()
     agrees(module, q, k, v)
     operators = importlib.import_module("exported_static._operators")
-    with pytest.raises(RuntimeError, match="^q, k and v do not fit together$"):
+    with pytest.raises(RuntimeError, match=r"^q, k and v do not fit together$"):
         operators.attention(q, k, v[:, :, :3], False, None)
-    with pytest.raises(RuntimeError, match="^there is no kernel 7$"):
+    with pytest.raises(RuntimeError, match=r"^there is no kernel 7$"):
         operators.attention_by(q, k, v, False, None, None, -1, -1, False, 0.0, None, None, 7)
 
 

@@ -14,14 +14,14 @@ FACTS = cuda.of_arch("sm_90a").facts
 FAMILIES = ("hopper", "mma", "split")
 HOPPER = {
     "warpgroups": 2, "step_keys": 64, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
-    "bridge": False, "ping_pong": False, "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles",
+    "bridge": False, "early": False, "ping_pong": False, "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles",
     "order": "heads", "section_mib": 32, "cluster": 1, "share": "rows", "split": 1, "merge": "float",
     "store": "direct", "weights": "registers",
 }  # fmt: skip
 SPLIT = {
     "warpgroup_rows": 64, "row_groups": 1, "key_groups": 2, "split": 1, "slice_keys": 64, "softmax": "online",
     "rescale_threshold": 0, "polynomial": 0, "stages": 1, "query": "registers", "parts": 2, "maximum": "whole",
-    "merge": "float", "blocks": 1, "specialised": False, "longest_first": False,
+    "merge": "float", "blocks": 1, "specialised": False, "longest_first": False, "early": False,
 }  # fmt: skip
 
 # Family, what all fields together come to, and genes that need what the others do not.

@@ -23,7 +23,7 @@ USUAL = {
     "rows": 32, "row_warps": 1, "warp_keys": 64, "key_warps": 8, "split": 1, "split_by": "grid", "softmax": "one_shot",
     "rescale_threshold": 0, "polynomial": 0, "load": "copies", "load_groups": 1, "stages": 1, "waits": "apart",
     "chunks": 1, "values_late": False, "query": "registers", "merge": "float", "totals": "late", "store_bytes": 8,
-    "blocks": 1, "persistent": False, "specialised": False, "longest_first": False,
+    "blocks": 1, "persistent": False, "specialised": False, "longest_first": False, "early": False,
 }  # fmt: skip
 
 ENGINE = "bulk copies need Hopper, and complete in the order in which they are issued"

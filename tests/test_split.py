@@ -26,7 +26,7 @@ MISSION = AttentionProblem.of(1, 8, 512, 64, dtype="float16")
 USUAL = {
     "warpgroup_rows": 64, "row_groups": 1, "key_groups": 1, "split": 2, "slice_keys": 256, "softmax": "one_shot",
     "rescale_threshold": 0, "polynomial": 0, "stages": 1, "query": "registers", "parts": 4, "maximum": "whole",
-    "merge": "half", "blocks": 1, "specialised": False, "longest_first": False,
+    "merge": "half", "blocks": 1, "specialised": False, "longest_first": False, "early": False,
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 #include "cluster.cuh"
 #include "hopper/mainloop.cuh"
 #include "hopper/producer.cuh"
+#include "programmatic_launch.cuh"
 #include "register_allocation.cuh"
 
 #ifndef EVOFLASH_HOST_ONLY
@@ -27,6 +28,10 @@ __device__ __forceinline__ void attention(unsigned char *shared_memory, const Ar
     cluster_wait();
   } else {
     __syncthreads();
+  }
+  if constexpr (Traits::kIsEarly) {
+    wait_for_prerequisites();  // the kernel ahead may write what this one reads
+    launch_dependents();
   }
 
   if constexpr (Traits::kHasProducer) {

@@ -129,7 +129,7 @@ int launch(const EvoflashAttention &problem, void *stream, const Kernels &kernel
     args.partials = split_partials_in<Partial, Traits::kValueDim, Traits::kNumSplits>(problem.workspace, problem);
   }
 
-  const Shape shape = {blocks, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster};
+  const Shape shape = {blocks, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster, Traits::kIsEarly};
   if (int error = evoflash::launch(*kernels.attention, shape, stream, args)) return error;
   if constexpr (Traits::kIsSplitKv) return launch_combine<Traits::kValueDim>(*kernels.combine, problem, args, stream);
   return 0;

@@ -10,6 +10,7 @@
 #include "mma/producer_cp_async.cuh"
 #include "mma/producer_tma.cuh"
 #include "mma/scheduler.cuh"
+#include "programmatic_launch.cuh"
 
 // The kernel's body.
 #ifndef EVOFLASH_HOST_ONLY
@@ -109,6 +110,10 @@ __device__ __forceinline__ void invalidate_barriers(const SharedStorage<Traits> 
 // All tiles of a block: one, or as long as there are any.
 template <class Traits>
 __device__ __forceinline__ void compute_tiles(const Arguments<Traits> &args, unsigned char *smem) {
+  if constexpr (Traits::kIsEarly) {
+    wait_for_prerequisites();  // the kernel ahead may write what this one reads
+    launch_dependents();
+  }
   if constexpr (Traits::kIsPersistent) {
     for (int number = blockIdx.x; number < args.num_tiles; number += gridDim.x) {
       compute_tile<Traits>(args, smem, tile_of_number<Traits>(args, number), 0);

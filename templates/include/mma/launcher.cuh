@@ -125,7 +125,7 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
         problem.workspace, problem);
   set_sizes(args, problem);
   const Shape shape{grid_of<Traits>(problem), Traits::kNumThreads, Traits::kSmemBytes,
-                    Traits::kIsCluster ? Traits::kNumSplits : 1};
+                    Traits::kIsCluster ? Traits::kNumSplits : 1, Traits::kIsEarly};
   if (int error = launch(attention, shape, stream, args)) return error;
   if constexpr (Traits::kIsSplitKv) return launch_combine<Traits::kValueDim>(*combine, problem, args, stream);
   return 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "elect.cuh"
+#include "programmatic_launch.cuh"
 #include "split/storage.cuh"
 #include "split/tile_coord.cuh"
 #include "tma.cuh"
@@ -88,6 +89,7 @@ struct Producer {
         fence_mbarrier_init();
       }
       __syncwarp();
+      wait_if_early();
       if (elect_one()) load_q();
     } else if (warp == 1) {
       if (elect_one()) {
@@ -97,9 +99,19 @@ struct Producer {
         fence_mbarrier_init();
       }
       __syncwarp();
+      wait_if_early();
       if (elect_one()) load_stages();
-    } else if (Traits::kIsCluster && warp == 2) {
-      expect_partials();
+    } else {
+      if (Traits::kIsCluster && warp == 2) expect_partials();
+      wait_if_early();
+    }
+  }
+
+  // Waits for the kernel ahead, which may write what this one reads. Once this kernel may go on, so may the next begin.
+  __device__ __forceinline__ static void wait_if_early() {
+    if constexpr (Traits::kIsEarly) {
+      wait_for_prerequisites();
+      launch_dependents();
     }
   }
 

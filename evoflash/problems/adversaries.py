@@ -29,8 +29,10 @@ EXTREMES = (
 )
 INFINITE_KEYS = ("infinite_keys_first", "infinite_keys_last", "infinite_keys")
 HUGE_SCORES = ("huge_scores", "huge_negative_scores", "huge_last_scores")
+INFINITE = ("infinite_key", "infinite_value", *INFINITE_KEYS)  # keys or values
 LAYOUTS = ("packed", "gapped", "odd_rows")
 HIDING = ("hidden_rows", "infinite_bias")  # of masks and biases: see `attention_scores.extra_values`
+QUANTIZED = ("saturated_bytes", "subnormal_bytes", "nan_bytes", "uneven_scales", "zero_scales")  # see `quantization`
 VARIANTS = (*VALUES, *LAYOUTS)
 
 # The magnitude of "largest_values" in types with the exponents of float32: sums of thousands of such values, which
@@ -44,17 +46,18 @@ HUGE_KEYS = {"float16": 2.0**15, "bfloat16": 2.0**64, "float32": 2.0**64}
 DIGITS = 8  # of a key's number
 
 GAP = 8  # gaps in a "gapped" tensor are multiples of this many elements, so that rows stay aligned to 16 bytes
+QUANTIZED_GAP = 16  # of 8 bits each
 
 
 def with_values(
     variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dtype: torch.dtype
 ) -> tuple[torch.Tensor, ...]:
-    """q, k and v with the values of a variant; "normal", layouts and what is hidden leave them unchanged.
+    """q, k and v with the values of a variant; "normal", layouts, and what hides or quantises them leave them unchanged.
 
     Args:
         dtype: the type that the values will be rounded to.
     """
-    if variant == "normal" or variant in LAYOUTS or variant in HIDING:
+    if variant in ("normal", *LAYOUTS, *HIDING, *QUANTIZED):
         return q, k, v
     if variant == "logits_x10":  # scores rounded too early
         return q * 10, k, v
@@ -177,8 +180,10 @@ def with_layout(variant: str, q: torch.Tensor, k: torch.Tensor, *v: torch.Tensor
         parts = rows.split([heads * size for size in sizes], dim=2)
         return q, *(part.unflatten(2, (heads, size)).transpose(1, 2) for part, size in zip(parts, sizes, strict=True))
     if variant in ("gapped", "odd_rows"):  # gaps after rows, heads and batches, of a different width in each tensor
-        gap = GAP if variant == "gapped" else 1
-        return tuple(_gapped(tensor, gap * number, gap) for number, tensor in enumerate((q, k, *v), start=1))
+        gaps = (1 if variant == "odd_rows" else QUANTIZED_GAP if each.itemsize == 1 else GAP for each in (q, k, *v))
+        return tuple(
+            _gapped(each, gap * number, gap) for number, (each, gap) in enumerate(zip((q, k, *v), gaps), start=1)
+        )
     return q, k, *v
 
 

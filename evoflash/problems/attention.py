@@ -15,6 +15,7 @@ from evoflash.problems import (
     attention_reference,
     attention_scores,
     attention_sequences,
+    quantization,
     rivals,
 )
 from evoflash.problems.attention_form import DTYPES
@@ -64,7 +65,8 @@ class AttentionProblem(AttentionTensors):
         attention there are q and k.
 
         Under a scale above the default q is smaller in proportion, as in models that have one: with larger scores a
-        softmax is so ill-conditioned that two right kernels differ by more than the bounds.
+        softmax is so ill-conditioned that two right kernels differ by more than the bounds. Where keys and values are
+        quantised, what is drawn is rounded to them.
         """
         import torch
 
@@ -78,8 +80,12 @@ class AttentionProblem(AttentionTensors):
             changed = adversaries.with_latent_values(variant, q, k, self.value_size, dtype)
         else:
             changed = adversaries.with_values(variant, q, k, v[0], dtype)
-        q, k, *v = (tensor.to(device=device, dtype=dtype) for tensor in changed)
         extras = attention_scores.extra_values(self, variant, generator)
+        q, *kv = changed
+        if self.kv_dtype is not None:
+            *kv, extras["k_scales"], extras["v_scales"] = quantization.quantized(variant, *kv)
+        q = q.to(device=device, dtype=dtype)
+        k, *v = (tensor.to(device=device, dtype=torch.uint8 if self.kv_dtype else dtype) for tensor in kv)
         types = (getattr(torch, name) for name in self.input_dtypes()[self.leading_inputs :])
         shapes = self.extra_shapes()
         for number, values in self.index_values(seed).items():
@@ -89,7 +95,10 @@ class AttentionProblem(AttentionTensors):
         if self.is_scattered:
             table = others.get("block_table")
             k, *v = (attention_sequences.stored(self, tensor, table) for tensor in (k, *v))
-        return (*adversaries.with_layout(variant, q, k, *v), *others.values())
+        q, *kv = adversaries.with_layout(variant, q, k, *v)
+        if self.kv_dtype is not None:
+            kv = [tensor.view(getattr(torch, self.kv_dtype)) for tensor in kv]
+        return (q, *kv, *others.values())
 
     def mirror(self, inputs: Inputs) -> bool:
         """Negates q, k and v in place: the scores do not change, and the output changes its sign. So it is where the
@@ -99,11 +108,10 @@ class AttentionProblem(AttentionTensors):
         """
         import torch
 
+        integers = {1: torch.int8, 2: torch.int16, 4: torch.int32}
         for tensor in inputs[: self.leading_inputs]:
-            if tensor.element_size() == 2:
-                tensor.view(torch.int16).bitwise_xor_(-(2**15))
-            else:
-                tensor.view(torch.int32).bitwise_xor_(-(2**31))
+            width = tensor.element_size()
+            tensor.view(integers[width]).bitwise_xor_(-(2 ** (8 * width - 1)))
         return True
 
     def unmasked(self, inputs: Inputs) -> tuple[Problem, Inputs] | None:

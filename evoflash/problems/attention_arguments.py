@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 
-POINTERS = ("bias", "mask", "slopes", "sinks", "lengths", "block_table")
+POINTERS = ("bias", "mask", "slopes", "sinks", "lengths", "block_table", "k_scales", "v_scales")
 
 
 class AttentionArguments(ctypes.Structure):
@@ -35,6 +35,7 @@ class AttentionArguments(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("lengths", "block_table")),
         ("table_stride", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("page_size", "num_pages")),
+        *((name, ctypes.c_void_p) for name in ("k_scales", "v_scales")),
     ]
 
 
@@ -63,6 +64,7 @@ def arguments(problem: AttentionTensors, inputs: Inputs, out: torch.Tensor) -> c
         *(_broadcast_strides(extras.get(name)) for name in ("bias", "mask")),
         pointers["lengths"], pointers["block_table"], table.stride()[0] if table is not None else 0,
         problem.page_size or 0, k.shape[0] if table is not None else 0,
+        pointers["k_scales"], pointers["v_scales"],
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from evoflash.problems import attention_sequences
+from evoflash.problems import attention_sequences, quantization
 from evoflash.problems.attention_reference import by_sequence, softmax
 from evoflash.problems.attention_scores import scores
 from evoflash.problems.attention_tensors import AttentionTensors
@@ -27,13 +27,17 @@ def plain(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
 
     The copies are needed because the cuDNN backend reads outside unaligned rows, and the slices because it fails
     with more heads (PyTorch 2.11). What SDPA does not take is computed as a fused kernel does it: scores in float32,
-    weights rounded to the type of the inputs. Rows that see no key are 0; some backends have NaN there.
+    weights rounded to the type of the inputs. So are quantised keys and values, which are wide numbers then: were they
+    rounded to the type of the queries, the bounds would bear that, too. Rows that see no key are 0; some backends have
+    NaN there.
     """
     import torch
 
+    if problem.kv_dtype is not None:
+        problem, inputs = quantization.dequantized(problem, inputs, torch.float32)
     if problem.is_scattered:
         return by_sequence(problem, inputs, plain, inputs[0].dtype)
-    if not problem.is_taken_by_sdpa:
+    if not problem.is_taken_by_sdpa or inputs[1].dtype != inputs[0].dtype:
         return _fused(problem, inputs)
     q, k, v = problem.qkv(inputs)
     mask = sdpa_mask(problem, inputs)
@@ -61,10 +65,13 @@ def baselines(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     problem: eager alone. Masks are made once for the inputs, outside what is timed; and where sequences have lengths or
     pages, so are dense keys and values, padded with zeros: what it takes to gather them is not in their times. Of
     latent attention the query heads that share keys are rows of one product, so that keys are neither read nor copied
-    once for each of them.
+    once for each of them. Quantised keys and values are given to them in the type of the queries, and what it takes to
+    make these is not in their times either: that favours them, though they have twice the bytes to read.
     """
     from torch.nn.attention import SDPBackend
 
+    if problem.kv_dtype is not None:
+        return _of_dequantized(problem, target)
     if problem.is_scattered:
         return _of_padded(problem, target)
     mask = _Kept(functools.partial(sdpa_mask, problem))
@@ -120,6 +127,17 @@ def sdpa_mask(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | None:
     return mask.expand(*mask.shape[:3], problem.seq_kv).contiguous()  # SDPA's kernels read several keys at once
 
 
+def _of_dequantized(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
+    """The baselines of keys and values in the type of the queries."""
+    wide = problem.model_copy(update={"kv_dtype": None})
+    kept = _Kept(lambda inputs: quantization.dequantized(problem, inputs, inputs[0].dtype)[1])
+    return {name: _over(kept, baseline) for name, baseline in baselines(wide, target).items()}
+
+
+def _over(kept: _Kept[Inputs], baseline: Baseline) -> Baseline:
+    return lambda *inputs: baseline(*kept.of(inputs))
+
+
 def _of_padded(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     """The baselines of the dense problem that is left, with a mask or bias of what each row sees."""
     is_biased = bool(problem.bias) or problem.alibi
@@ -136,11 +154,7 @@ def _of_padded(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]
         }
     )
     kept = _Kept(functools.partial(_padded, problem, dense))
-
-    def over(baseline: Baseline) -> Baseline:
-        return lambda *inputs: baseline(*kept.of(inputs))
-
-    return {name: over(baseline) for name, baseline in baselines(dense, target).items()}
+    return {name: _over(kept, baseline) for name, baseline in baselines(dense, target).items()}
 
 
 def _padded(problem: AttentionTensors, dense: AttentionTensors, inputs: Inputs) -> Inputs:

@@ -66,11 +66,14 @@ def standard_cases(problem: AttentionTensors, dtypes: tuple[str, ...]) -> tuple[
             cases.append(Case(name=f"grouped heads {2 * group}(2) {rows}x{keys}", problem=odd))
     small = of(1, 2, 203, size, **own)
     hiding = ("hidden_rows",) if problem.mask else ("hidden_rows", "infinite_bias") if problem.bias else ()
-    variants = (*adversaries.VARIANTS, *hiding)
+    variants = (*adversaries.VARIANTS, *hiding, *(adversaries.QUANTIZED if problem.kv_dtype else ()))
     cases += [Case(name=f"203 {variant}", problem=small, variant=variant) for variant in variants]
     for length, variants in ((203, adversaries.EXTREMES), (BLIND, adversaries.INFINITE_KEYS)):
         extreme = of(1, 2 * group, length, size, **{**own, "kv_heads": 2})
-        cases += [Case(name=f"{length} {variant}", problem=extreme, variant=variant) for variant in variants]
+        cases += [
+            Case(name=f"{length} {variant}", problem=extreme, variant=variant)
+            for variant in _possible(problem, variants)
+        ]
     # Beside huge scores a bias counts for nothing in float32, but in float64 it decides between equal ones.
     length = 203 if problem.bias or problem.alibi else REPEATED
     for rows, keys in ((length, length), (31, 1)):
@@ -91,6 +94,11 @@ def standard_cases(problem: AttentionTensors, dtypes: tuple[str, ...]) -> tuple[
             other = of(1, 2, 113, size, **{**own, "dtype": dtype})
             cases.append(Case(name=f"113 {dtype}", problem=other))
     return tuple(cases)
+
+
+def _possible(problem: AttentionTensors, variants: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that its types can have: of 8 bits there are no infinite keys and values."""
+    return tuple(each for each in variants if problem.kv_dtype is None or each not in adversaries.INFINITE)
 
 
 def _features(problem: AttentionTensors) -> dict[str, Any]:
@@ -136,7 +144,10 @@ def random_cases(problem: AttentionTensors, seed: int) -> tuple[Case, ...]:
     own = {"dtype": problem.dtype, "causal": problem.causal, "scale": problem.scale, **features}
     cases = [Case(name=f"fresh seed {seed}", problem=problem, seed=seed)]
     # A kernel that takes no other lengths declines the standard cases.
-    variants = [adversaries.INFINITE_KEYS[0], *([] if problem.bias or problem.alibi else adversaries.HUGE_SCORES[:1])]
+    variants = [
+        *_possible(problem, adversaries.INFINITE_KEYS[:1]),
+        *([] if problem.bias or problem.alibi else adversaries.HUGE_SCORES[:1]),
+    ]
     cases += [Case(name=f"fresh {variant}", problem=problem, seed=seed, variant=variant) for variant in variants]
     for _ in range(3):
         batch, kv_heads, group = rng.randint(1, 3), rng.randint(1, 3), rng.choice((1, 2, 3))

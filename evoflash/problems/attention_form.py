@@ -13,7 +13,8 @@ from evoflash.problems.band import Band
 from evoflash.problems.base import Problem
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
-DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "bool": 1, "int32": 4}
+KV_DTYPES = {"fp8": "float8_e4m3fn"}
+DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "bool": 1, "int32": 4}
 
 MOST = 2**31 - 1  # of a size: kernels are given int32
 
@@ -34,6 +35,7 @@ FEATURES = (
     "sinks",
     "lengths",
     "page_size",
+    "kv_dtype",
 )
 
 DIMENSIONS = "bhqk"  # of a bias or mask: batch, query heads, query rows, keys
@@ -66,6 +68,8 @@ class AttentionForm(Problem):
             last row of a sequence stands at its last key.
         page_size: keys of a page, where keys and values are paged: k then has the shape (pages, page_size, kv_heads,
             head_dim). None: they are not.
+        kv_dtype: of keys and values that are quantised, each of which is multiplied by a scale of its key-value head,
+            at least 0 (see `quantization`); queries and output have `dtype`. None: keys and values have it, too.
     """
 
     batch: int = Field(ge=1, le=MOST)
@@ -88,6 +92,7 @@ class AttentionForm(Problem):
     sinks: bool = False
     lengths: str = Field("", pattern=paging.LENGTHS)
     page_size: int | None = Field(None, ge=1, le=MOST)
+    kv_dtype: Literal["float8_e4m3fn"] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -122,6 +127,8 @@ class AttentionForm(Problem):
             raise ValueError(f"latent: a key of {self.head_dim} columns has no {self.value_size} columns of values")
         if self.latent and (self.lengths or self.page_size is not None):
             raise ValueError("latent: keys that are also values have no lengths and no pages")
+        if self.latent and self.kv_dtype is not None:
+            raise ValueError("latent: keys that are also values are not quantised")
         return self
 
     @model_validator(mode="after")
@@ -172,6 +179,7 @@ class AttentionForm(Problem):
         words += [name for name in ("alibi", "sinks") if getattr(self, name)]
         words += [f"lengths {self.lengths}"] if self.lengths else []
         words += [f"page {self.page_size}"] if self.page_size else []
+        words += [f"kv {self.kv_dtype}"] if self.kv_dtype else []
         return " ".join(words)
 
     @property
@@ -218,7 +226,7 @@ class AttentionForm(Problem):
     @property
     def is_taken_by_sdpa(self) -> bool:
         """Whether SDPA can compute it, with a mask, from its inputs as they are."""
-        return not self.softcap and not self.sinks and not self.is_scattered
+        return not self.softcap and not self.sinks and not self.is_scattered and self.kv_dtype is None
 
     @property
     def is_scattered(self) -> bool:
@@ -230,7 +238,8 @@ class AttentionForm(Problem):
 
         `banded`: a window, or a causal mask that is aligned bottom-right; `window_left` and `window_right`: -1 for no
         limit; `capped`, `biased`, `masked`, `alibi` and `sinks`: whether scores are changed so; `latent`; `ragged`:
-        sequences have lengths of their own; `page_size`: 0 without pages.
+        sequences have lengths of their own; `page_size`: 0 without pages; `quantized`: keys and values have scales;
+        `kv_bytes`: of an element of these.
         """
         return {
             **self.model_dump(exclude={"scale", *FEATURES}),
@@ -248,6 +257,8 @@ class AttentionForm(Problem):
             "sinks": self.sinks,
             "ragged": bool(self.lengths),
             "page_size": self.page_size or 0,
+            "quantized": self.kv_dtype is not None,
+            "kv_bytes": DTYPE_BYTES[self.kv_dtype or self.dtype],
         }
 
     @property

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from evoflash.problems import attention_sequences
+from evoflash.problems import attention_sequences, quantization
 from evoflash.problems.attention_scores import scores
 from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import Inputs
@@ -29,6 +29,8 @@ def reference(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
     """
     import torch
 
+    if problem.kv_dtype is not None:
+        return reference(*quantization.dequantized(problem, inputs, torch.float64))
     if problem.is_scattered:
         return by_sequence(problem, inputs, reference, torch.float64)
     out = torch.empty(problem.output_shape(), dtype=torch.float64, device=inputs[0].device)
@@ -83,6 +85,8 @@ def unspecified(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | Non
     """
     import torch
 
+    if problem.kv_dtype is not None:
+        return unspecified(*quantization.dequantized(problem, inputs, torch.float64))
     if problem.is_scattered:
         return by_sequence(problem, inputs, _where_unspecified, torch.bool)
     q, k, v = problem.qkv(inputs)

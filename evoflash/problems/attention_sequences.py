@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.quantization import NAN_BYTE
 from evoflash.problems.base import Inputs
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def draw(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
 
 
 def stored(problem: AttentionTensors, tensor: torch.Tensor, table: torch.Tensor | None) -> torch.Tensor:
-    """Keys or values (batch, heads, keys, size) as the problem has them, with NaN in what no sequence has.
+    """Keys or values (batch, heads, keys, size), numbers or bytes, as the problem has them, with NaN in what no
+    sequence has.
 
     The last keys of the tensor are those of a shorter sequence, so that what is special about the last one stays.
 
@@ -52,13 +54,14 @@ def stored(problem: AttentionTensors, tensor: torch.Tensor, table: torch.Tensor 
         table: the block table; None without pages.
     """
     _, heads, most, size = tensor.shape
+    nothing = float("nan") if tensor.is_floating_point() else NAN_BYTE
     if table is None:
-        kept = tensor.new_full(tensor.shape, float("nan"))
+        kept = tensor.new_full(tensor.shape, nothing)
         for number, length in enumerate(problem.key_lengths):
             kept[number, :, :length] = tensor[number, :, most - length :]
         return kept
     page = problem.page_size or 1
-    cache = tensor.new_full((problem.cache_pages, page, heads, size), float("nan"))
+    cache = tensor.new_full((problem.cache_pages, page, heads, size), nothing)
     rows = cache.view(-1, heads, size)
     for number, length in enumerate(problem.key_lengths):
         rows[_places(table[number], length, page)] = tensor[number, :, most - length :].transpose(0, 1)

@@ -66,10 +66,13 @@ class AttentionTensors(AttentionForm):
         return (q, (*of_keys, self.head_dim), *v, *self.extra_shapes().values())
 
     def input_dtypes(self) -> tuple[str, ...]:
-        """That of the problem for q, k, v and a bias; bool for a mask, float32 for slopes and sinks, else int32."""
+        """That of the problem for q and a bias, and for k and v that are not quantised; bool for a mask, float32 for
+        slopes, sinks and scales, else int32.
+        """
         types = {"bias": self.dtype, "mask": "bool", "slopes": "float32", "sinks": "float32"}
-        types |= {"lengths": "int32", "block_table": "int32"}
-        return (self.dtype,) * self.leading_inputs + tuple(types[name] for name in self.extra_shapes())
+        types |= {"lengths": "int32", "block_table": "int32", "k_scales": "float32", "v_scales": "float32"}
+        of_keys = (self.kv_dtype or self.dtype,) * (self.leading_inputs - 1)
+        return (self.dtype, *of_keys, *(types[name] for name in self.extra_shapes()))
 
     def output_shape(self) -> tuple[int, ...]:
         """batch, heads, rows, value size."""
@@ -87,13 +90,13 @@ class AttentionTensors(AttentionForm):
         return inputs[0], inputs[1], inputs[1][..., : self.value_size]
 
     def extras(self, inputs: Inputs) -> Mapping[str, torch.Tensor]:
-        """The inputs after q, k and v, by name: bias, mask, slopes, sinks, lengths, block_table."""
+        """The inputs after q, k and v, by name (see `extra_shapes`)."""
         return dict(zip(self.extra_shapes(), inputs[self.leading_inputs :], strict=True))
 
     def extra_shapes(self) -> dict[str, tuple[int, ...]]:
         """The inputs after q, k and v, by name and in order.
 
-        These are bias or mask (broadcast as SDPA's), slopes and sinks, lengths and block_table.
+        These are bias or mask (broadcast as SDPA's), slopes and sinks, lengths and block_table, k_scales and v_scales.
         """
         sizes = dict(zip(DIMENSIONS, (self.batch, self.heads, self.seq_q, self.seq_kv), strict=True))
         shapes: dict[str, tuple[int, ...]] = {}
@@ -108,6 +111,8 @@ class AttentionTensors(AttentionForm):
             shapes["lengths"] = (self.batch,)
         if self.page_size is not None:
             shapes["block_table"] = self.table_shape
+        if self.kv_dtype is not None:
+            shapes["k_scales"] = shapes["v_scales"] = (self.kv_heads,)
         return shapes
 
     def index_values(self, seed: int = 0) -> dict[int, list[int]]:

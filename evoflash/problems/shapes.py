@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from evoflash import resources
 from evoflash.errors import NotFoundError, UsageError, unknown
 from evoflash.problems.attention import AttentionProblem
-from evoflash.problems.attention_form import DTYPES
+from evoflash.problems.attention_form import DTYPES, KV_DTYPES
 
 FIELDS = {
     "b": "batch",
@@ -32,11 +32,13 @@ FIELDS = {
     "sinks": "sinks",
     "lengths": "lengths",
     "page": "page_size",
+    "kv_dtype": "kv_dtype",
 }
 FLAGS = ("causal", "latent", "alibi", "sinks")
 SYNTAX = (
     "b=1,h=8,s=512,d=64 and optionally kv=, t=, v=, latent, dtype=fp16|bf16|fp32, scale=, causal, align=bottom_right, "
-    "window=127 or window=127:0, softcap=, bias=hqk, mask=bk, alibi, sinks, lengths=uniform or lengths=7+300, page=16"
+    "window=127 or window=127:0, softcap=, bias=hqk, mask=bk, alibi, sinks, lengths=uniform or lengths=7+300, page=16, "
+    "kv_dtype=fp8"
 )
 
 
@@ -104,6 +106,7 @@ def build(where: str, values: Mapping[str, Any], dtype: str | None = None) -> At
     if name not in (*DTYPES, *DTYPES.values()):
         raise NotFoundError(f"shape {where}: {unknown('dtype', str(name), DTYPES)}")
     fields["dtype"] = DTYPES.get(name, name)
+    fields |= {key: KV_DTYPES.get(fields[key], fields[key]) for key in fields.keys() & {"kv_dtype"}}
     try:
         return AttentionProblem(**fields)
     except ValidationError as error:

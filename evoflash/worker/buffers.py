@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 GUARD_ELEMENTS = 1 << 15  # on each side: more than a tile of rows, and a multiple of any alignment
 
-# Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN. A mask is
+# Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN. Eight bits
+# have one NaN, and outputs do not have them. A mask is
 # surrounded by keys that are seen, and lengths and page numbers by some that do not exist.
 POISON = {
     "float16": 0x7DE7,
     "bfloat16": 0x7FA7,
     "float32": 0x7FA5_A5A5,
     "float64": 0x7FF4_5A5A_5A5A_5A5A,
+    "float8_e4m3fn": 0x7F,
     "uint8": -1,
     "bool": 1,
     "int32": 2**31 - 1,

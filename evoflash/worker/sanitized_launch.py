@@ -19,7 +19,7 @@ from evoflash.system import processes
 
 UNSUPPORTED = -1
 SCALE = 1 / math.sqrt(3)  # of the uniform distribution, so that logits stay small
-WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "bool": 1, "int32": 4}  # bytes of an element
+WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "bool": 1, "int32": 4}  # bytes of an element
 PERIOD = 65521  # elements after which the values repeat, for speed; a prime, so that rows differ
 
 
@@ -105,6 +105,8 @@ def elements(count: int, dtype: str, rng: random.Random) -> bytes:
     values = [SCALE * (2 * rng.random() - 1) for _ in range(count)]
     if dtype == "bool":
         return bytes(value > 0 for value in values)
+    if dtype == "float8_e4m3fn":  # any bytes but those whose exponent may be that of NaN
+        return bytes(rng.randrange(0x78) | rng.choice((0, 0x80)) for _ in range(count))
     if dtype == "float16":
         return struct.pack(f"<{count}e", *values)
     words = struct.pack(f"<{count}f", *values)

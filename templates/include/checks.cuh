@@ -15,12 +15,17 @@ inline bool aligned(const void *pointer, const int64_t (&stride)[3], size_t elem
   return (reinterpret_cast<uintptr_t>(pointer) | strides) % bytes == 0; /* bytes is a power of two */
 }
 
-/* Every row of every tensor begins on a multiple of so many bytes: vector loads and stores need it. */
-inline bool rows_aligned(const EvoflashAttention &problem, size_t element_bytes, size_t bytes) {
+/* Every row of q and the output, and of k and v, begins on a multiple of so many bytes: vector loads and stores need it. */
+inline bool q_rows_aligned(const EvoflashAttention &problem, size_t element_bytes, size_t bytes) {
   return aligned(problem.q, problem.q_stride, element_bytes, bytes) &&
-         aligned(problem.k, problem.k_stride, element_bytes, bytes) &&
-         aligned(problem.v, problem.v_stride, element_bytes, bytes) &&
          aligned(problem.out, problem.out_stride, element_bytes, bytes);
+}
+inline bool kv_rows_aligned(const EvoflashAttention &problem, size_t element_bytes, size_t bytes) {
+  return aligned(problem.k, problem.k_stride, element_bytes, bytes) &&
+         aligned(problem.v, problem.v_stride, element_bytes, bytes);
+}
+inline bool rows_aligned(const EvoflashAttention &problem, size_t element_bytes, size_t bytes) {
+  return q_rows_aligned(problem, element_bytes, bytes) && kv_rows_aligned(problem, element_bytes, bytes);
 }
 
 /* Kernels may keep the strides between rows as int: their products with a row are then one wide multiplication. */

@@ -11,6 +11,10 @@ namespace evoflash {
 enum class Half : uint16_t {};
 enum class Bfloat16 : uint16_t {};
 
+// float8_e4m3fn, of keys and values that are quantised: a sign, four bits of exponent, whose bias is 7, and three of
+// mantissa. There is no infinity, and the largest magnitude of the bits is NaN.
+enum class Float8 : uint8_t {};
+
 // kLanes elements.
 template <class Element>
 using VectorOf = std::conditional_t<std::is_same_v<Element, float>, Floats, Halves>;
@@ -68,6 +72,14 @@ EVOFLASH_INLINE Floats to_floats(VectorOf<Element> elements) {
     return from_bfloat16(elements);
   else
     return elements;
+}
+
+EVOFLASH_INLINE Floats from_float8(Bytes bytes) {
+  // Exponent and mantissa moved into place and multiplied by 2^120 give normal and subnormal values alike.
+  const Bits wide = __builtin_convertvector(bytes, Bits);
+  const Bits magnitude = wide & 0x7f, sign = (wide & 0x80) << 24;
+  const Bits number = as_bits(as_floats(magnitude << 20) * 0x1p120f);
+  return as_floats(select((Ints)(magnitude == 0x7f), as_bits(all(NAN)), number | sign));
 }
 
 // Rounds to the nearest element, ties to even.

@@ -2,6 +2,7 @@
 
 // K and V of a head, packed once into the layout that the family's products read, and by whom.
 #include "attention.h"
+#include "cpu_numeric_types.h"
 #include "cpu_vector.h"
 #include "score_features.h"
 
@@ -24,6 +25,10 @@ struct PackedKv {
     return {k + (int64_t)key * Traits::kKeyUnits, v + (int64_t)key / Traits::kVnni * Traits::kValueUnits};
   }
 };
+
+// The type of keys and values in memory.
+template <class Traits>
+using KvElementOf = std::conditional_t<Traits::kIsQuantized, Float8, typename Traits::Element>;
 
 template <class Element>
 EVOFLASH_INLINE Element *head_of(Element *base, const int64_t *stride, int64_t bidb, int64_t bidh) {
@@ -79,7 +84,7 @@ struct PagedRows {
 template <class Traits>
 EVOFLASH_INLINE auto kv_rows(const EvoflashAttention &problem, const void *tensor, const int64_t *stride, int bidb,
                              int kv_head, int key) {
-  using Element = typename Traits::Element;
+  using Element = KvElementOf<Traits>;
   if constexpr (Traits::kPageSize > 0) {
     const Element *head = (const Element *)tensor + kv_head * stride[1];
     const int32_t *pages = problem.block_table + bidb * problem.table_stride;

@@ -11,17 +11,30 @@
 
 namespace evoflash {
 
-// `sink_log2` is a further logit of the softmax, as a power of two; -inf where there is none.
+// The problem with the scale of a head's quantised keys as a part of the softmax scale.
+template <class Traits>
+EVOFLASH_INLINE decltype(auto) with_key_scale(const EvoflashAttention &problem, int kv_head) {
+  if constexpr (Traits::kIsQuantized) {
+    EvoflashAttention own = problem;
+    own.scale *= problem.k_scales[kv_head];
+    return own;
+  } else {
+    return (problem);
+  }
+}
+
+// `sink_log2` is a further logit of the softmax, as a power of two; -inf where there is none. `value_scale` is that of
+// quantised values, or 1.
 template <class Scratch>
 static void store_outputs(typename Scratch::Traits::Element *to, int64_t stride, const Scratch &scratch, int rows,
-                          float softmax_scale_log2, float sink_log2) {
+                          float softmax_scale_log2, float sink_log2, float value_scale) {
   using Traits = typename Scratch::Traits;
   using Element = typename Traits::Element;
   for (int row = 0; row < rows; ++row) {
     float sum = scratch.row_sum[row];
     if constexpr (Traits::kHasSinks) sum += exp2f(sink_log2 - scratch.row_max[row] * softmax_scale_log2);
     // Where all scores are -inf, no key counts: 0, as SDPA has it, whatever 2^x makes of so small an x.
-    const float inverse = scratch.row_max[row] == kNoMaximum ? 0 : 1 / sum;
+    const float inverse = scratch.row_max[row] == kNoMaximum ? 0 : value_scale / sum;
     for (int column = 0; column < Traits::kOStride; column += kLanes) {
       const VectorOf<Element> result =
           from_floats<Element>(load<Floats>(scratch.acc_o + row * Traits::kOStride + column) * inverse);
@@ -39,7 +52,9 @@ template <class Scratch, class... Packed>
 static void attend_rows(const EvoflashAttention &all, Scratch &scratch, int bidb, int bidh, int first_row,
                         Packed... packed) {
   using Traits = typename Scratch::Traits;
-  const EvoflashAttention &problem = sequence_of<Traits>(all, bidb);
+  const int kv_head = bidh / (all.heads / all.kv_heads);
+  const EvoflashAttention &sequence = sequence_of<Traits>(all, bidb);
+  const EvoflashAttention &problem = with_key_scale<Traits>(sequence, kv_head);
   using Element = typename Traits::Element;
   const int rows = problem.seq_q - first_row < Traits::kBlockM ? problem.seq_q - first_row : Traits::kBlockM;
   // Scores are powers of two. The scale's sign goes into the queries. Scores that are changed are scaled before that.
@@ -53,7 +68,6 @@ static void attend_rows(const EvoflashAttention &all, Scratch &scratch, int bidb
   }
   memset(scratch.acc_o, 0, sizeof scratch.acc_o);
 
-  [[maybe_unused]] const int kv_head = bidh / (problem.heads / problem.kv_heads);
   const int begin = first_key<Traits>(problem, first_row) / Traits::kBlockN * Traits::kBlockN;
   const int end = end_key<Traits>(problem, first_row + rows - 1);
   for (int key = begin; key < end; key += Traits::kBlockN) {
@@ -70,7 +84,8 @@ static void attend_rows(const EvoflashAttention &all, Scratch &scratch, int bidb
   }
   Element *out = head_of((Element *)problem.out, problem.out_stride, bidb, bidh) + first_row * problem.out_stride[2];
   const float sink_log2 = Traits::kHasSinks ? problem.sinks[bidh] * kLog2E : -INFINITY;
-  store_outputs(out, problem.out_stride[2], scratch, rows, softmax_scale_log2, sink_log2);
+  const float value_scale = Traits::kIsQuantized ? problem.v_scales[kv_head] : 1;
+  store_outputs(out, problem.out_stride[2], scratch, rows, softmax_scale_log2, sink_log2, value_scale);
 }
 
 }  // namespace evoflash

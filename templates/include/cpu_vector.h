@@ -29,6 +29,7 @@ typedef float Floats __attribute__((vector_size(kVectorBytes)));
 typedef int32_t Ints __attribute__((vector_size(kVectorBytes)));
 typedef uint32_t Bits __attribute__((vector_size(kVectorBytes)));
 typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));  // kLanes 16-bit elements
+typedef uint8_t Bytes __attribute__((vector_size(kVectorBytes / 4)));    // kLanes 8-bit elements
 
 // Loads and stores of whole vectors: memcpy asks for no alignment, may alias, and compiles to one instruction.
 template <class Vector, class From>

@@ -21,6 +21,7 @@ struct NoFeatures {
   static constexpr bool kHasSinks = false;    // a further logit of each head
   static constexpr bool kHasLengths = false;  // sequences have numbers of keys of their own
   static constexpr int kPageSize = 0;         // keys of a page, where keys and values are paged
+  static constexpr bool kIsQuantized = false;  // keys and values have 8 bits, and each key-value head scales for them
 };
 
 // Whether scores have to be known in full, times the scale, before the softmax.
@@ -63,6 +64,8 @@ inline bool matches(const EvoflashAttention &problem, int head_dim, int value_di
   if ((problem.sinks != nullptr) != Config::kHasSinks) return false;
   if ((problem.lengths != nullptr) != Config::kHasLengths) return false;
   if ((problem.block_table != nullptr ? problem.page_size : 0) != Config::kPageSize) return false;
+  if ((problem.k_scales != nullptr) != Config::kIsQuantized) return false;
+  if ((problem.v_scales != nullptr) != Config::kIsQuantized) return false;
   return problem.kv_heads > 0 && problem.heads % problem.kv_heads == 0 && problem.seq_kv > 0;
 }
 

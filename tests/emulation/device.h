@@ -58,6 +58,12 @@ inline To bits_as(From from) {
 inline unsigned __float_as_uint(float value) { return bits_as<unsigned>(value); }
 inline float __uint_as_float(unsigned value) { return bits_as<float>(value); }
 inline float __fmul_rn(float a, float b) { return a * b; }
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned places) {
+  const unsigned long long bytes = low | (unsigned long long)high << 32;
+  unsigned found = 0;
+  for (int i = 0; i < 4; ++i) found |= unsigned(bytes >> 8 * (places >> 4 * i & 7) & 0xff) << 8 * i;
+  return found;
+}
 inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned((unsigned long long)a * b >> 32); }
 
 namespace emulation {

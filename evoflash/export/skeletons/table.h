@@ -25,6 +25,7 @@ struct Problem {
   const int32_t *lengths, *block_table;
   int64_t table_stride;
   int32_t page_size, num_pages;
+  const float *k_scales, *v_scales;  // of quantised keys and values, which no kernel of a package has
 };
 
 struct Range {

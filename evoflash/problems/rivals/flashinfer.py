@@ -26,8 +26,10 @@ class FlashInferPrefill(Rival):
 
     def refusal(self, problem: AttentionTensors) -> str:
         """Takes float16 and bfloat16, and masks that are the same for all heads."""
-        refused = requirements.half_precision(problem) or requirements.features(
-            problem, ("value_dim", "align", "window", "softcap", "mask")
+        refused = (
+            requirements.half_precision(problem)
+            or _one_scale(problem)
+            or requirements.features(problem, ("value_dim", "align", "window", "softcap", "mask"))
         )
         if not refused and "h" in problem.mask:
             return "it takes no mask that differs between heads"
@@ -76,6 +78,7 @@ class FlashInferDecode(Rival):
             return f"it decodes one query at a time, not {problem.seq_q}"
         return (
             requirements.half_precision(problem)
+            or _one_scale(problem)
             or requirements.features(problem, ("align", "window", "softcap"))
             or requirements.bottom_right(problem)
         )
@@ -104,6 +107,10 @@ class FlashInferDecode(Rival):
             q_data_type=q.dtype,
         )
         return lambda: wrapper.run(q.squeeze(2), (k, v)).unsqueeze(2)
+
+
+def _one_scale(problem: AttentionTensors) -> str:
+    return "its scales of keys and of values are one for all heads" if problem.kv_dtype is not None else ""
 
 
 def _needs_mask(problem: AttentionTensors) -> bool:

@@ -28,15 +28,35 @@ EVOFLASH_INLINE Floats load_floats(const typename Traits::Element *from, int cou
   return floats;
 }
 
-// kLanes units of Q or K, as 32 bits each.
+// The same for quantised ones.
 template <class Traits>
-EVOFLASH_INLINE Bits load_units(const typename Traits::Element *from, int count) {
-  if constexpr (Traits::kIsBf16Dot)
-    return load_part<Bits>(from, count);
-  else if constexpr (Traits::kIsWidenedAtUse)
-    return __builtin_convertvector(load_part<Halves>(from, count), Bits);
+EVOFLASH_INLINE Floats load_floats(const Float8 *from, int count) {
+  return from_float8(load_part<Bytes>(from, count));
+}
+
+// Elements of K or V of 16 bits, up to kLanes; they have quantised ones exactly.
+template <class Traits>
+EVOFLASH_INLINE Halves load_halves(const KvElementOf<Traits> *from, int count) {
+  if constexpr (Traits::kIsQuantized)
+    return from_floats<typename Traits::Element>(load_floats<Traits>(from, count));
   else
+    return load_part<Halves>(from, count);
+}
+
+// kLanes units of K, as 32 bits each.
+template <class Traits>
+EVOFLASH_INLINE Bits load_units(const KvElementOf<Traits> *from, int count) {
+  if constexpr (Traits::kIsBf16Dot && Traits::kIsQuantized) {
+    const Halves pairs[] = {load_halves<Traits>(from, count),
+                            load_halves<Traits>(from + kLanes, count > kLanes ? count - kLanes : 0)};
+    return load<Bits>(pairs);
+  } else if constexpr (Traits::kIsBf16Dot) {
+    return load_part<Bits>(from, count);
+  } else if constexpr (Traits::kIsWidenedAtUse) {
+    return __builtin_convertvector(load_halves<Traits>(from, count), Bits);
+  } else {
     return as_bits(load_floats<Traits>(from, count));
+  }
 }
 
 // One panel: unit u of key k goes to panel[u * kPanelKeys + k]; keys from `count` on are zeros.
@@ -47,7 +67,7 @@ static void pack_k_panel(typename Traits::Unit *panel, Rows k, int count) {
       Bits square[kLanes];
 #pragma GCC unroll 16
       for (int row = 0; row < kLanes; ++row) {
-        const typename Traits::Element *from = k.at(key + row) + unit * Traits::kVnni;
+        const KvElementOf<Traits> *from = k.at(key + row) + unit * Traits::kVnni;
         const int elements = key + row < count ? Traits::kHeadDim - unit * Traits::kVnni : 0;
         square[row] = load_units<Traits>(from, elements);
       }
@@ -68,7 +88,7 @@ static void pack_k_panel(typename Traits::Unit *panel, Rows k, int count) {
 // is {V[2p][d], V[2p + 1][d]}, and an odd last row is paired with zeros.
 template <class Traits, class Rows>
 static void pack_v(typename Traits::Unit *packed, Rows v, int count) {
-  using Element = typename Traits::Element;
+  using Element = KvElementOf<Traits>;
   for (int row = 0; row < count; row += Traits::kVnni)
     for (int column = 0; column < Traits::kVWidth; column += kLanes) {
       const Element *from = v.at(row) + column;
@@ -76,13 +96,22 @@ static void pack_v(typename Traits::Unit *packed, Rows v, int count) {
       if constexpr (Traits::kIsBf16Dot) {
         const int elements = Traits::kValueDim - column < kLanes ? Traits::kValueDim - column : kLanes;
         Halves even = {}, odd = {};
-        memcpy(&even, from, elements * sizeof(Element));
-        if (row + 1 < count) memcpy(&odd, v.at(row + 1) + column, elements * sizeof(Element));
+        if constexpr (Traits::kIsQuantized) {
+          even = load_halves<Traits>(from, elements);
+          if (row + 1 < count) odd = load_halves<Traits>(v.at(row + 1) + column, elements);
+        } else {
+          memcpy(&even, from, elements * sizeof(Element));
+          if (row + 1 < count) memcpy(&odd, v.at(row + 1) + column, elements * sizeof(Element));
+        }
         store(to, __builtin_convertvector(even, Bits) | __builtin_convertvector(odd, Bits) << 16);
       } else if constexpr (Traits::kIsWidenedAtUse) {
-        store(to, load_part<Halves>(from, Traits::kValueDim - column));
+        store(to, load_halves<Traits>(from, Traits::kValueDim - column));
       } else {
-        store(to, to_floats<Element>(load_part<VectorOf<Element>>(from, Traits::kValueDim - column)));
+        const int elements = Traits::kValueDim - column;
+        if constexpr (Traits::kIsQuantized)
+          store(to, load_floats<Traits>(from, elements));
+        else
+          store(to, to_floats<Element>(load_part<VectorOf<Element>>(from, elements)));
       }
     }
 }

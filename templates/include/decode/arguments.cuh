@@ -51,6 +51,14 @@ struct PageArguments<true> {
   int64_t table_stride;
 };
 
+// What the keys and values of each head are multiplied by.
+template <bool kIsQuantized>
+struct ScaleArguments {};
+template <>
+struct ScaleArguments<true> {
+  const float *k_scales, *v_scales;
+};
+
 // The problem itself, for the window of its rows.
 template <bool kIsBanded>
 struct BandArguments {};
@@ -66,6 +74,7 @@ struct Arguments : KvArguments<Traits::kIsTma>,
                    LengthArguments<Traits::kHasLengths>,
                    ShareArguments<Traits::kIsShared>,
                    PageArguments<Traits::kIsPaged>,
+                   ScaleArguments<Traits::kIsQuantized>,
                    BandArguments<Traits::kIsBanded> {
   Tensor q, out;
   int num_rows, seq_kv;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "decode/arguments.cuh"
+#include "decode/head_scales.cuh"
 #include "decode/output.cuh"
 #include "decode/shares.cuh"
 #include "launch.cuh"
@@ -95,7 +96,7 @@ __device__ __forceinline__ float split_scales_of_row(float *scales, const Splits
 }
 
 template <class Traits, class Splits>
-__device__ __forceinline__ void combine_splits(const Arguments<Traits> &args, const Splits &splits, unsigned char *to,
+__device__ __forceinline__ void combine_splits(const HeadScales<Traits> &head, const Splits &splits, unsigned char *to,
                                                unsigned char *shared_memory) {
   using Storage = CombineStorage<Traits>;
   constexpr int kRowPieces = Storage::kRowPieces, kGroups = Storage::kGroups;
@@ -112,7 +113,7 @@ __device__ __forceinline__ void combine_splits(const Arguments<Traits> &args, co
     const int split = i * kGroups + group;
     early[i] = group < kGroups && split < splits.count ? splits.piece_of(split) : make_float4(0, 0, 0, 0);
   }
-  const float row_sum = split_scales_of_row(scales, splits, args.softmax_scale_log2);
+  const float row_sum = split_scales_of_row(scales, splits, head.of_scores());
   __syncthreads();
   if (group < kGroups) {
     float4 sum = make_float4(0, 0, 0, 0);
@@ -128,7 +129,7 @@ __device__ __forceinline__ void combine_splits(const Arguments<Traits> &args, co
     float4 sum = sums[piece];
 #pragma unroll
     for (int i = 1; i < kGroups; ++i) add_scaled(sum, sums[i * kRowPieces + piece], 1.0f);
-    store_output<Traits>(to, piece, sum, row_sum);
+    store_output<Traits>(to, piece, sum, row_sum, head.of_outputs());
   }
 }
 
@@ -136,6 +137,7 @@ template <class Traits>
 __device__ __forceinline__ void combine(const Arguments<Traits> &args, unsigned char *shared_memory) {
   constexpr int kRowPieces = CombineStorage<Traits>::kRowPieces;
   const int piece = threadIdx.x % kRowPieces;
+  const HeadScales<Traits> scales(args, blockIdx.y);
   int head;
   const int token = args.group.divmod(head, blockIdx.x);
   unsigned char *const to = row_of(args.out, blockIdx.z, blockIdx.y * args.group.divisor + head, token);
@@ -144,7 +146,7 @@ __device__ __forceinline__ void combine(const Arguments<Traits> &args, unsigned 
     const ShareSplits<Traits> splits(args, tile, blockIdx.x % Traits::kBlockM, piece);
     if constexpr (Traits::kIsDependent) wait_for_prerequisites();
     if (splits.count == 1) return;  // the output is there
-    combine_splits(args, splits, to, shared_memory);
+    combine_splits(scales, splits, to, shared_memory);
   } else {
     const int64_t row = (int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
     if constexpr (Traits::kIsDependent) wait_for_prerequisites();
@@ -152,7 +154,7 @@ __device__ __forceinline__ void combine(const Arguments<Traits> &args, unsigned 
     const float2 *const stats = reinterpret_cast<const float2 *>(args.stats);
     const GridSplits<Traits> splits{args.num_splits, stats + row * args.num_splits,
                                     pieces + row * args.num_splits * kRowPieces + piece};
-    combine_splits(args, splits, to, shared_memory);
+    combine_splits(scales, splits, to, shared_memory);
   }
 }
 #endif

@@ -67,7 +67,7 @@ struct Epilogue {
         const int number = coord.rank * Storage::kOwnPieces + i;
         store(number, merge_parts<Traits::kCluster>(smem.received(0) + i, Storage::kOwnPieces,
                                                     smem.received_stats(0) + number / kRowPieces, Traits::kBlockM,
-                                                    args.softmax_scale_log2));
+                                                    coord.scales.of_scores()));
       }
     } else {
       for (int i = threadIdx.x; i < Storage::kPieces; i += Traits::kNumThreads) store(i, piece_of_block(i));
@@ -85,11 +85,17 @@ struct Epilogue {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const int row = m * 8 + c * 2 + i;
-        float *const to = smem.partial(warp, row) + g;
+        if constexpr (Traits::kIsQuantized) {
+          float2 *const to = reinterpret_cast<float2 *>(smem.partial(warp, row)) + g;  // columns 2 g and 2 g + 1
 #pragma unroll
-        for (int k = 0; k < Traits::kTilesHead; ++k) {
-          to[16 * k] = acc_o[k][m][i];
-          to[16 * k + 8] = acc_o[k][m][2 + i];
+          for (int k = 0; k < Traits::kTilesHead; ++k) to[8 * k] = make_float2(acc_o[k][m][i], acc_o[k][m][2 + i]);
+        } else {
+          float *const to = smem.partial(warp, row) + g;
+#pragma unroll
+          for (int k = 0; k < Traits::kTilesHead; ++k) {
+            to[16 * k] = acc_o[k][m][i];
+            to[16 * k + 8] = acc_o[k][m][2 + i];
+          }
         }
         if (g == 0) smem.stats(warp)[row] = make_float2(softmax.row_max[m][i], softmax.row_sum[m][i]);
       }
@@ -100,7 +106,7 @@ struct Epilogue {
     const int row = number / kRowPieces, piece = number % kRowPieces;
     return merge_parts<Traits::kWarps>(reinterpret_cast<const float4 *>(smem.partial(0, row)) + piece,
                                        Storage::kWarpBytes / int(sizeof(float4)), smem.stats(0) + row, Traits::kBlockM,
-                                       args.softmax_scale_log2);
+                                       coord.scales.of_scores());
   }
 
   __device__ __forceinline__ void send(int number, const Piece &piece) const {
@@ -116,7 +122,7 @@ struct Epilogue {
     for (int i = threadIdx.x; i < Traits::kBlockM * Traits::kCluster; i += Traits::kNumThreads) {
       const int row = i / Traits::kCluster, to = i % Traits::kCluster;
       float scales[Traits::kWarps];
-      const float2 stats = split_scales<float>(scales, smem.stats(0) + row, Traits::kBlockM, args.softmax_scale_log2);
+      const float2 stats = split_scales<float>(scales, smem.stats(0) + row, Traits::kBlockM, coord.scales.of_scores());
       store_remote(remote_address(smem_address(smem.received_stats(coord.rank) + row), to), stats,
                    remote_address(smem.received_full(), to));
     }
@@ -140,7 +146,8 @@ struct Epilogue {
         return;
       }
     }
-    store_output<Traits>(coord.row_pointer(args.out, row), column, piece.columns, piece.stats.y);
+    store_output<Traits>(coord.row_pointer(args.out, row), column, piece.columns, piece.stats.y,
+                         coord.scales.of_outputs());
   }
 };
 

@@ -22,7 +22,7 @@ template <class Traits>
 using POperand = unsigned[Traits::kTilesM][2];
 
 // Q^T, as B operands of the products over 16 columns each. An instruction loads those of two products, and so may read
-// beyond the last column.
+// beyond the last column. The columns for quantised keys have the order of these (quantized_gemm.cuh).
 template <class Traits>
 struct QOperands {
   static constexpr int kPairs = (Traits::kTilesHead + 1) / 2;
@@ -40,12 +40,35 @@ struct QOperands {
   // The operands of two products, which start at column 32 * pair.
   __device__ __forceinline__ void load(Pair (&to)[Traits::kTilesM], int pair) const {
     using Tile = TileOf<Traits>;
-    const LdmatrixLane<Tile> lane{Tile::unit_offset(threadIdx.x % 8, threadIdx.x / 8 % 4)};
+    if constexpr (Traits::kIsQuantized) {
+      const LdmatrixLane<Tile> lane{Tile::unit_offset(threadIdx.x / 4 % 8, threadIdx.x % 4 / 2) + threadIdx.x % 2 * 8};
 #pragma unroll
-    for (int m = 0; m < Traits::kTilesM; ++m)
-      ldmatrix_x4(to[m], q + lane.template at<Traits::kBlockM>(8 * m, 2 * pair));
+      for (int m = 0; m < Traits::kTilesM; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          if (2 * pair + half == Traits::kTilesHead) break;
+          const auto *const from = q + lane.template at<Traits::kBlockM>(8 * m, 2 * pair + half);
+          const uint2 columns = *reinterpret_cast<const uint2 *>(from);
+          to[m][2 * half] = columns.x, to[m][2 * half + 1] = columns.y;
+        }
+    } else {
+      const LdmatrixLane<Tile> lane{Tile::unit_offset(threadIdx.x % 8, threadIdx.x / 8 % 4)};
+#pragma unroll
+      for (int m = 0; m < Traits::kTilesM; ++m)
+        ldmatrix_x4(to[m], q + lane.template at<Traits::kBlockM>(8 * m, 2 * pair));
+    }
   }
 };
+
+template <class Traits>
+__device__ __forceinline__ void clear(Scores<Traits> &acc_s) {
+#pragma unroll
+  for (int n = 0; n < Traits::kTilesN; ++n)
+#pragma unroll
+    for (int m = 0; m < Traits::kTilesM; ++m)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) acc_s[n][m][i] = 0;
+}
 
 // S^T = K Q^T.
 template <class Traits>
@@ -53,13 +76,7 @@ __device__ __forceinline__ void gemm_kq(Scores<Traits> &acc_s, const unsigned ch
                                         const QOperands<Traits> &q) {
   using Element = typename Traits::Element;
   const auto lane = LdmatrixLane<TileOf<Traits>>::top_down();
-#pragma unroll
-  for (int n = 0; n < Traits::kTilesN; ++n)
-#pragma unroll
-    for (int m = 0; m < Traits::kTilesM; ++m)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) acc_s[n][m][i] = 0;
-
+  clear<Traits>(acc_s);
 #pragma unroll
   for (int pair = 0; pair < QOperands<Traits>::kPairs; ++pair) {
     unsigned loaded[Traits::kTilesM][4];
@@ -96,11 +113,12 @@ __device__ __forceinline__ void gemm_kq(Scores<Traits> &acc_s, const unsigned ch
 // Rounds the probabilities of 16 keys to operands. A lane has keys g of two rows, and needs two keys of row g.
 template <class Traits>
 __device__ __forceinline__ void convert_p(POperand<Traits> &p, const float (&acc_s)[Traits::kTilesM][4]) {
-  using Element = typename Traits::Element;
+  using Weight = typename Traits::Weight;
+  constexpr float kFactor = Traits::kWeightFactor;
 #pragma unroll
   for (int m = 0; m < Traits::kTilesM; ++m) {
-    p[m][0] = transpose_8x8(pack<Element>(acc_s[m][0], acc_s[m][1]));
-    p[m][1] = transpose_8x8(pack<Element>(acc_s[m][2], acc_s[m][3]));
+    p[m][0] = transpose_8x8(pack<Weight>(acc_s[m][0] * kFactor, acc_s[m][1] * kFactor));
+    p[m][1] = transpose_8x8(pack<Weight>(acc_s[m][2] * kFactor, acc_s[m][3] * kFactor));
   }
 }
 

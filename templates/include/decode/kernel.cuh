@@ -3,6 +3,7 @@
 #include "decode/epilogue.cuh"
 #include "decode/gemm.cuh"
 #include "decode/producer.cuh"
+#include "decode/quantized_gemm.cuh"
 #include "decode/column_softmax.cuh"
 #include "decode/shares.cuh"
 #include "decode/storage.cuh"
@@ -17,7 +18,7 @@ namespace evoflash::decode {
 template <class Traits, class Producer>
 __device__ __forceinline__ void mainloop(Output<Traits> &acc_o, ColumnSoftmax<Traits> &softmax,
                                          const QOperands<Traits> &q, const Producer &producer) {
-  const float softmax_scale_log2 = producer.args.softmax_scale_log2;
+  const float softmax_scale_log2 = producer.coord.scales.of_scores();
   int stage = 0;
   unsigned parity = 0;
   auto pages = Producer::Pages::of(producer.coord, producer.steps, Traits::kStages);  // of the next step to be loaded
@@ -26,7 +27,11 @@ __device__ __forceinline__ void mainloop(Output<Traits> &acc_o, ColumnSoftmax<Tr
     Scores<Traits> acc_s;
     const auto later = Producer::Pages::of(producer.coord, producer.steps, step + Traits::kStages + 1);
     producer.wait_k(stage, parity);
-    gemm_kq<Traits>(acc_s, producer.smem.k(producer.warp, stage), q);
+    if constexpr (Traits::kIsQuantized) {
+      quantized_gemm_kq<Traits>(acc_s, producer.smem.k(producer.warp, stage), q);
+    } else {
+      gemm_kq<Traits>(acc_s, producer.smem.k(producer.warp, stage), q);
+    }
     __syncwarp();
     producer.load_k(step + Traits::kStages, stage, pages);
 
@@ -36,7 +41,11 @@ __device__ __forceinline__ void mainloop(Output<Traits> &acc_o, ColumnSoftmax<Tr
     softmax.step(acc_s, acc_o, softmax_scale_log2);
 
     producer.wait_v(stage, parity, key);
-    gemm_vp<Traits>(acc_o, producer.smem.v(producer.warp, stage), acc_s);
+    if constexpr (Traits::kIsQuantized) {
+      quantized_gemm_vp<Traits>(acc_o, producer.smem.v(producer.warp, stage), acc_s);
+    } else {
+      gemm_vp<Traits>(acc_o, producer.smem.v(producer.warp, stage), acc_s);
+    }
     __syncwarp();
     producer.load_v(step + Traits::kStages, stage, pages);
     pages = later;

@@ -76,29 +76,41 @@ bool is_countable(const EvoflashAttention &problem) {
   return fits_grid(problem.kv_heads, problem.batch) && rows <= INT32_MAX / (Traits::kCluster * kMaxSplits);
 }
 
+// Strides of keys or values in the tile's elements of 16 bits.
+template <class Traits>
+struct TileStrides {
+  int64_t of[3];
+
+  explicit TileStrides(const int64_t (&stride)[3]) {
+    for (int i = 0; i < 3; ++i) of[i] = stride[i] * Traits::kKvElementBytes / 2;
+  }
+};
+
 template <class Traits>
 bool is_supported(const EvoflashAttention &problem) {
   if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kHeadDim)) return false;
-  if (!rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
+  if (!q_rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
+  if (!kv_rows_aligned(problem, Traits::kKvElementBytes, 16)) return false;
   if (!strides_fit_int(problem.q_stride) || !strides_fit_int(problem.out_stride)) return false;
-  if (!Traits::kIsTma && (!strides_fit_int(problem.k_stride) || !strides_fit_int(problem.v_stride))) return false;
+  const TileStrides<Traits> k(problem.k_stride), v(problem.v_stride);
+  if (!Traits::kIsTma && (!strides_fit_int(k.of) || !strides_fit_int(v.of))) return false;
   if (!(problem.scale > 0)) return false;  // the maximum is taken before scaling
   return is_countable<Traits>(problem);
 }
 
 template <class Traits>
 int set_keys(Arguments<Traits> &args, const EvoflashAttention &problem) {
+  const TileStrides<Traits> k(problem.k_stride), v(problem.v_stride);
   if constexpr (Traits::kIsTma) {
-    constexpr int kHeadDim = Traits::kHeadDim;
-    using Panel = typename Traits::Panel;
+    constexpr int kDims = Traits::kKvDims;
+    using Panel = typename Traits::KvPanel;
     const int batch = Traits::kIsPaged ? problem.num_pages : problem.batch, heads = problem.kv_heads;
     const int rows = Traits::kIsPaged ? problem.page_size : problem.seq_kv, box = Traits::kPageRows;
-    if (int error = encode_tensor_map<kHeadDim, Panel>(&args.k, problem.k, problem.k_stride, batch, heads, rows, box))
-      return error;
-    return encode_tensor_map<kHeadDim, Panel>(&args.v, problem.v, problem.v_stride, batch, heads, rows, box);
+    if (int error = encode_tensor_map<kDims, Panel>(&args.k, problem.k, k.of, batch, heads, rows, box)) return error;
+    return encode_tensor_map<kDims, Panel>(&args.v, problem.v, v.of, batch, heads, rows, box);
   } else {
-    args.k = make_tensor(problem.k, problem.k_stride);
-    args.v = make_tensor(problem.v, problem.v_stride);
+    args.k = make_tensor(problem.k, k.of);
+    args.v = make_tensor(problem.v, v.of);
     return 0;
   }
 }
@@ -126,6 +138,10 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
   args.num_parts = make_fast_divmod(partition.num_splits * Traits::kCluster);
   args.softmax_scale_log2 = problem.scale * kLog2E;
   if constexpr (Traits::kIsBanded) args.problem = problem;
+  if constexpr (Traits::kIsQuantized) {
+    args.k_scales = problem.k_scales;
+    args.v_scales = problem.v_scales;
+  }
   if constexpr (Traits::kHasLengths) args.lengths = problem.lengths;
   if constexpr (Traits::kIsPaged) {
     args.block_table = problem.block_table;

@@ -16,11 +16,12 @@ __device__ __forceinline__ void add_scaled(float4 &sum, float4 part, float scale
   sum.w = fmaf(part.w, scale, sum.w);
 }
 
-// Stores the piece-th four columns of a row, divided by the row's sum.
+// Stores the piece-th four columns of a row, divided by the row's sum and multiplied by the scale of outputs.
 template <class Traits>
-__device__ __forceinline__ void store_output(unsigned char *row, int piece, float4 columns, float row_sum) {
+__device__ __forceinline__ void store_output(unsigned char *row, int piece, float4 columns, float row_sum,
+                                             float scale) {
   using Element = typename Traits::Element;
-  const float factor = inverse_total<kHasBlindRows<Traits>>(row_sum);
+  const float factor = inverse_total<kHasBlindRows<Traits>>(row_sum) * scale;
   reinterpret_cast<uint2 *>(row)[piece] = make_uint2(pack<Element>(columns.x * factor, columns.y * factor),
                                                      pack<Element>(columns.z * factor, columns.w * factor));
 }

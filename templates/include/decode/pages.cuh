@@ -36,7 +36,7 @@ struct StepPages<Traits, true> {
 template <class Traits>
 __device__ __forceinline__ void copy_pages(unsigned char *tile, const Tensor &tensor, int kv_head,
                                            const StepPages<Traits> &pages, int first_key, int lane, int limit) {
-  using Tile = TileOf<Traits>;
+  using Tile = KvTileOf<Traits>;
   constexpr int kRows = Traits::kWarpN, kUnits = Tile::kUnits, kUnitBytes = Tile::kUnitBytes;
   constexpr bool kHasPanels = Tile::Panel::kIsSwizzled;
   constexpr int kParts = kHasPanels ? Tile::kPanels : (kUnits + 15) / 16;

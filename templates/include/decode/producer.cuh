@@ -78,8 +78,8 @@ struct CpAsyncProducer {
       if constexpr (Traits::kIsPaged)
         copy_pages<Traits>(to, tensor, coord.kv_head, pages, key, lane, coord.some.end - key);
       else
-        copy_rows<TileOf<Traits>, Traits::kWarpN, Traits::kWarpN, 32, 4>(to, head + int64_t(key) * row_units * 16,
-                                                                         row_units, lane, coord.some.end - key);
+        copy_rows<KvTileOf<Traits>, Traits::kWarpN, Traits::kWarpN, 32, 4>(to, head + int64_t(key) * row_units * 16,
+                                                                           row_units, lane, coord.some.end - key);
     }
     cp_async_commit();
   }
@@ -94,7 +94,7 @@ struct CpAsyncProducer {
 // By TMA, which fills up with zeros what lies beyond the last key.
 template <class Traits>
 struct TmaProducer {
-  using Tile = TileOf<Traits>;
+  using Tile = KvTileOf<Traits>;
   using Pages = StepPages<Traits>;
 
   // Beyond the last key of a sequence there may be others in its page, or NaN.
@@ -198,7 +198,7 @@ struct TmaProducer {
     const int key = steps.template first_key<Traits>(step);
     const int count = min((coord.some.end - key + kRows - 1) / kRows, Traits::kStepPages);
     const bool is_elected = elect_one();
-    if (is_elected) mbarrier_arrive_expect_tx(barrier, count * kRows * Traits::kRowBytes);
+    if (is_elected) mbarrier_arrive_expect_tx(barrier, count * kRows * Traits::kKvRowBytes);
 #pragma unroll 4
     for (int i = 0; i < count; ++i) {
       const int page = pages.at(i);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "decode/arguments.cuh"
+#include "decode/head_scales.cuh"
 #include "decode/kernel_traits.cuh"
 
 // Which rows and keys a block has.
@@ -68,6 +69,7 @@ template <class Traits>
 struct TileCoord {
   const Arguments<Traits> &args;
   int bidb, kv_head, first_row;
+  const HeadScales<Traits> scales;
   int split, rank;  // of the grid, or the segment's slot; in the cluster
   int part;         // of the keys
   int num_keys;     // of the sequence
@@ -76,7 +78,7 @@ struct TileCoord {
 
   // Blocks of a split are neighbours, so that tiles of rows read the same keys at the same time.
   __device__ __forceinline__ explicit TileCoord(const Arguments<Traits> &args)
-      : args(args), bidb(blockIdx.z), kv_head(blockIdx.y) {
+      : args(args), bidb(blockIdx.z), kv_head(blockIdx.y), scales(args, kv_head) {
     int m_block;
     split = args.num_m_blocks.divmod(m_block, blockIdx.x / Traits::kCluster);
     rank = blockIdx.x % Traits::kCluster;
@@ -90,7 +92,7 @@ struct TileCoord {
 
   // Of a block that has shares.
   __device__ __forceinline__ TileCoord(const Arguments<Traits> &args, const Segment &segment)
-      : args(args), kv_head(blockIdx.x), split(segment.slot), rank(0), part(0) {
+      : args(args), kv_head(blockIdx.x), scales(args, kv_head), split(segment.slot), rank(0), part(0) {
     int m_block;
     bidb = args.num_m_blocks.divmod(m_block, segment.tile);
     first_row = m_block * Traits::kBlockM;

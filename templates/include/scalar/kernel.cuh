@@ -17,6 +17,7 @@ namespace evoflash::scalar {
 template <class Traits>
 __device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsigned char *smem) {
   using Element = typename Traits::Element;
+  using KvElement = typename Traits::KvElement;
   constexpr int kBlockN = Traits::kBlockN, kVector = Traits::kVector;
   static_assert(sizeof(SharedStorage<Traits>) == Traits::kSmemBytes, "the search space computes what the kernel takes");
   SharedStorage<Traits> &storage = *reinterpret_cast<SharedStorage<Traits> *>(smem);
@@ -39,12 +40,12 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsig
   q = rows_of(q, problem.q_stride, bidb, bidh) + row * problem.q_stride[2];
   // Of key 0, or of page 0.
   const int place = Traits::kPageSize > 0 ? 0 : bidb;
-  const Element *k = rows_of(static_cast<const Element *>(problem.k), problem.k_stride, place, kv_head);
-  const Element *v = rows_of(static_cast<const Element *>(problem.v), problem.v_stride, place, kv_head);
+  const KvElement *k = rows_of(static_cast<const KvElement *>(problem.k), problem.k_stride, place, kv_head);
+  const KvElement *v = rows_of(static_cast<const KvElement *>(problem.v), problem.v_stride, place, kv_head);
   Element *out = static_cast<Element *>(problem.out);
   out = rows_of(out, problem.out_stride, bidb, bidh) + row * problem.out_stride[2];
 
-  const float scale = softmax_scale<Traits>(problem.scale);
+  const float scale = softmax_scale<Traits>(problem, kv_head);
   for (int i = group.thread; i < Traits::kHeadDim; i += Traits::kGroupThreads)
     storage.q[group.index][i] = to_float(q[i]) * scale;
   group.sync();
@@ -86,7 +87,7 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsig
       const int key = i * Traits::kGroupKeys + group.thread / Traits::kLanesPerKey;
       scores[i] = 0;
       if (key < num_keys) {
-        const Element *k_row;
+        const KvElement *k_row;
         if constexpr (Traits::kIsStaged) {
           k_row = storage.k[key];
         } else {
@@ -141,13 +142,13 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsig
 #pragma unroll(Traits::kUnroll)
         for (int key = run + coord.key_slice; key < run_end; key += Traits::kKeySlices) {
           const float p = storage.p[group.index][key];
-          const Element *v_row;
+          const KvElement *v_row;
           if constexpr (Traits::kIsStaged) {
             v_row = storage.v[key];
           } else {
             v_row = v + row_offset<Traits>(problem, problem.v_stride, bidb, first + key);
           }
-          const Elements<Element, kVector> elements = load<kVector>(v_row + vector * kVector);
+          const Elements<KvElement, kVector> elements = load<kVector>(v_row + vector * kVector);
 #pragma unroll
           for (int i = 0; i < kVector; ++i) acc_o[n][i] = fmaf(p, to_float(elements.at[i]), acc_o[n][i]);
         }
@@ -168,7 +169,8 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsig
     for (int i = 0; i < kVector; ++i)
       storage.partial_o[group.index][coord.key_slice][vector * kVector + i] = acc_o[n][i];
   }
-  const float inverse = output_scale<Traits>(problem, bidh, row_max, group.reduce_sum(row_sum));
+  float inverse = output_scale<Traits>(problem, bidh, row_max, group.reduce_sum(row_sum));
+  if constexpr (Traits::kIsQuantized) inverse *= problem.v_scales[kv_head];
   group.sync();
   if (Traits::kIsStaged && !is_valid) return;
   for (int vector = group.thread; vector < Traits::kValueVectors; vector += Traits::kGroupThreads) {

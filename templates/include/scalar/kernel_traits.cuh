@@ -1,5 +1,7 @@
 #pragma once
 
+#include "float8.cuh"
+
 namespace evoflash::scalar {
 
 // Which threads own a query row.
@@ -8,9 +10,21 @@ enum class RowOwner { kBlock, kWarp };
 // How probabilities are computed: by expf, or by one instruction for 2^x, with log2(e) in the softmax scale.
 enum class Exponential { kExact, kApprox };
 
+// The type of keys and values.
+template <class Element, bool kIsQuantized>
+struct KvElementOf {
+  using Type = Element;
+};
+template <class Element>
+struct KvElementOf<Element, true> {
+  using Type = Float8;
+};
+
 // What follows from the constants that a kernel is rendered with.
 template <class Config>
 struct KernelTraits : Config {
+  using KvElement = typename KvElementOf<typename Config::Element, Config::kIsQuantized>::Type;
+
   static constexpr bool kIsRowOfBlock = Config::kRowOwner == RowOwner::kBlock;
   static constexpr int kGroupThreads = kIsRowOfBlock ? Config::kNumThreads : 32;  // that own a row
   static constexpr int kBlockM = Config::kNumThreads / kGroupThreads;             // query rows of a block

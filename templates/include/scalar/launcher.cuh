@@ -11,9 +11,10 @@ namespace {
 
 template <class Traits>
 bool is_supported(const EvoflashAttention &problem) {
-  constexpr int kElementBytes = sizeof(typename Traits::Element);
+  constexpr int kElementBytes = sizeof(typename Traits::Element), kKvBytes = sizeof(typename Traits::KvElement);
   return matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim) &&
-         rows_aligned(problem, kElementBytes, Traits::kVector * kElementBytes) &&
+         q_rows_aligned(problem, kElementBytes, Traits::kVector * kElementBytes) &&
+         kv_rows_aligned(problem, kKvBytes, Traits::kVector * kKvBytes) &&
          fits_grid(problem.heads, problem.batch);
 }
 

@@ -10,8 +10,9 @@ namespace evoflash::scalar {
 
 // A lane's share of q . k: every kLanesPerKey-th vector, from `lane` on. There is a sum for each element of a vector,
 // so that the additions do not wait for one another.
-template <class Traits, class Element = typename Traits::Element>
-__device__ __forceinline__ float dot(const float *q, const Element *k, int lane) {
+template <class Traits>
+__device__ __forceinline__ float dot(const float *q, const typename Traits::KvElement *k, int lane) {
+  using Element = typename Traits::KvElement;
   constexpr int kVector = Traits::kVector;
   float sums[kVector] = {};
 #pragma unroll(Traits::kUnroll)
@@ -33,9 +34,12 @@ __device__ __forceinline__ constexpr float log2_scale() {
   return Traits::kExponential == Exponential::kApprox ? kLog2E : 1.0f;
 }
 
-// What products are multiplied by to be scores; and, where these are not changed any more, by log2_scale().
+// What products are multiplied by to be scores; and, where these are not changed any more, by log2_scale(). The scale of
+// quantised keys is a part of it.
 template <class Traits>
-__device__ __forceinline__ float softmax_scale(float scale) {
+__device__ __forceinline__ float softmax_scale(const EvoflashAttention &problem, int kv_head) {
+  float scale = problem.scale;
+  if constexpr (Traits::kIsQuantized) scale *= problem.k_scales[kv_head];
   return kHasScoreTerms<Traits> ? scale : scale * log2_scale<Traits>();
 }
 

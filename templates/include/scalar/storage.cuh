@@ -23,8 +23,8 @@ struct SharedStorage<Traits, true, false> : RowStorage<Traits> {
 // different banks.
 template <class Traits>
 struct SharedStorage<Traits, false, true> : RowStorage<Traits> {
-  alignas(16) typename Traits::Element k[Traits::kBlockN][Traits::kHeadDim + Traits::kPadding];
-  alignas(16) typename Traits::Element v[Traits::kBlockN][Traits::kValueDim + Traits::kPadding];
+  alignas(16) typename Traits::KvElement k[Traits::kBlockN][Traits::kHeadDim + Traits::kPadding];
+  alignas(16) typename Traits::KvElement v[Traits::kBlockN][Traits::kValueDim + Traits::kPadding];
 };
 
 }  // namespace evoflash::scalar

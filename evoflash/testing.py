@@ -224,7 +224,9 @@ def _check_inputs(problem: Problem, device: str) -> None:
     _expect(differ, "inputs of different seeds are equal")
     for number, tensor in enumerate(first):
         _expect(tensor.device.type == device, f"input {number} is on {tensor.device}, not on {device}")
-        _expect(bool(tensor.isfinite().all().item()), f"input {number} of the normal variant contains NaN or Inf")
+        _expect(
+            bool(tensor.double().isfinite().all().item()), f"input {number} of the normal variant contains NaN or Inf"
+        )
 
 
 def _check_answers(problem: Problem, device: str) -> None:

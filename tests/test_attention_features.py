@@ -37,6 +37,8 @@ SHAPES = [
     "page=4",
     "lengths=3+19,page=1,window=5:2,bias=bhqk",
     "lengths=uniform:5,page=16,alibi,mask=hk,sinks",
+    "kv_dtype=fp8",
+    "kv_dtype=fp8,lengths=19+7,page=4,causal,softcap=2",
 ]
 
 
@@ -49,6 +51,7 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
     q, k, *_ = (each.double() if each.is_floating_point() else each for each in inputs)
     v = k[..., : problem.value_size] if problem.latent else inputs[2].double()
     extras = problem.extras(inputs)
+    k_scales, v_scales = (extras.get(name, torch.ones(problem.kv_heads)) for name in ("k_scales", "v_scales"))
     out = torch.zeros(problem.output_shape(), dtype=torch.float64)
     left, right = problem.window or (None, None)
 
@@ -75,12 +78,16 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
                     hidden |= right is not None and distance > right
                     if hidden or ("mask" in extras and not of("mask", b, h, i, j)):
                         continue
-                    score = float(q[b, h, i] @ key_or_value(k, b, group, j)) * problem.softmax_scale
+                    score = (
+                        float(q[b, h, i] @ key_or_value(k, b, group, j))
+                        * problem.softmax_scale
+                        * float(k_scales[group])
+                    )
                     score = problem.softcap * math.tanh(score / problem.softcap) if problem.softcap else score
                     score += of("bias", b, h, i, j) if "bias" in extras else 0.0
                     score -= of("slopes", h) * abs(distance) if "slopes" in extras else 0.0
                     logits.append(score)
-                    values.append(key_or_value(v, b, group, j))
+                    values.append(key_or_value(v, b, group, j) * float(v_scales[group]))
                 total = sum(map(math.exp, logits)) + (math.exp(of("sinks", h)) if "sinks" in extras else 0.0)
                 for score, value in zip(logits, values, strict=True):
                     out[b, h, i] += math.exp(score) / total * value
@@ -150,6 +157,8 @@ def test_a_plain_problem_is_stored_as_before_there_were_features():
         ("lengths=normal", "lengths"),
         ("lengths=uniform,causal,align=top_left", "align is bottom_right"),
         ("page=0", "page_size"),
+        ("kv_dtype=fp4", "kv_dtype"),
+        ("latent,v=4,kv_dtype=fp8", "not quantised"),
     ],
 )
 def test_features_that_mean_nothing_are_refused(features, words):
@@ -213,7 +222,9 @@ def test_a_family_is_asked_only_for_features_that_it_takes():
     assert load("wmma").refusals(problem, facts) == ["it lacks window, sinks"]
     assert load("mma").refusals(problem, facts) == []
     known = {name for family in load_all().values() for name in family.manifest.takes}
-    every = parse("causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks,lengths=uniform,page=8")
+    every = parse(
+        "causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks,lengths=uniform,page=8,kv_dtype=fp8"
+    )
     assert known == {*every.features, "latent", "mask"}
 
 
@@ -224,7 +235,7 @@ def test_latent_values_are_counted_once_and_what_follows_them_in_full():
     assert biased.min_bytes - latent.min_bytes == math.prod(bias) * DTYPE_BYTES[biased.dtype]
 
 
-@pytest.mark.parametrize("features", ["latent,v=8", "lengths=uniform", "page=8"])
+@pytest.mark.parametrize("features", ["latent,v=8", "lengths=uniform", "page=8", "kv_dtype=fp8"])
 def test_no_package_is_written_for_what_its_calls_cannot_say(features):
     with pytest.raises(NoPackageError, match=r"no package is written, since none asks kernels for \w+ yet"):
         Winner("att", "cpu_flash", {}, "", "c++", "cpu", None, parse(features), {})

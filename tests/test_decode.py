@@ -77,6 +77,16 @@ EMULATED = [
         {"rows": 32, "warp_keys": 16, "waves": 0, "cluster": 4, "order": "turns"},
         "outlier_last",
     ),
+    ("b=1,h=4,kv=2,s=9,t=333,d=96,dtype=fp16,causal,kv_dtype=fp8", {"rows": 32, "load": "bulk", "stages": 2}, "packed"),
+    ("b=1,h=4,kv=2,s=2,t=300,d=80,dtype=bf16,kv_dtype=fp8", {}, "uneven_scales"),
+    (
+        "b=3,h=4,kv=2,s=1,t=250,d=128,dtype=bf16,lengths=250+0+33,page=16,kv_dtype=fp8",
+        {"load": "bulk", "query": "shared"},
+        "nan_bytes",
+    ),
+    ("b=1,h=4,kv=2,s=1,t=200,d=64,dtype=fp16,kv_dtype=fp8", {"cluster": 2, "waves": 0}, "zero_scales"),
+    ("b=1,h=4,kv=2,s=1,t=200,d=48,dtype=bf16,kv_dtype=fp8", {"waves": 0, "query": "shared"}, "subnormal_bytes"),
+    ("b=1,h=4,kv=2,s=1,t=700,d=256,dtype=bf16,kv_dtype=fp8", {"waves": 0, "warps": 2}, "huge_scores"),
 ]
 
 
@@ -111,6 +121,19 @@ def test_the_emulated_device_shows_mistakes(mistake, correct, variant):
 
 
 @pytest.mark.nvcc
+def test_the_emulated_device_shows_mistakes_of_eight_bits():
+    mistakes = [
+        (["0, 0x3120)", "0, 0x3210)"], "normal"),
+        (["kLeastScale = 0x1p-126f", "kLeastScale = 0"], "zero_scales"),
+        (["v / Traits::kWeightFactor", "v"], "normal"),
+    ]
+    task = {"family": "decode", "shape": "b=1,h=2,kv=2,s=1,t=77,d=32,dtype=bf16,kv_dtype=fp8"}
+    genome = {**USUAL, "waves": 0, "warps": 1, "stages": 2}
+    told = emulate([{**task, "genome": genome, "replaced": [pair], "variant": variant} for pair, variant in mistakes])
+    assert [each["replaced"] for each in told if not each["wrong"]] == []
+
+
+@pytest.mark.nvcc
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("arch", ["sm_80", "sm_89", "sm_90a"])
 def test_what_the_space_yields_compiles_without_spills(arch, tmp_path):
@@ -122,6 +145,7 @@ def test_what_the_space_yields_compiles_without_spills(arch, tmp_path):
             HEAD_DIMS, ((1, "bfloat16", False), (8, "float16", arch == "sm_80"))
         )
     ]
+    shapes.append(problems.parse("decode_fp8"))
     if arch == "sm_90a":
         sources = spread("decode", shapes, target.facts)
     else:

@@ -52,7 +52,7 @@ QUANTIZED_GAP = 16  # of 8 bits each
 def with_values(
     variant: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dtype: torch.dtype
 ) -> tuple[torch.Tensor, ...]:
-    """q, k and v with the values of a variant; "normal", layouts, and what hides or quantises them leave them unchanged.
+    """q, k and v with the values of a variant; "normal", layouts, and what hides or quantises leave them unchanged.
 
     Args:
         dtype: the type that the values will be rounded to.
@@ -180,10 +180,11 @@ def with_layout(variant: str, q: torch.Tensor, k: torch.Tensor, *v: torch.Tensor
         parts = rows.split([heads * size for size in sizes], dim=2)
         return q, *(part.unflatten(2, (heads, size)).transpose(1, 2) for part, size in zip(parts, sizes, strict=True))
     if variant in ("gapped", "odd_rows"):  # gaps after rows, heads and batches, of a different width in each tensor
-        gaps = (1 if variant == "odd_rows" else QUANTIZED_GAP if each.itemsize == 1 else GAP for each in (q, k, *v))
-        return tuple(
-            _gapped(each, gap * number, gap) for number, (each, gap) in enumerate(zip((q, k, *v), gaps), start=1)
-        )
+        made = []
+        for number, tensor in enumerate((q, k, *v), start=1):
+            gap = 1 if variant == "odd_rows" else QUANTIZED_GAP if tensor.itemsize == 1 else GAP
+            made.append(_gapped(tensor, gap * number, gap))
+        return tuple(made)
     return q, k, *v
 
 

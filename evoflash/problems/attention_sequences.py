@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from evoflash.problems.attention_tensors import AttentionTensors
-from evoflash.problems.quantization import NAN_BYTE
 from evoflash.problems.base import Inputs
+from evoflash.problems.quantization import NAN_BYTE
 
 if TYPE_CHECKING:
     import torch

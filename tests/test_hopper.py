@@ -54,7 +54,8 @@ def genome(**genes) -> Genome:
     """A genome that needs no other parameter to be said."""
     usual = {
         "warpgroups": 2, "step_keys": 128, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
-        "bridge": False, "early": False, "ping_pong": False, "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles",
+        "bridge": False, "early": False, "ping_pong": False, "rescale_threshold": 0, "polynomial": 0,
+        "schedule": "tiles",
         "order": "heads", "section_mib": 32, "cluster": 1, "share": "rows", "split": 1, "merge": "float",
         "store": "direct", "weights": "registers",
     }  # fmt: skip

@@ -47,8 +47,7 @@ typedef struct {
   const int32_t *block_table;
   int64_t table_stride;
   int32_t page_size, num_pages;
-  /* Of each key-value head, at least 0: k and v then are float8_e4m3fn, and each number counts times its head's scale.
-   */
+  /* Of each key-value head, at least 0: k and v are float8_e4m3fn then, and count times these. */
   const float *k_scales, *v_scales;
 } EvoflashAttention;
 

@@ -20,7 +20,7 @@ from tests.spread import build_all, spread
 LONG = AttentionProblem.of(1, 32, 1, 128, kv_heads=8, seq_kv=32768, dtype="bfloat16")
 USUAL = {
     "rows": 8, "warps": 4, "warp_keys": 32, "stages": 3, "load": "copies", "query": "registers", "blocks": 1,
-    "cluster": 1, "waves": 1, "order": "runs", "dependent": False,
+    "cluster": 1, "waves": 1, "order": "runs", "dependent": False, "early": False,
 }  # fmt: skip
 HEAD_DIMS = (64, 72, 96, 128, 256)
 

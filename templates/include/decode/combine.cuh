@@ -136,6 +136,7 @@ __device__ __forceinline__ void combine_splits(const HeadScales<Traits> &head, c
 template <class Traits>
 __device__ __forceinline__ void combine(const Arguments<Traits> &args, unsigned char *shared_memory) {
   constexpr int kRowPieces = CombineStorage<Traits>::kRowPieces;
+  if constexpr (Traits::kIsEarly) launch_dependents();  // the next first kernel waits for this one to end
   const int piece = threadIdx.x % kRowPieces;
   const HeadScales<Traits> scales(args, blockIdx.y);
   int head;

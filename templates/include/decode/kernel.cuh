@@ -69,7 +69,7 @@ __device__ __forceinline__ void compute_tile(const SharedStorage<Traits> &smem, 
 
   producer.begin();
   epilogue.begin();
-  if constexpr (Traits::kIsDependent)
+  if constexpr (Traits::kIsDependent || Traits::kIsEarly)
     if (is_first) launch_dependents();
 
   producer.wait_q();
@@ -88,6 +88,7 @@ __device__ __forceinline__ void compute_tile(const SharedStorage<Traits> &smem, 
 template <class Traits>
 __device__ __forceinline__ void attention(const Arguments<Traits> &args, unsigned char *shared_memory) {
   const SharedStorage<Traits> smem{shared_memory};
+  if constexpr (Traits::kIsEarly) wait_for_prerequisites();  // which may write what is read here, also lengths
   if constexpr (Traits::kIsShared) {
     ShareWalk<Traits> walk(args);
     Segment segment;

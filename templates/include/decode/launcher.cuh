@@ -161,7 +161,8 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
   const Dim grid = Traits::kIsShared ? Dim(problem.kv_heads, partition.num_splits)
                                      : Dim(partition.num_m_blocks * partition.num_splits * Traits::kCluster,
                                            problem.kv_heads, problem.batch);
-  if (int error = launch(attention, {grid, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster}, stream, args))
+  if (int error = launch(attention, {grid, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster, Traits::kIsEarly},
+                         stream, args))
     return error;
   if (partition.num_splits == 1 && !Traits::kIsShared) return 0;
   Shape shape{Dim(args.num_rows, problem.kv_heads, problem.batch), kCombineThreads, CombineStorage<Traits>::kBytes};

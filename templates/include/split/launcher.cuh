@@ -60,7 +60,8 @@ int launch(const EvoflashAttention &problem, void *stream, Kernel &kernel) {
 
   const unsigned m_blocks = unsigned((int64_t(problem.seq_q) + Traits::kBlockM - 1) / Traits::kBlockM);
   const Dim grid(m_blocks * Traits::kCluster, problem.heads, problem.batch);
-  return evoflash::launch(kernel, {grid, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster, Traits::kIsEarly}, stream, args);
+  return evoflash::launch(kernel, {grid, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster, Traits::kIsEarly},
+                          stream, args);
 }
 
 }  // namespace

@@ -69,7 +69,7 @@ class AttentionProblem(AttentionTensors):
         import torch
 
         generator = torch.Generator().manual_seed(seed)
-        dense = self.model_copy(update={"page_size": None}).input_shapes()[: self.leading_inputs]
+        dense = self.model_copy(update={"page_size": None, "layout": "bhsd"}).input_shapes()[: self.leading_inputs]
         q = torch.randn(dense[0], generator=generator)
         k, *v = (attention_sequences.draw(shape, generator) for shape in dense[1:])
         q /= max(1.0, abs(self.softmax_scale) * math.sqrt(self.head_dim))
@@ -86,9 +86,14 @@ class AttentionProblem(AttentionTensors):
             name = list(shapes)[number - self.leading_inputs]
             extras[name] = torch.tensor(values, dtype=torch.int32).view(shapes[name])
         others = {name: extras[name].to(device=device, dtype=each) for name, each in zip(shapes, types, strict=True)}
-        if self.is_scattered:
+        if self.is_packed:
+            q = attention_sequences.packed(q, self.query_lengths)
+            k, *v = (attention_sequences.packed(tensor, self.key_lengths) for tensor in (k, *v))
+        elif self.is_scattered:
             table = others.get("block_table")
             k, *v = (attention_sequences.stored(self, tensor, table) for tensor in (k, *v))
+        if self.layout == "bshd":
+            q, k, *v = (each.transpose(1, 2).contiguous().transpose(1, 2) for each in (q, k, *v))
         return (*adversaries.with_layout(variant, q, k, *v), *others.values())
 
     def mirror(self, inputs: Inputs) -> bool:

@@ -61,10 +61,12 @@ def baselines(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     problem: eager alone. Masks are made once for the inputs, outside what is timed; and where sequences have lengths or
     pages, so are dense keys and values, padded with zeros: what it takes to gather them is not in their times. Of
     latent attention the query heads that share keys are rows of one product, so that keys are neither read nor copied
-    once for each of them.
+    once for each of them. Where sequences are packed, one is computed after the other, and the outputs are joined.
     """
     from torch.nn.attention import SDPBackend
 
+    if problem.is_packed:
+        return _one_after_another(problem, target)
     if problem.is_scattered:
         return _of_padded(problem, target)
     mask = _Kept(functools.partial(sdpa_mask, problem))
@@ -118,6 +120,22 @@ def sdpa_mask(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | None:
     if mask is None or mask.shape[3] == problem.seq_kv:
         return mask
     return mask.expand(*mask.shape[:3], problem.seq_kv).contiguous()  # SDPA's kernels read several keys at once
+
+
+def _one_after_another(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
+    """The baselines of each sequence as the dense problem that it is by itself."""
+    import torch
+
+    def parts(inputs: Inputs) -> list[tuple[Mapping[str, Baseline], Inputs]]:
+        return [(baselines(own, target), its) for _, own, its in attention_sequences.sequences(problem, inputs)]
+
+    kept = _Kept(parts)
+
+    def over(name: str) -> Baseline:
+        return lambda *inputs: torch.cat([own[name](*its) for own, its in kept.of(inputs)], dim=2)
+
+    whole = problem.model_copy(update={"lengths": "", "layout": "bhsd", "batch": 1})
+    return {name: over(name) for name in baselines(whole, target)}
 
 
 def _of_padded(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:

@@ -43,8 +43,8 @@ def arguments(problem: AttentionTensors, inputs: Inputs, out: torch.Tensor) -> c
     """Pointers, sizes, and strides in elements; the last stride of q, k, v and the output must be 1.
 
     The values of latent attention have the address and the strides of the keys. A stride of a bias or mask is 0 in the
-    dimensions that it does not extend over. Of paged keys and values the strides are those of page, head and row. Of packed
-    sequences the stride of the batch is 0.
+    dimensions that it does not extend over. Of paged keys and values the strides are those of page, head and row. The
+    stride of the batch is 0 where sequences are packed.
     """
     q, k = inputs[:2]
     v = k if problem.latent else inputs[2]

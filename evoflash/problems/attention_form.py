@@ -21,7 +21,7 @@ MOST = 2**31 - 1  # of a size: kernels are given int32
 # whose scores are of order 1.
 SCALES = (1e-30, 1e3)
 
-# The fields beyond sizes, type, causal mask and scale. Families name those that they take (see `AttentionForm.features`).
+# The fields beyond sizes, type, causal mask and scale. Families name those that they take: see `features`.
 FEATURES = (
     "value_dim",
     "latent",

@@ -155,8 +155,11 @@ class AttentionProblem(AttentionTensors):
         return attention_baselines.baselines(self, target)
 
     def rivals(self, target: str) -> tuple[Rival, ...]:
-        """FlashAttention 2, 3 and 4, xFormers, FlashInfer and FlexAttention; on a CPU FlexAttention and oneDNN's."""
-        return rivals.of_attention(target)
+        """FlashAttention 2, 3 and 4, xFormers, FlashInfer and FlexAttention; on a CPU FlexAttention and oneDNN's.
+
+        For packed sequences SDPA of nested tensors, too.
+        """
+        return rivals.of_attention(target, self.is_packed)
 
     def arguments(self, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
         """Pointers, sizes and strides (see `attention_arguments`)."""

@@ -22,7 +22,7 @@ LONG = (65, 4099)  # enough keys for many rounds of any pipeline
 SMALL_WINDOW = (37, 11)  # keys before and after a row
 REPEATED = 600  # keys, of which some have the same huge scores
 BLIND = 600  # rows and keys; of a half, whole tiles and splits of any kernel have no score but -inf
-PACKED = (130, 1, 0, 33, 64, 7, 70, 16)  # packed, of which each second one is a neighbour that must not be seen
+PACKED = (130, 1, 0, 33, 64, 7, 70, 13)  # of which each second one is a neighbour that must not be seen
 UNEVEN = (1100, 1, 0, 700, 64)  # lengths of which some have less than a tile, and one no key
 MANY_HEADS = 65_600  # more than the limit on the second and third dimension of a grid
 

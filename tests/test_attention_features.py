@@ -10,7 +10,7 @@ from evoflash.codegen.template import load, load_all
 from evoflash.errors import NoPackageError, UsageError
 from evoflash.export.formats import FORMATS
 from evoflash.export.winner import Winner
-from evoflash.problems import AttentionProblem, adversaries, attention_baselines
+from evoflash.problems import AttentionProblem, adversaries, attention_baselines, attention_sequences
 from evoflash.problems.attention_form import DTYPE_BYTES
 from evoflash.problems.band import Band
 from evoflash.targets import cuda
@@ -249,6 +249,8 @@ def test_whole_packed_sequences_have_one_causal_mask_whatever_it_is_aligned_to()
     banded = whole.model_copy(update={"window": (99, 0)})
     assert banded.is_banded
     torch.testing.assert_close(whole.reference(inputs), banded.reference(inputs))
+    alone = [attention_baselines.sdpa_mask(own, its) for _, own, its in attention_sequences.sequences(whole, inputs)]
+    assert alone == [None] * 3
 
 
 @pytest.mark.parametrize("variant", adversaries.NEIGHBOURS)

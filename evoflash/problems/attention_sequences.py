@@ -114,6 +114,8 @@ def sequences(problem: AttentionTensors, inputs: Inputs) -> Iterator[tuple[int, 
         kv = (gathered(problem, number, each, table)[None] for each in (k, v))
         rows = problem.rows_of(length)
         alone = {"lengths": "", "page_size": None, "layout": "bhsd", "batch": 1, "seq_q": rows, "seq_kv": length}
+        if rows == length:  # so that SDPA needs no mask for what is causal
+            alone["align"] = "top_left"
         own = problem.model_copy(update=alone)
         yield number, own, (rows_of(problem, number, q), *kv, *_own(extras, number, rows, length))
 

@@ -28,7 +28,7 @@ MMA = {
     "rows": 32, "row_warps": 1, "warp_keys": 16, "key_warps": 2, "split": 1, "split_by": "grid", "softmax": "online",
     "rescale_threshold": 0, "polynomial": 0, "load": "copies", "load_groups": 1, "stages": 2, "waits": "apart",
     "chunks": 1, "values_late": False, "query": "registers", "merge": "float", "totals": "late", "store_bytes": 8,
-    "blocks": 1, "persistent": False, "specialised": False, "longest_first": False,
+    "blocks": 1, "persistent": False, "specialised": False, "longest_first": False, "early": False,
 }  # fmt: skip
 
 PERSISTENT = {"persistent": True}

@@ -10,10 +10,11 @@ from evoflash.codegen.template import load, load_all
 from evoflash.errors import NoPackageError, UsageError
 from evoflash.export.formats import FORMATS
 from evoflash.export.winner import Winner
-from evoflash.problems import AttentionProblem, attention_baselines
+from evoflash.problems import AttentionProblem, adversaries, attention_baselines, attention_sequences
 from evoflash.problems.attention_form import DTYPE_BYTES
 from evoflash.problems.band import Band
 from evoflash.targets import cuda
+from evoflash.worker.buffers import Arena
 
 SIZES = "b=2,h=4,kv=2,s=13,t=19,d=8,dtype=fp32"
 SHAPES = [
@@ -39,6 +40,11 @@ SHAPES = [
     "lengths=uniform:5,page=16,alibi,mask=hk,sinks",
     "kv_dtype=fp8",
     "kv_dtype=fp8,lengths=19+7,page=4,causal,softcap=2",
+    "layout=bshd,v=16,lengths=19+7",
+    "layout=packed,lengths=19+7",
+    "layout=packed,lengths=0+16,causal,v=4",
+    "layout=packed,lengths=3+19,window=5:2,bias=bhqk,sinks",
+    "layout=packed,lengths=uniform:5,alibi,mask=hqk,softcap=2",
 ]
 
 
@@ -53,13 +59,19 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
     extras = problem.extras(inputs)
     k_scales, v_scales = (extras.get(name, torch.ones(problem.kv_heads)) for name in ("k_scales", "v_scales"))
     out = torch.zeros(problem.output_shape(), dtype=torch.float64)
+    q_starts, k_starts = (extras[name].tolist() if name in extras else None for name in ("q_starts", "k_starts"))
     left, right = problem.window or (None, None)
 
     def of(name: str, *place: int) -> float:
         tensor = extras[name]
         return float(tensor[tuple(min(at, size - 1) for at, size in zip(place, tensor.shape, strict=True))])
 
+    def place(b: int, i: int) -> tuple[int, int]:
+        return (0, q_starts[b] + i) if q_starts else (b, i)
+
     def key_or_value(tensor: torch.Tensor, b: int, group: int, j: int) -> torch.Tensor:
+        if k_starts:
+            return tensor[0, group, k_starts[b] + j]
         if "block_table" not in extras:
             return tensor[b, group, j]
         page = tensor.shape[1]
@@ -67,10 +79,14 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
 
     for b in range(problem.batch):
         length = int(extras["lengths"][b]) if "lengths" in extras else problem.seq_kv
-        shift = length - problem.seq_q if problem.align == "bottom_right" else 0
+        rows = problem.seq_q
+        if q_starts and k_starts:
+            rows, length = q_starts[b + 1] - q_starts[b], k_starts[b + 1] - k_starts[b]
+        shift = length - rows if problem.align == "bottom_right" else 0
         for h in range(problem.heads):
             group = h // (problem.heads // problem.kv_heads)
-            for i in range(problem.seq_q):
+            for i in range(rows):
+                batch, row = place(b, i)
                 logits, values = [], []
                 for j in range(length):
                     distance = j - i - shift
@@ -79,7 +95,7 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
                     if hidden or ("mask" in extras and not of("mask", b, h, i, j)):
                         continue
                     score = (
-                        float(q[b, h, i] @ key_or_value(k, b, group, j))
+                        float(q[batch, h, row] @ key_or_value(k, b, group, j))
                         * problem.softmax_scale
                         * float(k_scales[group])
                     )
@@ -90,7 +106,7 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
                     values.append(key_or_value(v, b, group, j) * float(v_scales[group]))
                 total = sum(map(math.exp, logits)) + (math.exp(of("sinks", h)) if "sinks" in extras else 0.0)
                 for score, value in zip(logits, values, strict=True):
-                    out[b, h, i] += math.exp(score) / total * value
+                    out[batch, h, row] += math.exp(score) / total * value
     return out
 
 
@@ -131,8 +147,8 @@ def test_a_problem_is_read_back_from_what_is_stored(features):
     problem = parse(features)
     stored = problem.to_dict()
     assert AttentionProblem.model_validate({name: value for name, value in stored.items() if name != "kind"}) == problem
-    assert set(stored) >= set(problem.features) > set()
-    assert all(case.problem.features for case in problem.cases() if case.name.startswith("203 "))
+    assert set(stored) >= set(problem.given) > set()
+    assert all(case.problem.given for case in problem.cases() if case.name.startswith("203 "))
 
 
 def test_a_plain_problem_is_stored_as_before_there_were_features():
@@ -159,6 +175,10 @@ def test_a_plain_problem_is_stored_as_before_there_were_features():
         ("page=0", "page_size"),
         ("kv_dtype=fp4", "kv_dtype"),
         ("latent,v=4,kv_dtype=fp8", "not quantised"),
+        ("layout=sbhd", "layout"),
+        ("layout=packed", "the sequences need lengths"),
+        ("layout=packed,lengths=7,page=4", "neither latent values nor pages"),
+        ("layout=packed,lengths=7,kv_dtype=fp8", "quantised keys and values are those of caches"),
     ],
 )
 def test_features_that_mean_nothing_are_refused(features, words):
@@ -216,6 +236,59 @@ def test_a_bound_on_bytes_counts_what_is_seen():
     assert some.flops == 2 * 8 * 32 * 107
 
 
+def test_packed_sequences_have_no_more_rows_than_keys():
+    with pytest.raises(UsageError, match=r"no more rows \(20\) than keys \(19\)"):
+        problems.parse("b=2,h=4,s=20,t=19,d=8,lengths=uniform,layout=packed")
+    problem = problems.parse("b=3,h=8,kv=2,s=5,t=100,d=16,lengths=100+3+0,layout=packed")
+    assert problem.input_shapes() == ((1, 8, 8, 16), (1, 2, 103, 16), (1, 2, 103, 16), (4,), (4,))
+    assert problem.output_shape() == (1, 8, 8, 16)
+    assert problem.index_values() == {3: [0, 5, 8, 8], 4: [0, 100, 103, 103]}
+    assert problem.facts()["rows"] == 8 * 8
+    assert problem.min_bytes == 2 * (2 * 8 * 8 * 16 + 2 * 2 * 16 * 103) + 2 * 4 * 4
+    assert problem.flops == 2 * 8 * 32 * (5 * 100 + 3 * 3)
+    assert problem.label == "3x8(2)x5:100x16 float16 lengths 100+3+0 packed"
+    assert problem.features == ("packed",)
+
+
+def test_whole_packed_sequences_have_one_causal_mask_whatever_it_is_aligned_to():
+    """So that their kernels need no band."""
+    sizes = "b=3,h=2,t=40,d=8,lengths=40+3+9,layout=packed,causal"
+    whole, ends = problems.parse(f"{sizes},s=40"), problems.parse(f"{sizes},s=39")
+    assert (whole.align, whole.is_banded, ends.is_banded) == ("bottom_right", False, True)
+    inputs = whole.inputs(1, "normal", "cpu")
+    banded = whole.model_copy(update={"window": (99, 0)})
+    assert banded.is_banded
+    torch.testing.assert_close(whole.reference(inputs), banded.reference(inputs))
+    alone = [attention_baselines.sdpa_mask(own, its) for _, own, its in attention_sequences.sequences(whole, inputs)]
+    assert alone == [None] * 3
+
+
+@pytest.mark.parametrize("variant", adversaries.NEIGHBOURS)
+def test_every_second_packed_sequence_must_not_be_seen_by_the_others(variant):
+    problem = problems.parse("b=4,h=2,s=40,d=8,dtype=fp32,lengths=40+3+9+17,layout=packed")
+    normal, changed = (problem.inputs(1, each, "cpu") for each in ("normal", variant))
+    before, after = problem.reference(normal), problem.reference(changed)
+    starts = changed[3].tolist()
+    for number in range(4):
+        rows = slice(starts[number], starts[number + 1])
+        assert torch.equal(before[:, :, rows], after[:, :, rows]) == (number % 2 == 0)
+        assert torch.equal(normal[0][:, :, rows], changed[0][:, :, rows])
+
+
+@pytest.mark.parametrize("features", ["", ",v=16"])
+def test_a_row_of_heads_lies_together_in_memory(features):
+    """Of inputs and output, whatever the size of a value."""
+    problem = problems.parse(f"b=2,h=4,kv=2,s=5,d=8,layout=bshd{features}")
+    inputs = problem.inputs(1, "normal", "cpu")
+    assert problem.features == (("value_dim",) if features else ())
+    assert [each.transpose(1, 2).is_contiguous() for each in inputs] == [True] * 3
+    out = Arena(inputs, problem.output_shape()).output.tensor
+    assert out.shape == problem.output_shape()
+    assert out.transpose(1, 2).is_contiguous()
+    same = problem.model_copy(update={"layout": "bhsd"}).inputs(1, "normal", "cpu")
+    assert all(torch.equal(*pair) for pair in zip(inputs, same, strict=True))
+
+
 def test_a_family_is_asked_only_for_features_that_it_takes():
     facts = cuda.of_arch("sm_90a").facts
     problem = problems.parse("b=1,h=2,s=64,d=64,window=9,sinks")
@@ -225,7 +298,12 @@ def test_a_family_is_asked_only_for_features_that_it_takes():
     every = parse(
         "causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks,lengths=uniform,page=8,kv_dtype=fp8"
     )
-    assert known == {*every.features, "latent", "mask"}
+    assert known == {*every.features, "latent", "mask", "packed"}
+    packed = problems.parse("b=2,h=2,s=64,d=64,lengths=uniform,layout=packed")
+    takers = {name for name, family in load_all().items() if "packed" in family.manifest.takes}
+    assert takers == {"scalar", "mma", "cpu_flash", "cpu_amx"}
+    assert load("mma").refusals(packed, facts) == []
+    assert load("decode").refusals(packed, facts) == ["it lacks packed"]
 
 
 def test_latent_values_are_counted_once_and_what_follows_them_in_full():
@@ -235,7 +313,9 @@ def test_latent_values_are_counted_once_and_what_follows_them_in_full():
     assert biased.min_bytes - latent.min_bytes == math.prod(bias) * DTYPE_BYTES[biased.dtype]
 
 
-@pytest.mark.parametrize("features", ["latent,v=8", "lengths=uniform", "page=8", "kv_dtype=fp8"])
+@pytest.mark.parametrize(
+    "features", ["latent,v=8", "lengths=uniform", "page=8", "kv_dtype=fp8", "lengths=uniform,layout=packed"]
+)
 def test_no_package_is_written_for_what_its_calls_cannot_say(features):
     with pytest.raises(NoPackageError, match=r"no package is written, since none asks kernels for \w+ yet"):
         Winner("att", "cpu_flash", {}, "", "c++", "cpu", None, parse(features), {})

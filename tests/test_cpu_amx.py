@@ -127,6 +127,18 @@ def test_what_is_infinite_huge_or_tiny_is_right(verification, dtype, causal):
     assert {each.case for each in verdict.checks if each.outcome == "passed"} == special
 
 
+@pytest.mark.long
+def test_packed_sequences_are_right_beside_their_neighbours(verification):
+    problem = problems.parse("b=3,h=4,kv=2,s=130,d=64,causal,lengths=uniform,layout=packed,dtype=bf16")
+    genome = FAMILY.space([problem], XEON).sample(random.Random(4))
+    source = emulated(FAMILY.render(genome, problem, XEON))
+    entrant = FixedEntrant("emulated", "cpu_amx", "cpu_amx", "cpu", source, dict(genome), problem)
+    cases = {case.name for case in problem.cases() if case.name.startswith("all rows of")}
+    verdict = verification.kernel(entrant, problem, 7, cases)
+    assert verdict.accepted, verdict.reason
+    assert {each.case for each in verdict.checks if each.outcome == "passed"} == cases
+
+
 @pytest.mark.parametrize("mutant", INFINITE.values(), ids=INFINITE.keys())
 def test_an_infinity_in_another_part_is_refused(verification, mutant):
     source = emulated(FAMILY.render(Genome(mutant.base.genome), mutant.base.problem, XEON))

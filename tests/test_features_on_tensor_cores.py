@@ -24,6 +24,15 @@ SPLIT = {
     "merge": "float", "blocks": 1, "specialised": False, "longest_first": False, "early": False,
 }  # fmt: skip
 
+MMA = {
+    "rows": 32, "row_warps": 1, "warp_keys": 16, "key_warps": 2, "split": 1, "split_by": "grid", "softmax": "online",
+    "rescale_threshold": 0, "polynomial": 0, "load": "copies", "load_groups": 1, "stages": 2, "waits": "apart",
+    "chunks": 1, "values_late": False, "query": "registers", "merge": "float", "totals": "late", "store_bytes": 8,
+    "blocks": 1, "persistent": False, "specialised": False, "longest_first": False, "early": False,
+}  # fmt: skip
+
+PERSISTENT = {"persistent": True}
+
 # Family, what all fields together come to, and genes that need what the others do not.
 COMPILED = [
     ("hopper", "b=1,h=16,s=4096,d=128,causal,window=1024,softcap=30,bias=hqk,alibi,sinks,dtype=bf16"),
@@ -42,8 +51,9 @@ EMULATED = [
         "infinite_bias",
     ),
     ("split", "b=1,h=1,s=70,t=150,d=64,v=72,window=60:9,align=bottom_right,mask=qk,softcap=2,sinks", {}, "normal"),
+    ("mma", "b=5,h=2,kv=1,s=70,t=90,d=64,causal,lengths=41+90+0+1+33,layout=packed", PERSISTENT, "nan_neighbours"),
 ]
-USUAL = {"hopper": HOPPER, "split": SPLIT}
+USUAL = {"hopper": HOPPER, "split": SPLIT, "mma": MMA}
 # Maxima that are measured once, and merged by their offsets.
 WHOLE = {**SPLIT, "key_groups": 1, "split": 2, "softmax": "one_shot", "merge": "half"}
 
@@ -78,7 +88,7 @@ def test_a_softmax_over_all_keys_at_once_is_right_for_huge_scores():
 @pytest.mark.nvcc
 @pytest.mark.slow
 def test_kernels_with_features_are_right_on_an_emulated_device():
-    """And one is wrong that skips a step too many."""
+    """And one is wrong that skips a step too many, as is one whose packed sequences end with the longest."""
     tasks = []
     for family, shape, genes, variant in EMULATED:
         genome = {**USUAL[family], **genes}
@@ -88,9 +98,12 @@ def test_kernels_with_features_are_right_on_an_emulated_device():
     correct = "(step_begin<Traits>(args.problem, row) - coord.first_key)"
     mistake = "(step_begin<Traits>(args.problem, row) - coord.first_key + 63)"
     wrong = {**tasks[0], "replaced": [[correct, mistake]]}
-    *right, shown = (each["wrong"] for each in emulate([*tasks, wrong]))
+    longest = [["own.diagonal = own.seq_kv - own.seq_q;", "own.diagonal = problem.seq_kv - problem.seq_q;"]]
+    shifted = {**tasks[-1], "replaced": longest}
+    *right, skips, shifts = (each["wrong"] for each in emulate([*tasks, wrong, shifted]))
     assert right == [""] * len(tasks)
-    assert shown
+    assert skips
+    assert shifts
 
 
 @pytest.mark.parametrize("family", FAMILIES)

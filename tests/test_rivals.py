@@ -25,6 +25,7 @@ PACKAGES = ("flash-attn-2", "flash-attn-3", "flash-attn-4", "xformers", "flashin
 
 PLAIN = AttentionProblem.of(2, 4, 32, 16, dtype="bfloat16")
 BOTTOM_RIGHT = PLAIN.model_copy(update={"causal": True, "seq_kv": 40, "align": "bottom_right"})
+PACKED = PLAIN.model_copy(update={"batch": 4, "kv_heads": 2, "layout": "packed", "lengths": "9+32+1+17"})
 SHAPES = {
     "plain": PLAIN,
     "scaled": PLAIN.model_copy(update={"scale": 0.5}),
@@ -47,6 +48,9 @@ SHAPES = {
     "mask of heads": PLAIN.model_copy(update={"mask": "hq", "kv_heads": 2}),
     "bias": PLAIN.model_copy(update={"bias": "hqk", "kv_heads": 2, "window": (9, 9)}),
     "bias of keys": PLAIN.model_copy(update={"bias": "bk"}),
+    "packed": PACKED,
+    "packed ends": PACKED.model_copy(update={"seq_q": 5, "causal": True, "align": "bottom_right", "window": (7, 0)}),
+    "rows first": PLAIN.model_copy(update={"layout": "bshd", "causal": True}),
 }
 
 # What each takes beyond the plain forms.
@@ -58,14 +62,14 @@ TAKES = {
     "flashinfer-prefill": {"softcap", "value size", "decode in a window", "mask", "mask of keys"},
     "flashinfer-decode": {"decode", "decode in a window"},
     "onednn-graph": {"value size", "slopes", "mask", "mask of keys", "mask of heads", "bias", "bias of keys"},
-    "flex-attention": set(SHAPES),
+    "flex-attention": set(SHAPES) - {"packed", "packed ends"},
 }
-FORMS = {"plain", "scaled", "grouped", "causal", "grouped causal", "decode", "more rows than keys"}
+FORMS = {"rows first", "plain", "scaled", "grouped", "causal", "grouped causal", "decode", "more rows than keys"}
 BANDS = {"causal bottom-right", "window", "window to the right", "causal window"}
 for name in set(TAKES) - {"flashinfer-decode"}:
     TAKES[name] |= FORMS | BANDS
 for name in ("flash-attn-2", "flash-attn-3", "flash-attn-4"):
-    TAKES[name].add("decode in a window")
+    TAKES[name] |= {"decode in a window", "packed", "packed ends"}
 
 
 @pytest.fixture
@@ -145,6 +149,26 @@ def test_what_is_prepared_is_not_done_again_in_a_call(stand_ins, monkeypatch):
         monkeypatch.undo()
         monkeypatch.syspath_prepend(FIXTURES / "rivals")
     assert stand_ins[0]["q"].data_ptr() != stand_ins[1]["q"].data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, ""),
+        ({"causal": True, "align": "bottom_right"}, ""),
+        ({"causal": True, "align": "bottom_right", "seq_q": 5}, "its masks are aligned top-left"),
+        ({"kv_heads": 2}, "its heads have keys of their own"),
+        ({"softcap": 2.0}, "it takes no softcap"),
+    ],
+)
+def test_nested_tensors_are_a_rival_where_sequences_are_packed(changes, why):
+    problem = PACKED.model_copy(update={"kv_heads": 4, **changes})
+    (nested,) = (each for each in problem.rivals("cuda") if each.name == "sdpa-nested")
+    assert nested.refusal(problem) == why
+    if not why and not problem.causal:  # for which there is no kernel on a CPU
+        inputs = problem.inputs(0, "normal", "cpu")
+        expected = problem.reference(inputs).to(inputs[0].dtype)
+        torch.testing.assert_close(nested.bind(problem, inputs)(), expected, atol=0.02, rtol=0.02)
 
 
 LONGER = PLAIN.model_copy(update={"causal": True, "seq_kv": 64})

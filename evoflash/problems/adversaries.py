@@ -31,6 +31,7 @@ INFINITE_KEYS = ("infinite_keys_first", "infinite_keys_last", "infinite_keys")
 HUGE_SCORES = ("huge_scores", "huge_negative_scores", "huge_last_scores")
 INFINITE = ("infinite_key", "infinite_value", *INFINITE_KEYS)  # keys or values
 LAYOUTS = ("packed", "gapped", "odd_rows")
+NEIGHBOURS = ("nan_neighbours", "loud_neighbours")  # of packed sequences: every second one
 HIDING = ("hidden_rows", "infinite_bias")  # of masks and biases: see `attention_scores.extra_values`
 QUANTIZED = ("saturated_bytes", "subnormal_bytes", "nan_bytes", "uneven_scales", "zero_scales")  # see `quantization`
 VARIANTS = (*VALUES, *LAYOUTS)
@@ -75,6 +76,14 @@ def with_values(
         q, k, v = q.clone(), k.clone(), v.clone()
         chosen, column = {"nan_row": (q, 0), "nan_key": (k, 0), "nan_value": (v, 1)}[variant]
         chosen[0, 0, chosen.shape[2] // 2, column] = math.nan
+        return q, k, v
+    if variant == "nan_neighbours":  # a key or value of the next sequence that counts, by a weight of 0
+        k, v = k.clone(), v.clone()
+        k[1::2] = v[1::2] = math.nan
+        return q, k, v
+    if variant == "loud_neighbours":  # a key of the next sequence that is seen has most of the weight
+        k = k.clone()
+        k[1::2] *= 30
         return q, k, v
     if variant in EXTREMES or variant in INFINITE_KEYS:
         return _extreme(variant, q, k, v, dtype)

@@ -71,7 +71,7 @@ class AttentionProblem(AttentionTensors):
         import torch
 
         generator = torch.Generator().manual_seed(seed)
-        dense = self.model_copy(update={"page_size": None}).input_shapes()[: self.leading_inputs]
+        dense = self.model_copy(update={"page_size": None, "layout": "bhsd"}).input_shapes()[: self.leading_inputs]
         q = torch.randn(dense[0], generator=generator)
         k, *v = (attention_sequences.draw(shape, generator) for shape in dense[1:])
         q /= max(1.0, abs(self.softmax_scale) * math.sqrt(self.head_dim))
@@ -92,9 +92,14 @@ class AttentionProblem(AttentionTensors):
             name = list(shapes)[number - self.leading_inputs]
             extras[name] = torch.tensor(values, dtype=torch.int32).view(shapes[name])
         others = {name: extras[name].to(device=device, dtype=each) for name, each in zip(shapes, types, strict=True)}
-        if self.is_scattered:
+        if self.is_packed:
+            q = attention_sequences.packed(q, self.query_lengths)
+            k, *v = (attention_sequences.packed(tensor, self.key_lengths) for tensor in (k, *v))
+        elif self.is_scattered:
             table = others.get("block_table")
             k, *v = (attention_sequences.stored(self, tensor, table) for tensor in (k, *v))
+        if self.layout == "bshd":
+            q, k, *v = (each.transpose(1, 2).contiguous().transpose(1, 2) for each in (q, k, *v))
         q, *kv = adversaries.with_layout(variant, q, k, *v)
         if self.kv_dtype is not None:
             kv = [tensor.view(getattr(torch, self.kv_dtype)) for tensor in kv]
@@ -158,8 +163,11 @@ class AttentionProblem(AttentionTensors):
         return attention_baselines.baselines(self, target)
 
     def rivals(self, target: str) -> tuple[Rival, ...]:
-        """FlashAttention 2, 3 and 4, xFormers, FlashInfer and FlexAttention; on a CPU FlexAttention and oneDNN's."""
-        return rivals.of_attention(target)
+        """FlashAttention 2, 3 and 4, xFormers, FlashInfer and FlexAttention; on a CPU FlexAttention and oneDNN's.
+
+        For packed sequences SDPA of nested tensors, too.
+        """
+        return rivals.of_attention(target, self.is_packed)
 
     def arguments(self, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
         """Pointers, sizes and strides (see `attention_arguments`)."""

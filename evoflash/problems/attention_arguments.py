@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     import torch
 
 
-POINTERS = ("bias", "mask", "slopes", "sinks", "lengths", "block_table", "k_scales", "v_scales")
+POINTERS = (
+    *("bias", "mask", "slopes", "sinks", "lengths", "block_table"),
+    *("k_scales", "v_scales", "q_starts", "k_starts"),
+)
 
 
 class AttentionArguments(ctypes.Structure):
@@ -36,6 +39,7 @@ class AttentionArguments(ctypes.Structure):
         ("table_stride", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("page_size", "num_pages")),
         *((name, ctypes.c_void_p) for name in ("k_scales", "v_scales")),
+        *((name, ctypes.c_void_p) for name in ("q_starts", "k_starts")),
     ]
 
 
@@ -43,7 +47,8 @@ def arguments(problem: AttentionTensors, inputs: Inputs, out: torch.Tensor) -> c
     """Pointers, sizes, and strides in elements; the last stride of q, k, v and the output must be 1.
 
     The values of latent attention have the address and the strides of the keys. A stride of a bias or mask is 0 in the
-    dimensions that it does not extend over. Of paged keys and values the strides are those of page, head and row.
+    dimensions that it does not extend over. Of paged keys and values the strides are those of page, head and row. The
+    stride of the batch is 0 where sequences are packed.
     """
     q, k = inputs[:2]
     v = k if problem.latent else inputs[2]
@@ -51,6 +56,8 @@ def arguments(problem: AttentionTensors, inputs: Inputs, out: torch.Tensor) -> c
     strides = [tensor.stride()[:3] for tensor in (q, k, v, out)]
     if problem.page_size is not None:
         strides[1:3] = ((page, head, row) for page, row, head in strides[1:3])
+    if problem.is_packed:
+        strides = [(0, head, row) for _, head, row in strides]
     pointers = {name: extras[name].data_ptr() if name in extras else None for name in POINTERS}
     table = extras.get("block_table")
     band = problem.band
@@ -65,6 +72,7 @@ def arguments(problem: AttentionTensors, inputs: Inputs, out: torch.Tensor) -> c
         pointers["lengths"], pointers["block_table"], table.stride()[0] if table is not None else 0,
         problem.page_size or 0, k.shape[0] if table is not None else 0,
         pointers["k_scales"], pointers["v_scales"],
+        pointers["q_starts"], pointers["k_starts"],
     )  # fmt: skip
 
 

@@ -66,12 +66,15 @@ def baselines(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     pages, so are dense keys and values, padded with zeros: what it takes to gather them is not in their times. Of
     latent attention the query heads that share keys are rows of one product, so that keys are neither read nor copied
     once for each of them. Quantised keys and values are given to them in the type of the queries, and what it takes to
-    make these is not in their times either: that favours them, though they have twice the bytes to read.
+    make these is not in their times either: that favours them, though they have twice the bytes to read. Where
+    sequences are packed, one is computed after the other, and the outputs are joined.
     """
     from torch.nn.attention import SDPBackend
 
     if problem.kv_dtype is not None:
         return _of_dequantized(problem, target)
+    if problem.is_packed:
+        return _one_after_another(problem, target)
     if problem.is_scattered:
         return _of_padded(problem, target)
     mask = _Kept(functools.partial(sdpa_mask, problem))
@@ -136,6 +139,22 @@ def _of_dequantized(problem: AttentionTensors, target: str) -> Mapping[str, Base
 
 def _over(kept: _Kept[Inputs], baseline: Baseline) -> Baseline:
     return lambda *inputs: baseline(*kept.of(inputs))
+
+
+def _one_after_another(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
+    """The baselines of each sequence as the dense problem that it is by itself."""
+    import torch
+
+    def parts(inputs: Inputs) -> list[tuple[Mapping[str, Baseline], Inputs]]:
+        return [(baselines(own, target), its) for _, own, its in attention_sequences.sequences(problem, inputs)]
+
+    kept = _Kept(parts)
+
+    def over(name: str) -> Baseline:
+        return lambda *inputs: torch.cat([own[name](*its) for own, its in kept.of(inputs)], dim=2)
+
+    whole = problem.model_copy(update={"lengths": "", "layout": "bhsd", "batch": 1})
+    return {name: over(name) for name in baselines(whole, target)}
 
 
 def _of_padded(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:

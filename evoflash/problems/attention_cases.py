@@ -22,6 +22,7 @@ LONG = (65, 4099)  # enough keys for many rounds of any pipeline
 SMALL_WINDOW = (37, 11)  # keys before and after a row
 REPEATED = 600  # keys, of which some have the same huge scores
 BLIND = 600  # rows and keys; of a half, whole tiles and splits of any kernel have no score but -inf
+PACKED = (130, 1, 0, 33, 64, 7, 70, 13)  # of which each second one is a neighbour that must not be seen
 UNEVEN = (1100, 1, 0, 700, 64)  # lengths of which some have less than a tile, and one no key
 MANY_HEADS = 65_600  # more than the limit on the second and third dimension of a grid
 
@@ -32,9 +33,11 @@ def standard_cases(problem: AttentionTensors, dtypes: tuple[str, ...]) -> tuple[
 
     All have the problem's features. A window is at most `SMALL_WINDOW` but in the base cases, so that short sequences
     are longer than it. Lengths are drawn, as those of the problem mean nothing for other sequences; further cases have
-    lengths at the ends of pages, of a single key, and of none.
+    lengths at the ends of pages, of a single key, and of none. Packed sequences have no more rows than keys, and
+    neighbours that show when they are seen.
     """
     of = type(problem).of
+    lengths = [each for each in (*ODD_LENGTHS, LONG) if not problem.is_packed or each[0] <= each[1]]
     features = _features(problem)
     same = {"dtype": problem.dtype, "causal": problem.causal, **features}
     same.pop("value_dim", None)
@@ -54,14 +57,14 @@ def standard_cases(problem: AttentionTensors, dtypes: tuple[str, ...]) -> tuple[
         masked = {**own, "causal": causal}
         if not causal and problem.window is None and not problem.alibi:
             masked.pop("align", None)  # which says how a mask is aligned
-        for rows, keys in (*ODD_LENGTHS, LONG):
+        for rows, keys in lengths:
             odd = of(1, 2, rows, size, **{**masked, "seq_kv": keys})
             cases.append(Case(name=f"{rows}x{keys}{word}", problem=odd))
         grouped = of(2, 8, 65, size, **{**masked, "kv_heads": 2, "seq_kv": 129})
         cases.append(Case(name=f"grouped heads 8(2) 65x129{word}", problem=grouped))
     group = problem.heads // problem.kv_heads
     if group > 1:  # kernels that share keys within a group decline the cases above
-        for rows, keys in (*ODD_LENGTHS, LONG):
+        for rows, keys in lengths:
             odd = of(1, 2 * group, rows, size, **{**own, "kv_heads": 2, "seq_kv": keys})
             cases.append(Case(name=f"grouped heads {2 * group}(2) {rows}x{keys}", problem=odd))
     small = of(1, 2, 203, size, **own)
@@ -76,7 +79,7 @@ def standard_cases(problem: AttentionTensors, dtypes: tuple[str, ...]) -> tuple[
         ]
     # Beside huge scores a bias counts for nothing in float32, but in float64 it decides between equal ones.
     length = 203 if problem.bias or problem.alibi else REPEATED
-    for rows, keys in ((length, length), (31, 1)):
+    for rows, keys in ((length, length), (1 if problem.is_packed else 31, 1)):
         huge = of(1, 2 * group, rows, size, **{**own, "kv_heads": 2, "seq_kv": keys})
         name = str(rows) if rows == keys else f"{rows}x{keys}"
         variants = adversaries.HUGE_SCORES if keys > 1 else adversaries.HUGE_SCORES[:1]
@@ -87,7 +90,9 @@ def standard_cases(problem: AttentionTensors, dtypes: tuple[str, ...]) -> tuple[
     ]
     scaled = of(1, 2, 65, size, **{**own, "scale": 0.3 * problem.softmax_scale})
     cases.append(Case(name="65 scale x0.3", problem=scaled))
-    if problem.is_scattered:
+    if problem.is_packed:
+        cases += _packed_cases(problem, own)
+    elif problem.is_scattered:
         cases += _scattered_cases(problem, own)
     for dtype in dtypes:
         if dtype != problem.dtype:
@@ -102,7 +107,7 @@ def _possible(problem: AttentionTensors, variants: tuple[str, ...]) -> tuple[str
 
 
 def _features(problem: AttentionTensors) -> dict[str, Any]:
-    found = {name: getattr(problem, name) for name in problem.features}
+    found = {name: getattr(problem, name) for name in problem.given}
     return {**found, "lengths": "uniform"} if problem.lengths else found
 
 
@@ -123,6 +128,21 @@ def _scattered_cases(problem: AttentionTensors, own: dict[str, Any]) -> list[Cas
             several = {"kv_heads": 2, "seq_kv": max(lengths), "lengths": "+".join(map(str, lengths))}
             shape = of(batch=len(lengths), **{**own, **several})
             made.append(Case(name=f"{words}, lengths {word}", problem=shape))
+    return made
+
+
+def _packed_cases(problem: AttentionTensors, own: dict[str, Any]) -> list[Case]:
+    """Whole sequences, and their last rows, beside neighbours of all kinds."""
+    group = problem.heads // problem.kv_heads
+    made: list[Case] = []
+    for lengths, variants in ((PACKED, ("normal", *adversaries.NEIGHBOURS)), (UNEVEN, ("normal",))):
+        for rows, words in ((max(lengths), "all rows"), (7, "7 rows"), (1, "one row")):
+            sizes = {"kv_heads": 2, "seq_kv": max(lengths), "lengths": "+".join(map(str, lengths))}
+            shape = type(problem).of(len(lengths), 2 * group, rows, problem.head_dim, **{**own, **sizes})
+            name = f"{words} of {'uneven' if lengths is UNEVEN else 'packed'}"
+            made += [
+                Case(name=name + f" {each}" * (each != "normal"), problem=shape, variant=each) for each in variants
+            ]
     return made
 
 
@@ -152,6 +172,7 @@ def random_cases(problem: AttentionTensors, seed: int) -> tuple[Case, ...]:
     for _ in range(3):
         batch, kv_heads, group = rng.randint(1, 3), rng.randint(1, 3), rng.choice((1, 2, 3))
         rows, keys = rng.randint(1, 300), rng.randint(1, 700)
+        rows = min(rows, keys) if problem.is_packed else rows
         lengths: dict[str, Any] = {"kv_heads": kv_heads, "seq_kv": keys}
         if problem.lengths:
             lengths["lengths"] = f"uniform:{rng.randint(1, 9999)}"

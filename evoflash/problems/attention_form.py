@@ -22,7 +22,7 @@ MOST = 2**31 - 1  # of a size: kernels are given int32
 # whose scores are of order 1.
 SCALES = (1e-30, 1e3)
 
-# The fields beyond sizes, type, causal mask and scale. Families name those that they take.
+# The fields beyond sizes, type, causal mask and scale. Families name those that they take: see `features`.
 FEATURES = (
     "value_dim",
     "latent",
@@ -36,6 +36,7 @@ FEATURES = (
     "lengths",
     "page_size",
     "kv_dtype",
+    "layout",
 )
 
 DIMENSIONS = "bhqk"  # of a bias or mask: batch, query heads, query rows, keys
@@ -70,6 +71,10 @@ class AttentionForm(Problem):
             head_dim). None: they are not.
         kv_dtype: of keys and values that are quantised, each of which is multiplied by a scale of its key-value head,
             at least 0 (see `quantization`); queries and output have `dtype`. None: keys and values have it, too.
+        layout: in which order a row's place is written in memory: "bhsd" (batch, heads, length, size), or "bshd"
+            (batch, length, heads, size), as after a projection. "packed": the sequences of a batch lie one after
+            another, (rows of all, heads, size), as in `flash_attn_varlen_func`; each has as many keys as `lengths`
+            says, and at most `seq_q` rows.
     """
 
     batch: int = Field(ge=1, le=MOST)
@@ -93,6 +98,7 @@ class AttentionForm(Problem):
     lengths: str = Field("", pattern=paging.LENGTHS)
     page_size: int | None = Field(None, ge=1, le=MOST)
     kv_dtype: Literal["float8_e4m3fn"] | None = None
+    layout: Literal["bhsd", "bshd", "packed"] = "bhsd"
 
     @model_validator(mode="before")
     @classmethod
@@ -144,6 +150,22 @@ class AttentionForm(Problem):
         return self
 
     @model_validator(mode="after")
+    def _packed(self) -> Self:
+        if not self.is_packed:
+            return self
+        if not self.lengths:
+            raise ValueError("layout packed: the sequences need lengths")
+        if self.latent or self.page_size is not None:
+            raise ValueError("layout packed: neither latent values nor pages are packed")
+        if self.kv_dtype is not None:
+            raise ValueError("layout packed: quantised keys and values are those of caches, which are not packed")
+        if self.seq_q > self.seq_kv:
+            raise ValueError(f"layout packed: a sequence has no more rows ({self.seq_q}) than keys ({self.seq_kv})")
+        if sum(self.key_lengths) > MOST:
+            raise ValueError(f"layout packed: the sequences have more than {MOST} keys")
+        return self
+
+    @model_validator(mode="after")
     def _grouped(self) -> Self:
         if self.heads % self.kv_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
@@ -180,18 +202,26 @@ class AttentionForm(Problem):
         words += [f"lengths {self.lengths}"] if self.lengths else []
         words += [f"page {self.page_size}"] if self.page_size else []
         words += [f"kv {self.kv_dtype}"] if self.kv_dtype else []
+        words += [self.layout] if self.layout != "bhsd" else []
         return " ".join(words)
 
     @property
-    def features(self) -> tuple[str, ...]:
-        """Which of `FEATURES` it has."""
+    def given(self) -> tuple[str, ...]:
+        """Which of `FEATURES` are not as in a plain problem."""
         defaults = type(self).model_fields
         return tuple(name for name in FEATURES if getattr(self, name) != defaults[name].default)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Which of `FEATURES` a kernel must know of: other strides are none, and "packed" stands for its lengths."""
+        if self.is_packed:
+            return (*(name for name in self.given if name not in ("lengths", "layout")), "packed")
+        return tuple(name for name in self.given if name != "layout")
 
     def to_dict(self) -> dict[str, Any]:
         """Its kind and fields as plain data, without features that it does not have."""
         own = super().to_dict()
-        return {name: value for name, value in own.items() if name not in FEATURES or name in self.features}
+        return {name: value for name, value in own.items() if name not in FEATURES or name in self.given}
 
     @property
     def softmax_scale(self) -> float:
@@ -209,6 +239,15 @@ class AttentionForm(Problem):
         return paging.draw_lengths(self.lengths, self.batch, self.seq_kv)
 
     @property
+    def query_lengths(self) -> tuple[int, ...]:
+        """How many rows each sequence has."""
+        return tuple(self.rows_of(keys) for keys in self.key_lengths)
+
+    def rows_of(self, keys: int) -> int:
+        """How many rows a sequence of so many keys has: `seq_q`; where sequences are packed, no more than keys."""
+        return min(self.seq_q, keys) if self.is_packed else self.seq_q
+
+    @property
     def band(self) -> Band:
         """Which keys a row of a sequence of seq_kv keys sees, but for those that a mask hides."""
         return self.band_of(self.seq_kv)
@@ -216,12 +255,15 @@ class AttentionForm(Problem):
     def band_of(self, keys: int) -> Band:
         """The same for a sequence of so many keys."""
         left, right = self.window or (None, 0 if self.causal else None)
-        return Band(keys - self.seq_q if self.align == "bottom_right" else 0, left, right)
+        return Band(keys - self.rows_of(keys) if self.align == "bottom_right" else 0, left, right)
 
     @property
     def is_banded(self) -> bool:
-        """Whether its band is more than a causal mask, aligned top-left."""
-        return self.window is not None or (self.causal and self.align == "bottom_right")
+        """Whether its band is more than a causal mask, aligned top-left. In packed sequences of as many rows as keys
+        both alignments are one.
+        """
+        is_square = self.is_packed and self.seq_q == self.seq_kv
+        return self.window is not None or (self.causal and self.align == "bottom_right" and not is_square)
 
     @property
     def is_taken_by_sdpa(self) -> bool:
@@ -229,22 +271,28 @@ class AttentionForm(Problem):
         return not self.softcap and not self.sinks and not self.is_scattered and self.kv_dtype is None
 
     @property
+    def is_packed(self) -> bool:
+        """Whether its sequences lie one after another."""
+        return self.layout == "packed"
+
+    @property
     def is_scattered(self) -> bool:
         """Whether keys and values are anything but one dense tensor: of uneven lengths, or in pages."""
         return bool(self.lengths) or self.page_size is not None
 
     def facts(self) -> dict[str, Any]:
-        """Sizes, `dtype`, `dtype_bytes`, `causal`, `rows` = batch * heads * seq_q, and what its features come to.
+        """Sizes, `dtype`, `dtype_bytes`, `causal`, `rows` of all heads, and what its features come to.
 
         `banded`: a window, or a causal mask that is aligned bottom-right; `window_left` and `window_right`: -1 for no
         limit; `capped`, `biased`, `masked`, `alibi` and `sinks`: whether scores are changed so; `latent`; `ragged`:
-        sequences have lengths of their own; `page_size`: 0 without pages; `quantized`: keys and values have scales;
-        `kv_bytes`: of an element of these.
+        sequences have lengths of their own, in tensors with room for `seq_kv` keys of each; `page_size`: 0 without
+        pages; `quantized`: keys and values have scales; `kv_bytes`: of an element of these; `packed`: sequences lie one
+        after another.
         """
         return {
             **self.model_dump(exclude={"scale", *FEATURES}),
             "dtype_bytes": DTYPE_BYTES[self.dtype],
-            "rows": self.batch * self.heads * self.seq_q,
+            "rows": self.heads * sum(self.query_lengths),
             "value_dim": self.value_size,
             "latent": self.latent,
             "banded": self.is_banded,
@@ -255,14 +303,15 @@ class AttentionForm(Problem):
             "masked": bool(self.mask),
             "alibi": self.alibi,
             "sinks": self.sinks,
-            "ragged": bool(self.lengths),
+            "ragged": bool(self.lengths) and not self.is_packed,
             "page_size": self.page_size or 0,
             "quantized": self.kv_dtype is not None,
             "kv_bytes": DTYPE_BYTES[self.kv_dtype or self.dtype],
+            "packed": self.is_packed,
         }
 
     @property
     def flops(self) -> int:
         """2 * heads * (head_dim + value_dim) * (pairs of a query and a key that its band lets it see)."""
-        pairs = sum(self.band_of(keys).pairs(self.seq_q, keys) for keys in self.key_lengths)
+        pairs = sum(self.band_of(keys).pairs(self.rows_of(keys), keys) for keys in self.key_lengths)
         return 2 * self.heads * (self.head_dim + self.value_size) * pairs

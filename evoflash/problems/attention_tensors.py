@@ -20,6 +20,9 @@ class AttentionTensors(AttentionForm):
     q has the shape (batch, heads, seq_q, head_dim), k (batch, kv_heads, seq_kv, head_dim), v the same with `value_dim`,
     and the output is (batch, heads, seq_q, value_dim). Latent attention has no input v. Paged keys and values have the
     shape (pages, page_size, kv_heads, head_dim or value_dim).
+
+    Packed sequences are a batch of one: q and the output have the rows of all of them, k and v the keys of all. Where
+    those of each begin is an input, which ends with the end of the last. In memory a row has all its heads.
     """
 
     @property
@@ -42,7 +45,7 @@ class AttentionTensors(AttentionForm):
 
         Of a block table, the pages of these.
         """
-        seen = [self.band_of(keys).seen(self.seq_q, keys) for keys in self.key_lengths]
+        seen = [self.band_of(keys).seen(self.rows_of(keys), keys) for keys in self.key_lengths]
         rows = sum(end - begin for begin, end in seen) * self.kv_heads
         size = self.page_size or 1
         names = {1: rows * self.head_dim}
@@ -62,6 +65,9 @@ class AttentionTensors(AttentionForm):
         if self.page_size is not None:
             of_keys = (self.cache_pages, self.page_size, self.kv_heads)
         q = (self.batch, self.heads, self.seq_q, self.head_dim)
+        if self.is_packed:
+            of_keys = (1, self.kv_heads, sum(self.key_lengths))
+            q = (1, self.heads, sum(self.query_lengths), self.head_dim)
         v = () if self.latent else ((*of_keys, self.value_size),)
         return (q, (*of_keys, self.head_dim), *v, *self.extra_shapes().values())
 
@@ -70,12 +76,15 @@ class AttentionTensors(AttentionForm):
         slopes, sinks and scales, else int32.
         """
         types = {"bias": self.dtype, "mask": "bool", "slopes": "float32", "sinks": "float32"}
-        types |= {"lengths": "int32", "block_table": "int32", "k_scales": "float32", "v_scales": "float32"}
+        types |= dict.fromkeys(("lengths", "block_table", "q_starts", "k_starts"), "int32")
+        types |= dict.fromkeys(("k_scales", "v_scales"), "float32")
         of_keys = (self.kv_dtype or self.dtype,) * (self.leading_inputs - 1)
         return (self.dtype, *of_keys, *(types[name] for name in self.extra_shapes()))
 
     def output_shape(self) -> tuple[int, ...]:
         """batch, heads, rows, value size."""
+        if self.is_packed:
+            return (1, self.heads, sum(self.query_lengths), self.value_size)
         return (self.batch, self.heads, self.seq_q, self.value_size)
 
     @property
@@ -96,7 +105,8 @@ class AttentionTensors(AttentionForm):
     def extra_shapes(self) -> dict[str, tuple[int, ...]]:
         """The inputs after q, k and v, by name and in order.
 
-        These are bias or mask (broadcast as SDPA's), slopes and sinks, lengths and block_table, k_scales and v_scales.
+        These are bias or mask (broadcast as SDPA's), slopes and sinks, lengths and block_table, k_scales and v_scales of
+        quantised keys and values, q_starts and k_starts of packed sequences.
         """
         sizes = dict(zip(DIMENSIONS, (self.batch, self.heads, self.seq_q, self.seq_kv), strict=True))
         shapes: dict[str, tuple[int, ...]] = {}
@@ -107,20 +117,26 @@ class AttentionTensors(AttentionForm):
             shapes["slopes"] = (self.heads,)
         if self.sinks:
             shapes["sinks"] = (self.heads,)
-        if self.lengths:
+        if self.lengths and not self.is_packed:
             shapes["lengths"] = (self.batch,)
         if self.page_size is not None:
             shapes["block_table"] = self.table_shape
         if self.kv_dtype is not None:
             shapes["k_scales"] = shapes["v_scales"] = (self.kv_heads,)
+        if self.is_packed:
+            shapes["q_starts"] = shapes["k_starts"] = (self.batch + 1,)
         return shapes
 
     def index_values(self, seed: int = 0) -> dict[int, list[int]]:
-        """Those of lengths and block table, by the number of the input."""
+        """Those of lengths, block table and starts, by the number of the input."""
         made: dict[int, list[int]] = {}
         for number, name in enumerate(self.extra_shapes(), start=self.leading_inputs):
             if name == "lengths":
                 made[number] = list(self.key_lengths)
             elif name == "block_table":
                 made[number] = paging.block_table(self._page_counts, self.table_shape[1], self.cache_pages, seed)
+            elif name == "q_starts":
+                made[number] = paging.starts(self.query_lengths)
+            elif name == "k_starts":
+                made[number] = paging.starts(self.key_lengths)
         return made

@@ -1,8 +1,9 @@
-"""Lengths of sequences as they are written, and block tables that say in which pages their keys lie."""
+"""Lengths of sequences as they are written, where packed ones begin, and block tables: in which pages keys lie."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import re
 from collections.abc import Sequence
@@ -39,6 +40,11 @@ def spelled(lengths: Any) -> Any:
         seed = int(words.partition(":")[2] or 0)
         return f"uniform:{seed}" if seed else "uniform"
     return words
+
+
+def starts(lengths: Sequence[int]) -> list[int]:
+    """Where sequences of these lengths begin that lie one after another, and where the last one ends."""
+    return [0, *itertools.accumulate(lengths)]
 
 
 def page_counts(lengths: Sequence[int], page_size: int) -> list[int]:

@@ -33,12 +33,13 @@ FIELDS = {
     "lengths": "lengths",
     "page": "page_size",
     "kv_dtype": "kv_dtype",
+    "layout": "layout",
 }
 FLAGS = ("causal", "latent", "alibi", "sinks")
 SYNTAX = (
     "b=1,h=8,s=512,d=64 and optionally kv=, t=, v=, latent, dtype=fp16|bf16|fp32, scale=, causal, align=bottom_right, "
     "window=127 or window=127:0, softcap=, bias=hqk, mask=bk, alibi, sinks, lengths=uniform or lengths=7+300, page=16, "
-    "kv_dtype=fp8"
+    "kv_dtype=fp8, layout=bshd or layout=packed"
 )
 
 

@@ -85,6 +85,8 @@ class GuardedTensor:
 class Arena:
     """The buffers of one call: copies of the inputs, an output with the strides of the first input, and a workspace.
 
+    An output of another shape has its dimensions in memory in the order of those of the first input.
+
     Args:
         copy: False uses the inputs in place, without guards.
 
@@ -97,11 +99,8 @@ class Arena:
     """
 
     def __init__(self, inputs: Inputs, output_shape: tuple[int, ...], copy: bool = True):
-        import torch
-
         first = inputs[0]
-        dense = torch.empty(output_shape, device="meta").stride()
-        stride = first.stride() if tuple(first.shape) == output_shape else dense
+        stride = first.stride() if tuple(first.shape) == output_shape else dense_stride(output_shape, first)
         with own_memory("the tensors of a call"):
             self._guarded = [GuardedTensor.copy(tensor) for tensor in inputs] if copy else []
             self.output = GuardedTensor(output_shape, stride, first)
@@ -139,6 +138,18 @@ class Arena:
                 return name
             flags = flags[len(group) :]
         return None
+
+
+def dense_stride(shape: tuple[int, ...], like: torch.Tensor) -> tuple[int, ...]:
+    """The strides of a tensor without gaps whose dimensions lie in memory in the order of another's."""
+    order = range(len(shape))
+    if len(shape) == like.dim():
+        order = sorted(order, key=lambda axis: (-like.stride(axis), axis))
+    stride, step = [0] * len(shape), 1
+    for axis in reversed(order):
+        stride[axis] = step
+        step *= max(shape[axis], 1)
+    return tuple(stride)
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from evoflash.core.status import Gate
 from evoflash.evaluator.messages import Examine, Race, Raced, SelfTest
 from evoflash.problems import Inputs, Problem, searched_cases
 from evoflash.worker import device_monitor, race, rivals, timing
-from evoflash.worker.buffers import Arena
+from evoflash.worker.buffers import Arena, dense_stride
 from evoflash.worker.clock import Call, make_clock
 from evoflash.worker.correctness import check_timed_launches, clone_with_strides
 from evoflash.worker.kernel import Kernel
@@ -211,7 +211,8 @@ class KernelTimer:
             self._cold_sets = self._input_sets(problem, count)
         calls = []
         for inputs in self._cold_sets:
-            out = torch.empty(problem.output_shape(), dtype=inputs[0].dtype, device=inputs[0].device)
+            shape, first = problem.output_shape(), inputs[0]
+            out = torch.empty_strided(shape, dense_stride(shape, first), dtype=first.dtype, device=first.device)
             calls.append(kernel.bind(problem, inputs, out))
         return timing.measure(self._clock, calls, samples=samples, quick_samples=3, best_us=None, regime="cold").timing
 

@@ -49,6 +49,10 @@ typedef struct {
   int32_t page_size, num_pages;
   /* Of each key-value head, at least 0: k and v are float8_e4m3fn then, and count times these. */
   const float *k_scales, *v_scales;
+  /* Packed sequences, one after another: sequence b has the rows q_starts[b] to q_starts[b + 1] - 1 of q and out, up to
+     seq_q of them, and the keys k_starts[b] to k_starts[b + 1] - 1, up to seq_kv; either may be none. Rows, keys, bias
+     and mask are counted from its first; diagonal then is its keys - its rows. The strides of the batch are 0. */
+  const int32_t *q_starts, *k_starts; /* of batch + 1 */
 } EvoflashAttention;
 
 #ifndef EVOFLASH_DEVICE_ONLY

@@ -106,7 +106,7 @@ EVOFLASH_INLINE void pack_keys(const EvoflashAttention &problem, PackedKv<Traits
 template <class Traits>
 static void pack_head_tile(const EvoflashAttention &all, PackedKv<Traits> packed, int bidb, int kv_head, int key) {
   const EvoflashAttention &problem = sequence_of<Traits>(all, bidb);
-  if (Traits::kHasLengths && key >= problem.seq_kv) return;
+  if ((Traits::kHasLengths || Traits::kIsPacked) && key >= problem.seq_kv) return;
   const int count = problem.seq_kv - key < Traits::kBlockN ? problem.seq_kv - key : Traits::kBlockN;
   pack_keys(problem, packed.from(key), bidb, kv_head, key, count);
 }

@@ -55,6 +55,8 @@ static void attend_rows(const EvoflashAttention &all, Scratch &scratch, int bidb
   const int kv_head = bidh / (all.heads / all.kv_heads);
   const EvoflashAttention &sequence = sequence_of<Traits>(all, bidb);
   const EvoflashAttention &problem = with_key_scale<Traits>(sequence, kv_head);
+  // There are as many tiles of each sequence as of the longest: a list of those with rows would save next to nothing.
+  if (Traits::kIsPacked && first_row >= problem.seq_q) return;
   using Element = typename Traits::Element;
   const int rows = problem.seq_q - first_row < Traits::kBlockM ? problem.seq_q - first_row : Traits::kBlockM;
   // Scores are powers of two. The scale's sign goes into the queries. Scores that are changed are scaled before that.

@@ -13,14 +13,15 @@ namespace evoflash {
 
 // A Config starts from these, and overrides those that it has.
 struct NoFeatures {
-  static constexpr bool kIsBanded = false;    // rows see a window, or their diagonal is not the matrix's
-  static constexpr bool kIsCapped = false;    // scores are soft-capped
-  static constexpr bool kIsBiased = false;    // a tensor is added to scores
-  static constexpr bool kIsMasked = false;    // a boolean tensor hides keys
-  static constexpr bool kHasSlopes = false;   // ALiBi
-  static constexpr bool kHasSinks = false;    // a further logit of each head
-  static constexpr bool kHasLengths = false;  // sequences have numbers of keys of their own
-  static constexpr int kPageSize = 0;         // keys of a page, where keys and values are paged
+  static constexpr bool kIsBanded = false;     // rows see a window, or their diagonal is not the matrix's
+  static constexpr bool kIsCapped = false;     // scores are soft-capped
+  static constexpr bool kIsBiased = false;     // a tensor is added to scores
+  static constexpr bool kIsMasked = false;     // a boolean tensor hides keys
+  static constexpr bool kHasSlopes = false;    // ALiBi
+  static constexpr bool kHasSinks = false;     // a further logit of each head
+  static constexpr bool kHasLengths = false;   // sequences have numbers of keys of their own
+  static constexpr bool kIsPacked = false;     // sequences lie one after another
+  static constexpr int kPageSize = 0;          // keys of a page, where keys and values are paged
   static constexpr bool kIsQuantized = false;  // keys and values have 8 bits, and each key-value head scales for them
 };
 
@@ -37,7 +38,7 @@ template <class Config>
 constexpr bool kReadsScoreTerms = Config::kIsBiased || Config::kIsMasked;
 
 template <class Config>
-constexpr bool kHasFeatures = Config::kIsBanded || Config::kHasSinks || kHasScoreTerms<Config>;
+constexpr bool kHasFeatures = Config::kIsBanded || Config::kHasSinks || Config::kIsPacked || kHasScoreTerms<Config>;
 
 // Of a kernel's arguments: the problem itself, for what its features need of it.
 template <bool kHasFeatures>
@@ -49,7 +50,8 @@ struct FeatureArguments<true> {
 
 // Whether a row may see no key at all.
 template <class Config>
-constexpr bool kHasBlindRows = Config::kIsBanded || Config::kIsBiased || Config::kIsMasked || Config::kHasLengths;
+constexpr bool kHasBlindRows =
+    Config::kIsBanded || Config::kIsBiased || Config::kIsMasked || Config::kHasLengths || Config::kIsPacked;
 
 #ifndef EVOFLASH_DEVICE_ONLY
 // Whether a problem is one that the kernel was rendered for, with sizes that mean something.
@@ -63,6 +65,8 @@ inline bool matches(const EvoflashAttention &problem, int head_dim, int value_di
   if ((problem.mask != nullptr) != Config::kIsMasked || (problem.slopes != nullptr) != Config::kHasSlopes) return false;
   if ((problem.sinks != nullptr) != Config::kHasSinks) return false;
   if ((problem.lengths != nullptr) != Config::kHasLengths) return false;
+  if ((problem.q_starts != nullptr) != Config::kIsPacked || (problem.k_starts != nullptr) != Config::kIsPacked)
+    return false;
   if ((problem.block_table != nullptr ? problem.page_size : 0) != Config::kPageSize) return false;
   if ((problem.k_scales != nullptr) != Config::kIsQuantized) return false;
   if ((problem.v_scales != nullptr) != Config::kIsQuantized) return false;
@@ -81,13 +85,26 @@ inline bool matches(const EvoflashAttention &problem, int head_dim, bool causal)
 }
 #endif
 
-// The problem as a sequence has it: with its own number of keys, and its last row at the last of them.
+// The problem as a sequence has it: with its own number of keys, and its last row at the last of them. A packed one has
+// its own rows, too, and begins where those before it end.
 template <class Config>
 EVOFLASH_ANYWHERE decltype(auto) sequence_of(const EvoflashAttention &problem, int bidb) {
   if constexpr (Config::kHasLengths) {
     EvoflashAttention own = problem;
     own.seq_kv = problem.lengths[bidb];
     own.diagonal = own.seq_kv - problem.seq_q;
+    return own;
+  } else if constexpr (Config::kIsPacked) {
+    using Element = typename Config::Element;
+    EvoflashAttention own = problem;
+    const int64_t row = problem.q_starts[bidb], key = problem.k_starts[bidb];
+    own.seq_q = int(problem.q_starts[bidb + 1] - row);
+    own.seq_kv = int(problem.k_starts[bidb + 1] - key);
+    own.diagonal = own.seq_kv - own.seq_q;
+    own.q = static_cast<const Element *>(problem.q) + row * problem.q_stride[2];
+    own.k = static_cast<const Element *>(problem.k) + key * problem.k_stride[2];
+    own.v = static_cast<const Element *>(problem.v) + key * problem.v_stride[2];
+    own.out = static_cast<Element *>(problem.out) + row * problem.out_stride[2];
     return own;
   } else {
     return (problem);

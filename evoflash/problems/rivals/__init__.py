@@ -11,12 +11,17 @@ from evoflash.problems.rival import Rival
 from evoflash.problems.rivals.flash_attention import FlashAttention2, FlashAttention3, FlashAttention4
 from evoflash.problems.rivals.flashinfer import FlashInferDecode, FlashInferPrefill
 from evoflash.problems.rivals.flex_attention import FlexAttention
+from evoflash.problems.rivals.nested_sdpa import NestedSdpa
 from evoflash.problems.rivals.onednn_graph import OneDnnGraph
 from evoflash.problems.rivals.xformers import Xformers
 
 
-def of_attention(target: str) -> tuple[Rival, ...]:
-    """All rivals of a target ("cuda" or "cpu"), installed or not."""
+def of_attention(target: str, packed: bool = False) -> tuple[Rival, ...]:
+    """All rivals of a target ("cuda" or "cpu"), installed or not.
+
+    Args:
+        packed: for packed sequences; what takes these alone, and is part of PyTorch, is left out elsewhere.
+    """
     every = (
         FlashAttention2(),
         FlashAttention3(),
@@ -24,6 +29,7 @@ def of_attention(target: str) -> tuple[Rival, ...]:
         Xformers(),
         FlashInferPrefill(),
         FlashInferDecode(),
+        *([NestedSdpa()] if packed else []),
         FlexAttention(),
         OneDnnGraph(),
     )

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 class _FlashAttention(Rival):
     """A `flash_attn_func`, which takes strided views of (batch, length, heads, head size).
 
+    Or a `flash_attn_varlen_func`, which takes packed sequences, as views of (rows of all, heads, head size).
+
     Attributes:
         features: those of `attention_form.FEATURES` that it takes.
         unlimited: how it writes that a side of the window has no limit.
     """
 
-    features: ClassVar[tuple[str, ...]] = ("align", "window", "softcap")
+    features: ClassVar[tuple[str, ...]] = ("align", "window", "softcap", "packed")
     unlimited: ClassVar[int | None] = -1
 
     def refusal(self, problem: AttentionTensors) -> str:
@@ -36,15 +38,16 @@ class _FlashAttention(Rival):
             or requirements.bottom_right(problem)
         )
 
-    def load(self) -> Any:
-        """Its function."""
-        return super().load().flash_attn_func
-
     def bind(self, problem: AttentionTensors, inputs: Inputs) -> BoundCall:
         """A call on transposed views."""
-        function = self.load()
+        module, extras = self.load(), problem.extras(inputs)
         q, k, v = (tensor.transpose(1, 2) for tensor in problem.qkv(inputs))
-        options: dict[str, Any] = {"softmax_scale": problem.softmax_scale, **self.options(problem.extras(inputs))}
+        options: dict[str, Any] = {"softmax_scale": problem.softmax_scale, **self.options(extras)}
+        function = module.flash_attn_varlen_func if problem.is_packed else module.flash_attn_func
+        if problem.is_packed:
+            q, k, v = q[0], k[0], v[0]
+            options |= {"cu_seqlens_q": extras["q_starts"], "cu_seqlens_k": extras["k_starts"]}
+            options |= {"max_seqlen_q": problem.seq_q, "max_seqlen_k": problem.seq_kv}
         band = requirements.bottom_right_band(problem)
         if (band.left, band.right) == (None, 0):
             options["causal"] = True
@@ -55,7 +58,8 @@ class _FlashAttention(Rival):
 
         def call() -> torch.Tensor:
             out = function(q, k, v, **options)
-            return (out[0] if isinstance(out, tuple) else out).transpose(1, 2)  # some versions add the log-sum-exp
+            out = out[0] if isinstance(out, tuple) else out  # some versions add the log-sum-exp
+            return (out[None] if problem.is_packed else out).transpose(1, 2)
 
         return call
 

@@ -74,4 +74,29 @@ struct Arguments : InputArguments<Traits::kIsTma>,
   float softmax_scale_log2;
 };
 
+#ifndef EVOFLASH_HOST_ONLY
+// The tensor from a row on.
+__device__ __forceinline__ Tensor from_row(const Tensor &tensor, int row) {
+  return {row_of(tensor, 0, 0, row), tensor.batch, tensor.head, tensor.row};
+}
+
+// The arguments as a sequence has them: a packed one has its own rows and keys, and begins where those before it end.
+template <class Traits>
+__device__ __forceinline__ decltype(auto) sequence_of(const Arguments<Traits> &args, int bidb) {
+  if constexpr (Traits::kIsPacked) {
+    Arguments<Traits> own = args;
+    own.problem = evoflash::sequence_of<Traits>(args.problem, bidb);
+    own.seq_q = own.problem.seq_q;
+    own.seq_kv = own.problem.seq_kv;
+    own.q = from_row(args.q, args.problem.q_starts[bidb]);
+    own.k = from_row(args.k, args.problem.k_starts[bidb]);
+    own.v = from_row(args.v, args.problem.k_starts[bidb]);
+    own.out = from_row(args.out, args.problem.q_starts[bidb]);
+    return own;
+  } else {
+    return (args);
+  }
+}
+#endif
+
 }  // namespace evoflash::mma

@@ -48,8 +48,9 @@ __device__ __forceinline__ void add_sink(Fragments<Traits> &fragments, const Arg
 
 // A tile, or a block's split of it.
 template <class Traits>
-__device__ __forceinline__ void compute_tile(const Arguments<Traits> &args, unsigned char *smem, const TileCoord &tile,
+__device__ __forceinline__ void compute_tile(const Arguments<Traits> &all, unsigned char *smem, const TileCoord &tile,
                                              int split) {
+  const Arguments<Traits> &args = sequence_of(all, tile.bidb);
   using Producer = typename ProducerOf<Traits>::Type;
   using QOperands = typename QOperandsOf<Traits>::Type;
   const WarpCoord<Traits> coord(args, tile, split);
@@ -116,7 +117,9 @@ __device__ __forceinline__ void compute_tiles(const Arguments<Traits> &args, uns
   }
   if constexpr (Traits::kIsPersistent) {
     for (int number = blockIdx.x; number < args.num_tiles; number += gridDim.x) {
-      compute_tile<Traits>(args, smem, tile_of_number<Traits>(args, number), 0);
+      const TileCoord tile = tile_of_number<Traits>(args, number);
+      if (!has_rows(args, tile)) continue;
+      compute_tile<Traits>(args, smem, tile, 0);
       if constexpr (Traits::kIsTma) fence_proxy_async();  // TMA writes next where this block has read and written
       __syncthreads();
       if constexpr (SharedStorage<Traits>::kBarriers > 0) {
@@ -125,8 +128,9 @@ __device__ __forceinline__ void compute_tiles(const Arguments<Traits> &args, uns
       }
     }
   } else {
-    const int split = blockIdx.x % Traits::kNumSplits;
-    compute_tile<Traits>(args, smem, tile_of_block<Traits>(), split);
+    const TileCoord tile = tile_of_block<Traits>();
+    if (!has_rows(args, tile)) return;  // nor have the other blocks of the cluster
+    compute_tile<Traits>(args, smem, tile, blockIdx.x % Traits::kNumSplits);
   }
 }
 

@@ -51,7 +51,11 @@ struct KernelTraits : Config {
   static constexpr int kNumSteps = (Config::kSeqKv + kBlockN - 1) / kBlockN;
 
   // Whether a warp may find no key that its rows see in a step.
-  static constexpr bool kMaySkip = !kIsEvenN && (Config::kIsOnline || Config::kIsCausal || Config::kIsBanded || kIsTma);
+  static constexpr bool kMaySkip =
+      !kIsEvenN && (Config::kIsOnline || Config::kIsCausal || Config::kIsBanded || Config::kIsPacked || kIsTma);
+
+  static_assert(!Config::kIsPacked || (!Config::kHasFixedSizes && !kIsTma && !kIsSplitKv),
+                "sequences have sizes of their own; TMA fills with zeros only beyond the last of them");
 };
 
 }  // namespace evoflash::mma

@@ -13,6 +13,19 @@ struct TileCoord {
   int m_block, bidh, bidb;
 };
 
+// Whether a tile has rows. The grid is as long as the longest of packed sequences. A block beyond the rows of a shorter
+// one ends at once, which takes less than a list of the tiles with rows: lengths are known on the device alone, where a
+// kernel ahead of this one would make it.
+template <class Traits>
+__device__ __forceinline__ bool has_rows(const Arguments<Traits> &args, const TileCoord &tile) {
+  if constexpr (Traits::kIsPacked) {
+    const int32_t *const starts = args.problem.q_starts + tile.bidb;
+    return int64_t(tile.m_block) * Traits::kBlockM < starts[1] - starts[0];
+  } else {
+    return true;
+  }
+}
+
 // The end of the keys that a row sees. Without a band every row sees key 0, as the causal mask is aligned to the top
 // left.
 template <class Traits>

@@ -24,6 +24,11 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsig
 
   const int bidh = blockIdx.y, bidb = blockIdx.z, kv_head = kv_head_of(all, bidh);
   const EvoflashAttention &problem = sequence_of<Traits>(all, bidb);
+  if constexpr (Traits::kIsPacked) {
+    // The grid is as long as the longest sequence. A block beyond the rows of a shorter one ends at once, which takes
+    // less than a list of the blocks with rows: lengths are known on the device alone, where a kernel would make it.
+    if (int64_t(blockIdx.x) * Traits::kBlockM >= problem.seq_q) return;
+  }
   const RowGroup<Traits> group{storage};
   int row = blockIdx.x;
   bool is_valid = true;

@@ -105,8 +105,8 @@ class AttentionTensors(AttentionForm):
     def extra_shapes(self) -> dict[str, tuple[int, ...]]:
         """The inputs after q, k and v, by name and in order.
 
-        These are bias or mask (broadcast as SDPA's), slopes and sinks, lengths and block_table, k_scales and v_scales of
-        quantised keys and values, q_starts and k_starts of packed sequences.
+        These are bias or mask (broadcast as SDPA's), slopes and sinks, lengths and block_table, k_scales and v_scales
+        of quantised keys and values, q_starts and k_starts of packed sequences.
         """
         sizes = dict(zip(DIMENSIONS, (self.batch, self.heads, self.seq_q, self.seq_kv), strict=True))
         shapes: dict[str, tuple[int, ...]] = {}

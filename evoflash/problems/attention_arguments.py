@@ -6,7 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING, Any
 
 from evoflash.problems.attention_tensors import AttentionTensors
-from evoflash.problems.base import Inputs
+from evoflash.problems.base import Inputs, Outputs
 
 if TYPE_CHECKING:
     import torch
@@ -35,16 +35,19 @@ class AttentionArguments(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("lengths", "block_table")),
         ("table_stride", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("page_size", "num_pages")),
+        ("lse", ctypes.c_void_p),
     ]
 
 
-def arguments(problem: AttentionTensors, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
-    """Pointers, sizes, and strides in elements; the last stride of q, k, v and the output must be 1.
+def arguments(problem: AttentionTensors, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
+    """Pointers, sizes, and strides in elements; the last stride of q, k, v and the output must be 1. The log-sum-exp is
+    contiguous.
 
     The values of latent attention have the address and the strides of the keys. A stride of a bias or mask is 0 in the
     dimensions that it does not extend over. Of paged keys and values the strides are those of page, head and row.
     """
     q, k = inputs[:2]
+    out, *more = outputs
     v = k if problem.latent else inputs[2]
     extras = problem.extras(inputs)
     strides = [tensor.stride()[:3] for tensor in (q, k, v, out)]
@@ -63,6 +66,7 @@ def arguments(problem: AttentionTensors, inputs: Inputs, out: torch.Tensor) -> c
         *(_broadcast_strides(extras.get(name)) for name in ("bias", "mask")),
         pointers["lengths"], pointers["block_table"], table.stride()[0] if table is not None else 0,
         problem.page_size or 0, k.shape[0] if table is not None else 0,
+        *(each.data_ptr() for each in more),
     )  # fmt: skip
 
 

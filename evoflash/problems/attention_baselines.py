@@ -7,11 +7,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from evoflash.problems import attention_sequences
-from evoflash.problems.attention_reference import by_sequence, softmax
+from evoflash.problems import attention_aten, attention_sequences
+from evoflash.problems.attention_reference import by_sequence, keyless, log_sum_exp, softmax
 from evoflash.problems.attention_scores import scores
 from evoflash.problems.attention_tensors import AttentionTensors
-from evoflash.problems.base import PLAIN_BASELINE, Baseline, Inputs
+from evoflash.problems.base import PLAIN_BASELINE, Baseline, Inputs, Outputs
 
 if TYPE_CHECKING:
     import torch
@@ -22,19 +22,24 @@ GRID_HEIGHT = 65_535  # the limit on the second and third dimension of a CUDA gr
 PLAIN_SCORES = 2**26  # computed at a time where SDPA does not take the problem
 
 
-def plain(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
+def plain(problem: AttentionTensors, inputs: Inputs) -> Outputs:
     """SDPA with PyTorch's default backend, on contiguous copies and at most `GRID_HEIGHT` heads at a time.
 
     The copies are needed because the cuDNN backend reads outside unaligned rows, and the slices because it fails
     with more heads (PyTorch 2.11). What SDPA does not take is computed as a fused kernel does it: scores in float32,
     weights rounded to the type of the inputs. Rows that see no key are 0; some backends have NaN there.
+
+    The log-sum-exp is `torch.logsumexp` of scores in float32.
     """
+    if problem.is_scattered:
+        return by_sequence(problem, inputs, plain, keyless(problem, inputs))
+    out = _of_sdpa(problem, inputs) if problem.is_taken_by_sdpa else _fused(problem, inputs)
+    return (out, _log_sum_exp(problem, inputs)) if problem.lse else (out,)
+
+
+def _of_sdpa(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
     import torch
 
-    if problem.is_scattered:
-        return by_sequence(problem, inputs, plain, inputs[0].dtype)
-    if not problem.is_taken_by_sdpa:
-        return _fused(problem, inputs)
     q, k, v = problem.qkv(inputs)
     mask = sdpa_mask(problem, inputs)
     group = problem.heads // problem.kv_heads
@@ -62,6 +67,9 @@ def baselines(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     pages, so are dense keys and values, padded with zeros: what it takes to gather them is not in their times. Of
     latent attention the query heads that share keys are rows of one product, so that keys are neither read nor copied
     once for each of them.
+
+    With a log-sum-exp: the operators behind SDPA's backends, as far as they return it (see `attention_aten`), and eager
+    with `torch.logsumexp`.
     """
     from torch.nn.attention import SDPBackend
 
@@ -71,6 +79,10 @@ def baselines(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     eager = {"eager": functools.partial(_eager, problem, _Kept(functools.partial(_additive_mask, problem)))}
     if not problem.is_taken_by_sdpa:
         return eager
+    if problem.lse:
+        operators = attention_aten.OPERATORS[target]
+        of = _Kept(functools.partial(attention_aten.additive_mask, problem, functools.partial(sdpa_mask, problem)))
+        return {**{name: attention_aten.baseline(problem, each, of.of) for name, each in operators.items()}, **eager}
     if target == "cpu":
         backends = {"sdpa": None, PLAIN_BASELINE: SDPBackend.MATH}
     else:
@@ -173,7 +185,9 @@ def _with_backend(problem: AttentionTensors, mask: _Kept[torch.Tensor | None], b
     return run
 
 
-def _eager(problem: AttentionTensors, mask: _Kept[torch.Tensor | None], *inputs: torch.Tensor) -> torch.Tensor:
+def _eager(
+    problem: AttentionTensors, mask: _Kept[torch.Tensor | None], *inputs: torch.Tensor
+) -> torch.Tensor | Outputs:
     import torch
 
     q, k, v = problem.qkv(inputs)
@@ -194,8 +208,13 @@ def _eager(problem: AttentionTensors, mask: _Kept[torch.Tensor | None], *inputs:
     else:
         weights = softmax(logits.flatten(0, 1), sinks.repeat(problem.batch)).view_as(logits)
     if problem.latent:
-        return torch.matmul(_heads_as_rows(weights, k), v).reshape(problem.output_shape())
-    return torch.matmul(weights, v)
+        out = torch.matmul(_heads_as_rows(weights, k), v).reshape(problem.output_shape())
+    else:
+        out = torch.matmul(weights, v)
+    if not problem.lse:
+        return out
+    sums = torch.logsumexp(logits.float(), dim=-1)
+    return out, sums if sinks is None else torch.logaddexp(sums, sinks[:, None])
 
 
 def _heads_as_rows(tensor: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
@@ -243,6 +262,22 @@ def _fused(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
         answer = weights.to(q.dtype).float() @ values / total
         flat[place] = answer.masked_fill((logits == -math.inf).all(dim=-1, keepdim=True), 0.0).to(q.dtype)
     return out
+
+
+def _log_sum_exp(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
+    import torch
+
+    q, k, _ = problem.qkv(inputs)
+    lse = torch.empty(problem.output_shape()[:3], dtype=torch.float32, device=q.device)
+    flat, extras = lse.flatten(0, 1), problem.extras(inputs)
+    rows = torch.arange(problem.seq_q, device=q.device)
+    heads = max(1, PLAIN_SCORES // (problem.seq_q * problem.seq_kv))
+    for place in torch.arange(problem.batch * problem.heads, device=q.device).split(heads):
+        batch, head = place // problem.heads, place % problem.heads
+        keys = k[batch, head // (problem.heads // problem.kv_heads)].float()
+        logits, _ = scores(problem, q[batch, head].float() @ keys.mT, place, rows, extras)
+        flat[place] = log_sum_exp(logits, extras["sinks"][head] if "sinks" in extras else None)
+    return lse
 
 
 class _Kept(Generic[Made]):

@@ -34,6 +34,7 @@ FEATURES = (
     "sinks",
     "lengths",
     "page_size",
+    "lse",
 )
 
 DIMENSIONS = "bhqk"  # of a bias or mask: batch, query heads, query rows, keys
@@ -66,6 +67,9 @@ class AttentionForm(Problem):
             last row of a sequence stands at its last key.
         page_size: keys of a page, where keys and values are paged: k then has the shape (pages, page_size, kv_heads,
             head_dim). None: they are not.
+        lse: whether there is a second output, the natural logarithm of the sum of exp of each row's scores, as
+            FlashAttention returns it: a sink is one of the summands, and a row that sees no key has -inf, or its
+            head's sink.
     """
 
     batch: int = Field(ge=1, le=MOST)
@@ -88,6 +92,7 @@ class AttentionForm(Problem):
     sinks: bool = False
     lengths: str = Field("", pattern=paging.LENGTHS)
     page_size: int | None = Field(None, ge=1, le=MOST)
+    lse: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -172,6 +177,7 @@ class AttentionForm(Problem):
         words += [name for name in ("alibi", "sinks") if getattr(self, name)]
         words += [f"lengths {self.lengths}"] if self.lengths else []
         words += [f"page {self.page_size}"] if self.page_size else []
+        words += ["lse"] if self.lse else []
         return " ".join(words)
 
     @property
@@ -217,7 +223,7 @@ class AttentionForm(Problem):
 
     @property
     def is_taken_by_sdpa(self) -> bool:
-        """Whether SDPA can compute it, with a mask, from its inputs as they are."""
+        """Whether SDPA can compute its first output, with a mask, from its inputs as they are."""
         return not self.softcap and not self.sinks and not self.is_scattered
 
     @property
@@ -230,7 +236,7 @@ class AttentionForm(Problem):
 
         `banded`: a window, or a causal mask that is aligned bottom-right; `window_left` and `window_right`: -1 for no
         limit; `capped`, `biased`, `masked`, `alibi` and `sinks`: whether scores are changed so; `latent`; `ragged`:
-        sequences have lengths of their own; `page_size`: 0 without pages.
+        sequences have lengths of their own; `page_size`: 0 without pages; `lse`: whether there is a second output.
         """
         return {
             **self.model_dump(exclude={"scale", *FEATURES}),
@@ -248,6 +254,7 @@ class AttentionForm(Problem):
             "sinks": self.sinks,
             "ragged": bool(self.lengths),
             "page_size": self.page_size or 0,
+            "lse": self.lse,
         }
 
     @property

@@ -1,4 +1,4 @@
-"""Timing of kernels on a device, with a check that the timed launches computed their output."""
+"""Timing of kernels on a device, with a check that the timed launches computed their outputs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class KernelTimer:
         """
         self._announce("timing")
         cases = searched_cases(problem)
-        arenas = [Arena(self._references.of(case).inputs, problem.output_shape()) for case in cases]
+        arenas = [Arena(self._references.of(case).inputs, problem.outputs()) for case in cases]
         calls = _calls(kernel, problem, arenas)
         measured = timing.measure(
             self._clock,
@@ -92,7 +92,7 @@ class KernelTimer:
         arenas: dict[str, list[Arena]] = {}
         for name, kernel in kernels.items():
             self._announce(f"racing {name}")
-            arenas[name] = [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets]
+            arenas[name] = [Arena(inputs, problem.outputs(), copy=False) for inputs in sets]
             contestants[name] = race.prepare(self._clock, _calls(kernel, problem, arenas[name]))
         self._announce("racing all")
         raced = race.interleave(
@@ -138,7 +138,7 @@ class KernelTimer:
         again = calls
         if request.copies is not None:
             calls, again = (
-                _calls(Kernel(each), problem, [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets])
+                _calls(Kernel(each), problem, [Arena(inputs, problem.outputs(), copy=False) for inputs in sets])
                 for each in request.copies
             )
         return self_test(self._clock, calls, again, request.trials, request.rounds, request.seed, request.budget_s)
@@ -211,8 +211,8 @@ class KernelTimer:
             self._cold_sets = self._input_sets(problem, count)
         calls = []
         for inputs in self._cold_sets:
-            out = torch.empty(problem.output_shape(), dtype=inputs[0].dtype, device=inputs[0].device)
-            calls.append(kernel.bind(problem, inputs, out))
+            outputs = tuple(each.empty(inputs[0].device) for each in problem.outputs())
+            calls.append(kernel.bind(problem, inputs, outputs))
         return timing.measure(self._clock, calls, samples=samples, quick_samples=3, best_us=None, regime="cold").timing
 
     def _input_sets(self, problem: Problem, count: int) -> list[Inputs]:
@@ -223,4 +223,4 @@ class KernelTimer:
 
 
 def _calls(kernel: Kernel, problem: Problem, arenas: Sequence[Arena]) -> list[Call]:
-    return [kernel.bind(problem, each.inputs, each.output.tensor, each.workspace) for each in arenas]
+    return [kernel.bind(problem, each.inputs, each.outputs, each.workspace) for each in arenas]

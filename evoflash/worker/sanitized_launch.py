@@ -127,7 +127,8 @@ def launch(library: ctypes.CDLL, problem: Any, memory: HostMemory | DeviceMemory
         block(shape, dtype, indices[number] if number in indices else elements(math.prod(shape), dtype, rng))
         for number, (shape, dtype) in enumerate(zip(problem.input_shapes(), dtypes, strict=True))
     )
-    arguments = problem.arguments(inputs, block(problem.output_shape(), dtypes[0], None))
+    outputs = tuple(block(each.shape, each.dtype, None) for each in problem.outputs())
+    arguments = problem.arguments(inputs, outputs)
     size = library.evoflash_workspace_bytes(ctypes.byref(arguments))
     if size:
         addresses.append(memory.allocate(size, None))

@@ -47,6 +47,9 @@ typedef struct {
   const int32_t *block_table;
   int64_t table_stride;
   int32_t page_size, num_pages;
+  /* The second output: of each row the natural logarithm of the sum of exp(s), over the keys that it sees, and of
+     exp(sink) where there are sinks. Contiguous (batch, heads, seq_q); -inf for a row that has nothing to add up. */
+  float *lse;
 } EvoflashAttention;
 
 #ifndef EVOFLASH_DEVICE_ONLY

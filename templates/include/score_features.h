@@ -21,6 +21,7 @@ struct NoFeatures {
   static constexpr bool kHasSinks = false;    // a further logit of each head
   static constexpr bool kHasLengths = false;  // sequences have numbers of keys of their own
   static constexpr int kPageSize = 0;         // keys of a page, where keys and values are paged
+  static constexpr bool kStoresLse = false;   // the log-sum-exp of rows is a second output
 };
 
 // Whether scores have to be known in full, times the scale, before the softmax.
@@ -46,6 +47,15 @@ struct FeatureArguments<true> {
   EvoflashAttention problem;
 };
 
+// Of a kernel's arguments: where the log-sum-exp of rows goes, and how many heads a batch has.
+template <bool kStoresLse>
+struct LseArguments {};
+template <>
+struct LseArguments<true> {
+  float *lse;
+  int lse_heads;
+};
+
 // Whether a row may see no key at all.
 template <class Config>
 constexpr bool kHasBlindRows = Config::kIsBanded || Config::kIsBiased || Config::kIsMasked || Config::kHasLengths;
@@ -62,6 +72,7 @@ inline bool matches(const EvoflashAttention &problem, int head_dim, int value_di
   if ((problem.mask != nullptr) != Config::kIsMasked || (problem.slopes != nullptr) != Config::kHasSlopes) return false;
   if ((problem.sinks != nullptr) != Config::kHasSinks) return false;
   if ((problem.lengths != nullptr) != Config::kHasLengths) return false;
+  if ((problem.lse != nullptr) != Config::kStoresLse) return false;
   if ((problem.block_table != nullptr ? problem.page_size : 0) != Config::kPageSize) return false;
   return problem.kv_heads > 0 && problem.heads % problem.kv_heads == 0 && problem.seq_kv > 0;
 }

@@ -168,9 +168,15 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsig
     for (int i = 0; i < kVector; ++i)
       storage.partial_o[group.index][coord.key_slice][vector * kVector + i] = acc_o[n][i];
   }
-  const float inverse = output_scale<Traits>(problem, bidh, row_max, group.reduce_sum(row_sum));
+  const float total = group.reduce_sum(row_sum);
+  const float inverse = output_scale<Traits>(problem, bidh, row_max, total);
   group.sync();
   if (Traits::kIsStaged && !is_valid) return;
+  if constexpr (Traits::kStoresLse) {
+    if (group.thread == 0)
+      problem.lse[(int64_t(bidb) * problem.heads + bidh) * problem.seq_q + row] =
+          log_sum_exp<Traits>(problem, bidh, row_max, total);
+  }
   for (int vector = group.thread; vector < Traits::kValueVectors; vector += Traits::kGroupThreads) {
     float result[kVector] = {};
 #pragma unroll

@@ -65,5 +65,20 @@ __device__ __forceinline__ float output_scale(const EvoflashAttention &problem, 
   }
 }
 
+// The log-sum-exp of a row, given the sum of its p.
+template <class Traits>
+__device__ __forceinline__ float log_sum_exp(const EvoflashAttention &problem, int bidh, float row_max,
+                                             float row_sum) {
+  float maximum = row_max, sum = row_sum;
+  if constexpr (Traits::kHasSinks) {
+    const float sink = problem.sinks[bidh] * log2_scale<Traits>();
+    maximum = fmaxf(row_max, sink);
+    sum = row_sum * exponential<Traits>(row_max - maximum) + exponential<Traits>(sink - maximum);
+  }
+  // The sum of a row whose scores are all -inf is 0, but its maximum is not to be added to anything.
+  if (maximum == -INFINITY) return sum == 0 ? -INFINITY : sum;  // or NaN
+  return (Traits::kExponential == Exponential::kApprox ? maximum * kLn2 : maximum) + logf(sum);
+}
+
 }  // namespace evoflash::scalar
 #endif

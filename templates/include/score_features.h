@@ -47,13 +47,26 @@ struct FeatureArguments<true> {
   EvoflashAttention problem;
 };
 
-// Of a kernel's arguments: where the log-sum-exp of rows goes, and how many heads a batch has.
+// Where the log-sum-exp of rows goes: a contiguous tensor of [batch][heads][rows].
+struct LseTensor {
+  float *data;
+  int heads, rows;
+
+  EVOFLASH_ANYWHERE float *from(int bidb, int bidh, int row) const {
+    return data + (int64_t(bidb) * heads + bidh) * rows + row;
+  }
+};
+
+EVOFLASH_ANYWHERE LseTensor lse_of(const EvoflashAttention &problem) {
+  return {problem.lse, problem.heads, problem.seq_q};
+}
+
+// Of a kernel's arguments.
 template <bool kStoresLse>
 struct LseArguments {};
 template <>
 struct LseArguments<true> {
-  float *lse;
-  int lse_heads;
+  LseTensor lse;
 };
 
 // Whether a row may see no key at all.

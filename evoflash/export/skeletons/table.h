@@ -21,10 +21,11 @@ struct Problem {
   float softcap;
   const void *bias, *mask, *slopes, *sinks;
   int64_t bias_stride[4], mask_stride[4];  // of batch, head, row and key; 0 where they are broadcast
-  // Of sequences with lengths and pages, which no kernel of a package has.
+  // Of sequences with lengths and pages, and the log-sum-exp, which no kernel of a package has.
   const int32_t *lengths, *block_table;
   int64_t table_stride;
   int32_t page_size, num_pages;
+  float *lse;
 };
 
 struct Range {

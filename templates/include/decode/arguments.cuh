@@ -66,7 +66,8 @@ struct Arguments : KvArguments<Traits::kIsTma>,
                    LengthArguments<Traits::kHasLengths>,
                    ShareArguments<Traits::kIsShared>,
                    PageArguments<Traits::kIsPaged>,
-                   BandArguments<Traits::kIsBanded> {
+                   BandArguments<Traits::kIsBanded>,
+                   LseArguments<Traits::kStoresLse> {
   Tensor q, out;
   int num_rows, seq_kv;
   FastDivmod group;          // heads that share a key-value head

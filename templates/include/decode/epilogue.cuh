@@ -141,6 +141,12 @@ struct Epilogue {
       }
     }
     store_output<Traits>(coord.row_pointer(args.out, row), column, piece.columns, piece.stats.y);
+    if constexpr (Traits::kStoresLse) {
+      int head;
+      const int token = args.group.divmod(head, coord.first_row + row);
+      float *const to = args.lse.from(coord.bidb, coord.kv_head * args.group.divisor + head, token);
+      if (column == 0) *to = log_sum_exp(piece.stats, args.softmax_scale_log2);
+    }
   }
 };
 

@@ -126,6 +126,7 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
   args.num_parts = make_fast_divmod(partition.num_splits * Traits::kCluster);
   args.softmax_scale_log2 = problem.scale * kLog2E;
   if constexpr (Traits::kIsBanded) args.problem = problem;
+  if constexpr (Traits::kStoresLse) args.lse = lse_of(problem);
   if constexpr (Traits::kHasLengths) args.lengths = problem.lengths;
   if constexpr (Traits::kIsPaged) {
     args.block_table = problem.block_table;

@@ -173,9 +173,7 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsig
   group.sync();
   if (Traits::kIsStaged && !is_valid) return;
   if constexpr (Traits::kStoresLse) {
-    if (group.thread == 0)
-      problem.lse[(int64_t(bidb) * problem.heads + bidh) * problem.seq_q + row] =
-          log_sum_exp<Traits>(problem, bidh, row_max, total);
+    if (group.thread == 0) *lse_of(problem).from(bidb, bidh, row) = log_sum_exp<Traits>(problem, bidh, row_max, total);
   }
   for (int vector = group.thread; vector < Traits::kValueVectors; vector += Traits::kGroupThreads) {
     float result[kVector] = {};

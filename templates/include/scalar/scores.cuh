@@ -67,8 +67,7 @@ __device__ __forceinline__ float output_scale(const EvoflashAttention &problem, 
 
 // The log-sum-exp of a row, given the sum of its p.
 template <class Traits>
-__device__ __forceinline__ float log_sum_exp(const EvoflashAttention &problem, int bidh, float row_max,
-                                             float row_sum) {
+__device__ __forceinline__ float log_sum_exp(const EvoflashAttention &problem, int bidh, float row_max, float row_sum) {
   float maximum = row_max, sum = row_sum;
   if constexpr (Traits::kHasSinks) {
     const float sink = problem.sinks[bidh] * log2_scale<Traits>();

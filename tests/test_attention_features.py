@@ -37,6 +37,10 @@ SHAPES = [
     "page=4",
     "lengths=3+19,page=1,window=5:2,bias=bhqk",
     "lengths=uniform:5,page=16,alibi,mask=hk,sinks",
+    "lse",
+    "causal,align=bottom_right,sinks,lse",
+    "mask=bqk,lse",
+    "lengths=0+16,window=3,page=4,sinks,lse",
 ]
 
 
@@ -44,12 +48,13 @@ def parse(features: str) -> AttentionProblem:
     return problems.parse(f"{SIZES},{features}")
 
 
-def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """The definition, a score at a time."""
     q, k, *_ = (each.double() if each.is_floating_point() else each for each in inputs)
     v = k[..., : problem.value_size] if problem.latent else inputs[2].double()
     extras = problem.extras(inputs)
     out = torch.zeros(problem.output_shape(), dtype=torch.float64)
+    lse = torch.full(problem.output_shape()[:3], -math.inf, dtype=torch.float64)
     left, right = problem.window or (None, None)
 
     def of(name: str, *place: int) -> float:
@@ -66,6 +71,8 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
         length = int(extras["lengths"][b]) if "lengths" in extras else problem.seq_kv
         shift = length - problem.seq_q if problem.align == "bottom_right" else 0
         for h in range(problem.heads):
+            if "sinks" in extras:
+                lse[b, h] = of("sinks", h)  # of sequences without a key
             group = h // (problem.heads // problem.kv_heads)
             for i in range(problem.seq_q):
                 logits, values = [], []
@@ -84,7 +91,8 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
                 total = sum(map(math.exp, logits)) + (math.exp(of("sinks", h)) if "sinks" in extras else 0.0)
                 for score, value in zip(logits, values, strict=True):
                     out[b, h, i] += math.exp(score) / total * value
-    return out
+                lse[b, h, i] = math.log(total) if total else -math.inf
+    return (out, lse) if problem.lse else (out,)
 
 
 @pytest.mark.parametrize("features", SHAPES)
@@ -93,10 +101,13 @@ def test_the_reference_and_pytorch_are_attention_written_out(features):
     inputs = problem.inputs(3, "normal", "cpu")
     expected = written_out(problem, inputs)
     torch.testing.assert_close(problem.reference(inputs), expected)
-    torch.testing.assert_close(problem.plain(inputs).double(), expected, atol=2e-6, rtol=1e-5)
-    seen = expected.abs().sum(dim=3) > 0  # elsewhere PyTorch's backends may have NaN
+    plain = tuple(each.double() for each in problem.plain(inputs))
+    torch.testing.assert_close(plain, expected, atol=2e-6, rtol=1e-5)
+    seen = expected[0].abs().sum(dim=3) > 0  # elsewhere PyTorch's backends may have NaN
     for name, baseline in problem.baselines("cpu").items():
-        torch.testing.assert_close(baseline(*inputs).double()[seen], expected[seen], atol=2e-6, rtol=1e-5, msg=name)
+        answer = baseline(*inputs)
+        for out, wanted in zip(answer if problem.lse else (answer,), expected, strict=True):
+            torch.testing.assert_close(out.double()[seen], wanted[seen], atol=2e-6, rtol=1e-5, msg=name)
 
 
 def test_an_infinite_value_of_a_far_key_may_be_a_nan():
@@ -105,7 +116,7 @@ def test_an_infinite_value_of_a_far_key_may_be_a_nan():
     q, k, v, slopes = problem.inputs(3, "normal", "cpu")
     q.zero_()
     v[0, 0, 20, 1] = math.inf
-    accepted = problem.unspecified((q, k, v, slopes))
+    (accepted,) = problem.unspecified((q, k, v, slopes))
     assert accepted is not None
     seen = accepted[0, 0, 20:, 1]
     assert seen.tolist() == [0.5 * distance > math.log(2.0**25) for distance in range(79)]
@@ -213,7 +224,7 @@ def test_a_family_is_asked_only_for_features_that_it_takes():
     assert load("wmma").refusals(problem, facts) == ["it lacks window, sinks"]
     assert load("mma").refusals(problem, facts) == []
     known = {name for family in load_all().values() for name in family.manifest.takes}
-    every = parse("causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks,lengths=uniform,page=8")
+    every = parse("causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks,lengths=uniform,page=8,lse")
     assert known == {*every.features, "latent", "mask"}
 
 

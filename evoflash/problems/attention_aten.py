@@ -60,9 +60,7 @@ def _cudnn(q: Any, k: Any, v: Any, mask: Any, is_causal: bool, scale: float) -> 
     import torch
 
     _require("cudnn", q, k, v, mask, is_causal)
-    return torch.ops.aten._scaled_dot_product_cudnn_attention(
-        q, k, v, mask, True, 0.0, is_causal, False, scale=scale
-    )
+    return torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, mask, True, 0.0, is_causal, False, scale=scale)
 
 
 def _efficient(q: Any, k: Any, v: Any, mask: Any, is_causal: bool, scale: float) -> tuple[Any, ...]:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 GUARD_ELEMENTS = 1 << 15  # on each side: more than a tile of rows, and a multiple of any alignment
 
 # Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN. A mask is
-# surrounded by keys that are seen, and lengths and page numbers by some that do not exist.
+# surrounded by keys that are seen, and lengths and page numbers by some that do not exist. An output of integers must
+# not have the value that stands here: it would count as unwritten.
 POISON = {
     "float16": 0x7DE7,
     "bfloat16": 0x7FA7,
@@ -22,7 +23,9 @@ POISON = {
     "float64": 0x7FF4_5A5A_5A5A_5A5A,
     "uint8": -1,
     "bool": 1,
+    "int16": -0x5A5B,
     "int32": 2**31 - 1,
+    "int64": -0x5A5A_5A5A_5A5A_5A5B,
 }
 
 

@@ -19,7 +19,16 @@ from evoflash.system import processes
 
 UNSUPPORTED = -1
 SCALE = 1 / math.sqrt(3)  # of the uniform distribution, so that logits stay small
-WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "bool": 1, "int32": 4}  # bytes of an element
+WIDTHS = {
+    "float16": 2,
+    "bfloat16": 2,
+    "float32": 4,
+    "float64": 8,
+    "bool": 1,
+    "int16": 2,
+    "int32": 4,
+    "int64": 8,
+}  # bytes of an element
 PERIOD = 65521  # elements after which the values repeat, for speed; a prime, so that rows differ
 
 

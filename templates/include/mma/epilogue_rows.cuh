@@ -41,11 +41,6 @@ struct RowMerger {
            ((eight * Pieces::kPerRow + piece) * 32 + int(threadIdx.x) % 32) * Pieces::kBytes;
   }
 
-  // Of the rows that this block merges.
-  __device__ __forceinline__ int first_row() const {
-    return Traits::kIsCluster ? coord.split * Partials::kMergedRows : 0;
-  }
-
   // The scales of the slices in the warp's rows.
   __device__ __forceinline__ void load_scales(float (&scales)[kOwnEights][kNumSlices], const float2 *stats,
                                               const OutputTile<Traits> &out) const {
@@ -62,10 +57,12 @@ struct RowMerger {
           out.stats[row] = total;
       } else {
         normalize_scales<kHasBlindRows<Traits>>(scales[i], total.y);
-        const int row = first_row() + (own_eight + i) * 8 + coord.lane / 4;
-        if (Traits::kStoresLse && merger % kSharers == 0 && coord.lane % 4 == 0 &&
-            (Traits::kIsEvenM || row < out.rows_left))
-          out.store_lse(row, total);
+        if constexpr (Traits::kStoresLse) {
+          const int first_row = Traits::kIsCluster ? coord.split * Partials::kMergedRows : 0;  // of this block
+          const int row = first_row + (own_eight + i) * 8 + coord.lane / 4;
+          if (merger % kSharers == 0 && coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left))
+            out.store_lse(row, total);
+        }
       }
     }
   }
@@ -78,8 +75,9 @@ struct RowMerger {
 #pragma unroll
       for (int first_part = 0; first_part < kParts; first_part += kSharers) {
         const int part = first_part + merger % kSharers;
-        if (kParts % kSharers != 0 && part >= kParts) break;  // for whole warps
-        const int row = first_row() + (own_eight + i) * 8 + coord.lane / 4;
+        if (kParts % kSharers != 0 && part >= kParts) break;                                 // for whole warps
+        const int first_row = Traits::kIsCluster ? coord.split * Partials::kMergedRows : 0;  // of this block
+        const int row = first_row + (own_eight + i) * 8 + coord.lane / 4;
 #pragma unroll
         for (int t = 0; t < kPartTiles; ++t) columns[t][0] = columns[t][1] = 0;
         if constexpr (kPiecesAtOnce == 1) {

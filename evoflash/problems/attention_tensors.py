@@ -18,8 +18,8 @@ class AttentionTensors(AttentionForm):
     """Attention of one size, and the tensors that it reads and writes.
 
     q has the shape (batch, heads, seq_q, head_dim), k (batch, kv_heads, seq_kv, head_dim), v the same with `value_dim`,
-    and the output is (batch, heads, seq_q, value_dim), with `lse` (batch, heads, seq_q). Latent attention has no input v. Paged keys and values have the
-    shape (pages, page_size, kv_heads, head_dim or value_dim).
+    and the output is (batch, heads, seq_q, value_dim), with `lse` (batch, heads, seq_q). Latent attention has no input
+    v. Paged keys and values have the shape (pages, page_size, kv_heads, head_dim or value_dim).
     """
 
     @property

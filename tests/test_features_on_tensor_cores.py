@@ -43,6 +43,16 @@ EMULATED = [
     ),
     ("split", "b=1,h=1,s=70,t=150,d=64,v=72,window=60:9,align=bottom_right,mask=qk,softcap=2,sinks", {}, "normal"),
 ]
+MMA = {
+    "rows": 32, "row_warps": 1, "warp_keys": 32, "key_warps": 1, "split": 2, "split_by": "cluster", "softmax": "online",
+    "rescale_threshold": 8, "polynomial": 0, "load": "copies", "load_groups": 1, "stages": 2, "waits": "apart",
+    "chunks": 1, "values_late": False, "query": "registers", "merge": "half", "totals": "late", "store_bytes": 4,
+    "blocks": 1, "persistent": False, "specialised": False, "longest_first": False,
+}  # fmt: skip
+DECODE = {
+    "rows": 8, "warps": 2, "warp_keys": 16, "stages": 1, "load": "copies", "query": "registers", "blocks": 1,
+    "cluster": 1, "waves": 1, "order": "runs", "dependent": False,
+}  # fmt: skip
 USUAL = {"hopper": HOPPER, "split": SPLIT}
 # Maxima that are measured once, and merged by their offsets.
 WHOLE = {**SPLIT, "key_groups": 1, "split": 2, "softmax": "one_shot", "merge": "half"}
@@ -118,3 +128,17 @@ def test_a_softmax_over_all_keys_at_once_takes_no_sinks(family):
     space = template.space([problems.parse("b=1,h=2,s=64,d=64,sinks")], FACTS)
     rng = random.Random(1)
     assert {space.sample(rng)["softmax"] for _ in range(20)} == {"online"}
+
+
+@pytest.mark.nvcc
+@pytest.mark.slow
+def test_a_merge_over_splits_merges_their_log_sum_exp():
+    """Over a cluster, with a window beyond which later rows see no first key; over shares, of which one has no key."""
+    tasks = [
+        {"family": "mma", "genome": MMA, "shape": "b=1,h=2,s=70,d=32,causal,window=20,sinks,lse"},
+        {"family": "decode", "genome": DECODE, "shape": "b=3,h=4,kv=2,s=1,t=130,d=32,lengths=7+0+130,page=16,lse"},
+    ]
+    for task in tasks:
+        space = load(task["family"]).space([problems.parse(task["shape"])], FACTS)
+        assert space.violations(task["genome"]) == []
+    assert [each["wrong"] for each in emulate(tasks)] == ["", ""]

@@ -123,6 +123,7 @@ def test_a_package_is_called_as_its_signature_says(name, shape, stand_ins):
     rival, problem = RIVALS[name], SHAPES[shape]
     inputs = problem.inputs(0, "normal", "cpu")
     out = rival.bind(problem, inputs)()
+    assert isinstance(out, torch.Tensor)
     assert out.shape == problem.output_shape()
     expected = problem.reference(inputs)[0].to(out.dtype)
     torch.testing.assert_close(out, expected, atol=0.02, rtol=0.02)

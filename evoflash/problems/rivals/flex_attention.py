@@ -33,8 +33,9 @@ class FlexAttention(Rival):
     on_request = ("cpu",)
 
     def refusal(self, problem: AttentionTensors) -> str:
-        """Takes every feature but lengths and pages, for which there is no block mask here."""
-        return requirements.features(problem, [name for name in FEATURES if name not in ("lengths", "page_size")])
+        """Takes every feature but lengths and pages, for which there is no block mask here, and the log-sum-exp."""
+        declined = ("lengths", "page_size", "lse")
+        return requirements.features(problem, [name for name in FEATURES if name not in declined])
 
     def __init__(self) -> None:
         self._compiled: dict[AttentionTensors, Callable[..., Any]] = {}

@@ -47,7 +47,7 @@ MMA = {
     "rows": 32, "row_warps": 1, "warp_keys": 32, "key_warps": 1, "split": 2, "split_by": "cluster", "softmax": "online",
     "rescale_threshold": 8, "polynomial": 0, "load": "copies", "load_groups": 1, "stages": 2, "waits": "apart",
     "chunks": 1, "values_late": False, "query": "registers", "merge": "half", "totals": "late", "store_bytes": 4,
-    "blocks": 1, "persistent": False, "specialised": False, "longest_first": False,
+    "blocks": 1, "persistent": False, "specialised": False, "longest_first": False, "early": False,
 }  # fmt: skip
 DECODE = {
     "rows": 8, "warps": 2, "warp_keys": 16, "stages": 1, "load": "copies", "query": "registers", "blocks": 1,

@@ -49,9 +49,8 @@ __device__ __forceinline__ void combine(const Arguments &args) {
   if (row >= args.seq_q) return;
   const int64_t from = (int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * args.seq_q + row;
   float scales[kNumSplits];
-  const float2 total =
-      split_scales<ElementPartial>(scales, reinterpret_cast<const float2 *>(args.partials.stats) + from,
-                                   args.partials.rows, args.softmax_scale_log2);
+  const float2 total = split_scales<ElementPartial>(
+      scales, reinterpret_cast<const float2 *>(args.partials.stats) + from, args.partials.rows);
   if constexpr (kStoresLse) {
     if (unit == 0)
       *args.lse.from(blockIdx.z, blockIdx.y, row) = log_sum_exp(total, ScoreScale(args.softmax_scale_log2));

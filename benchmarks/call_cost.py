@@ -98,7 +98,7 @@ def seconds_of(call: Callable[[], Any]) -> Sampler:
 def bare(kernel: Any, loop: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs) -> Sampler:
     """Of calls of the launcher from C++."""
     (q, *_), out = inputs, torch.empty_like(inputs[0])
-    arguments = problem.arguments(inputs, out)
+    arguments = problem.arguments(inputs, (out,))
     numbers = {torch.float16: 5, torch.float32: 6, torch.bfloat16: 15}  # c10::ScalarType
     stream = torch.cuda.current_stream().cuda_stream if q.is_cuda else 0
     seconds = ctypes.c_double()

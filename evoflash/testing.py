@@ -22,7 +22,7 @@ from evoflash.core.candidate import Proposal
 from evoflash.core.evaluation import Evaluation, Timing
 from evoflash.core.genome import Genome
 from evoflash.core.status import Stage, Status
-from evoflash.problems import Inputs, Problem
+from evoflash.problems import Inputs, Output, Outputs, Problem
 from evoflash.proposers.base import Proposer, Spaces
 from evoflash.space.declaration import Declaration
 from evoflash.space.search_space import SearchSpace
@@ -83,10 +83,11 @@ def check_problem(problem: Problem, device: str = "cpu") -> None:
         )
         _check_data(case.problem)
         inputs = case.problem.inputs(case.seed, case.variant, device)
-        out = _output(case.problem, inputs)
-        _check_arguments(case.problem, inputs, out)
+        outputs = tuple(each.empty(device) for each in case.problem.outputs())
+        _check_arguments(case.problem, inputs, outputs)
     _check_inputs(problem, device)
     _check_answers(problem, device)
+    _check_mirror(problem, device)
 
 
 # A proposer.
@@ -207,6 +208,10 @@ def _check_data(problem: Problem) -> None:
     again = type(problem)(**json.loads(json.dumps(problem.model_dump(mode="json"))))
     _expect(again == problem and hash(again) == hash(problem), f"{problem!r} comes back from JSON as {again!r}")
     _expect(bool(problem.label), "label must not be empty")
+    names = [each.name for each in problem.outputs()]
+    _expect(bool(names), "outputs() must give at least one output")
+    _expect(len(set(names)) == len(names) and all(map(str.isidentifier, names)), f"outputs have the names {names}")
+    _expect(not {"workspace", "inputs"} & set(names), f"outputs have the names {names}; messages have others of these")
     for name, fact in problem.facts().items():
         plain = isinstance(fact, bool | int | float | str)
         _expect(name.isidentifier() and plain, f"fact {name!r} is {fact!r}; names must be identifiers, values scalars")
@@ -234,31 +239,59 @@ def _check_answers(problem: Problem, device: str) -> None:
 
     inputs = problem.inputs(0, "normal", device)
     before = [tensor.clone() for tensor in inputs]
-    reference = problem.reference(inputs)
-    _expect(reference.dtype == torch.float64, f"the reference is {reference.dtype}; it must be computed in float64")
-    _expect(tuple(reference.shape) == problem.output_shape(), f"the reference has the shape {tuple(reference.shape)}")
+    reference, wanted = problem.reference(inputs), problem.outputs()
+    count = len(wanted)
+    _expect(isinstance(reference, tuple) and len(reference) == count, f"reference() must return a tuple of {count}")
+    for each, output in zip(reference, wanted, strict=True):
+        where = f"the reference of {output.name}"
+        _expect(each.dtype == torch.float64, f"{where} is {each.dtype}; it must be computed in float64")
+        _expect(tuple(each.shape) == output.shape, f"{where} has the shape {tuple(each.shape)}")
     answers: Iterator[tuple[str, Any]] = iter([("plain", problem.plain), *problem.baselines(device).items()])
     worked = 0
     for name, function in answers:
         try:
-            out = function(inputs) if name == "plain" else function(*inputs)
+            answer = function(inputs) if name == "plain" else function(*inputs)
         except RuntimeError:  # a backend that does not support this problem
             _expect(name != "plain", "plain() fails")
             continue
         worked += name != "plain"
-        _expect(tuple(out.shape) == problem.output_shape(), f"{name} returns the shape {tuple(out.shape)}")
-        _expect(out.dtype == inputs[0].dtype, f"{name} returns {out.dtype}; it must be the dtype of the first input")
-        _expect(bool(out.isfinite().all().item()), f"{name} returns NaN or Inf on normal inputs")
+        outputs = (answer,) if count == 1 and name != "plain" and not isinstance(answer, tuple) else answer
+        _expect(isinstance(outputs, tuple) and len(outputs) == count, f"{name} must return a tuple of {count}")
+        for out, output in zip(outputs, wanted, strict=True):
+            words = f"{name} returns {output.name}"
+            _expect(tuple(out.shape) == output.shape, f"{words} of the shape {tuple(out.shape)}")
+            _expect(out.dtype == getattr(torch, output.dtype), f"{words} as {out.dtype}; it must be {output.dtype}")
+            _expect(bool(out.isfinite().all().item()), f"{words} with NaN or Inf on normal inputs")
     _expect(worked > 0, f"no baseline for {device} works")
-    _check_bounds(problem, inputs, reference)
+    for output, plain, values in zip(wanted, problem.plain(inputs), reference, strict=True):
+        _check_bounds(problem, output, plain, values)
     unchanged = all(torch.equal(one, two) for one, two in zip(before, inputs, strict=True))
     _expect(unchanged, "the reference or a baseline overwrites the inputs")
 
 
-def _check_bounds(problem: Problem, inputs: Inputs, reference: torch.Tensor) -> None:
-    error = (problem.plain(inputs).double() - reference).abs()
+def _check_mirror(problem: Problem, device: str) -> None:
+    import torch
+
+    inputs = problem.inputs(0, "normal", device)
+    before = [tensor.clone() for tensor in inputs]
+    plain = problem.plain(inputs)
+    signs = problem.mirror(inputs)
+    if not signs:
+        return
+    _expect(len(signs) == len(plain) and set(signs) <= {-1, 1} and -1 in signs, f"mirror() returns {signs}")
+    for output, sign, one, other in zip(problem.outputs(), signs, plain, problem.plain(inputs), strict=True):
+        # PyTorch's rounding may depend on the sign, by far less than a wrong sign would show.
+        close = torch.allclose(one.double() * sign, other.double(), rtol=0.05, atol=0.05 * one.double().std().item())
+        _expect(close, f"mirror() does not multiply {output.name} by {sign}")
+    problem.mirror(inputs)
+    restored = all(torch.equal(one, two) for one, two in zip(before, inputs, strict=True))
+    _expect(restored, "mirror() twice does not restore the inputs")
+
+
+def _check_bounds(problem: Problem, output: Output, plain: torch.Tensor, reference: torch.Tensor) -> None:
+    error = (plain.double() - reference).abs()
     largest, rms, mean = error.max().item(), error.square().mean().sqrt().item(), error.mean().item()
-    bounds = problem.bounds(reference, largest, rms)
+    bounds = problem.bounds(output, reference, largest, rms)
     met = largest <= bounds.max_error and rms <= bounds.rms_error and mean <= bounds.mean_error
     _expect(met, f"the errors of plain() (max {largest:.3g}, rms {rms:.3g}, mean {mean:.3g}) are beyond {bounds}")
     scale = reference.square().mean().sqrt().item()
@@ -268,21 +301,16 @@ def _check_bounds(problem: Problem, inputs: Inputs, reference: torch.Tensor) -> 
     _expect(bounds.rms_error < scale, f"an output of zeros would pass: rms {scale:.3g} is within {bounds}")
 
 
-def _check_arguments(problem: Problem, inputs: Inputs, out: torch.Tensor) -> None:
-    arguments = problem.arguments(inputs, out)
+def _check_arguments(problem: Problem, inputs: Inputs, outputs: Outputs) -> None:
+    arguments = problem.arguments(inputs, outputs)
     fields = {name for name, *_ in arguments._fields_}
     is_complete = isinstance(arguments, ctypes.Structure) and "workspace" in fields
     _expect(is_complete, "arguments() must return a Structure with a field `workspace`")
     pointers = {getattr(arguments, name) for name, kind, *_ in arguments._fields_ if kind is ctypes.c_void_p}
-    for number, tensor in enumerate((*inputs, out)):
-        where = "the output" if number == len(inputs) else f"input {number}"
+    named = {f"input {number}": tensor for number, tensor in enumerate(inputs)}
+    named |= {f"output {each.name}": tensor for each, tensor in zip(problem.outputs(), outputs, strict=True)}
+    for where, tensor in named.items():
         _expect(tensor.data_ptr() in pointers, f"arguments() does not point to {where}")
-
-
-def _output(problem: Problem, inputs: Inputs) -> torch.Tensor:
-    import torch
-
-    return torch.empty(problem.output_shape(), dtype=inputs[0].dtype, device=inputs[0].device)
 
 
 def _expect(holds: bool, message: str) -> None:

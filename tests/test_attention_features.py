@@ -45,6 +45,10 @@ SHAPES = [
     "layout=packed,lengths=0+16,causal,v=4",
     "layout=packed,lengths=3+19,window=5:2,bias=bhqk,sinks",
     "layout=packed,lengths=uniform:5,alibi,mask=hqk,softcap=2",
+    "lse",
+    "causal,align=bottom_right,sinks,lse",
+    "mask=bqk,lse",
+    "lengths=0+16,window=3,page=4,sinks,lse",
 ]
 
 
@@ -52,7 +56,7 @@ def parse(features: str) -> AttentionProblem:
     return problems.parse(f"{SIZES},{features}")
 
 
-def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """The definition, a score at a time."""
     q, k, *_ = (each.double() if each.is_floating_point() else each for each in inputs)
     v = k[..., : problem.value_size] if problem.latent else inputs[2].double()
@@ -60,6 +64,7 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
     k_scales, v_scales = (extras.get(name, torch.ones(problem.kv_heads)) for name in ("k_scales", "v_scales"))
     out = torch.zeros(problem.output_shape(), dtype=torch.float64)
     q_starts, k_starts = (extras[name].tolist() if name in extras else None for name in ("q_starts", "k_starts"))
+    lse = torch.full(problem.output_shape()[:3], -math.inf, dtype=torch.float64)
     left, right = problem.window or (None, None)
 
     def of(name: str, *place: int) -> float:
@@ -84,6 +89,8 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
             rows, length = q_starts[b + 1] - q_starts[b], k_starts[b + 1] - k_starts[b]
         shift = length - rows if problem.align == "bottom_right" else 0
         for h in range(problem.heads):
+            if "sinks" in extras and not q_starts:
+                lse[b, h] = of("sinks", h)  # of sequences without a key
             group = h // (problem.heads // problem.kv_heads)
             for i in range(rows):
                 batch, row = place(b, i)
@@ -107,7 +114,8 @@ def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> 
                 total = sum(map(math.exp, logits)) + (math.exp(of("sinks", h)) if "sinks" in extras else 0.0)
                 for score, value in zip(logits, values, strict=True):
                     out[batch, h, row] += math.exp(score) / total * value
-    return out
+                lse[batch, h, row] = math.log(total) if total else -math.inf
+    return (out, lse) if problem.lse else (out,)
 
 
 @pytest.mark.parametrize("features", SHAPES)
@@ -116,10 +124,14 @@ def test_the_reference_and_pytorch_are_attention_written_out(features):
     inputs = problem.inputs(3, "normal", "cpu")
     expected = written_out(problem, inputs)
     torch.testing.assert_close(problem.reference(inputs), expected)
-    torch.testing.assert_close(problem.plain(inputs).double(), expected, atol=2e-6, rtol=1e-5)
-    seen = expected.abs().sum(dim=3) > 0  # elsewhere PyTorch's backends may have NaN
+    plain = tuple(each.double() for each in problem.plain(inputs))
+    torch.testing.assert_close(plain, expected, atol=2e-6, rtol=1e-5)
+    seen = expected[0].abs().sum(dim=3) > 0  # elsewhere PyTorch's backends may have NaN
     for name, baseline in problem.baselines("cpu").items():
-        torch.testing.assert_close(baseline(*inputs).double()[seen], expected[seen], atol=2e-6, rtol=1e-5, msg=name)
+        answer = baseline(*inputs)
+        outputs = answer if isinstance(answer, tuple) else (answer,)
+        for out, wanted in zip(outputs, expected, strict=True):
+            torch.testing.assert_close(out.double()[seen], wanted[seen], atol=2e-6, rtol=1e-5, msg=name)
 
 
 def test_an_infinite_value_of_a_far_key_may_be_a_nan():
@@ -128,7 +140,7 @@ def test_an_infinite_value_of_a_far_key_may_be_a_nan():
     q, k, v, slopes = problem.inputs(3, "normal", "cpu")
     q.zero_()
     v[0, 0, 20, 1] = math.inf
-    accepted = problem.unspecified((q, k, v, slopes))
+    (accepted,) = problem.unspecified((q, k, v, slopes))
     assert accepted is not None
     seen = accepted[0, 0, 20:, 1]
     assert seen.tolist() == [0.5 * distance > math.log(2.0**25) for distance in range(79)]
@@ -267,7 +279,7 @@ def test_whole_packed_sequences_have_one_causal_mask_whatever_it_is_aligned_to()
 def test_every_second_packed_sequence_must_not_be_seen_by_the_others(variant):
     problem = problems.parse("b=4,h=2,s=40,d=8,dtype=fp32,lengths=40+3+9+17,layout=packed")
     normal, changed = (problem.inputs(1, each, "cpu") for each in ("normal", variant))
-    before, after = problem.reference(normal), problem.reference(changed)
+    (before,), (after,) = problem.reference(normal), problem.reference(changed)
     starts = changed[3].tolist()
     for number in range(4):
         rows = slice(starts[number], starts[number + 1])
@@ -282,7 +294,7 @@ def test_a_row_of_heads_lies_together_in_memory(features):
     inputs = problem.inputs(1, "normal", "cpu")
     assert problem.features == (("value_dim",) if features else ())
     assert [each.transpose(1, 2).is_contiguous() for each in inputs] == [True] * 3
-    out = Arena(inputs, problem.output_shape()).output.tensor
+    (out,) = Arena(inputs, problem.outputs()).outputs
     assert out.shape == problem.output_shape()
     assert out.transpose(1, 2).is_contiguous()
     same = problem.model_copy(update={"layout": "bhsd"}).inputs(1, "normal", "cpu")
@@ -296,7 +308,7 @@ def test_a_family_is_asked_only_for_features_that_it_takes():
     assert load("mma").refusals(problem, facts) == []
     known = {name for family in load_all().values() for name in family.manifest.takes}
     every = parse(
-        "causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks,lengths=uniform,page=8,kv_dtype=fp8"
+        "causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks,lengths=uniform,page=8,kv_dtype=fp8,lse"
     )
     assert known == {*every.features, "latent", "mask", "packed"}
     packed = problems.parse("b=2,h=2,s=64,d=64,lengths=uniform,layout=packed")

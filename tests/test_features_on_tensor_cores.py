@@ -54,6 +54,12 @@ EMULATED = [
     ("mma", "b=5,h=2,kv=1,s=70,t=90,d=64,causal,lengths=41+90+0+1+33,layout=packed", PERSISTENT, "nan_neighbours"),
 ]
 USUAL = {"hopper": HOPPER, "split": SPLIT, "mma": MMA}
+MERGED = {**MMA, "warp_keys": 32, "key_warps": 1, "split": 2, "split_by": "cluster", "merge": "half", "store_bytes": 4}
+MERGED |= {"rescale_threshold": 8}
+DECODE = {
+    "rows": 8, "warps": 2, "warp_keys": 16, "stages": 1, "load": "copies", "query": "registers", "blocks": 1,
+    "cluster": 1, "waves": 1, "order": "runs", "dependent": False, "early": False,
+}  # fmt: skip
 # Maxima that are measured once, and merged by their offsets.
 WHOLE = {**SPLIT, "key_groups": 1, "split": 2, "softmax": "one_shot", "merge": "half"}
 
@@ -131,3 +137,17 @@ def test_a_softmax_over_all_keys_at_once_takes_no_sinks(family):
     space = template.space([problems.parse("b=1,h=2,s=64,d=64,sinks")], FACTS)
     rng = random.Random(1)
     assert {space.sample(rng)["softmax"] for _ in range(20)} == {"online"}
+
+
+@pytest.mark.nvcc
+@pytest.mark.slow
+def test_a_merge_over_splits_merges_their_log_sum_exp():
+    """Over a cluster, with a window beyond which later rows see no first key; over shares, of which one has no key."""
+    tasks = [
+        {"family": "mma", "genome": MERGED, "shape": "b=1,h=2,s=70,d=32,causal,window=20,sinks,lse"},
+        {"family": "decode", "genome": DECODE, "shape": "b=3,h=4,kv=2,s=1,t=130,d=32,lengths=7+0+130,page=16,lse"},
+    ]
+    for task in tasks:
+        space = load(task["family"]).space([problems.parse(task["shape"])], FACTS)
+        assert space.violations(task["genome"]) == []
+    assert [each["wrong"] for each in emulate(tasks)] == ["", ""]

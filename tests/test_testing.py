@@ -77,6 +77,7 @@ def test_a_proposer_that_breaks_a_promise(proposer, words):
         AttentionProblem.of(1, 2, 64, 64),
         AttentionProblem.of(2, 4, 33, 16, kv_heads=2, seq_kv=65, dtype="bfloat16", causal=True, scale=0.3),
         AttentionProblem.of(1, 1, 1, 8, dtype="float32"),
+        AttentionProblem.of(1, 2, 40, 16, sinks=True, lse=True),
     ],
     ids=lambda problem: problem.label,
 )
@@ -86,16 +87,16 @@ def test_attention_conforms(problem):
 
 class WrongReference(AttentionProblem):
     def reference(self, inputs):
-        return super().reference(inputs) * 1.05
+        return tuple(each * 1.05 for each in super().reference(inputs))
 
 
 class HalfReference(AttentionProblem):
     def reference(self, inputs):
-        return super().reference(inputs).float()
+        return tuple(each.float() for each in super().reference(inputs))
 
 
 class LaxBounds(AttentionProblem):
-    def bounds(self, reference, plain_max, plain_rms):
+    def bounds(self, output, reference, plain_max, plain_rms):
         return Bounds(1e3, 1e3, 1e3)
 
 
@@ -108,6 +109,12 @@ class Writing(AttentionProblem):
     def plain(self, inputs):
         inputs[0].zero_()
         return super().plain(inputs)
+
+
+class WrongMirror(AttentionProblem):
+    def mirror(self, inputs):
+        inputs[0].neg_()
+        return (-1,)
 
 
 class NoBaselines(AttentionProblem):
@@ -128,6 +135,7 @@ class SameNames(AttentionProblem):
         (LaxBounds, "zeros would pass"),
         (SeedlessInputs, "different seeds are equal"),
         (Writing, "writes into the inputs|beyond|compute the same"),
+        (WrongMirror, "does not multiply out by -1"),
         (NoBaselines, "no baseline"),
         (SameNames, "one name"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from evoflash.core.record import Record
 from evoflash.core.status import Stage, Status
 
@@ -33,8 +35,11 @@ class BuildReport(Record):
 class Accuracy(Record):
     """Errors against the float64 reference on one case, and those of PyTorch's SDPA on the same inputs.
 
+    Of several outputs, those of the one that is nearest to its bounds.
+
     Attributes:
         case: the name of the case, e.g. "mission seed 42" or "113x203 causal, logits x30".
+        output: the name of the output where the problem has several; otherwise empty.
         max_error, rms_error, mean_error: absolute errors of the candidate.
         sdpa_max_error, sdpa_rms_error: absolute errors of torch's scaled_dot_product_attention.
         max_bound, rms_bound: the allowed errors.
@@ -42,6 +47,7 @@ class Accuracy(Record):
     """
 
     case: str
+    output: str = ""
     max_error: float
     rms_error: float
     mean_error: float
@@ -50,6 +56,12 @@ class Accuracy(Record):
     max_bound: float
     rms_bound: float
     worst_index: tuple[int, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """The larger of the shares of max and rms error in what is allowed."""
+        pairs = ((self.max_error, self.max_bound), (self.rms_error, self.rms_bound))
+        return max(error / bound if bound > 0 else math.inf if error > 0 else 0.0 for error, bound in pairs)
 
 
 class Timing(Record):

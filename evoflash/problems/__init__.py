@@ -1,7 +1,17 @@
 """Problems: the computations that kernels are searched for. `parse` reads a problem from the command line."""
 
 from evoflash.problems.attention import AttentionProblem
-from evoflash.problems.base import BASE_SEEDS, PLAIN_BASELINE, Bounds, Case, Inputs, Problem, searched_cases
+from evoflash.problems.base import (
+    BASE_SEEDS,
+    PLAIN_BASELINE,
+    Bounds,
+    Case,
+    Inputs,
+    Output,
+    Outputs,
+    Problem,
+    searched_cases,
+)
 from evoflash.problems.shapes import parse, parse_all, shape_names
 
 __all__ = [
@@ -11,6 +21,8 @@ __all__ = [
     "Bounds",
     "Case",
     "Inputs",
+    "Output",
+    "Outputs",
     "Problem",
     "parse",
     "parse_all",

@@ -20,13 +20,18 @@ from evoflash.problems import (
 )
 from evoflash.problems.attention_form import DTYPES
 from evoflash.problems.attention_tensors import AttentionTensors
-from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Problem
+from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Output, Outputs, Problem
 from evoflash.problems.rival import Rival
 
 if TYPE_CHECKING:
     import torch
 
 UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24}
+
+# Of a log-sum-exp: the errors of the exponentials that weigh values of this type, and the operations in float32 that
+# each round it: the scale, the product, log2(e), the maximum, ln(2).
+LSE_ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-11, "float32": 2.0**-21}
+LSE_OPERATIONS = 5
 
 # The absolute caps are necessary but not sufficient: a 2 % error of the softmax scale is within them.
 MAX_ERROR_CAP = 0.06
@@ -105,9 +110,9 @@ class AttentionProblem(AttentionTensors):
             kv = [tensor.view(getattr(torch, self.kv_dtype)) for tensor in kv]
         return (q, *kv, *others.values())
 
-    def mirror(self, inputs: Inputs) -> bool:
-        """Negates q, k and v in place: the scores do not change, and the output changes its sign. So it is where the
-        values are columns of k.
+    def mirror(self, inputs: Inputs) -> tuple[int, ...]:
+        """Negates q, k and v in place: the scores and their log-sum-exp do not change, and the output changes its sign.
+        So it is where the values are columns of k.
 
         It flips the sign bits, since a GPU's negation may change the payload of a NaN.
         """
@@ -117,7 +122,7 @@ class AttentionProblem(AttentionTensors):
         for tensor in inputs[: self.leading_inputs]:
             width = tensor.element_size()
             tensor.view(integers[width]).bitwise_xor_(-(2 ** (8 * width - 1)))
-        return True
+        return (-1, 1) if self.lse else (-1,)
 
     def unmasked(self, inputs: Inputs) -> tuple[Problem, Inputs] | None:
         """The same without window and mask, for a problem that has them."""
@@ -128,28 +133,35 @@ class AttentionProblem(AttentionTensors):
         kept = tuple(each for name, each in zip(names, inputs, strict=True) if name != "mask")
         return self.model_copy(update=whole), kept
 
-    def reference(self, inputs: Inputs) -> torch.Tensor:
-        """The output in float64; a row whose scores are all -inf is 0 (see `attention_reference`)."""
+    def reference(self, inputs: Inputs) -> Outputs:
+        """The outputs in float64; a row whose scores are all -inf is 0 (see `attention_reference`)."""
         return attention_reference.reference(self, inputs)
 
-    def unspecified(self, inputs: Inputs) -> torch.Tensor | None:
+    def unspecified(self, inputs: Inputs) -> tuple[torch.Tensor | None, ...]:
         """Where a NaN is accepted as well: behind a causal mask, and in rows whose scores are all -inf."""
         return attention_reference.unspecified(self, inputs)
 
-    def plain(self, inputs: Inputs) -> torch.Tensor:
+    def plain(self, inputs: Inputs) -> Outputs:
         """PyTorch's default backend of SDPA, where it takes the problem (see `attention_baselines`)."""
         return attention_baselines.plain(self, inputs)
 
-    def bounds(self, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
+    def bounds(self, output: Output, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
         """rms <= 2 * SDPA's, max <= 3 * SDPA's + the rounding of the output type, and the absolute caps.
 
         SDPA can happen to be exact on a few values (for example with one key). So its rms error counts as at least the
         rms of rounding to the output type, unit roundoff / sqrt(3). Numbers below float32's smallest normal one may
         count as zero.
+
+        Of a log-sum-exp the same without the caps, where at least `LSE_ROUNDING` counts as the rms of rounding: an
+        error of it is a relative error of whatever it weighs.
         """
         finite = reference[reference.isfinite()]
         largest = finite.abs().max().item() if finite.numel() else 0.0
         rms = finite.square().mean().sqrt().item() if finite.numel() else 0.0
+        if output.name == "lse":
+            own, relative = LSE_ROUNDING[self.dtype], LSE_OPERATIONS * UNIT_ROUNDOFF["float32"]
+            rounding_rms = (own + relative * rms) / math.sqrt(3)
+            return Bounds(3 * plain_max + own + relative * largest, 2 * max(plain_rms, rounding_rms), math.inf)
         rounding = UNIT_ROUNDOFF[self.dtype]
         magnitude = max(1.0, largest / CAPPED_OUTPUT)
         return Bounds(
@@ -169,6 +181,6 @@ class AttentionProblem(AttentionTensors):
         """
         return rivals.of_attention(target, self.is_packed)
 
-    def arguments(self, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
+    def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
         """Pointers, sizes and strides (see `attention_arguments`)."""
-        return attention_arguments.arguments(self, inputs, out)
+        return attention_arguments.arguments(self, inputs, outputs)

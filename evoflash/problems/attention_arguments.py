@@ -6,7 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING, Any
 
 from evoflash.problems.attention_tensors import AttentionTensors
-from evoflash.problems.base import Inputs
+from evoflash.problems.base import Inputs, Outputs
 
 if TYPE_CHECKING:
     import torch
@@ -40,17 +40,20 @@ class AttentionArguments(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("page_size", "num_pages")),
         *((name, ctypes.c_void_p) for name in ("k_scales", "v_scales")),
         *((name, ctypes.c_void_p) for name in ("q_starts", "k_starts")),
+        ("lse", ctypes.c_void_p),
     ]
 
 
-def arguments(problem: AttentionTensors, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
-    """Pointers, sizes, and strides in elements; the last stride of q, k, v and the output must be 1.
+def arguments(problem: AttentionTensors, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
+    """Pointers, sizes, and strides in elements; the last stride of q, k, v and the output must be 1. The log-sum-exp is
+    contiguous.
 
     The values of latent attention have the address and the strides of the keys. A stride of a bias or mask is 0 in the
     dimensions that it does not extend over. Of paged keys and values the strides are those of page, head and row. The
     stride of the batch is 0 where sequences are packed.
     """
     q, k = inputs[:2]
+    out, *more = outputs
     v = k if problem.latent else inputs[2]
     extras = problem.extras(inputs)
     strides = [tensor.stride()[:3] for tensor in (q, k, v, out)]
@@ -73,6 +76,7 @@ def arguments(problem: AttentionTensors, inputs: Inputs, out: torch.Tensor) -> c
         problem.page_size or 0, k.shape[0] if table is not None else 0,
         pointers["k_scales"], pointers["v_scales"],
         pointers["q_starts"], pointers["k_starts"],
+        *(each.data_ptr() for each in more),
     )  # fmt: skip
 
 

@@ -7,11 +7,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from evoflash.problems import attention_sequences, quantization
-from evoflash.problems.attention_reference import by_sequence, softmax
+from evoflash.problems import attention_aten, attention_sequences, quantization
+from evoflash.problems.attention_reference import by_sequence, keyless, log_sum_exp, softmax
 from evoflash.problems.attention_scores import scores
 from evoflash.problems.attention_tensors import AttentionTensors
-from evoflash.problems.base import PLAIN_BASELINE, Baseline, Inputs
+from evoflash.problems.base import PLAIN_BASELINE, Baseline, Inputs, Outputs
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ GRID_HEIGHT = 65_535  # the limit on the second and third dimension of a CUDA gr
 PLAIN_SCORES = 2**26  # computed at a time where SDPA does not take the problem
 
 
-def plain(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
+def plain(problem: AttentionTensors, inputs: Inputs) -> Outputs:
     """SDPA with PyTorch's default backend, on contiguous copies and at most `GRID_HEIGHT` heads at a time.
 
     The copies are needed because the cuDNN backend reads outside unaligned rows, and the slices because it fails
@@ -30,15 +30,23 @@ def plain(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
     weights rounded to the type of the inputs. So are quantised keys and values, which are wide numbers then: were they
     rounded to the type of the queries, the bounds would bear that, too. Rows that see no key are 0; some backends have
     NaN there.
+
+    The log-sum-exp is `torch.logsumexp` of scores in float32.
     """
     import torch
 
     if problem.kv_dtype is not None:
         problem, inputs = quantization.dequantized(problem, inputs, torch.float32)
     if problem.is_scattered:
-        return by_sequence(problem, inputs, plain, inputs[0].dtype)
-    if not problem.is_taken_by_sdpa or inputs[1].dtype != inputs[0].dtype:
-        return _fused(problem, inputs)
+        return by_sequence(problem, inputs, plain, keyless(problem, inputs))
+    is_for_sdpa = problem.is_taken_by_sdpa and inputs[1].dtype == inputs[0].dtype
+    out = _of_sdpa(problem, inputs) if is_for_sdpa else _fused(problem, inputs)
+    return (out, _log_sum_exp(problem, inputs)) if problem.lse else (out,)
+
+
+def _of_sdpa(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
+    import torch
+
     q, k, v = problem.qkv(inputs)
     mask = sdpa_mask(problem, inputs)
     group = problem.heads // problem.kv_heads
@@ -68,6 +76,9 @@ def baselines(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     once for each of them. Quantised keys and values are given to them in the type of the queries, and what it takes to
     make these is not in their times either: that favours them, though they have twice the bytes to read. Where
     sequences are packed, one is computed after the other, and the outputs are joined.
+
+    With a log-sum-exp: the operators behind SDPA's backends, as far as they return it (see `attention_aten`), and eager
+    with `torch.logsumexp`.
     """
     from torch.nn.attention import SDPBackend
 
@@ -81,6 +92,10 @@ def baselines(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     eager = {"eager": functools.partial(_eager, problem, _Kept(functools.partial(_additive_mask, problem)))}
     if not problem.is_taken_by_sdpa:
         return eager
+    if problem.lse:
+        operators = attention_aten.OPERATORS[target]
+        of = _Kept(functools.partial(attention_aten.additive_mask, problem, functools.partial(sdpa_mask, problem)))
+        return {**{name: attention_aten.baseline(problem, each, of.of) for name, each in operators.items()}, **eager}
     if target == "cpu":
         backends = {"sdpa": None, PLAIN_BASELINE: SDPBackend.MATH}
     else:
@@ -151,7 +166,11 @@ def _one_after_another(problem: AttentionTensors, target: str) -> Mapping[str, B
     kept = _Kept(parts)
 
     def over(name: str) -> Baseline:
-        return lambda *inputs: torch.cat([own[name](*its) for own, its in kept.of(inputs)], dim=2)
+        def joined(*inputs: torch.Tensor) -> torch.Tensor:
+            answers = [own[name](*its) for own, its in kept.of(inputs)]
+            return torch.cat([out for out in answers if not isinstance(out, tuple)], dim=2)  # there is one output
+
+        return joined
 
     whole = problem.model_copy(update={"lengths": "", "layout": "bhsd", "batch": 1})
     return {name: over(name) for name in baselines(whole, target)}
@@ -206,7 +225,9 @@ def _with_backend(problem: AttentionTensors, mask: _Kept[torch.Tensor | None], b
     return run
 
 
-def _eager(problem: AttentionTensors, mask: _Kept[torch.Tensor | None], *inputs: torch.Tensor) -> torch.Tensor:
+def _eager(
+    problem: AttentionTensors, mask: _Kept[torch.Tensor | None], *inputs: torch.Tensor
+) -> torch.Tensor | Outputs:
     import torch
 
     q, k, v = problem.qkv(inputs)
@@ -227,8 +248,13 @@ def _eager(problem: AttentionTensors, mask: _Kept[torch.Tensor | None], *inputs:
     else:
         weights = softmax(logits.flatten(0, 1), sinks.repeat(problem.batch)).view_as(logits)
     if problem.latent:
-        return torch.matmul(_heads_as_rows(weights, k), v).reshape(problem.output_shape())
-    return torch.matmul(weights, v)
+        out = torch.matmul(_heads_as_rows(weights, k), v).reshape(problem.output_shape())
+    else:
+        out = torch.matmul(weights, v)
+    if not problem.lse:
+        return out
+    sums = torch.logsumexp(logits.float(), dim=-1)
+    return out, sums if sinks is None else torch.logaddexp(sums, sinks[:, None])
 
 
 def _heads_as_rows(tensor: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
@@ -276,6 +302,22 @@ def _fused(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
         answer = weights.to(q.dtype).float() @ values / total
         flat[place] = answer.masked_fill((logits == -math.inf).all(dim=-1, keepdim=True), 0.0).to(q.dtype)
     return out
+
+
+def _log_sum_exp(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
+    import torch
+
+    q, k, _ = problem.qkv(inputs)
+    lse = torch.empty(problem.output_shape()[:3], dtype=torch.float32, device=q.device)
+    flat, extras = lse.flatten(0, 1), problem.extras(inputs)
+    rows = torch.arange(problem.seq_q, device=q.device)
+    heads = max(1, PLAIN_SCORES // (problem.seq_q * problem.seq_kv))
+    for place in torch.arange(problem.batch * problem.heads, device=q.device).split(heads):
+        batch, head = place // problem.heads, place % problem.heads
+        keys = k[batch, head // (problem.heads // problem.kv_heads)].float()
+        logits, _ = scores(problem, q[batch, head].float() @ keys.mT, place, rows, extras)
+        flat[place] = log_sum_exp(logits, extras["sinks"][head] if "sinks" in extras else None)
+    return lse
 
 
 class _Kept(Generic[Made]):

@@ -37,6 +37,7 @@ FEATURES = (
     "page_size",
     "kv_dtype",
     "layout",
+    "lse",
 )
 
 DIMENSIONS = "bhqk"  # of a bias or mask: batch, query heads, query rows, keys
@@ -75,6 +76,9 @@ class AttentionForm(Problem):
             (batch, length, heads, size), as after a projection. "packed": the sequences of a batch lie one after
             another, (rows of all, heads, size), as in `flash_attn_varlen_func`; each has as many keys as `lengths`
             says, and at most `seq_q` rows.
+        lse: whether there is a second output, the natural logarithm of the sum of exp of each row's scores, as
+            FlashAttention returns it: a sink is one of the summands, and a row that sees no key has -inf, or its
+            head's sink.
     """
 
     batch: int = Field(ge=1, le=MOST)
@@ -99,6 +103,7 @@ class AttentionForm(Problem):
     page_size: int | None = Field(None, ge=1, le=MOST)
     kv_dtype: Literal["float8_e4m3fn"] | None = None
     layout: Literal["bhsd", "bshd", "packed"] = "bhsd"
+    lse: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -159,6 +164,8 @@ class AttentionForm(Problem):
             raise ValueError("layout packed: neither latent values nor pages are packed")
         if self.kv_dtype is not None:
             raise ValueError("layout packed: quantised keys and values are those of caches, which are not packed")
+        if self.lse:
+            raise ValueError("layout packed: there is no log-sum-exp of packed sequences yet")
         if self.seq_q > self.seq_kv:
             raise ValueError(f"layout packed: a sequence has no more rows ({self.seq_q}) than keys ({self.seq_kv})")
         if sum(self.key_lengths) > MOST:
@@ -203,6 +210,7 @@ class AttentionForm(Problem):
         words += [f"page {self.page_size}"] if self.page_size else []
         words += [f"kv {self.kv_dtype}"] if self.kv_dtype else []
         words += [self.layout] if self.layout != "bhsd" else []
+        words += ["lse"] if self.lse else []
         return " ".join(words)
 
     @property
@@ -267,7 +275,7 @@ class AttentionForm(Problem):
 
     @property
     def is_taken_by_sdpa(self) -> bool:
-        """Whether SDPA can compute it, with a mask, from its inputs as they are."""
+        """Whether SDPA can compute its first output, with a mask, from its inputs as they are."""
         return not self.softcap and not self.sinks and not self.is_scattered and self.kv_dtype is None
 
     @property
@@ -287,7 +295,7 @@ class AttentionForm(Problem):
         limit; `capped`, `biased`, `masked`, `alibi` and `sinks`: whether scores are changed so; `latent`; `ragged`:
         sequences have lengths of their own, in tensors with room for `seq_kv` keys of each; `page_size`: 0 without
         pages; `quantized`: keys and values have scales; `kv_bytes`: of an element of these; `packed`: sequences lie one
-        after another.
+        after another; `lse`: whether there is a second output.
         """
         return {
             **self.model_dump(exclude={"scale", *FEATURES}),
@@ -308,6 +316,7 @@ class AttentionForm(Problem):
             "quantized": self.kv_dtype is not None,
             "kv_bytes": DTYPE_BYTES[self.kv_dtype or self.dtype],
             "packed": self.is_packed,
+            "lse": self.lse,
         }
 
     @property

@@ -1,4 +1,4 @@
-"""The reference of attention: the output in float64, and where it is left open."""
+"""The reference of attention: the outputs in float64, and where they are left open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from evoflash.problems import attention_sequences, quantization
 from evoflash.problems.attention_scores import scores
 from evoflash.problems.attention_tensors import AttentionTensors
-from evoflash.problems.base import Inputs
+from evoflash.problems.base import Inputs, Outputs
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 REFERENCE_SCORES = 2**24
 
 
-def reference(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
-    """The output in float64, computed in slices of heads and rows.
+def reference(problem: AttentionTensors, inputs: Inputs) -> Outputs:
+    """The outputs in float64, computed in slices of heads and rows.
 
     NaNs and infinite values are only in the rows that see them. A row whose scores are all -inf is 0, and so is one
     that sees no key.
@@ -31,36 +31,57 @@ def reference(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
 
     if problem.kv_dtype is not None:
         return reference(*quantization.dequantized(problem, inputs, torch.float64))
+    outputs = keyless(problem, inputs, torch.float64)
     if problem.is_scattered:
-        return by_sequence(problem, inputs, reference, torch.float64)
-    out = torch.empty(problem.output_shape(), dtype=torch.float64, device=inputs[0].device)
-    flat, extras = out.flatten(0, 1), problem.extras(inputs)
+        return by_sequence(problem, inputs, reference, outputs)
+    (flat, *sums), extras = (each.flatten(0, 1) for each in outputs), problem.extras(inputs)
     for place, rows, (queries, keys, values) in _slices(problem, *problem.qkv(inputs)):
         finite = values.isfinite()
         is_finite = bool(finite.all().item())
         logits, visible = scores(problem, queries @ keys.mT, place, rows, extras)
         hidden = (logits == -math.inf).all(dim=-1, keepdim=True)
-        weights = softmax(logits, extras["sinks"][place % problem.heads] if "sinks" in extras else None)
+        sinks = extras["sinks"][place % problem.heads] if "sinks" in extras else None
+        weights = softmax(logits, sinks)
+        for of_rows in sums:
+            of_rows[place[0] : place[-1] + 1, rows[0] : rows[-1] + 1] = log_sum_exp(logits, sinks)
         answer = weights @ (values if is_finite else values.masked_fill(~finite, 0.0))
         if not is_finite:
             _fill_special(answer, weights, visible, values)
         flat[place[0] : place[-1] + 1, rows[0] : rows[-1] + 1] = answer.masked_fill_(hidden, 0.0)
-    return out
+    return outputs
+
+
+def keyless(problem: AttentionTensors, inputs: Inputs, dtype: torch.dtype | None = None) -> Outputs:
+    """The outputs of rows that see no key: 0, and a log-sum-exp of -inf, or of the head's sink.
+
+    Args:
+        dtype: of all; None for their own.
+    """
+    import torch
+
+    out, *more = (
+        torch.zeros(each.shape, dtype=dtype or getattr(torch, each.dtype), device=inputs[0].device)
+        for each in problem.outputs()
+    )
+    for lse in more:
+        sinks = problem.extras(inputs).get("sinks")
+        lse.copy_(torch.tensor(-math.inf) if sinks is None else sinks[:, None])
+    return (out, *more)
 
 
 def by_sequence(
     problem: AttentionTensors,
     inputs: Inputs,
-    of: Callable[[AttentionTensors, Inputs], torch.Tensor],
-    dtype: torch.dtype,
-) -> torch.Tensor:
-    """What a function says of each sequence, as the dense problem that it is by itself; 0 where there is no key."""
-    import torch
-
-    out = torch.zeros(problem.output_shape(), dtype=dtype, device=inputs[0].device)
+    of: Callable[[AttentionTensors, Inputs], Outputs],
+    outputs: Outputs,
+) -> Outputs:
+    """The outputs, with what a function says of each sequence that has keys, as the dense problem that it is by
+    itself.
+    """
     for number, own, its in attention_sequences.sequences(problem, inputs):
-        attention_sequences.rows_of(problem, number, out).copy_(of(own, its))
-    return out
+        for out, part in zip(outputs, of(own, its), strict=True):
+            attention_sequences.rows_of(problem, number, out).copy_(part)
+    return outputs
 
 
 def softmax(logits: torch.Tensor, sinks: torch.Tensor | None) -> torch.Tensor:
@@ -73,7 +94,15 @@ def softmax(logits: torch.Tensor, sinks: torch.Tensor | None) -> torch.Tensor:
     return torch.softmax(torch.cat([logits, beside], dim=-1), dim=-1)[..., :-1]
 
 
-def unspecified(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | None:
+def log_sum_exp(logits: torch.Tensor, sinks: torch.Tensor | None) -> torch.Tensor:
+    """That of each row of logits (n, r, keys), beside a further logit of each of the n where there are sinks."""
+    import torch
+
+    sums = torch.logsumexp(logits, dim=-1)
+    return sums if sinks is None else torch.logaddexp(sums, sinks.to(sums.dtype)[:, None])
+
+
+def unspecified(problem: AttentionTensors, inputs: Inputs) -> tuple[torch.Tensor | None, ...]:
     """Where a NaN or infinite value is hidden or weighs next to nothing, and the rows whose scores are all -inf.
 
     SDPA's math backend computes 0 * NaN = NaN for hidden keys, while fused kernels skip them. So rows that see a
@@ -82,13 +111,16 @@ def unspecified(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | Non
 
     Weights are rounded to the problem's type relative to the largest that has been seen. One that rounds to 0 makes
     0 * inf = NaN of an infinite value; whether it does depends on the order of the keys.
+
+    A log-sum-exp may be NaN where that holds for the whole row of the output, or where it is infinite: as the maximum
+    of the scores, inf is subtracted from itself.
     """
     import torch
 
     if problem.kv_dtype is not None:
         return unspecified(*quantization.dequantized(problem, inputs, torch.float64))
     if problem.is_scattered:
-        return by_sequence(problem, inputs, _where_unspecified, torch.bool)
+        return by_sequence(problem, inputs, _where_unspecified, _nowhere(problem, inputs))
     q, k, v = problem.qkv(inputs)
     masks = []
     special = k.isnan().any(dim=3, keepdim=True) | ~v.isfinite()
@@ -96,18 +128,27 @@ def unspecified(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | Non
         masks.append(_hidden(problem, inputs, special))
     if bool(v.isinf().any().item()):
         masks.append(_vanishing(problem, inputs))
+    lse_masks = []
     if bool(q.isinf().any().item() or k.isinf().any().item()):
-        masks.append((reference(problem, inputs) == 0).all(dim=3, keepdim=True).expand(problem.output_shape()))
-    return functools.reduce(operator.or_, masks) if masks else None
+        out, *more = reference(problem, inputs)
+        masks.append((out == 0).all(dim=3, keepdim=True).expand(problem.output_shape()))
+        lse_masks += [lse == math.inf for lse in more]
+    where = functools.reduce(operator.or_, masks) if masks else None
+    if not problem.lse:
+        return (where,)
+    lse_masks += [where.all(dim=3)] if where is not None else []
+    return where, functools.reduce(operator.or_, lse_masks) if lse_masks else None
 
 
-def _where_unspecified(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor:
+def _nowhere(problem: AttentionTensors, inputs: Inputs) -> Outputs:
     import torch
 
-    found = unspecified(problem, inputs)
-    if found is None:
-        return torch.zeros(problem.output_shape(), dtype=torch.bool, device=inputs[0].device)
-    return found
+    return tuple(torch.zeros(each.shape, dtype=torch.bool, device=inputs[0].device) for each in problem.outputs())
+
+
+def _where_unspecified(problem: AttentionTensors, inputs: Inputs) -> Outputs:
+    found = zip(unspecified(problem, inputs), _nowhere(problem, inputs), strict=True)
+    return tuple(nowhere if where is None else where for where, nowhere in found)
 
 
 def _slices(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evoflash.problems import paging
 from evoflash.problems.attention_form import DIMENSIONS, DTYPE_BYTES, AttentionForm
-from evoflash.problems.base import Inputs
+from evoflash.problems.base import Inputs, Output
 
 if TYPE_CHECKING:
     import torch
@@ -18,8 +18,8 @@ class AttentionTensors(AttentionForm):
     """Attention of one size, and the tensors that it reads and writes.
 
     q has the shape (batch, heads, seq_q, head_dim), k (batch, kv_heads, seq_kv, head_dim), v the same with `value_dim`,
-    and the output is (batch, heads, seq_q, value_dim). Latent attention has no input v. Paged keys and values have the
-    shape (pages, page_size, kv_heads, head_dim or value_dim).
+    and the output is (batch, heads, seq_q, value_dim), with `lse` (batch, heads, seq_q). Latent attention has no input
+    v. Paged keys and values have the shape (pages, page_size, kv_heads, head_dim or value_dim).
 
     Packed sequences are a batch of one: q and the output have the rows of all of them, k and v the keys of all. Where
     those of each begin is an input, which ends with the end of the last. In memory a row has all its heads.
@@ -41,7 +41,7 @@ class AttentionTensors(AttentionForm):
 
     @property
     def min_bytes(self) -> int:
-        """The bytes of inputs and output, of keys and values only those that some row's band lets it see.
+        """The bytes of inputs and outputs, of keys and values only those that some row's band lets it see.
 
         Of a block table, the pages of these.
         """
@@ -55,8 +55,8 @@ class AttentionTensors(AttentionForm):
             pages = sum(-(-end // size) - begin // size for begin, end in seen)
             names[self.leading_inputs + list(self.extra_shapes()).index("block_table")] = pages
         sizes = [names.get(number, math.prod(shape)) for number, shape in enumerate(self.input_shapes())]
-        types = (*self.input_dtypes(), self.dtype)
-        sizes.append(math.prod(self.output_shape()))
+        types = (*self.input_dtypes(), *(each.dtype for each in self.outputs()))
+        sizes += [math.prod(each.shape) for each in self.outputs()]
         return sum(size * DTYPE_BYTES[name] for size, name in zip(sizes, types, strict=True))
 
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -81,8 +81,13 @@ class AttentionTensors(AttentionForm):
         of_keys = (self.kv_dtype or self.dtype,) * (self.leading_inputs - 1)
         return (self.dtype, *of_keys, *(types[name] for name in self.extra_shapes()))
 
+    def outputs(self) -> tuple[Output, ...]:
+        """`out` of the type of q, and with a log-sum-exp `lse` of float32."""
+        out = Output("out", self.output_shape(), self.dtype)
+        return (out, Output("lse", out.shape[:3], "float32")) if self.lse else (out,)
+
     def output_shape(self) -> tuple[int, ...]:
-        """batch, heads, rows, value size."""
+        """That of `out`: batch, heads, rows, value size."""
         if self.is_packed:
             return (1, self.heads, sum(self.query_lengths), self.value_size)
         return (self.batch, self.heads, self.seq_q, self.value_size)

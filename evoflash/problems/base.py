@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import torch
 
 Inputs = tuple["torch.Tensor", ...]
-Baseline = Callable[..., "torch.Tensor"]
+Outputs = tuple["torch.Tensor", ...]  # in the order of `Problem.outputs`
+Baseline = Callable[..., "torch.Tensor | Outputs"]  # the one output, or all of them
 
 BASE_SEEDS = (0, 42, 12345)
 PLAIN_BASELINE = "sdpa-math"  # the unfused one, against which every speed is given beside the fastest
@@ -38,6 +39,26 @@ class Bounds:
     max_error: float
     rms_error: float
     mean_error: float
+
+
+@dataclass(frozen=True)
+class Output:
+    """One of the tensors that a kernel writes.
+
+    Attributes:
+        name: what messages call it where a problem has several.
+        dtype: as PyTorch names it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def empty(self, device: str | torch.device) -> torch.Tensor:
+        """A contiguous tensor for it, whose values are undefined."""
+        import torch
+
+        return torch.empty(self.shape, dtype=getattr(torch, self.dtype), device=device)
 
 
 class Problem(Record, abc.ABC):
@@ -71,7 +92,7 @@ class Problem(Record, abc.ABC):
     @property
     @abc.abstractmethod
     def min_bytes(self) -> int:
-        """Bytes that any algorithm must move: each input read once, the output written once."""
+        """Bytes that any algorithm must move: each input read once, each output written once."""
 
     @abc.abstractmethod
     def cases(self) -> tuple[Case, ...]:
@@ -94,20 +115,20 @@ class Problem(Record, abc.ABC):
         return {}
 
     @abc.abstractmethod
-    def output_shape(self) -> tuple[int, ...]:
-        """The shape of the output; its dtype is that of the first input."""
+    def outputs(self) -> tuple[Output, ...]:
+        """What a kernel writes: one output, or several with names of their own."""
 
     @abc.abstractmethod
-    def reference(self, inputs: Inputs) -> torch.Tensor:
-        """The expected output, computed in float64 from the same inputs."""
+    def reference(self, inputs: Inputs) -> Outputs:
+        """The expected outputs, computed in float64 from the same inputs."""
 
     @abc.abstractmethod
-    def plain(self, inputs: Inputs) -> torch.Tensor:
-        """PyTorch's own result in the dtype of the inputs; the bounds are derived from its errors."""
+    def plain(self, inputs: Inputs) -> Outputs:
+        """PyTorch's own results in the dtypes of the outputs; the bounds are derived from their errors."""
 
     @abc.abstractmethod
-    def bounds(self, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
-        """The allowed errors, given the errors of `plain` on the same inputs."""
+    def bounds(self, output: Output, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
+        """The allowed errors of one of the outputs, given the errors of `plain` on the same inputs."""
 
     @property
     def general_case(self) -> Case | None:
@@ -125,28 +146,31 @@ class Problem(Record, abc.ABC):
         """Random cases, which expose kernels that are only correct on the standard cases."""
         return (Case(name=f"fresh seed {seed}", problem=self, seed=seed),)
 
-    def mirror(self, inputs: Inputs) -> bool:
-        """Changes the inputs in place so that the output is negated, bit for bit; twice restores the inputs.
+    def mirror(self, inputs: Inputs) -> tuple[int, ...]:
+        """Changes the inputs in place so that outputs are negated, bit for bit; twice restores the inputs.
 
-        This exposes kernels that cache results by address, for the cost of one launch. Returns False, and changes
-        nothing, if there is no such transformation for the problem.
+        This exposes kernels that cache results by address, for the cost of one launch.
+
+        Returns:
+            What each output is multiplied by: -1 for at least one of them, and 1 for those that stay as they are.
+            Empty, with nothing changed, if there is no such transformation for the problem.
         """
-        return False
+        return ()
 
-    def unspecified(self, inputs: Inputs) -> torch.Tensor | None:
-        """Mask of the output elements where a NaN is accepted as well; None for none."""
-        return None
+    def unspecified(self, inputs: Inputs) -> tuple[torch.Tensor | None, ...]:
+        """Mask of the elements of each output where a NaN is accepted as well; None for none."""
+        return (None,) * len(self.outputs())
 
     @abc.abstractmethod
     def baselines(self, target: str) -> Mapping[str, Baseline]:
-        """The baselines by name for a target ("cuda" or "cpu"); each takes the inputs and returns the output."""
+        """The baselines by name for a target ("cuda" or "cpu"); each takes the inputs and returns the outputs."""
 
     def rivals(self, target: str) -> tuple[Rival, ...]:
         """What other packages offer for it on a target, installed or not."""
         return ()
 
     @abc.abstractmethod
-    def arguments(self, inputs: Inputs, out: torch.Tensor) -> ctypes.Structure:
+    def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
         """The launcher's arguments as a ctypes structure; the caller sets its field `workspace`."""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     import torch
 
-BoundCall = Callable[[], "torch.Tensor"]
+BoundCall = Callable[[], "torch.Tensor | tuple[torch.Tensor, ...]"]  # the one output, or all of them
 
 
 class Rival(abc.ABC):
@@ -63,7 +63,7 @@ class Rival(abc.ABC):
 
     @abc.abstractmethod
     def bind(self, problem: Any, inputs: tuple[torch.Tensor, ...]) -> BoundCall:
-        """A call on these inputs, which returns the output in the shape of the problem.
+        """A call on these inputs, which returns the outputs in the shapes of the problem.
 
         What precedes the computation is done here, where it is not timed: another layout of the inputs, a plan, a
         compilation. The call itself can be captured in a CUDA graph.

@@ -34,12 +34,13 @@ FIELDS = {
     "page": "page_size",
     "kv_dtype": "kv_dtype",
     "layout": "layout",
+    "lse": "lse",
 }
-FLAGS = ("causal", "latent", "alibi", "sinks")
+FLAGS = ("causal", "latent", "alibi", "sinks", "lse")
 SYNTAX = (
     "b=1,h=8,s=512,d=64 and optionally kv=, t=, v=, latent, dtype=fp16|bf16|fp32, scale=, causal, align=bottom_right, "
     "window=127 or window=127:0, softcap=, bias=hqk, mask=bk, alibi, sinks, lengths=uniform or lengths=7+300, page=16, "
-    "kv_dtype=fp8, layout=bshd or layout=packed"
+    "kv_dtype=fp8, layout=bshd or layout=packed, lse"
 )
 
 

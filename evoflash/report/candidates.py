@@ -129,7 +129,8 @@ def _accuracy(each: Accuracy) -> tuple[object, ...]:
     worst = " ".join(map(str, each.worst_index))
     maxima = (digits(value) for value in (each.max_error, each.max_bound, each.sdpa_max_error))
     rms = (digits(value) for value in (each.rms_error, each.rms_bound, each.sdpa_rms_error))
-    return each.case, *maxima, *rms, worst or None
+    case = f"{each.case}: {each.output}" if each.output else each.case
+    return case, *maxima, *rms, worst or None
 
 
 def _final(final: Final) -> list[Sheet]:

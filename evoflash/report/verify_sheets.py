@@ -42,4 +42,5 @@ def _row(check: Checked) -> tuple[object, ...]:
     if each is not None:
         pairs = (each.max_error, each.max_bound, each.sdpa_max_error, each.rms_error, each.rms_bound)
         figures = tuple(f"{value:.2e}" for value in (*pairs, each.sdpa_rms_error))
-    return (check.case, *figures, check.outcome, check.gate or "", check.reason)
+    case = f"{check.case}: {each.output}" if each is not None and each.output else check.case
+    return (case, *figures, check.outcome, check.gate or "", check.reason)

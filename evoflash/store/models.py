@@ -130,6 +130,7 @@ class AccuracyRow(Base):
     final: Mapped[bool] = mapped_column(primary_key=True)
     ordinal: Mapped[int] = mapped_column(primary_key=True)
     case: Mapped[str] = mapped_column(LongText)
+    output: Mapped[str] = mapped_column(String(255), server_default="")
     max_error: Mapped[float] = mapped_column(Number, nullable=True)
     rms_error: Mapped[float] = mapped_column(Number, nullable=True)
     mean_error: Mapped[float] = mapped_column(Number, nullable=True)

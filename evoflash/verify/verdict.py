@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 from evoflash.core.evaluation import Accuracy
@@ -30,11 +29,7 @@ class Checked(Record):
     @property
     def share(self) -> float | None:
         """The larger ratio of max and rms error to their bounds; a value above 1 is a refusal."""
-        each = self.accuracy
-        if each is None:
-            return None
-        pairs = ((each.max_error, each.max_bound), (each.rms_error, each.rms_bound))
-        return max(error / bound if bound > 0 else math.inf if error > 0 else 0.0 for error, bound in pairs)
+        return self.accuracy.share if self.accuracy is not None else None
 
 
 class Verdict(Record):

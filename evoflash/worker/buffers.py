@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evoflash.problems import Inputs
+from evoflash.problems import Inputs, Output, Outputs
 from evoflash.worker.shortage import own_memory
 
 if TYPE_CHECKING:
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 GUARD_ELEMENTS = 1 << 15  # on each side: more than a tile of rows, and a multiple of any alignment
 
 # Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN. Eight bits
-# have one NaN, and outputs do not have them. A mask is
-# surrounded by keys that are seen, and lengths and page numbers by some that do not exist.
+# have one NaN, and outputs do not have them. A mask is surrounded by keys that are seen, and lengths and page numbers
+# by some that do not exist. An output of integers must not have the value that stands here: it would count as
+# unwritten.
 POISON = {
     "float16": 0x7DE7,
     "bfloat16": 0x7FA7,
@@ -24,23 +25,25 @@ POISON = {
     "float8_e4m3fn": 0x7F,
     "uint8": -1,
     "bool": 1,
+    "int16": -0x5A5B,
     "int32": 2**31 - 1,
+    "int64": -0x5A5A_5A5A_5A5A_5A5B,
 }
 
 
 class GuardedTensor:
     """A poisoned tensor between guard bands. Gaps between its rows, where the strides leave any, are guarded too."""
 
-    def __init__(self, shape: Sequence[int], stride: Sequence[int], like: torch.Tensor):
+    def __init__(self, shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device):
         import torch
 
         span = 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) if 0 not in shape else 0
         count = 1
         for size in shape:
             count *= size
-        self._buffer = torch.empty(span + 2 * GUARD_ELEMENTS, dtype=like.dtype, device=like.device)
+        self._buffer = torch.empty(span + 2 * GUARD_ELEMENTS, dtype=dtype, device=device)
         self._bits = bits(self._buffer)
-        self._poison = POISON[str(like.dtype).removeprefix("torch.")]
+        self._poison = POISON[str(dtype).removeprefix("torch.")]
         self._place = (tuple(shape), tuple(stride), GUARD_ELEMENTS)
         self._bands = (slice(GUARD_ELEMENTS), slice(GUARD_ELEMENTS + span, None))
         self._dense = span == count
@@ -50,7 +53,7 @@ class GuardedTensor:
     @classmethod
     def copy(cls, tensor: torch.Tensor) -> GuardedTensor:
         """A guarded copy with the same strides."""
-        made = cls(tensor.shape, tensor.stride(), tensor)
+        made = cls(tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
         made.tensor.copy_(tensor)
         return made
 
@@ -83,42 +86,51 @@ class GuardedTensor:
 
 
 class Arena:
-    """The buffers of one call: copies of the inputs, an output with the strides of the first input, and a workspace.
+    """The buffers of one call: copies of the inputs, the outputs, and a workspace.
+
+    An output of the shape of the first input has the strides of that, too; others are contiguous.
 
     An output of another shape has its dimensions in memory in the order of those of the first input.
 
     Args:
+        outputs: the problem's.
         copy: False uses the inputs in place, without guards.
 
     Attributes:
         inputs: guarded copies with the same strides, or the inputs themselves.
-        output: the tensor that the kernel writes.
+        outputs: the tensors that the kernel writes.
+        names: what messages call them: by name where there are several.
 
     Raises:
-        ShortageError: when there is no memory for inputs and output.
+        ShortageError: when there is no memory for inputs and outputs.
     """
 
-    def __init__(self, inputs: Inputs, output_shape: tuple[int, ...], copy: bool = True):
-        first = inputs[0]
-        stride = first.stride() if tuple(first.shape) == output_shape else dense_stride(output_shape, first)
+    def __init__(self, inputs: Inputs, outputs: Sequence[Output], copy: bool = True):
         with own_memory("the tensors of a call"):
             self._guarded = [GuardedTensor.copy(tensor) for tensor in inputs] if copy else []
-            self.output = GuardedTensor(output_shape, stride, first)
+            self._written = [_guarded_output(each, inputs[0]) for each in outputs]
         self.inputs: Inputs = tuple(each.tensor for each in self._guarded) if copy else inputs
+        self.outputs: Outputs = tuple(each.tensor for each in self._written)
+        self.names = tuple(each.name for each in outputs) if len(outputs) > 1 else ("output",)
         self._workspace: GuardedTensor | None = None
 
     def workspace(self, size: int) -> torch.Tensor:
         """Allocates a guarded, poisoned workspace of `size` bytes."""
         import torch
 
-        self._workspace = GuardedTensor((size,), (1,), torch.empty(0, dtype=torch.uint8, device=self.inputs[0].device))
+        self._workspace = GuardedTensor((size,), (1,), torch.uint8, self.outputs[0].device)
         return self._workspace.tensor
 
     def poison(self) -> None:
-        """Poisons output and workspace, so that nothing of an earlier launch is left."""
-        self.output.poison()
+        """Poisons outputs and workspace, so that nothing of an earlier launch is left."""
+        for each in self._written:
+            each.poison()
         if self._workspace is not None:
             self._workspace.poison()
+
+    def unwritten(self) -> dict[str, torch.Tensor]:
+        """Mask of the elements of each output that still hold the poison, by its name in messages."""
+        return {name: each.unwritten() for name, each in zip(self.names, self._written, strict=True)}
 
     def zero_surroundings(self) -> None:
         """Puts zeros around the inputs. An output that changes by this depends on out-of-bounds reads."""
@@ -126,10 +138,11 @@ class Arena:
             each.zero_surroundings()
 
     def stray_write(self) -> str | None:
-        """The buffer whose guards were overwritten: "output", "workspace", "inputs", or None."""
+        """The buffer whose guards were overwritten: the name of an output, "workspace", "inputs", or None."""
         import torch
 
-        named = {"output": [self.output], "workspace": [self._workspace] if self._workspace else []}
+        named = {name: [each] for name, each in zip(self.names, self._written, strict=True)}
+        named["workspace"] = [self._workspace] if self._workspace else []
         named["inputs"] = self._guarded
         kept = {name: [each.guards_intact() for each in group] for name, group in named.items()}
         flags = torch.stack([flag for group in kept.values() for flag in group]).tolist()
@@ -140,8 +153,13 @@ class Arena:
         return None
 
 
-def dense_stride(shape: tuple[int, ...], like: torch.Tensor) -> tuple[int, ...]:
-    """The strides of a tensor without gaps whose dimensions lie in memory in the order of another's."""
+def output_stride(output: Output, like: torch.Tensor) -> tuple[int, ...]:
+    """The strides of an output: of an input's shape, its own; else dense, and in the order in which its dimensions lie
+    in memory.
+    """
+    shape = output.shape
+    if tuple(like.shape) == shape:
+        return like.stride()
     order = range(len(shape))
     if len(shape) == like.dim():
         order = sorted(order, key=lambda axis: (-like.stride(axis), axis))
@@ -150,6 +168,18 @@ def dense_stride(shape: tuple[int, ...], like: torch.Tensor) -> tuple[int, ...]:
         stride[axis] = step
         step *= max(shape[axis], 1)
     return tuple(stride)
+
+
+def _guarded_output(output: Output, like: torch.Tensor) -> GuardedTensor:
+    import torch
+
+    stride = output_stride(output, like)
+    return GuardedTensor(output.shape, stride, getattr(torch, output.dtype), like.device)
+
+
+def poison(tensor: torch.Tensor) -> None:
+    """Fills a tensor of any strides with the poison of its type."""
+    bits(tensor).fill_(POISON[str(tensor.dtype).removeprefix("torch.")])
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,8 @@
-"""Correctness checks of a Python function with the signature of scaled_dot_product_attention."""
+"""Correctness checks of a Python function with the signature of scaled_dot_product_attention.
+
+For attention with a log-sum-exp, a function that has a parameter `return_lse` is asked for it, and returns it after the
+output.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,15 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
-from evoflash.problems import Case, Inputs, attention_baselines
+from evoflash.problems import Case, Inputs, Outputs, attention_baselines
 from evoflash.worker.buffers import Arena
-from evoflash.worker.correctness import bitwise_equal, check_first_output, require_no_stray_writes
+from evoflash.worker.correctness import check_first_outputs, clones, difference, require_no_stray_writes, unmirrored
 from evoflash.worker.kernel import UNSUPPORTED, LaunchError
 from evoflash.worker.references import Reference, WrongResultError
-
-if TYPE_CHECKING:
-    import torch
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -51,40 +52,43 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
         LaunchError: with the code UNSUPPORTED, when the function raises.
     """
     problem, name = case.problem, case.name
-    arena = Arena(reference.inputs, problem.output_shape())
+    arena = Arena(reference.inputs, problem.outputs())
     arguments = keywords(function, problem, arena.inputs)
 
-    def call() -> torch.Tensor:
+    def call() -> Any:
         try:
-            out = function(*problem.qkv(arena.inputs), **arguments)
+            answer = function(*problem.qkv(arena.inputs), **arguments)
         except Exception as error:
             if "CUDA" in str(error):  # a failure of the device, not an unsupported case
                 raise
             words = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             raise LaunchError(f"{name}: the function raised {words}", UNSUPPORTED) from None
         synchronize()
-        return out
+        return answer
 
-    kept = call()
-    require_form(kept, reference, name)
-    first = kept.clone()
-    for number, tensor in enumerate(arena.inputs):
-        if kept.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr():
-            raise WrongResultError(f"{name}: the output shares memory with input {number}", Gate.ALIAS)
+    def compute() -> Outputs:
+        return outputs_of(call(), reference, name)
+
+    kept = compute()
+    first = clones(kept)
+    for output, returned in zip(arena.names, kept, strict=True):
+        for number, tensor in enumerate(arena.inputs):
+            if returned.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr():
+                raise WrongResultError(f"{name}: the {output} shares memory with input {number}", Gate.ALIAS)
     require_no_stray_writes(arena, reference.inputs, name)
-    accuracy = check_first_output(first, arena, reference, name, call)
-    if not bitwise_equal(first, call()):
+    accuracy = check_first_outputs(first, arena, reference, name, compute)
+    if difference(first, compute(), arena.names):
         raise WrongResultError(f"{name}: the second call differs from the first", Gate.REPEAT)
-    mirrored = problem.mirror(arena.inputs)
-    last = call().clone()
-    if mirrored:
+    signs = problem.mirror(arena.inputs)
+    last = clones(compute())
+    if signs:
         problem.mirror(arena.inputs)
         try:
-            reference.check(-last, name)
+            reference.check(unmirrored(last, signs), name)
         except WrongResultError as error:
             words = f"{error}, with new values at the same addresses"
             raise WrongResultError(words, Gate.FRESH, error.accuracy) from None
-    if not bitwise_equal(first, kept):
+    if difference(first, kept, arena.names):
         raise WrongResultError(f"{name}: a later call changed an earlier output", Gate.KEPT)
     require_no_stray_writes(arena, reference.inputs, name)
     return accuracy
@@ -94,7 +98,8 @@ def keywords(function: Callable[..., Any], problem: Any, inputs: Inputs) -> dict
     """Keyword arguments as for SDPA. Defaults are left out, so that a function may lack their keywords.
 
     Raises:
-        LaunchError: with the code UNSUPPORTED, for a problem that SDPA has no arguments for.
+        LaunchError: with the code UNSUPPORTED, for a problem that SDPA has no arguments for, or of which the function
+            cannot return all outputs.
     """
     if not problem.is_taken_by_sdpa:
         raise LaunchError(f"SDPA has no arguments for {', '.join(problem.features)}", UNSUPPORTED)
@@ -103,23 +108,39 @@ def keywords(function: Callable[..., Any], problem: Any, inputs: Inputs) -> dict
         takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
     except (TypeError, ValueError):  # a built-in
         known, takes_any = {}, True
+    if problem.lse and "return_lse" not in known:
+        raise LaunchError("the function has no parameter return_lse", UNSUPPORTED)
     causal = "causal" if "causal" in known and "is_causal" not in known else "is_causal"
     mask = attention_baselines.sdpa_mask(problem, inputs)
     wanted = {causal: problem.causal and mask is None, "scale": problem.scale}
     if "enable_gqa" in known or takes_any:
         wanted["enable_gqa"] = problem.heads != problem.kv_heads
+    if problem.lse:
+        wanted["return_lse"] = True
     given = {name: value for name, value in wanted.items() if value not in (None, False)}
     return given if mask is None else {**given, "attn_mask": mask}
 
 
-def require_form(out: Any, reference: Reference, name: str) -> None:
-    """Raises WrongResultError for an output that is no tensor, or one of another shape, type or device."""
+def outputs_of(answer: Any, reference: Reference, name: str) -> Outputs:
+    """The outputs in what a function has returned: the one tensor, or a tuple of several.
+
+    Raises:
+        WrongResultError: for something else, or a tensor of another shape, type or device.
+    """
     import torch
 
-    like, shape = reference.inputs[0], tuple(reference.expected.shape)
-    if not isinstance(out, torch.Tensor):
-        raise WrongResultError(f"{name}: returned a {type(out).__name__} instead of a tensor", Gate.FORM)
-    got = (tuple(out.shape), out.dtype, out.device.type)
-    if got != (shape, like.dtype, like.device.type):
-        wanted = f"{shape} {like.dtype} on {like.device.type}"
-        raise WrongResultError(f"{name}: returned {got[0]} {got[1]} on {got[2]}, expected {wanted}", Gate.FORM)
+    wanted = [each.output for each in reference.outputs]
+    outputs = (answer,) if len(wanted) == 1 else answer
+    if not isinstance(outputs, tuple) or len(outputs) != len(wanted):
+        what = f"{len(outputs)} values" if isinstance(outputs, tuple) else f"a {type(answer).__name__}"
+        raise WrongResultError(f"{name}: returned {what} instead of {len(wanted)} tensors", Gate.FORM)
+    device = reference.inputs[0].device.type
+    for out, output in zip(outputs, wanted, strict=True):
+        if not isinstance(out, torch.Tensor):
+            raise WrongResultError(f"{name}: returned a {type(out).__name__} instead of a tensor", Gate.FORM)
+        got = (tuple(out.shape), out.dtype, out.device.type)
+        dtype = getattr(torch, output.dtype)
+        if got != (output.shape, dtype, device):
+            form = f"{output.shape} {dtype} on {device}"
+            raise WrongResultError(f"{name}: returned {got[0]} {got[1]} on {got[2]}, expected {form}", Gate.FORM)
+    return outputs

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evoflash.problems import Inputs, Problem
+from evoflash.problems import Inputs, Outputs, Problem
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ class Kernel:
         self,
         problem: Problem,
         inputs: Inputs,
-        out: torch.Tensor,
+        outputs: Outputs,
         allocate: Callable[[int], torch.Tensor] | None = None,
     ) -> Callable[[], None]:
         """Returns a function without arguments that launches the kernel on these tensors, on the current stream.
@@ -72,18 +72,19 @@ class Kernel:
         """
         import torch
 
-        self._on_device = self._on_device or out.device.type != "cpu"
-        arguments = problem.arguments(inputs, out)
+        where = outputs[0].device
+        self._on_device = self._on_device or where.type != "cpu"
+        arguments = problem.arguments(inputs, outputs)
         address = ctypes.addressof(arguments)
         size = self._workspace_bytes(address)
-        allocate = allocate or functools.partial(torch.empty, dtype=torch.uint8, device=out.device)
+        allocate = allocate or functools.partial(torch.empty, dtype=torch.uint8, device=where)
         workspace = allocate(size) if size else None
         arguments.workspace = workspace.data_ptr() if workspace is not None else None  # type: ignore[attr-defined]
         # torch.cuda.current_stream() takes longer than most kernels run; this is the call that it wraps.
-        device = out.device.index if out.device.type == "cuda" else None
+        device = where.index if where.type == "cuda" else None
         launch = self._launch
 
-        def call(_keep: object = (arguments, workspace, inputs, out)) -> None:
+        def call(_keep: object = (arguments, workspace, inputs, outputs)) -> None:
             stream = torch._C._cuda_getCurrentRawStream(device) if device is not None else None
             code = launch(address, stream)
             if code:

@@ -1,26 +1,29 @@
-"""Timing of kernels on a device, with a check that the timed launches computed their output."""
+"""Timing of kernels on a device, with a check that the timed launches computed their outputs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evoflash.core.evaluation import Timing
 from evoflash.core.finals import contestant
 from evoflash.core.reliability import SelfTested
 from evoflash.core.status import Gate
 from evoflash.evaluator.messages import Examine, Race, Raced, SelfTest
-from evoflash.problems import Inputs, Problem, searched_cases
+from evoflash.problems import Inputs, Output, Problem, searched_cases
 from evoflash.worker import device_monitor, race, rivals, timing
-from evoflash.worker.buffers import Arena, dense_stride
+from evoflash.worker.buffers import Arena, output_stride
 from evoflash.worker.clock import Call, make_clock
 from evoflash.worker.correctness import check_timed_launches, clone_with_strides
 from evoflash.worker.kernel import Kernel
 from evoflash.worker.other_processes import other_processes
 from evoflash.worker.references import References, WrongResultError
 from evoflash.worker.self_test import self_test
+
+if TYPE_CHECKING:
+    import torch
 
 WARM_SETS = 3  # input sets that a warm timing rotates over: one per base seed, so that each output can be checked
 COLD_SETS_LIMIT = 64
@@ -68,7 +71,7 @@ class KernelTimer:
         """
         self._announce("timing")
         cases = searched_cases(problem)
-        arenas = [Arena(self._references.of(case).inputs, problem.output_shape()) for case in cases]
+        arenas = [Arena(self._references.of(case).inputs, problem.outputs()) for case in cases]
         calls = _calls(kernel, problem, arenas)
         measured = timing.measure(
             self._clock,
@@ -92,7 +95,7 @@ class KernelTimer:
         arenas: dict[str, list[Arena]] = {}
         for name, kernel in kernels.items():
             self._announce(f"racing {name}")
-            arenas[name] = [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets]
+            arenas[name] = [Arena(inputs, problem.outputs(), copy=False) for inputs in sets]
             contestants[name] = race.prepare(self._clock, _calls(kernel, problem, arenas[name]))
         self._announce("racing all")
         raced = race.interleave(
@@ -138,7 +141,7 @@ class KernelTimer:
         again = calls
         if request.copies is not None:
             calls, again = (
-                _calls(Kernel(each), problem, [Arena(inputs, problem.output_shape(), copy=False) for inputs in sets])
+                _calls(Kernel(each), problem, [Arena(inputs, problem.outputs(), copy=False) for inputs in sets])
                 for each in request.copies
             )
         return self_test(self._clock, calls, again, request.trials, request.rounds, request.seed, request.budget_s)
@@ -211,9 +214,8 @@ class KernelTimer:
             self._cold_sets = self._input_sets(problem, count)
         calls = []
         for inputs in self._cold_sets:
-            shape, first = problem.output_shape(), inputs[0]
-            out = torch.empty_strided(shape, dense_stride(shape, first), dtype=first.dtype, device=first.device)
-            calls.append(kernel.bind(problem, inputs, out))
+            outputs = tuple(_empty(each, inputs[0]) for each in problem.outputs())
+            calls.append(kernel.bind(problem, inputs, outputs))
         return timing.measure(self._clock, calls, samples=samples, quick_samples=3, best_us=None, regime="cold").timing
 
     def _input_sets(self, problem: Problem, count: int) -> list[Inputs]:
@@ -224,4 +226,11 @@ class KernelTimer:
 
 
 def _calls(kernel: Kernel, problem: Problem, arenas: Sequence[Arena]) -> list[Call]:
-    return [kernel.bind(problem, each.inputs, each.output.tensor, each.workspace) for each in arenas]
+    return [kernel.bind(problem, each.inputs, each.outputs, each.workspace) for each in arenas]
+
+
+def _empty(output: Output, like: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    stride, dtype = output_stride(output, like), getattr(torch, output.dtype)
+    return torch.empty_strided(output.shape, stride, dtype=dtype, device=like.device)

@@ -1,13 +1,14 @@
-"""References: the expected output of each case and the allowed errors, computed once per case."""
+"""References: the expected outputs of each case and the allowed errors, computed once per case."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
-from evoflash.problems import Bounds, Case, Inputs, Problem
+from evoflash.problems import Bounds, Case, Inputs, Output, Outputs, Problem
 from evoflash.worker.shortage import own_memory
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ class WrongResultError(Exception):
 
 
 @dataclass(frozen=True)
-class Reference:
-    """The expected output of a case, and the allowed errors.
+class Expected:
+    """What is expected of an output of a case, and the allowed errors.
 
     Attributes:
-        inputs: the inputs of the case.
-        expected: the output in float64.
+        output: which one it is.
+        values: the output in float64.
         unspecified: mask of the elements where a NaN is accepted as well; None for none.
         disputed: mask of the elements where anything is accepted, since of the float64 reference and PyTorch's own
             implementation one is infinite or NaN and the other is not; None for none.
@@ -37,25 +38,29 @@ class Reference:
         plain_max, plain_rms: the errors of PyTorch's own implementation, here or where nothing is hidden.
     """
 
-    inputs: Inputs
-    expected: torch.Tensor
+    output: Output
+    values: torch.Tensor
     unspecified: torch.Tensor | None
     disputed: torch.Tensor | None
     bounds: Bounds
     plain_max: float
     plain_rms: float
 
-    def check(self, out: torch.Tensor, name: str) -> Accuracy:
+    def check(self, out: torch.Tensor, case: str, output: str = "") -> Accuracy:
         """Checks an output and returns its errors.
+
+        Args:
+            output: the name of the output where the case has several.
 
         Raises:
             WrongResultError: when the errors are beyond the bounds.
         """
         import torch
 
+        name = f"{case}: {output}" if output else case
         if self.disputed is not None:
-            out = torch.where(self.disputed, self.expected, out.double())
-        is_nan, want_nan = out.isnan(), self.expected.isnan()
+            out = torch.where(self.disputed, self.values, out.double())
+        is_nan, want_nan = out.isnan(), self.values.isnan()
         stray = is_nan != want_nan
         if self.unspecified is not None:
             stray &= ~self.unspecified | want_nan
@@ -63,10 +68,11 @@ class Reference:
             index = unravel_index(stray.flatten().to(torch.int8).argmax().item(), tuple(out.shape))
             what = "unexpected NaN" if bool(out[index].isnan().item()) else "an input's NaN was not propagated"
             raise WrongResultError(f"{name}: {what} at {index} ({int(stray.sum().item())} elements)", Gate.NAN)
-        max_error, rms_error, mean_error, worst = errors(out, self.expected)
+        max_error, rms_error, mean_error, worst = errors(out, self.values)
         bounds = self.bounds
         accuracy = Accuracy(
-            case=name,
+            case=case,
+            output=output,
             max_error=max_error,
             rms_error=rms_error,
             mean_error=mean_error,
@@ -85,6 +91,24 @@ class Reference:
                 where = f"worst at {accuracy.worst_index}"
                 raise WrongResultError(f"{name}: {word} error {error:.3g} > {bound:.3g}, {where}", Gate.ERROR, accuracy)
         return accuracy
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The inputs of a case, and what is expected of its outputs."""
+
+    inputs: Inputs
+    outputs: tuple[Expected, ...]
+
+    def check(self, outputs: Outputs, case: str) -> Accuracy:
+        """Checks the outputs and returns the errors of the one that is nearest to its bounds.
+
+        Raises:
+            WrongResultError: for the first of which the errors are beyond the bounds.
+        """
+        names = [each.output.name for each in self.outputs] if len(self.outputs) > 1 else [""]
+        triples = zip(self.outputs, outputs, names, strict=True)
+        return max((each.check(out, case, name) for each, out, name in triples), key=lambda found: found.share)
 
 
 class References:
@@ -113,28 +137,49 @@ class References:
     def _compute(self, case: Case) -> Reference:
         problem = case.problem
         inputs = problem.inputs(case.seed, case.variant, self._device)
-        expected, unspecified = problem.reference(inputs), problem.unspecified(inputs)
-        disputed, plain_max, plain_rms = _errors_of_plain(problem, inputs, expected, unspecified)
+        found = [_yardstick(problem, inputs)]
         if (whole := problem.unmasked(inputs)) is not None:
-            unmasked, kept = whole
-            its = unmasked.reference(kept), unmasked.unspecified(kept)
-            _, also_max, also_rms = _errors_of_plain(unmasked, kept, *its)
-            plain_max, plain_rms = max(plain_max, also_max), max(plain_rms, also_rms)
-        bounds = problem.bounds(expected, plain_max, plain_rms)
-        return Reference(inputs, expected, unspecified, disputed, bounds, plain_max, plain_rms)
+            found.append(_yardstick(*whole))
+        outputs = []
+        for output, own, *others in zip(problem.outputs(), *found, strict=True):
+            plain_max = max(each.largest for each in (own, *others))
+            plain_rms = max(each.rms for each in (own, *others))
+            bounds = problem.bounds(output, own.values, plain_max, plain_rms)
+            outputs.append(Expected(output, own.values, own.unspecified, own.disputed, bounds, plain_max, plain_rms))
+        return Reference(inputs, tuple(outputs))
 
 
-def _errors_of_plain(
-    problem: Problem, inputs: Inputs, expected: torch.Tensor, unspecified: torch.Tensor | None
-) -> tuple[torch.Tensor | None, float, float]:
-    """Where PyTorch's own implementation disagrees on NaN and infinity, and its max and rms error elsewhere."""
-    import torch
+@dataclass(frozen=True)
+class _Yardstick:
+    """An output in float64, where PyTorch's own disagrees on NaN and infinity, and its largest and rms error elsewhere.
 
-    plain = problem.plain(inputs)
-    disputed = _disputed(plain, expected, unspecified) if _is_infinite(inputs) else None
-    settled = plain if disputed is None else torch.where(disputed, expected, plain.double())
-    largest, rms, _, _ = errors(settled, expected)
-    return disputed, largest, rms
+    The names are those of `Expected`.
+    """
+
+    values: torch.Tensor
+    unspecified: torch.Tensor | None
+    disputed: torch.Tensor | None
+    largest: float
+    rms: float
+
+    @classmethod
+    def of(
+        cls, plain: torch.Tensor, values: torch.Tensor, unspecified: torch.Tensor | None, is_infinite: bool
+    ) -> _Yardstick:
+        """`is_infinite`: whether any input has infinite elements."""
+        import torch
+
+        disputed = _disputed(plain, values, unspecified) if is_infinite else None
+        settled = plain if disputed is None else torch.where(disputed, values, plain.double())
+        largest, rms, _, _ = errors(settled, values)
+        return cls(values, unspecified, disputed, largest, rms)
+
+
+def _yardstick(problem: Problem, inputs: Inputs) -> Sequence[_Yardstick]:
+    """Of each output."""
+    values, unspecified, plain = problem.reference(inputs), problem.unspecified(inputs), problem.plain(inputs)
+    is_infinite = _is_infinite(inputs)
+    return [_Yardstick.of(*each, is_infinite) for each in zip(plain, values, unspecified, strict=True)]
 
 
 def _is_infinite(inputs: Inputs) -> bool:

@@ -19,7 +19,9 @@ from evoflash.system import processes
 
 UNSUPPORTED = -1
 SCALE = 1 / math.sqrt(3)  # of the uniform distribution, so that logits stay small
-WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "bool": 1, "int32": 4}  # bytes of an element
+# Bytes of an element.
+WIDTHS = {"float8_e4m3fn": 1, "bool": 1, "float16": 2, "bfloat16": 2, "int16": 2, "float32": 4, "int32": 4}
+WIDTHS |= {"float64": 8, "int64": 8}
 PERIOD = 65521  # elements after which the values repeat, for speed; a prime, so that rows differ
 
 
@@ -129,7 +131,8 @@ def launch(library: ctypes.CDLL, problem: Any, memory: HostMemory | DeviceMemory
         block(shape, dtype, indices[number] if number in indices else elements(math.prod(shape), dtype, rng))
         for number, (shape, dtype) in enumerate(zip(problem.input_shapes(), dtypes, strict=True))
     )
-    arguments = problem.arguments(inputs, block(problem.output_shape(), dtypes[0], None))
+    outputs = tuple(block(each.shape, each.dtype, None) for each in problem.outputs())
+    arguments = problem.arguments(inputs, outputs)
     size = library.evoflash_workspace_bytes(ctypes.byref(arguments))
     if size:
         addresses.append(memory.allocate(size, None))

@@ -53,6 +53,9 @@ typedef struct {
      seq_q of them, and the keys k_starts[b] to k_starts[b + 1] - 1, up to seq_kv; either may be none. Rows, keys, bias
      and mask are counted from its first; diagonal then is its keys - its rows. The strides of the batch are 0. */
   const int32_t *q_starts, *k_starts; /* of batch + 1 */
+  /* The second output: of each row the natural logarithm of the sum of exp(s), over the keys that it sees, and of
+     exp(sink) where there are sinks. Contiguous (batch, heads, seq_q); -inf for a row that has nothing to add up. */
+  float *lse;
 } EvoflashAttention;
 
 #ifndef EVOFLASH_DEVICE_ONLY

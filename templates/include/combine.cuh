@@ -37,8 +37,10 @@ __device__ __forceinline__ void add_scaled(float (&acc)[8], const unsigned char 
   }
 }
 
-// The kernel's arguments, of which each is read where it is needed: partials, out and seq_q.
-template <class Element, class ElementPartial, int kHeadDim, int kNumSplits, bool kMayBeBlind = false, class Arguments>
+// The kernel's arguments, of which each is read where it is needed: partials, out and seq_q; with a log-sum-exp also
+// lse and softmax_scale_log2.
+template <class Element, class ElementPartial, int kHeadDim, int kNumSplits, bool kMayBeBlind = false,
+          bool kStoresLse = false, class Arguments>
 __device__ __forceinline__ void combine(const Arguments &args) {
   constexpr int kThreadsPerRow = kCombineThreadsPerRow<kHeadDim>;
   constexpr int kRowBytes = kPartialRowBytes<ElementPartial, kHeadDim>;
@@ -49,6 +51,10 @@ __device__ __forceinline__ void combine(const Arguments &args) {
   float scales[kNumSplits];
   const float2 total = split_scales<ElementPartial>(
       scales, reinterpret_cast<const float2 *>(args.partials.stats) + from, args.partials.rows);
+  if constexpr (kStoresLse) {
+    if (unit == 0)
+      *args.lse.from(blockIdx.z, blockIdx.y, row) = log_sum_exp(total, ScoreScale(args.softmax_scale_log2));
+  }
   normalize_scales<kMayBeBlind>(scales, total.y);
   float acc[8] = {};
 #pragma unroll

@@ -47,6 +47,23 @@ static void store_outputs(typename Scratch::Traits::Element *to, int64_t stride,
   }
 }
 
+// The log-sum-exp of rows. A row whose scores are all -inf has that of its sink alone.
+template <class Scratch>
+static void store_log_sum_exp(float *to, const Scratch &scratch, int rows, float softmax_scale_log2, float sink_log2) {
+  using Traits = typename Scratch::Traits;
+  for (int row = 0; row < rows; ++row) {
+    const bool is_blind = scratch.row_max[row] == kNoMaximum;
+    float maximum = is_blind ? -INFINITY : scratch.row_max[row] * softmax_scale_log2, sum = scratch.row_sum[row];
+    if (is_blind && sum == sum) sum = 0;  // NaN stays
+    if constexpr (Traits::kHasSinks) {
+      const float own = maximum > sink_log2 ? maximum : sink_log2;
+      sum = (sum == 0 ? 0 : sum * exp2f(maximum - own)) + exp2f(sink_log2 - own);
+      maximum = own;
+    }
+    to[row] = sum > 0 ? (maximum + log2f(sum)) * kLn2 : sum == 0 ? -INFINITY : sum;
+  }
+}
+
 // `packed` is a PackedKv, that of the head, or nothing where each tile packs its own.
 template <class Scratch, class... Packed>
 static void attend_rows(const EvoflashAttention &all, Scratch &scratch, int bidb, int bidh, int first_row,
@@ -88,6 +105,8 @@ static void attend_rows(const EvoflashAttention &all, Scratch &scratch, int bidb
   const float sink_log2 = Traits::kHasSinks ? problem.sinks[bidh] * kLog2E : -INFINITY;
   const float value_scale = Traits::kIsQuantized ? problem.v_scales[kv_head] : 1;
   store_outputs(out, problem.out_stride[2], scratch, rows, softmax_scale_log2, sink_log2, value_scale);
+  if constexpr (Traits::kStoresLse)
+    store_log_sum_exp(lse_of(problem).from(bidb, bidh, first_row), scratch, rows, softmax_scale_log2, sink_log2);
 }
 
 }  // namespace evoflash

@@ -91,10 +91,11 @@ struct ColumnExchange {
   }
 
   // What the partial outputs count in a row, over the sum of all: this block's, and those of the senders. `own` is this
-  // block's (offset, row_sum); `stats` points to the first sender's, and `stride` leads to the next sender's.
+  // block's (offset, row_sum); `stats` points to the first sender's, and `stride` leads to the next sender's. The
+  // result is the row's (offset, row_sum) over all blocks.
   template <bool kMayBeBlind = false>
-  __device__ __forceinline__ static void scales(float &own_scale, float (&scale)[kNumSplits - 1], float2 own,
-                                                const float2 *stats, int stride) {
+  __device__ __forceinline__ static float2 scales(float &own_scale, float (&scale)[kNumSplits - 1], float2 own,
+                                                  const float2 *stats, int stride) {
     float2 stat[kNumSplits - 1];
     float offset = own.x;
 #pragma unroll
@@ -114,6 +115,7 @@ struct ColumnExchange {
     own_scale *= inverse;
 #pragma unroll
     for (int i = 0; i < kNumSplits - 1; ++i) scale[i] *= inverse;
+    return make_float2(offset, row_sum);
   }
 
   // The block's own columns, with what the others have sent.

@@ -23,6 +23,7 @@ struct NoFeatures {
   static constexpr bool kIsPacked = false;     // sequences lie one after another
   static constexpr int kPageSize = 0;          // keys of a page, where keys and values are paged
   static constexpr bool kIsQuantized = false;  // keys and values have 8 bits, and each key-value head scales for them
+  static constexpr bool kStoresLse = false;    // the log-sum-exp of rows is a second output
 };
 
 // Whether scores have to be known in full, times the scale, before the softmax.
@@ -48,6 +49,28 @@ struct FeatureArguments<true> {
   EvoflashAttention problem;
 };
 
+// Where the log-sum-exp of rows goes: a contiguous tensor of [batch][heads][rows].
+struct LseTensor {
+  float *data;
+  int heads, rows;
+
+  EVOFLASH_ANYWHERE float *from(int bidb, int bidh, int row) const {
+    return data + (int64_t(bidb) * heads + bidh) * rows + row;
+  }
+};
+
+EVOFLASH_ANYWHERE LseTensor lse_of(const EvoflashAttention &problem) {
+  return {problem.lse, problem.heads, problem.seq_q};
+}
+
+// Of a kernel's arguments.
+template <bool kStoresLse>
+struct LseArguments {};
+template <>
+struct LseArguments<true> {
+  LseTensor lse;
+};
+
 // Whether a row may see no key at all.
 template <class Config>
 constexpr bool kHasBlindRows =
@@ -67,6 +90,7 @@ inline bool matches(const EvoflashAttention &problem, int head_dim, int value_di
   if ((problem.lengths != nullptr) != Config::kHasLengths) return false;
   if ((problem.q_starts != nullptr) != Config::kIsPacked || (problem.k_starts != nullptr) != Config::kIsPacked)
     return false;
+  if ((problem.lse != nullptr) != Config::kStoresLse) return false;
   if ((problem.block_table != nullptr ? problem.page_size : 0) != Config::kPageSize) return false;
   if ((problem.k_scales != nullptr) != Config::kIsQuantized) return false;
   if ((problem.v_scales != nullptr) != Config::kIsQuantized) return false;

@@ -50,6 +50,16 @@ __device__ __forceinline__ float inverse_total(float row_sum) {
   return kMayBeBlind ? inverse_sum(row_sum) : reciprocal(row_sum);
 }
 
+// The log-sum-exp of a whole row, of its maximum and sum: -inf where that is 0.
+__device__ __forceinline__ float log_sum_exp(float2 total, float softmax_scale_log2) {
+  return fmaf(total.x, softmax_scale_log2, log2f(total.y)) * kLn2;
+}
+
+// The same of its offset in place of the maximum. A very large offset is that under another scale.
+__device__ __forceinline__ float log_sum_exp(float2 total, const ScoreScale &scale) {
+  return (total.x * (scale.log2 / scale.under(total.x)) + log2f(total.y)) * kLn2;
+}
+
 // Divides the scales by the row's sum.
 template <bool kMayBeBlind = false, int kParts>
 __device__ __forceinline__ void normalize_scales(float (&scales)[kParts], float row_sum) {

@@ -20,7 +20,7 @@ from evoflash import problems
 from evoflash.codegen.template import Template, load
 from evoflash.core.genome import Genome
 from evoflash.problems import AttentionProblem
-from evoflash.problems.base import Inputs
+from evoflash.problems.base import Inputs, Output, Outputs
 from evoflash.targets import cuda
 from evoflash.targets.base import cxx
 
@@ -80,30 +80,51 @@ def build(task: dict[str, Any], problem: AttentionProblem, folder: Path) -> ctyp
 
 
 def shortfall(kernel: ctypes.CDLL, problem: AttentionProblem, seed: int = 0, variant: str = "normal") -> str:
-    """What is wrong with the kernel's output; empty if nothing is."""
+    """What is wrong with the kernel's outputs; empty if nothing is."""
     inputs = problem.inputs(seed, variant, "cpu")
-    outputs = []
+    runs = []
     workspace = _workspace(kernel, problem, inputs)  # the second launch has what the first one left there
     for _ in range(2):
-        out = torch.full(problem.output_shape(), math.nan, dtype=getattr(torch, problem.dtype))
-        if error := _launch(kernel, problem, inputs, out, workspace):
+        outputs = tuple(each.empty("cpu").fill_(math.nan) for each in problem.outputs())
+        if error := _launch(kernel, problem, inputs, outputs, workspace):
             return f"error {error}"
-        outputs.append(out)
-    if not torch.equal(*(each.view(torch.int16) for each in outputs)):
+        runs.append(outputs)
+    first, second = runs
+    if not all(
+        torch.equal(one.view(torch.int16), other.view(torch.int16)) for one, other in zip(first, second, strict=True)
+    ):
         return "two runs differ"
+    expected, sdpa, accepted = problem.reference(inputs), problem.plain(inputs), problem.unspecified(inputs)
+    for output, got, reference, plain, accepts_nan in zip(
+        problem.outputs(), first, expected, sdpa, accepted, strict=True
+    ):
+        if wrong := _shortfall(problem, output, got.double(), reference, plain, accepts_nan):
+            return f"{output.name}: {wrong}"
+    return ""
 
-    reference, plain, got = problem.reference(inputs), problem.plain(inputs).double(), outputs[0].double()
-    accepts_nan = problem.unspecified(inputs)
+
+def _shortfall(
+    problem: AttentionProblem,
+    output: Output,
+    got: torch.Tensor,
+    reference: torch.Tensor,
+    plain: torch.Tensor,
+    accepts_nan: torch.Tensor | None,
+) -> str:
+    plain = plain.double()
     where = torch.ones_like(reference, dtype=torch.bool) if accepts_nan is None else ~accepts_nan
     finite = where & reference.isfinite() & plain.isfinite()
     if not got[finite].isfinite().all():
         return "not finite where a number belongs"
     if not got[where & reference.isnan() & plain.isnan()].isnan().all():
         return "no NaN where one belongs"
+    infinite = where & reference.isinf() & (plain == reference)
+    if not (got[infinite] == reference[infinite]).all():
+        return "not infinite where that belongs"
     own, sdpa = (got - reference)[finite], (plain - reference)[finite]
     if not own.numel():
         return ""
-    bounds = problem.bounds(reference, sdpa.abs().max().item(), sdpa.square().mean().sqrt().item())
+    bounds = problem.bounds(output, reference, sdpa.abs().max().item(), sdpa.square().mean().sqrt().item())
     largest, rms = own.abs().max().item(), own.square().mean().sqrt().item()
     if largest <= bounds.max_error and rms <= bounds.rms_error:
         return ""
@@ -112,15 +133,15 @@ def shortfall(kernel: ctypes.CDLL, problem: AttentionProblem, seed: int = 0, var
 
 def _workspace(kernel: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs) -> torch.Tensor:
     """A workspace full of NaN."""
-    out = torch.empty(problem.output_shape(), dtype=getattr(torch, problem.dtype))
-    size = kernel.evoflash_workspace_bytes(ctypes.byref(problem.arguments(inputs, out)))
+    outputs = tuple(each.empty("cpu") for each in problem.outputs())
+    size = kernel.evoflash_workspace_bytes(ctypes.byref(problem.arguments(inputs, outputs)))
     return torch.full((size + 1,), 255, dtype=torch.uint8)
 
 
 def _launch(
-    kernel: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs, out: torch.Tensor, workspace: torch.Tensor
+    kernel: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs, outputs: Outputs, workspace: torch.Tensor
 ) -> int:
-    arguments = problem.arguments(inputs, out)
+    arguments = problem.arguments(inputs, outputs)
     arguments.workspace = workspace.data_ptr()
     return kernel.evoflash_launch(ctypes.byref(arguments), None)
 

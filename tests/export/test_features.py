@@ -102,7 +102,7 @@ def exact(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
         scale=options.get("scale"),
         **fields,
     )
-    return problem.reference((q, k, v, *others)).float()
+    return problem.reference((q, k, v, *others))[0].float()
 
 
 def computed_by(module: ModuleType, call: Any) -> tuple[Tensor, str]:

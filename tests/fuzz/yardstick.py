@@ -29,11 +29,11 @@ def problem_of(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float | Non
 
 def fault(problem: AttentionProblem, inputs: tuple[Tensor, Tensor, Tensor], out: Tensor, plain: Tensor) -> str | None:
     """What is wrong with an output; None for nothing."""
-    expected = problem.reference(inputs)
+    (expected,) = problem.reference(inputs)
     disputed, uncertainty = _doubts(problem, inputs, expected)
     plain = plain.double()
     disputed |= ~((plain == expected) | (plain.isfinite() & expected.isfinite()) | (plain.isnan() & expected.isnan()))
-    unspecified = problem.unspecified(inputs)
+    (unspecified,) = problem.unspecified(inputs)
     if unspecified is not None:
         disputed |= unspecified & out.isnan()
     if not math.isfinite(problem.softmax_scale):  # scores may be -inf without infinite inputs
@@ -46,7 +46,7 @@ def fault(problem: AttentionProblem, inputs: tuple[Tensor, Tensor, Tensor], out:
         return f"{out[place]} instead of {expected[place]} at {place} ({int(kinds.sum())} elements)"
     uncertainty = torch.where(disputed | ~expected.isfinite(), 0.0, uncertainty)
     plain_max, plain_rms, _, _ = errors(plain, expected)
-    bounds = problem.bounds(expected, plain_max, plain_rms)
+    bounds = problem.bounds(problem.outputs()[0], expected, plain_max, plain_rms)
     error = torch.where(expected.isfinite(), (out - expected).abs(), 0.0)
     excess = error - uncertainty - bounds.max_error
     if bool((excess > 0).any()):

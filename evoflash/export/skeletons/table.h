@@ -21,12 +21,13 @@ struct Problem {
   float softcap;
   const void *bias, *mask, *slopes, *sinks;
   int64_t bias_stride[4], mask_stride[4];  // of batch, head, row and key; 0 where they are broadcast
-  // Of sequences with lengths and pages, or packed, which no kernel of a package has.
+  // Of sequences with lengths and pages, quantised or packed, and the log-sum-exp, which no kernel of a package has.
   const int32_t *lengths, *block_table;
   int64_t table_stride;
   int32_t page_size, num_pages;
-  const float *k_scales, *v_scales;  // of quantised keys and values, which no kernel of a package has
+  const float *k_scales, *v_scales;
   const int32_t *q_starts, *k_starts;
+  float *lse;
 };
 
 struct Range {

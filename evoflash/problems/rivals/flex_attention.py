@@ -33,8 +33,10 @@ class FlexAttention(Rival):
     on_request = ("cpu",)
 
     def refusal(self, problem: AttentionTensors) -> str:
-        """Takes every feature but lengths and pages, for which there is no block mask here, and quantised keys."""
-        declined = ("lengths", "page_size", "kv_dtype")
+        """Takes every feature but lengths and pages, for which there is no block mask here, quantised keys, and the
+        log-sum-exp.
+        """
+        declined = ("lengths", "page_size", "kv_dtype", "lse")
         return requirements.features(problem, [name for name in FEATURES if name not in declined])
 
     def __init__(self) -> None:

@@ -75,7 +75,8 @@ struct Arguments : KvArguments<Traits::kIsTma>,
                    ShareArguments<Traits::kIsShared>,
                    PageArguments<Traits::kIsPaged>,
                    ScaleArguments<Traits::kIsQuantized>,
-                   BandArguments<Traits::kIsBanded> {
+                   BandArguments<Traits::kIsBanded>,
+                   LseArguments<Traits::kStoresLse> {
   Tensor q, out;
   int num_rows, seq_kv;
   FastDivmod group;          // heads that share a key-value head

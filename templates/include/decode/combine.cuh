@@ -72,9 +72,9 @@ struct ShareSplits {
   }
 };
 
-// The scale of each split, in shared memory; the result is the row's sum. Each warp computes what all need.
+// The scale of each split, in shared memory; the result is the row's maximum and sum. Each warp computes what all need.
 template <class Splits>
-__device__ __forceinline__ float split_scales_of_row(float *scales, const Splits &splits, float softmax_scale_log2) {
+__device__ __forceinline__ float2 split_scales_of_row(float *scales, const Splits &splits, float softmax_scale_log2) {
   constexpr int kPerLane = kMaxSplits / 32;
   const int lane = threadIdx.x % 32;
   float2 stat[kPerLane];
@@ -92,12 +92,13 @@ __device__ __forceinline__ float split_scales_of_row(float *scales, const Splits
     row_sum = fmaf(scale, stat[i].y, row_sum);
     if (threadIdx.x < 32) scales[i * 32 + lane] = scale;
   }
-  return warp_reduce_sum<32>(row_sum);
+  return make_float2(row_max, warp_reduce_sum<32>(row_sum));
 }
 
+// Returns the row's maximum and sum.
 template <class Traits, class Splits>
-__device__ __forceinline__ void combine_splits(const HeadScales<Traits> &head, const Splits &splits, unsigned char *to,
-                                               unsigned char *shared_memory) {
+__device__ __forceinline__ float2 combine_splits(const HeadScales<Traits> &head, const Splits &splits,
+                                                 unsigned char *to, unsigned char *shared_memory) {
   using Storage = CombineStorage<Traits>;
   constexpr int kRowPieces = Storage::kRowPieces, kGroups = Storage::kGroups;
   float *const scales = reinterpret_cast<float *>(shared_memory);
@@ -113,7 +114,7 @@ __device__ __forceinline__ void combine_splits(const HeadScales<Traits> &head, c
     const int split = i * kGroups + group;
     early[i] = group < kGroups && split < splits.count ? splits.piece_of(split) : make_float4(0, 0, 0, 0);
   }
-  const float row_sum = split_scales_of_row(scales, splits, head.of_scores());
+  const float2 total = split_scales_of_row(scales, splits, head.of_scores());
   __syncthreads();
   if (group < kGroups) {
     float4 sum = make_float4(0, 0, 0, 0);
@@ -129,8 +130,9 @@ __device__ __forceinline__ void combine_splits(const HeadScales<Traits> &head, c
     float4 sum = sums[piece];
 #pragma unroll
     for (int i = 1; i < kGroups; ++i) add_scaled(sum, sums[i * kRowPieces + piece], 1.0f);
-    store_output<Traits>(to, piece, sum, row_sum, head.of_outputs());
+    store_output<Traits>(to, piece, sum, total.y, head.of_outputs());
   }
+  return total;
 }
 
 template <class Traits>
@@ -141,13 +143,15 @@ __device__ __forceinline__ void combine(const Arguments<Traits> &args, unsigned 
   const HeadScales<Traits> scales(args, blockIdx.y);
   int head;
   const int token = args.group.divmod(head, blockIdx.x);
-  unsigned char *const to = row_of(args.out, blockIdx.z, blockIdx.y * args.group.divisor + head, token);
+  const int bidh = blockIdx.y * args.group.divisor + head;
+  unsigned char *const to = row_of(args.out, blockIdx.z, bidh, token);
+  float2 total;
   if constexpr (Traits::kIsShared) {
     const int m_block = blockIdx.x / Traits::kBlockM, tile = blockIdx.z * args.num_m_blocks.divisor + m_block;
     const ShareSplits<Traits> splits(args, tile, blockIdx.x % Traits::kBlockM, piece);
     if constexpr (Traits::kIsDependent) wait_for_prerequisites();
     if (splits.count == 1) return;  // the output is there
-    combine_splits(scales, splits, to, shared_memory);
+    total = combine_splits(scales, splits, to, shared_memory);
   } else {
     const int64_t row = (int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
     if constexpr (Traits::kIsDependent) wait_for_prerequisites();
@@ -155,7 +159,10 @@ __device__ __forceinline__ void combine(const Arguments<Traits> &args, unsigned 
     const float2 *const stats = reinterpret_cast<const float2 *>(args.stats);
     const GridSplits<Traits> splits{args.num_splits, stats + row * args.num_splits,
                                     pieces + row * args.num_splits * kRowPieces + piece};
-    combine_splits(scales, splits, to, shared_memory);
+    total = combine_splits(scales, splits, to, shared_memory);
+  }
+  if constexpr (Traits::kStoresLse) {
+    if (threadIdx.x == 0) *args.lse.from(blockIdx.z, bidh, token) = log_sum_exp(total, scales.of_scores());
   }
 }
 #endif

@@ -148,6 +148,12 @@ struct Epilogue {
     }
     store_output<Traits>(coord.row_pointer(args.out, row), column, piece.columns, piece.stats.y,
                          coord.scales.of_outputs());
+    if constexpr (Traits::kStoresLse) {
+      int head;
+      const int token = args.group.divmod(head, coord.first_row + row);
+      float *const to = args.lse.from(coord.bidb, coord.kv_head * args.group.divisor + head, token);
+      if (column == 0) *to = log_sum_exp(piece.stats, coord.scales.of_scores());
+    }
   }
 };
 

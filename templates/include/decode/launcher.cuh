@@ -142,6 +142,7 @@ int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &att
     args.k_scales = problem.k_scales;
     args.v_scales = problem.v_scales;
   }
+  if constexpr (Traits::kStoresLse) args.lse = lse_of(problem);
   if constexpr (Traits::kHasLengths) args.lengths = problem.lengths;
   if constexpr (Traits::kIsPaged) {
     args.block_table = problem.block_table;

@@ -68,7 +68,8 @@ struct Arguments : InputArguments<Traits::kIsTma>,
                    PartialArguments<Traits::kIsSplitKv>,
                    TileArguments<Traits::kIsPersistent>,
                    SizeArguments<Traits, Traits::kHasFixedSizes>,
-                   FeatureArguments<kHasFeatures<Traits>> {
+                   FeatureArguments<kHasFeatures<Traits>>,
+                   LseArguments<Traits::kStoresLse> {
   // The scale times log2(e), as probabilities are computed as powers of two; log2(e) alone where scores are scaled
   // before.
   float softmax_scale_log2;

@@ -36,6 +36,8 @@ struct Epilogue {
           factor = kIsNormalized<typename Traits::ElementPartial> ? inverse_sum(row_sum) : 1.0f;
         } else {
           factor = inverse_total<kHasBlindRows<Traits>>(row_sum);
+          if (Traits::kStoresLse && coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left))
+            out.store_lse(row, make_float2(fragments.softmax[m].offset[half], row_sum));
         }
 #pragma unroll
         for (int t = 0; t < Traits::kTilesValue; ++t)

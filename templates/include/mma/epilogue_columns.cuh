@@ -65,11 +65,15 @@ struct Epilogue<Traits, Merge::kClusterColumns> {
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m)
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-        Exchange::template scales<kHasBlindRows<Traits>>(
+      for (int half = 0; half < 2; ++half) {
+        const int row = coord.row_of_lane(m, half);
+        const float2 total = Exchange::template scales<kHasBlindRows<Traits>>(
             merge.own_scale[m][half], merge.scale[m][half],
-            make_float2(fragments.softmax[m].offset[half], fragments.softmax[m].row_sum[half]),
-            storage.stats() + coord.warp_row + m * 16 + half * 8 + coord.lane / 4, Traits::kBlockM);
+            make_float2(fragments.softmax[m].offset[half], fragments.softmax[m].row_sum[half]), storage.stats() + row,
+            Traits::kBlockM);
+        if (Traits::kStoresLse && coord.split == 0 && coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left))
+          out.store_lse(row, total);
+      }
     mbarrier_wait(storage.partials_barrier(), 0);
 #pragma unroll
     for (int m = 0; m < Traits::kTilesM; ++m) {

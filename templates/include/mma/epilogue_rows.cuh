@@ -57,6 +57,12 @@ struct RowMerger {
           out.stats[row] = total;
       } else {
         normalize_scales<kHasBlindRows<Traits>>(scales[i], total.y);
+        if constexpr (Traits::kStoresLse) {
+          const int first_row = Traits::kIsCluster ? coord.split * Partials::kMergedRows : 0;  // of this block
+          const int row = first_row + (own_eight + i) * 8 + coord.lane / 4;
+          if (merger % kSharers == 0 && coord.lane % 4 == 0 && (Traits::kIsEvenM || row < out.rows_left))
+            out.store_lse(row, total);
+        }
       }
     }
   }

@@ -103,6 +103,7 @@ void set_sizes(Arguments<Traits> &args, const EvoflashAttention &problem) {
   }
   args.softmax_scale_log2 = kHasFullScores<Traits> ? kLog2E : problem.scale * kLog2E;
   if constexpr (kHasFeatures<Traits>) args.problem = problem;
+  if constexpr (Traits::kStoresLse) args.lse = lse_of(problem);
 }
 
 template <class Traits>

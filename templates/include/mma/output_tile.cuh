@@ -3,20 +3,42 @@
 #include "mma/arguments.cuh"
 #include "mma/tile_coord.cuh"
 #include "row_stores.cuh"
+#include "split_scales.cuh"
 
 // Where a tile's rows go: to the output, or with split-KV to the workspace.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::mma {
 
+// The log-sum-exp of a tile's rows.
+template <bool kStoresLse>
+struct LseTile {
+  template <class Arguments, class Coord>
+  __device__ __forceinline__ LseTile(const Arguments &, const Coord &) {}
+  __device__ __forceinline__ void store_lse(int, float2) const {}
+};
+template <>
+struct LseTile<true> {
+  float *lse;
+  ScoreScale scale;
+
+  template <class Arguments, class Coord>
+  __device__ __forceinline__ LseTile(const Arguments &args, const Coord &coord)
+      : lse(args.lse.from(coord.bidb, coord.bidh, coord.first_row)), scale(args.softmax_scale_log2) {}
+
+  // Of a row's offset and sum over all keys.
+  __device__ __forceinline__ void store_lse(int row, float2 total) const { lse[row] = log_sum_exp(total, scale); }
+};
+
 template <class Traits, bool kIsSplitKv = Traits::kIsSplitKv>
-struct OutputTile {
+struct OutputTile : LseTile<Traits::kStoresLse> {
   using Element = typename Traits::Element;
   unsigned char *rows;
   int row_units;  // stride between rows, in units of 16 bytes
   int rows_left;  // of the tensor, from the tile's first on
 
   __device__ __forceinline__ OutputTile(const Arguments<Traits> &args, const WarpCoord<Traits> &coord,
-                                        float &softmax_scale_log2) {
+                                        float &softmax_scale_log2)
+      : LseTile<Traits::kStoresLse>(args, coord) {
     rows = row_of(args.out, coord.bidb, coord.bidh, coord.first_row);
     row_units = args.out.row;
     softmax_scale_log2 = args.softmax_scale_log2;

@@ -174,10 +174,14 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsig
     for (int i = 0; i < kVector; ++i)
       storage.partial_o[group.index][coord.key_slice][vector * kVector + i] = acc_o[n][i];
   }
-  float inverse = output_scale<Traits>(problem, bidh, row_max, group.reduce_sum(row_sum));
+  const float total = group.reduce_sum(row_sum);
+  float inverse = output_scale<Traits>(problem, bidh, row_max, total);
   if constexpr (Traits::kIsQuantized) inverse *= problem.v_scales[kv_head];
   group.sync();
   if (Traits::kIsStaged && !is_valid) return;
+  if constexpr (Traits::kStoresLse) {
+    if (group.thread == 0) *lse_of(problem).from(bidb, bidh, row) = log_sum_exp<Traits>(problem, bidh, row_max, total);
+  }
   for (int vector = group.thread; vector < Traits::kValueVectors; vector += Traits::kGroupThreads) {
     float result[kVector] = {};
 #pragma unroll

@@ -34,8 +34,8 @@ __device__ __forceinline__ constexpr float log2_scale() {
   return Traits::kExponential == Exponential::kApprox ? kLog2E : 1.0f;
 }
 
-// What products are multiplied by to be scores; and, where these are not changed any more, by log2_scale(). The scale of
-// quantised keys is a part of it.
+// What products are multiplied by to be scores; and, where these are not changed any more, by log2_scale(). The scale
+// of quantised keys is a part of it.
 template <class Traits>
 __device__ __forceinline__ float softmax_scale(const EvoflashAttention &problem, int kv_head) {
   float scale = problem.scale;
@@ -67,6 +67,20 @@ __device__ __forceinline__ float output_scale(const EvoflashAttention &problem, 
   } else {
     return 1 / row_sum;
   }
+}
+
+// The log-sum-exp of a row, given the sum of its p.
+template <class Traits>
+__device__ __forceinline__ float log_sum_exp(const EvoflashAttention &problem, int bidh, float row_max, float row_sum) {
+  float maximum = row_max, sum = row_sum;
+  if constexpr (Traits::kHasSinks) {
+    const float sink = problem.sinks[bidh] * log2_scale<Traits>();
+    maximum = fmaxf(row_max, sink);
+    sum = row_sum * exponential<Traits>(row_max - maximum) + exponential<Traits>(sink - maximum);
+  }
+  // The sum of a row whose scores are all -inf is 0, but its maximum is not to be added to anything.
+  if (maximum == -INFINITY) return sum == 0 ? -INFINITY : sum;  // or NaN
+  return (Traits::kExponential == Exponential::kApprox ? maximum * kLn2 : maximum) + logf(sum);
 }
 
 }  // namespace evoflash::scalar

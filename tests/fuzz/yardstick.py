@@ -36,6 +36,9 @@ def fault(problem: AttentionProblem, inputs: tuple[Tensor, Tensor, Tensor], out:
     (unspecified,) = problem.unspecified(inputs)
     if unspecified is not None:
         disputed |= unspecified & out.isnan()
+    limits = torch.finfo(getattr(torch, problem.dtype))  # beyond half a unit more than the largest, it rounds to inf
+    may_overflow = expected.abs() + uncertainty >= limits.max * (1 + limits.eps / 4)
+    disputed |= may_overflow & expected.isfinite() & out.isinf() & ((out > 0) == (expected > 0))
     if not math.isfinite(problem.softmax_scale):  # scores may be -inf without infinite inputs
         disputed |= (expected == 0).all(dim=-1, keepdim=True) & out.isnan()
     expected, plain, out = (torch.where(disputed, 0.0, each.double()) for each in (expected, plain, out))

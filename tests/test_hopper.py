@@ -38,6 +38,7 @@ def few_tiles(head_dim: int = 128, causal: bool = True) -> AttentionProblem:
     return AttentionProblem.of(1, 8, 512, head_dim, kv_heads=2, seq_kv=2000, causal=causal)
 
 
+@pytest.mark.long  # 28 kernels
 @pytest.mark.nvcc
 @pytest.mark.timeout(600)
 def test_a_spread_of_genomes_compiles_without_spills_or_warnings(tmp_path):

@@ -57,6 +57,7 @@ def test_one_proposal_in_five_has_a_fault_and_the_kinds_take_turns(target: str):
     assert sum(each.operator == "injected" for each in asked) == 60
 
 
+@pytest.mark.long  # many kernels
 def test_a_random_genome_hardly_has_a_fault():
     (space,) = Proposer("cuda")._spaces.values()
     faulty = sum(genome[GENE] != NONE for genome in space.genomes())

@@ -53,6 +53,7 @@ def recorded(folder, run: int):
         return []  # not begun yet
 
 
+@pytest.mark.long  # three quarters of a minute
 def test_two_shapes_are_killed_and_resumed_and_the_one_that_works_is_exported(folder):
     first = start(folder, *arguments("--shape", f"{GOOD},{BAD}", "--budget", str(BUDGET), "--out", "lost"))
     wait_until(lambda: len(recorded(folder, 2)) >= 2, first)

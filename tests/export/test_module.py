@@ -446,6 +446,7 @@ def test_the_output_of_projections_is_viewed_as_they_left_it(module: ModuleType)
     torch.library.opcheck(torch.ops.exported_plain.attention.default, (q, k, v, True, None))
 
 
+@pytest.mark.long  # several builds
 def test_damaged_libraries_are_built_again(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What a full disk or a power cut leaves: a part of a file, nothing of it, no file, an empty folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # libraries that this process has not loaded

@@ -102,6 +102,7 @@ def small_disks(tmp_path):
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.long  # three quarters of a minute
 def test_full_disks_end_the_run_and_lose_nothing(tmp_path, small_disks):
     disks, enlarge = small_disks
     for name in ("runs.db", "runs.db-wal", "runs.db-shm"):

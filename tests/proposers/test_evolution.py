@@ -53,6 +53,7 @@ def search(proposer, budget, window=4):
     return archive
 
 
+@pytest.mark.long  # many searches
 def test_evolution_beats_random_at_the_same_budget():
     spaces, budget = {"rugged": rugged()}, 60
     best = {

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 
 from evoflash import __version__
+from evoflash.export import table
 from evoflash.export.winner import MOST_KERNELS, Winner
 from evoflash.targets import cpu, cuda, nvrtc
 
@@ -64,7 +65,7 @@ def files(winner: Winner) -> dict[str, str]:
         **rendered,
         **{f"{winner.name}/{name}": kernel.source for name, kernel in winner.sources.items()},
         **{f"{winner.name}/{name}": (_skeletons() / name).read_text(encoding="utf-8") for name in BINDINGS},
-        f"{winner.name}/{TABLE}": json.dumps(_table(winner), indent=2) + "\n",
+        f"{winner.name}/{TABLE}": json.dumps(table.document(winner), indent=2) + "\n",
         f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2, sort_keys=True) + "\n",
         f"{winner.name}/py.typed": "",
     }
@@ -84,97 +85,6 @@ def _sums(texts: Mapping[str, str], folder: str) -> str:
         if path.startswith(folder) and path not in edited
     }
     return "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {path}\n" for path, text in sorted(inside.items()))
-
-
-def _table(winner: Winner) -> dict[str, Any]:
-    """What the operators ask each kernel for."""
-    return {
-        "about": "Kernels in the order in which they are asked. A range is [first, last]; null is no end. What no"
-        " kernel is asked for goes to SDPA.",
-        "kernels": winner.sweep["rows"]
-        if winner.sweep is not None
-        else [_row(source, kernel) for source, kernel in winner.sources.items()],
-    }
-
-
-def _row(source: str, kernel: Winner) -> dict[str, Any]:
-    problem = kernel.problem.model_dump(mode="json")
-    own = kernel.lengths == "its own"
-    return {
-        "name": f"{kernel.family} {kernel.source_sha256[:8]}",
-        "source": source,
-        "dtype": problem["dtype"],
-        "head_size": problem["head_dim"],
-        "causal": problem["causal"],
-        "query_length": [problem["seq_q"]] * 2 if own else [1, None],
-        "key_length": [problem["seq_kv"]] * 2 if own else [1, None],
-        "batch_heads": [1, None],
-        **features(kernel),
-    }
-
-
-def features(kernel: Winner) -> dict[str, Any]:
-    """What a kernel has beyond a causal mask, by the keys of a row; nothing for one that has none."""
-    facts = kernel.problem.facts()
-    found = {
-        "value_size": facts["value_dim"] if facts["value_dim"] != facts["head_dim"] else None,
-        "window": facts["banded"],
-        "attn_mask": "bool" if facts["masked"] else "float" if facts["biased"] else None,
-        "softcap": facts["capped"],
-        "alibi_slopes": facts["alibi"],
-        "sinks": facts["sinks"],
-    }
-    return {name: value for name, value in found.items() if value}
-
-
-def _searched(kernel: Winner) -> dict[str, Any]:
-    """What a kernel was searched for, as the package's own programs make it again: see `Form` of its selftest."""
-    problem = kernel.problem.model_dump(mode="json")
-    own = features(kernel)
-    sides = problem["window"]
-    return {
-        "sizes": [problem[name] for name in ("batch", "heads", "kv_heads", "seq_q", "seq_kv")],
-        "dtype": problem["dtype"],
-        "head_size": problem["head_dim"],
-        "value_size": own.get("value_size", problem["head_dim"]),
-        "causal": problem["causal"],
-        "window_size": None if sides is None else tuple(-1 if side is None else side for side in sides),
-        "align": problem["align"],
-        "softcap": problem["softcap"],
-        "mask": problem["mask"],
-        "bias": problem["bias"],
-        "alibi": problem["alibi"],
-        "sinks": problem["sinks"],
-    }
-
-
-def usage(kernel: Winner) -> str:
-    """What a call of `attention` says beside q, k and v to be computed by this kernel."""
-    form, own = _searched(kernel), features(kernel)
-    words = ["causal=True"] if form["causal"] else []
-    words += ["attn_mask=mask"] if "attn_mask" in own else []
-    words += [f"window_size=({', '.join(map(str, form['window_size']))})"] if form["window_size"] else []
-    words += [f'align="{form["align"]}"'] if form["align"] != "top_left" else []
-    words += [f"softcap={form['softcap']}"] if form["softcap"] else []
-    words += [f"{name}={name}" for name in ("alibi_slopes", "sinks") if name in own]
-    return "".join(f", {word}" for word in words)
-
-
-def _does(kernel: Winner) -> str:
-    """The mask of a kernel and what it does to scores, in words; "none" for neither."""
-    own = features(kernel)
-    problem = kernel.problem.model_dump(mode="json")
-    words = ["causal"] if problem["causal"] else []
-    words += ["window" if problem["window"] else "aligned bottom-right"] if "window" in own else []
-    words += [{"bool": "boolean mask", "float": "additive bias"}[own["attn_mask"]]] if "attn_mask" in own else []
-    names = {"softcap": "soft cap", "alibi_slopes": "ALiBi", "sinks": "sinks"}
-    return ", ".join([*words, *(word for name, word in names.items() if name in own)]) or "none"
-
-
-def _sizes(kernel: Winner) -> dict[str, int]:
-    """The sizes that a kernel was searched for."""
-    problem = kernel.problem.model_dump(mode="json")
-    return {name: problem[name] for name in ("heads", "kv_heads", "seq_q", "seq_kv")}
 
 
 def _skeletons() -> Path:
@@ -208,18 +118,20 @@ def _context(winner: Winner) -> dict[str, Any]:
         "family": winner.family,
         "cuda": winner.target == "cuda",
         "device": winner.target,
-        "does": _does(winner),
-        "does_of": {source: _does(kernel) for source, kernel in winner.sources.items()},
-        "usage": usage(winner),
-        "taken": sorted({name for kernel in winner.sources.values() for name in features(kernel)} - {"value_size"}),
-        "form": _searched(winner),
-        "rival": "PyTorch, written out" if {"softcap", "sinks"} & features(winner).keys() else "SDPA",
-        "is_drop_in": features(winner).keys() <= {"value_size", "attn_mask"}
-        and not (problem.facts()["causal"] and "attn_mask" in features(winner)),
-        "lengths_of": {source: _lengths(kernel) for source, kernel in winner.sources.items()},
+        "does": table.does(winner),
+        "does_of": {source: table.does(kernel) for source, kernel in winner.sources.items()},
+        "usage": table.usage(winner),
+        "taken": sorted(
+            {name for kernel in winner.sources.values() for name in table.features(kernel)} - {"value_size"}
+        ),
+        "form": table.searched(winner),
+        "rival": "PyTorch, written out" if {"softcap", "sinks"} & table.features(winner).keys() else "SDPA",
+        "is_drop_in": table.features(winner).keys() <= {"value_size", "attn_mask"}
+        and not (problem.facts()["causal"] and "attn_mask" in table.features(winner)),
+        "lengths_of": {source: table.lengths(kernel) for source, kernel in winner.sources.items()},
         "gains": _gains(winner.sweep) if winner.sweep is not None else [],
         "sources": winner.sources,
-        "searched": {source: _searched(kernel) for source, kernel in winner.sources.items()},
+        "searched": {source: table.searched(kernel) for source, kernel in winner.sources.items()},
         "sweep": winner.sweep,
         "prebuilt": winner.prebuilt,
         "margin": MARGIN,
@@ -241,7 +153,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "width": PLOT_WIDTH,
         "height": BAR_HEIGHT * len(bars) + 8,
         "label_width": LABEL_WIDTH,
-        "again": _shape(winner),
+        "again": table.shape(winner),
         "cases": winner.cases,
         "genome": winner.genome,
         "record": {
@@ -276,32 +188,6 @@ def _bars(finals: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _shape(kernel: Winner) -> str:
-    """The searched problem as a command takes it."""
-    facts = kernel.problem.model_dump(mode="json")
-    fields = {"b": "batch", "h": "heads", "kv": "kv_heads", "s": "seq_q", "t": "seq_kv", "d": "head_dim"}
-    words = [f"{short}={facts[name]}" for short, name in fields.items()]
-    words.append(f"dtype={ {'float16': 'fp16', 'bfloat16': 'bf16', 'float32': 'fp32'}[facts['dtype']] }")
-    if facts["scale"] is not None:
-        words.append(f"scale={facts['scale']}")
-    if facts["value_dim"] is not None:
-        words.append(f"v={facts['value_dim']}")
-    words += ["causal"] if facts["causal"] else []
-    words += [f"align={facts['align']}"] if facts["align"] != "top_left" else []
-    if facts["window"] is not None:
-        words.append("window=" + ":".join("" if side is None else str(side) for side in facts["window"]))
-    words += [f"softcap={facts['softcap']:g}"] if facts["softcap"] else []
-    words += [f"{name}={facts[name]}" for name in ("bias", "mask") if facts[name]]
-    return ",".join([*words, *(name for name in ("alibi", "sinks") if facts[name])])
-
-
-def _lengths(kernel: Winner) -> str:
-    """Which lengths a kernel takes, in words."""
-    sizes = _sizes(kernel)
-    own = f"{sizes['seq_q']} queries and {sizes['seq_kv']} keys only"
-    return {"any": "any", "some": "some; `is_supported` tells which", "its own": own}[kernel.lengths]
-
-
 def _gains(sweep: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """For each row of a swept table its ranges, its kernel, and how it compares with SDPA at the points measured."""
     lines = []
@@ -310,25 +196,12 @@ def _gains(sweep: Mapping[str, Any]) -> list[tuple[str, ...]]:
         ratios = [
             point["us"]["SDPA"] / point["us"][row["name"]]
             for point in sweep["points"]
-            if row["name"] in point["us"] and _is_inside(point, row)
+            if row["name"] in point["us"] and table.is_inside(point, row)
         ]
         spans = [str(first) if first == last else f"{first} to {last}" for first, last in ranges]
         gain = f"{min(ratios):.2f}× to {max(ratios):.2f}×"
         lines.append((*spans, row["name"], gain))
     return lines
-
-
-def _is_inside(point: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    """Whether a row asks its kernel for a point of a sweep."""
-    kind = ("dtype", "head_size", "causal", "value_size", "window", "attn_mask", "softcap", "alibi_slopes", "sinks")
-    sizes = {
-        "batch_heads": point["batch"] * point["heads"],
-        "query_length": point["queries"],
-        "key_length": point["keys"],
-    }
-    return all(point.get(each) == row.get(each) for each in kind) and all(
-        row[axis][0] <= size <= row[axis][1] for axis, size in sizes.items()
-    )
 
 
 def _other(source: str, kernel: Winner) -> dict[str, Any]:

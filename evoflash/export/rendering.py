@@ -125,8 +125,8 @@ def _context(winner: Winner) -> dict[str, Any]:
             {name for kernel in winner.sources.values() for name in table.features(kernel)} - {"value_size"}
         ),
         "form": table.searched(winner),
-        "rival": "PyTorch, written out" if {"softcap", "sinks"} & table.features(winner).keys() else "SDPA",
-        "is_drop_in": table.features(winner).keys() <= {"value_size", "attn_mask"}
+        "rival": "PyTorch, written out" if table.NOT_IN_SDPA & table.features(winner).keys() else "SDPA",
+        "is_drop_in": table.features(winner).keys() <= {"value_size", "attn_mask", "latent"}
         and not (problem.facts()["causal"] and "attn_mask" in table.features(winner)),
         "lengths_of": {source: table.lengths(kernel) for source, kernel in winner.sources.items()},
         "gains": _gains(winner.sweep) if winner.sweep is not None else [],

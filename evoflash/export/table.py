@@ -7,6 +7,20 @@ from typing import Any
 
 from evoflash.export.winner import Winner
 
+# Keys of a row that say what a kernel has beyond a causal mask; absent where it has not.
+FEATURES = (
+    "value_size",
+    "window",
+    "attn_mask",
+    "softcap",
+    "alibi_slopes",
+    "sinks",
+    "lengths",
+    "page_size",
+    "latent",
+)
+NOT_IN_SDPA = frozenset({"softcap", "sinks", "lengths", "page_size"})  # SDPA has neither arguments nor masks for them
+
 
 def document(winner: Winner) -> dict[str, Any]:
     """What the operators ask each kernel for."""
@@ -38,7 +52,7 @@ def row(source: str, kernel: Winner) -> dict[str, Any]:
 
 def is_inside(point: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     """Whether a row asks its kernel for a point of a sweep."""
-    kind = ("dtype", "head_size", "causal", "value_size", "window", "attn_mask", "softcap", "alibi_slopes", "sinks")
+    kind = ("dtype", "head_size", "causal", *FEATURES)
     sizes = {
         "batch_heads": point["batch"] * point["heads"],
         "query_length": point["queries"],
@@ -59,8 +73,11 @@ def features(kernel: Winner) -> dict[str, Any]:
         "softcap": facts["capped"],
         "alibi_slopes": facts["alibi"],
         "sinks": facts["sinks"],
+        "lengths": facts["ragged"],
+        "page_size": facts["page_size"],
+        "latent": facts["latent"],
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: found[name] for name in FEATURES if found[name]}
 
 
 def searched(kernel: Winner) -> dict[str, Any]:
@@ -81,18 +98,22 @@ def searched(kernel: Winner) -> dict[str, Any]:
         "bias": problem["bias"],
         "alibi": problem["alibi"],
         "sinks": problem["sinks"],
+        "lengths": "lengths" in own,
+        "page_size": own.get("page_size", 0),
+        "latent": "latent" in own,
     }
 
 
 def usage(kernel: Winner) -> str:
-    """What a call of `attention` says beside q, k and v to be computed by this kernel."""
+    """What a call of `attention` says beside q, k and the values to be computed by this kernel."""
     form, own = searched(kernel), features(kernel)
     words = ["causal=True"] if form["causal"] else []
     words += ["attn_mask=mask"] if "attn_mask" in own else []
     words += [f"window_size=({', '.join(map(str, form['window_size']))})"] if form["window_size"] else []
     words += [f'align="{form["align"]}"'] if form["align"] != "top_left" else []
     words += [f"softcap={form['softcap']}"] if form["softcap"] else []
-    words += [f"{name}={name}" for name in ("alibi_slopes", "sinks") if name in own]
+    words += [f"{name}={name}" for name in ("alibi_slopes", "sinks", "lengths") if name in own]
+    words += ["block_table=block_table"] if "page_size" in own else []
     return "".join(f", {word}" for word in words)
 
 
@@ -103,8 +124,11 @@ def does(kernel: Winner) -> str:
     words = ["causal"] if problem["causal"] else []
     words += ["window" if problem["window"] else "aligned bottom-right"] if "window" in own else []
     words += [{"bool": "boolean mask", "float": "additive bias"}[own["attn_mask"]]] if "attn_mask" in own else []
-    names = {"softcap": "soft cap", "alibi_slopes": "ALiBi", "sinks": "sinks"}
-    return ", ".join([*words, *(word for name, word in names.items() if name in own)]) or "none"
+    names = {"softcap": "soft cap", "alibi_slopes": "ALiBi", "sinks": "sinks", "lengths": "lengths of sequences"}
+    words += [word for name, word in names.items() if name in own]
+    words += [f"pages of {own['page_size']} keys"] if "page_size" in own else []
+    words += ["values in the first columns of k"] if "latent" in own else []
+    return ", ".join(words) or "none"
 
 
 def lengths(kernel: Winner) -> str:
@@ -130,7 +154,9 @@ def shape(kernel: Winner) -> str:
         words.append("window=" + ":".join("" if side is None else str(side) for side in facts["window"]))
     words += [f"softcap={facts['softcap']:g}"] if facts["softcap"] else []
     words += [f"{name}={facts[name]}" for name in ("bias", "mask") if facts[name]]
-    return ",".join([*words, *(name for name in ("alibi", "sinks") if facts[name])])
+    words += [name for name in ("alibi", "sinks", "latent") if facts[name]]
+    words += [f"lengths={facts['lengths']}"] if facts["lengths"] else []
+    return ",".join([*words, *([f"page={facts['page_size']}"] if facts["page_size"] else [])])
 
 
 def _sizes(kernel: Winner) -> dict[str, int]:

@@ -13,8 +13,7 @@ from evoflash.errors import NoPackageError, UsageError
 from evoflash.problems import Problem
 
 MOST_KERNELS = 32  # of a package
-# Features that calls of a package have no arguments for.
-NOT_IN_CALLS = ("latent", "lengths", "page_size", "kv_dtype", "packed", "lse")
+NOT_IN_CALLS = ("kv_dtype", "packed", "lse")  # features that calls of a package have no arguments for
 
 # Names that an exported package must not have, since it would shadow modules that it imports or its own tests.
 TAKEN = {*sys.stdlib_module_names, "torch", "ninja", "evoflash", "pytest", "tests", "aten", "prim", "prims"}

@@ -46,14 +46,17 @@ struct Call {
   int64_t window_left, window_right;
   bool bottom_right;
   double softcap;
-  const std::optional<Tensor> &alibi_slopes, &sinks;
+  const std::optional<Tensor> &alibi_slopes, &sinks, &lengths, &block_table;
 
   Terms terms() const {
-    const Terms terms{operand(attn_mask), operand(alibi_slopes), operand(sinks), window_left,
-                      window_right,       bottom_right,          softcap};
+    const Terms terms{operand(attn_mask), operand(alibi_slopes), operand(sinks), operand(lengths), operand(block_table),
+                      window_left,        window_right,          bottom_right,   softcap};
     for (const std::optional<Operand> &each : {terms.slopes, terms.sinks})
-      require(!each || (each->dtype == kFloat32 && each->dims == 1 && each->stride[0] == 1),
+      require(!each || (each->dtype == kFloat32 && each->dims == 1 && each->has_dense_rows()),
               "alibi_slopes and sinks must be contiguous float32 of one dimension");
+    for (const std::optional<Operand> &each : {terms.lengths, terms.block_table})
+      require(!each || (each->dtype == kInt32 && each->dims > 0 && each->has_dense_rows()),
+              "lengths and block_table must be int32, with a last stride of 1");
     return terms;
   }
 
@@ -70,7 +73,7 @@ struct Call {
     const bool is_for_sdpa = terms.is_mask_alone() && !(attn_mask && (causal || is_grouped));
     if (is_for_sdpa) return call_sdpa(q, k, v, attn_mask, causal, scale, is_grouped);
     return call_reference(q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
-                          alibi_slopes, sinks);
+                          alibi_slopes, sinks, lengths, block_table);
   }
 };
 
@@ -111,38 +114,58 @@ Tensor laid_out_as(const Tensor &q, const Tensor &out) {
 
 // softmax(scale * q k^T) v, whose rows lie as those of q: compiled code relies on that, also of SDPA's outputs.
 Tensor attention(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale) {
-  return laid_out_as(q, attend({q, k, v, causal, scale, kNoTensor, -1, -1, false, 0.0, kNoTensor, kNoTensor}, true));
+  return laid_out_as(
+      q, attend({q, k, v, causal, scale, kNoTensor, -1, -1, false, 0.0, kNoTensor, kNoTensor, kNoTensor, kNoTensor},
+                true));
 }
 
 // The same with what else is done to scores.
 Tensor attention_with_terms(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
                             const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right,
                             bool bottom_right, double softcap, const std::optional<Tensor> &alibi_slopes,
-                            const std::optional<Tensor> &sinks) {
+                            const std::optional<Tensor> &sinks, const std::optional<Tensor> &lengths,
+                            const std::optional<Tensor> &block_table) {
   return laid_out_as(q, attend({q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
-                                alibi_slopes, sinks},
+                                alibi_slopes, sinks, lengths, block_table},
                                true));
 }
 
 // By the names and rules of SDPA, whose outputs have whatever layout is cheapest.
 Tensor scaled_dot_product_attention(const Tensor &query, const Tensor &key, const Tensor &value, bool is_causal,
                                     std::optional<double> scale, bool enable_gqa) {
-  return attend({query, key, value, is_causal, scale, kNoTensor, -1, -1, false, 0.0, kNoTensor, kNoTensor}, enable_gqa);
+  return attend(
+      {query, key, value, is_causal, scale, kNoTensor, -1, -1, false, 0.0, kNoTensor, kNoTensor, kNoTensor, kNoTensor},
+      enable_gqa);
 }
 
 Tensor scaled_dot_product_attention_with_mask(const Tensor &query, const Tensor &key, const Tensor &value,
                                               bool is_causal, std::optional<double> scale, bool enable_gqa,
                                               const std::optional<Tensor> &attn_mask) {
-  return attend({query, key, value, is_causal, scale, attn_mask, -1, -1, false, 0.0, kNoTensor, kNoTensor}, enable_gqa);
+  return attend(
+      {query, key, value, is_causal, scale, attn_mask, -1, -1, false, 0.0, kNoTensor, kNoTensor, kNoTensor, kNoTensor},
+      enable_gqa);
 }
 
 // By the kernel of one row, and no other.
 Tensor attention_by(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
                     const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right,
                     bool bottom_right, double softcap, const std::optional<Tensor> &alibi_slopes,
-                    const std::optional<Tensor> &sinks, int64_t row) {
-  const Call call{q,    k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap, alibi_slopes,
-                  sinks};
+                    const std::optional<Tensor> &sinks, const std::optional<Tensor> &lengths,
+                    const std::optional<Tensor> &block_table, int64_t row) {
+  const Call call{q,
+                  k,
+                  v,
+                  causal,
+                  scale,
+                  attn_mask,
+                  window_left,
+                  window_right,
+                  bottom_right,
+                  softcap,
+                  alibi_slopes,
+                  sinks,
+                  lengths,
+                  block_table};
   const Terms terms = call.terms();
   const Inputs inputs = call.inputs(terms, true);
   require(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
@@ -192,9 +215,21 @@ class RecordingStream {
 int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
                 const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right, bool bottom_right,
                 double softcap, const std::optional<Tensor> &alibi_slopes, const std::optional<Tensor> &sinks,
-                int64_t row) {
-  const Call call{q,    k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap, alibi_slopes,
-                  sinks};
+                const std::optional<Tensor> &lengths, const std::optional<Tensor> &block_table, int64_t row) {
+  const Call call{q,
+                  k,
+                  v,
+                  causal,
+                  scale,
+                  attn_mask,
+                  window_left,
+                  window_right,
+                  bottom_right,
+                  softcap,
+                  alibi_slopes,
+                  sinks,
+                  lengths,
+                  block_table};
   const Terms terms = call.terms();
   const Inputs inputs = call.inputs(terms, true);
   require(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);

@@ -43,7 +43,7 @@ namespace {
 
 constexpr uint32_t kDLPackMajor = 1;
 constexpr int32_t kDLCPU = 1, kDLCUDA = 2;
-constexpr uint8_t kDLFloat = 2, kDLBfloat = 4, kDLBool = 6;
+constexpr uint8_t kDLInt = 0, kDLFloat = 2, kDLBfloat = 4, kDLBool = 6;
 
 // An owned reference; null after an error, which Python then knows.
 class Reference {
@@ -90,6 +90,8 @@ enum Argument : Py_ssize_t {
   kCap,
   kAlibiSlopes,
   kSinkLogits,
+  kKeyLengths,
+  kBlockTable,
   kRow,  // of the table: its kernel computes, and no other
   kMostArguments,
 };
@@ -104,7 +106,7 @@ struct Arguments {
 
 // The tensors of a call: q, k and v, then what else there is.
 struct Tensors {
-  PyObject *of[6];
+  PyObject *of[8];
   int count;
 
   PyObject *const *begin() const { return of; }
@@ -131,7 +133,7 @@ struct Direct {
     Tensors tensors{{given[kQ], given[kK], given[kV]}, 3};
     const bool has_terms = !is_plain_attention(given);
     if (has_terms)
-      for (const Argument each : {kAttnMask, kAlibiSlopes, kSinkLogits})
+      for (const Argument each : {kAttnMask, kAlibiSlopes, kSinkLogits, kKeyLengths, kBlockTable})
         if (given[each] != Py_None) tensors.of[tensors.count++] = given[each];
     for (PyObject *tensor : tensors)
       if (reinterpret_cast<PyObject *>(Py_TYPE(tensor)) != tensor_type) return operators();
@@ -189,7 +191,7 @@ struct Direct {
 
   // Whether what is given beside scale and causal mask are the defaults.
   bool is_plain_attention(const Arguments &given) const {
-    for (const Argument each : {kAttnMask, kWindowSize, kAlibiSlopes, kSinkLogits})
+    for (const Argument each : {kAttnMask, kWindowSize, kAlibiSlopes, kSinkLogits, kKeyLengths, kBlockTable})
       if (given[each] != Py_None) return false;
     return (given.count <= kAlign || given[kAlign] == top_left || given[kAlign] == Py_None) && !has_cap(given);
   }
@@ -201,7 +203,7 @@ struct Direct {
 
   // Nothing for what Python has to convert, or to refuse.
   std::optional<Terms> terms_of(const Arguments &given) const {
-    Terms terms{{}, {}, {}, -1, -1, given[kAlign] == bottom_right, 0.0};
+    Terms terms{{}, {}, {}, {}, {}, -1, -1, given[kAlign] == bottom_right, 0.0};
     if (!terms.bottom_right && given[kAlign] != top_left && given[kAlign] != Py_None) return std::nullopt;
     if (has_cap(given)) {
       if (!PyFloat_Check(given[kCap])) return std::nullopt;
@@ -212,6 +214,8 @@ struct Direct {
     if (given[kAttnMask] != Py_None && !(terms.mask = operand(given[kAttnMask]))) return std::nullopt;
     if (given[kAlibiSlopes] != Py_None && !(terms.slopes = logits(given[kAlibiSlopes]))) return std::nullopt;
     if (given[kSinkLogits] != Py_None && !(terms.sinks = logits(given[kSinkLogits]))) return std::nullopt;
+    if (given[kKeyLengths] != Py_None && !(terms.lengths = indices(given[kKeyLengths]))) return std::nullopt;
+    if (given[kBlockTable] != Py_None && !(terms.block_table = indices(given[kBlockTable]))) return std::nullopt;
     return terms;
   }
 
@@ -231,7 +235,15 @@ struct Direct {
   // A number for each head, as kernels read them.
   std::optional<Operand> logits(PyObject *tensor) const {
     const std::optional<Operand> found = operand(tensor);
-    const bool is_read = found && found->data && found->dtype == kFloat32 && found->dims == 1 && found->stride[0] == 1;
+    const bool is_read =
+        found && found->data && found->dtype == kFloat32 && found->dims == 1 && found->has_dense_rows();
+    return is_read ? found : std::nullopt;
+  }
+
+  // Lengths or pages of each sequence, as kernels read them.
+  std::optional<Operand> indices(PyObject *tensor) const {
+    const std::optional<Operand> found = operand(tensor);
+    const bool is_read = found && found->data && found->dtype == kInt32 && found->dims > 0 && found->has_dense_rows();
     return is_read ? found : std::nullopt;
   }
 
@@ -273,6 +285,7 @@ struct Direct {
     if (dtype.code == kDLFloat && dtype.bits == 32) return kFloat32;
     if (dtype.code == kDLBfloat && dtype.bits == 16) return 15;
     if (dtype.code == kDLBool && dtype.bits == 8) return kBool;
+    if (dtype.code == kDLInt && dtype.bits == 32) return kInt32;
     return 7;
   }
 

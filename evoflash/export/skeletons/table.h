@@ -21,10 +21,11 @@ struct Problem {
   float softcap;
   const void *bias, *mask, *slopes, *sinks;
   int64_t bias_stride[4], mask_stride[4];  // of batch, head, row and key; 0 where they are broadcast
-  // Of sequences with lengths and pages, quantised or packed, and the log-sum-exp, which no kernel of a package has.
-  const int32_t *lengths, *block_table;
+  const int32_t *lengths;      // keys of each sequence, whose last row stands at its last key
+  const int32_t *block_table;  // the pages of each sequence; k_stride and v_stride are those of page, head and row
   int64_t table_stride;
   int32_t page_size, num_pages;
+  // Of quantised or packed sequences, and the log-sum-exp, which no kernel of a package has.
   const float *k_scales, *v_scales;
   const int32_t *q_starts, *k_starts;
   float *lse;
@@ -41,9 +42,12 @@ enum Feature : int32_t {
   kBoolMask = 4,  // a tensor says which keys are seen
   kBias = 8,      // a tensor of q's dtype is added to scores
   kSoftcap = 16,
-  kSlopes = 32,      // ALiBi
-  kSinks = 64,       // a further logit of each head
-  kOtherMask = 128,  // a mask of another dtype, which no kernel takes
+  kSlopes = 32,       // ALiBi
+  kSinks = 64,        // a further logit of each head
+  kOtherMask = 128,   // a mask of another dtype, which no kernel takes
+  kLengths = 256,     // sequences have numbers of keys of their own
+  kOtherAlign = 512,  // their rows stand at the first key, where that matters, which no kernel takes
+  kLatent = 1024,     // values are the first columns of k
 };
 
 // A row of the table: a kernel, and what it is asked for.
@@ -54,7 +58,8 @@ struct Kernel {
   int32_t device_type, dtype;    // in PyTorch's numbers
   int32_t head_size, value_size;
   int32_t features;
-  uint64_t devices;  // a bit for each device that runs the machine code
+  int32_t page_size;  // keys of a page; 0 without pages
+  uint64_t devices;   // a bit for each device that runs the machine code
   Range query_length, key_length, batch_heads;
 };
 
@@ -71,6 +76,10 @@ enum Reason : int64_t {
   kOtherSoftcap,
   kOtherSlopes,
   kOtherSinks,
+  kOtherLengths,
+  kOtherRows,
+  kOtherPages,
+  kOtherValues,
   kEmpty,
   kQueryLength,
   kKeyLength,
@@ -83,7 +92,7 @@ namespace {
 
 constexpr int kLauncherDeclines = -1;  // a launcher's answer to what it does not compute; it has written nothing then
 constexpr int kDims = 4;               // batch, heads, length, head size
-constexpr int32_t kFloat32 = 6, kBool = 11;  // c10::ScalarType
+constexpr int32_t kInt32 = 3, kFloat32 = 6, kBool = 11;  // c10::ScalarType
 
 struct Row {
   Kernel kernel;
@@ -103,6 +112,9 @@ struct Operand {
   int32_t dtype, device_type, device_index;
   void *data;
 
+  // Whether the elements of its last dimension, which it has, lie next to each other.
+  bool has_dense_rows() const { return size[dims - 1] == 1 || stride[dims - 1] == 1; }
+
   bool is_empty() const { return size[0] == 0 || size[1] == 0 || size[2] == 0 || size[3] == 0; }
 };
 
@@ -114,12 +126,15 @@ struct Band {
 // What is asked of a call beside scale and causal mask.
 struct Terms {
   std::optional<Operand> mask, slopes, sinks;
-  int64_t window_left, window_right;  // -1 is no limit
-  bool bottom_right;                  // the last row stands at the last key, else the first row at the first key
-  double softcap;                     // 0 is none
+  std::optional<Operand> lengths;      // of sequences, (batch,)
+  std::optional<Operand> block_table;  // (batch, pages): k and v then are (pages, heads, keys of a page, size)
+  int64_t window_left, window_right;   // -1 is no limit
+  bool bottom_right;                   // the last row stands at the last key, else the first row at the first key
+  double softcap;                      // 0 is none
 
   bool is_mask_alone() const {
-    return !slopes && !sinks && window_left < 0 && window_right < 0 && !bottom_right && softcap == 0;
+    return !slopes && !sinks && !lengths && !block_table && window_left < 0 && window_right < 0 && !bottom_right &&
+           softcap == 0;
   }
 };
 
@@ -129,10 +144,23 @@ struct Inputs {
   std::optional<double> scale;
   const Terms *terms = nullptr;  // null for a plain call
 
+  bool is_paged() const { return terms != nullptr && terms->block_table; }
+  int64_t page_size() const { return is_paged() ? k.size[2] : 0; }  // in keys
+
+  // How many keys a sequence has at most.
+  int64_t keys() const { return is_paged() ? terms->block_table->size[1] * k.size[2] : k.size[2]; }
+
+  // Whether the values are the first columns of k.
+  bool is_latent() const {
+    bool is_same = v.data == k.data && v.size[3] <= k.size[3];
+    for (int i = 0; i < 3; ++i) is_same = is_same && (v.stride[i] == k.stride[i] || v.size[i] == 1);
+    return is_same;
+  }
+
   // Whether the tensors belong together. Python says which rule they break.
   bool fit(bool enable_gqa) const {
     bool fits = q.dims == kDims && k.dims == kDims && v.dims == kDims;
-    fits = fits && q.size[0] == k.size[0] && q.size[0] == v.size[0];                            // batch
+    fits = fits && k.size[0] == v.size[0] && (is_paged() || q.size[0] == k.size[0]);            // batch
     fits = fits && k.size[1] == v.size[1] && k.size[2] == v.size[2] && q.size[3] == k.size[3];  // keys
     fits = fits && (q.size[1] == k.size[1] || (enable_gqa && k.size[1] != 0 && q.size[1] % k.size[1] == 0));
     fits = fits && q.dtype == k.dtype && q.dtype == v.dtype;
@@ -144,7 +172,12 @@ struct Inputs {
     if (terms->mask && !(is_beside_q(*terms->mask) && is_broadcast(*terms->mask))) return false;
     for (const std::optional<Operand> &each : {terms->slopes, terms->sinks})
       if (each && !(is_beside_q(*each) && each->dims == 1 && each->size[0] == q.size[1])) return false;
-    return true;
+    return are_indices(terms->lengths, 1) && are_indices(terms->block_table, 2) && (!is_paged() || k.size[0] > 0);
+  }
+
+  // Whether there are none, or those of each sequence.
+  bool are_indices(const std::optional<Operand> &given, int64_t dims) const {
+    return !given || (is_beside_q(*given) && given->dims == dims && given->size[0] == q.size[0]);
   }
 
   bool is_beside_q(const Operand &other) const {
@@ -154,16 +187,17 @@ struct Inputs {
   // Whether a mask extends over batch, heads, rows and keys as SDPA's does: its last dimensions, each of size 1 or
   // whole.
   bool is_broadcast(const Operand &mask) const {
-    const int64_t whole[] = {q.size[0], q.size[1], q.size[2], k.size[2]};
+    const int64_t whole[] = {q.size[0], q.size[1], q.size[2], keys()};
     if (mask.dims < 2 || mask.dims > kDims) return false;
     for (int64_t i = 0; i < mask.dims; ++i)
       if (mask.size[i] != 1 && mask.size[i] != whole[kDims - mask.dims + i]) return false;
     return true;
   }
 
+  // Of a sequence that has all keys: with fewer, its diagonal is that much less where it is aligned bottom-right.
   Band band() const {
     if (terms == nullptr) return {0, -1, causal ? 0 : -1};
-    const int64_t diagonal = terms->bottom_right ? k.size[2] - q.size[2] : 0;
+    const int64_t diagonal = terms->bottom_right ? keys() - q.size[2] : 0;
     return {diagonal, terms->window_left, causal ? 0 : terms->window_right};
   }
 
@@ -171,21 +205,23 @@ struct Inputs {
   int32_t features() const {
     if (terms == nullptr) return causal ? kCausal : 0;
     const bool is_banded = terms->window_left >= 0 || (terms->window_right >= 0 && !causal);
-    return other_features() | (is_banded || (causal && terms->bottom_right) ? kBand : causal ? kCausal : 0);
+    return with_others(is_banded || (causal && terms->bottom_right) ? kBand : causal ? kCausal : 0);
   }
 
   // The same, where these lengths make no band of it: a window may be wider than they are.
   int32_t least_features() const {
     if (terms == nullptr) return features();
     const auto [diagonal, left, right] = band();
-    const bool sees_first = left < 0 || left >= q.size[2] - 1 + diagonal;   // also the last row sees the first key
-    const bool sees_last = right < 0 || right >= k.size[2] - 1 - diagonal;  // also the first row sees the last key
-    const bool is_causal = sees_first && diagonal + right == 0;
-    return other_features() | (sees_first && sees_last ? 0 : is_causal ? kCausal : kBand);
+    const bool sees_first = left < 0 || left >= q.size[2] - 1 + diagonal;  // also the last row sees the first key
+    const bool sees_last = right < 0 || right >= keys() - 1 - diagonal;    // also the first row sees the last key
+    const bool is_causal = sees_first && diagonal + right == 0 && !(terms->lengths && terms->bottom_right);
+    return with_others(sees_first && sees_last ? 0 : is_causal ? kCausal : kBand);
   }
 
-  int32_t other_features() const {
-    int32_t found = (terms->softcap != 0 ? kSoftcap : 0) | (terms->slopes ? kSlopes : 0) | (terms->sinks ? kSinks : 0);
+  // Those of a band, which is given, and all others.
+  int32_t with_others(int32_t found) const {
+    if (terms->lengths) found |= kLengths | (!terms->bottom_right && (found || terms->slopes) ? kOtherAlign : 0);
+    found |= (terms->softcap != 0 ? kSoftcap : 0) | (terms->slopes ? kSlopes : 0) | (terms->sinks ? kSinks : 0);
     if (terms->mask) {
       const int32_t dtype = terms->mask->dtype;
       found |= dtype == kBool ? kBoolMask : dtype == q.dtype ? kBias : kOtherMask;
@@ -209,7 +245,7 @@ struct Inputs {
     const double factor = scale.has_value() ? *scale : 1.0 / std::sqrt(double(q.size[3]));
     Problem problem{q.data, k.data, v.data, nullptr, nullptr};
     problem.batch = int32_t(q.size[0]), problem.heads = int32_t(q.size[1]), problem.kv_heads = int32_t(k.size[1]);
-    problem.seq_q = int32_t(q.size[2]), problem.seq_kv = int32_t(k.size[2]), problem.head_dim = int32_t(q.size[3]);
+    problem.seq_q = int32_t(q.size[2]), problem.seq_kv = int32_t(keys()), problem.head_dim = int32_t(q.size[3]);
     for (int i = 0; i < 3; ++i) {
       problem.q_stride[i] = q.stride[i], problem.k_stride[i] = k.stride[i], problem.v_stride[i] = v.stride[i];
     }
@@ -231,6 +267,12 @@ struct Inputs {
     problem.softcap = float(terms->softcap);
     if (terms->slopes) problem.slopes = terms->slopes->data;
     if (terms->sinks) problem.sinks = terms->sinks->data;
+    if (terms->lengths) problem.lengths = static_cast<const int32_t *>(terms->lengths->data);
+    if (terms->block_table) {
+      problem.block_table = static_cast<const int32_t *>(terms->block_table->data);
+      problem.table_stride = terms->block_table->stride[0];
+      problem.page_size = int32_t(page_size()), problem.num_pages = int32_t(k.size[0]);
+    }
     if (!terms->mask) return;
     const Operand &mask = *terms->mask;
     (features & kBias ? problem.bias : problem.mask) = mask.data;
@@ -248,6 +290,8 @@ Reason difference(int32_t features, int32_t asked) {
   if (bits & kSoftcap) return kOtherSoftcap;
   if (bits & kSlopes) return kOtherSlopes;
   if (bits & kSinks) return kOtherSinks;
+  if (bits & kLengths) return kOtherLengths;
+  if (bits & kOtherAlign) return kOtherRows;
   return bits & kBand ? kOtherWindow : kOtherCausal;
 }
 
@@ -259,13 +303,16 @@ Reason reason(const Kernel &kernel, const Inputs &inputs) {
   if (q.dtype != kernel.dtype) return kDtype;
   if (q.size[3] != kernel.head_size) return kHeadSize;
   if (v.size[3] != kernel.value_size) return kValueSize;
-  const int32_t asked = inputs.features();
-  if (kernel.features != asked && kernel.features != inputs.least_features()) return difference(kernel.features, asked);
-  if (q.is_empty() || k.is_empty()) return kEmpty;
-  for (const int64_t size : {q.size[0], q.size[1], q.size[2], k.size[2]})
+  const int32_t asked = inputs.features(), made_for = kernel.features & ~kLatent;
+  if (made_for != asked && made_for != inputs.least_features()) return difference(made_for, asked);
+  if (kernel.page_size != inputs.page_size()) return kOtherPages;
+  if (kernel.features & kLatent && !inputs.is_latent()) return kOtherValues;
+  const int64_t keys = inputs.keys();
+  if (q.is_empty() || k.is_empty() || keys == 0) return kEmpty;
+  for (const int64_t size : {q.size[0], q.size[1], q.size[2], k.size[0], keys})
     if (size > INT32_MAX) return kDeclined;  // more than a Problem can say
   if (!within(kernel.query_length, q.size[2])) return kQueryLength;
-  if (!within(kernel.key_length, k.size[2])) return kKeyLength;
+  if (!within(kernel.key_length, keys)) return kKeyLength;
   if (!within(kernel.batch_heads, q.size[0] * q.size[1])) return kBatchHeads;
   if (q.stride[3] != 1 || k.stride[3] != 1 || v.stride[3] != 1) return kStride;
   return kTaken;

@@ -325,9 +325,7 @@ def test_latent_values_are_counted_once_and_what_follows_them_in_full():
     assert biased.min_bytes - latent.min_bytes == math.prod(bias) * DTYPE_BYTES[biased.dtype]
 
 
-@pytest.mark.parametrize(
-    "features", ["latent,v=8", "lengths=uniform", "page=8", "kv_dtype=fp8", "lengths=uniform,layout=packed"]
-)
+@pytest.mark.parametrize("features", ["kv_dtype=fp8", "lengths=uniform,layout=packed", "lse"])
 def test_no_package_is_written_for_what_its_calls_cannot_say(features):
     with pytest.raises(NoPackageError, match=r"no package is written, since none asks kernels for \w+ yet"):
         Winner("att", "cpu_flash", {}, "", "c++", "cpu", None, parse(features), {})

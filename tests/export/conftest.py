@@ -80,6 +80,10 @@ FEATURED = {
     "cap": "softcap=3,mask=bqk",
     "alibi": "alibi,causal,align=bottom_right",
     "sinks": "sinks,causal",
+    "lengths": "lengths=24+7",
+    "paged": "lengths=24+7,page=4,causal",
+    "pages": "page=4",
+    "latent": "latent,v=8",
 }
 
 
@@ -96,6 +100,9 @@ def featured_winner(name: str, features: str) -> Winner:
         "SLOPES": facts["alibi"],
         "SINKS": facts["sinks"],
         "VALUE_SIZE": facts["value_dim"],
+        "RAGGED": facts["ragged"],
+        "PAGE_SIZE": facts["page_size"],
+        "LATENT": facts["latent"],
     }
     defined = "".join(f"#define {flag} {int(value)}\n" for flag, value in flags.items())
     return replace(cpu_winner(name), source=defined + inlined("featured_attention.cpp"), problem=problem, cases=())

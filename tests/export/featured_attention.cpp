@@ -11,6 +11,9 @@
 #define SLOPES 0
 #define SINKS 0
 #define VALUE_SIZE 16
+#define RAGGED 0
+#define PAGE_SIZE 0
+#define LATENT 0
 #endif
 
 static const int kHeadSize = 16;
@@ -19,13 +22,20 @@ static int64_t offset(const int64_t *stride, int64_t b, int64_t h, int64_t i, in
   return b * stride[0] + h * stride[1] + i * stride[2] + j * stride[3];
 }
 
+/* Of key j of sequence b, in k or v, which have these strides. */
+static int64_t place(const EvoflashAttention *p, const int64_t *stride, int b, int j) {
+  if (p->page_size == 0) return b * stride[0] + j * stride[2];
+  return p->block_table[b * p->table_stride + j / p->page_size] * stride[0] + j % p->page_size * stride[2];
+}
+
 extern "C" size_t evoflash_workspace_bytes(const EvoflashAttention *p) { return sizeof(double) * size_t(p->seq_kv); }
 
 extern "C" int evoflash_launch(const EvoflashAttention *p, void *) {
   const bool same = p->head_dim == kHeadSize && p->value_dim == VALUE_SIZE && (p->banded != 0) == BANDED &&
                     (BANDED || (p->causal != 0) == CAUSAL) && (p->mask != nullptr) == MASKED &&
                     (p->bias != nullptr) == BIASED && (p->softcap != 0) == CAPPED && (p->slopes != nullptr) == SLOPES &&
-                    (p->sinks != nullptr) == SINKS;
+                    (p->sinks != nullptr) == SINKS && (p->lengths != nullptr) == RAGGED && p->page_size == PAGE_SIZE &&
+                    (p->block_table != nullptr) == (PAGE_SIZE > 0) && (!LATENT || p->v == p->k);
   if (!same) return EVOFLASH_UNSUPPORTED;
   double *weights = static_cast<double *>(p->workspace);
   for (int b = 0; b < p->batch; b++)
@@ -33,14 +43,15 @@ extern "C" int evoflash_launch(const EvoflashAttention *p, void *) {
       for (int i = 0; i < p->seq_q; i++) {
         const int g = h / (p->heads / p->kv_heads);
         const float *q = static_cast<const float *>(p->q) + b * p->q_stride[0] + h * p->q_stride[1] + i * p->q_stride[2];
-        const float *k = static_cast<const float *>(p->k) + b * p->k_stride[0] + g * p->k_stride[1];
-        const float *v = static_cast<const float *>(p->v) + b * p->v_stride[0] + g * p->v_stride[1];
+        const float *k = static_cast<const float *>(p->k) + g * p->k_stride[1];
+        const float *v = static_cast<const float *>(p->v) + g * p->v_stride[1];
+        const int keys = RAGGED ? p->lengths[b] : p->seq_kv, diagonal = RAGGED ? keys - p->seq_q : p->diagonal;
         float *out = static_cast<float *>(p->out) + b * p->out_stride[0] + h * p->out_stride[1] + i * p->out_stride[2];
         double largest = -INFINITY, sum = 0;
-        for (int j = 0; j < p->seq_kv; j++) {
-          const int64_t distance = int64_t(j) - i - p->diagonal;
+        for (int j = 0; j < keys; j++) {
+          const int64_t distance = int64_t(j) - i - diagonal;
           double score = 0;
-          for (int d = 0; d < kHeadSize; d++) score += double(q[d]) * k[j * p->k_stride[2] + d];
+          for (int d = 0; d < kHeadSize; d++) score += double(q[d]) * k[place(p, p->k_stride, b, j) + d];
           score *= p->scale;
           if (CAPPED) score = p->softcap * std::tanh(score / p->softcap);
           if (BIASED) score += static_cast<const float *>(p->bias)[offset(p->bias_stride, b, h, i, j)];
@@ -53,11 +64,11 @@ extern "C" int evoflash_launch(const EvoflashAttention *p, void *) {
         }
         const bool is_blind = std::isinf(largest);
         if (SINKS) largest = std::fmax(largest, p->sinks[h]);
-        for (int j = 0; j < p->seq_kv; j++) sum += weights[j] = is_blind ? 0 : std::exp(weights[j] - largest);
+        for (int j = 0; j < keys; j++) sum += weights[j] = is_blind ? 0 : std::exp(weights[j] - largest);
         if (SINKS) sum += std::exp(p->sinks[h] - largest);
         for (int d = 0; d < VALUE_SIZE; d++) {
           double total = 0;
-          for (int j = 0; j < p->seq_kv; j++) total += weights[j] * v[j * p->v_stride[2] + d];
+          for (int j = 0; j < keys; j++) total += weights[j] * v[place(p, p->v_stride, b, j) + d];
           out[d] = is_blind ? 0 : float(total / sum);
         }
       }

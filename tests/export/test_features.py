@@ -117,7 +117,7 @@ def kernel_name(name: str) -> str:
     return f"plain {featured_winner('exported_features', FEATURED[name]).source_sha256[:8]}"
 
 
-@pytest.mark.parametrize("name", FEATURED)
+@pytest.mark.parametrize("name", KEYWORDS)
 @pytest.mark.parametrize(("rows", "keys"), [(9, 11), (11, 9), (1, 13), (3, 1)])
 def test_a_kernel_computes_what_it_is_made_for(module: ModuleType, name: str, rows: int, keys: int):
     q, k, v = tensors_of(name, rows, keys)

@@ -246,8 +246,9 @@ struct Inputs {
     Problem problem{q.data, k.data, v.data, nullptr, nullptr};
     problem.batch = int32_t(q.size[0]), problem.heads = int32_t(q.size[1]), problem.kv_heads = int32_t(k.size[1]);
     problem.seq_q = int32_t(q.size[2]), problem.seq_kv = int32_t(keys()), problem.head_dim = int32_t(q.size[3]);
+    const int64_t *const v_stride = features & kLatent ? k.stride : v.stride;  // also where a size is 1
     for (int i = 0; i < 3; ++i) {
-      problem.q_stride[i] = q.stride[i], problem.k_stride[i] = k.stride[i], problem.v_stride[i] = v.stride[i];
+      problem.q_stride[i] = q.stride[i], problem.k_stride[i] = k.stride[i], problem.v_stride[i] = v_stride[i];
     }
     out_strides(problem.out_stride);
     problem.scale = float(factor), problem.causal = (features & kCausal) != 0;

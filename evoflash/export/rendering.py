@@ -121,6 +121,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "does": table.does(winner),
         "does_of": {source: table.does(kernel) for source, kernel in winner.sources.items()},
         "usage": table.usage(winner),
+        "values": table.values(winner),
         "taken": sorted(
             {name for kernel in winner.sources.values() for name in table.features(kernel)} - {"value_size"}
         ),

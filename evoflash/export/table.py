@@ -104,6 +104,12 @@ def searched(kernel: Winner) -> dict[str, Any]:
     }
 
 
+def values(kernel: Winner) -> str:
+    """What a call of `attention` says for v to be computed by this kernel."""
+    own = features(kernel)
+    return f"k[..., :{own.get('value_size', kernel.problem.facts()['head_dim'])}]" if "latent" in own else "v"
+
+
 def usage(kernel: Winner) -> str:
     """What a call of `attention` says beside q, k and the values to be computed by this kernel."""
     form, own = searched(kernel), features(kernel)

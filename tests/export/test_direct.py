@@ -193,7 +193,7 @@ def test_what_does_not_fit_is_said_and_leaves_no_error_behind(module: ModuleType
 def test_a_row_is_called_by_its_number(module: ModuleType):
     q, k, v = inputs()
     call_of, direct = module._operators.call_of, module._operators.direct
-    plain = (q, k, v, False, None, True, None, None, "top_left", 0.0, None, None)
+    plain = (q, k, v, False, None, True, None, None, "top_left", 0.0, None, None, None, None)
     torch.testing.assert_close(call_of(0, q, k, v), scaled_dot_product_attention(q, k, v))
     assert direct(*plain, 1) is None
     with pytest.raises(RuntimeError, match="no kernel 1"):
@@ -208,6 +208,8 @@ def test_nothing_is_leaked(module: ModuleType):
     kept = (q, k, v, small, other, third, None, True, False, NotImplemented)
     for warm in (q, small):
         module.attention(warm, *((k, v) if warm is q else (other, third)))
+    with pytest.raises(ValueError, match="q"):  # by modules of PyTorch that the first such call imports
+        module.attention(q[..., :8], k, v)
     before = [sys.getrefcount(each) for each in kept]
     for _ in range(300):
         module.attention(q, k, v)

@@ -35,22 +35,26 @@ def winner(name: str) -> Winner:
 
 
 class Cache:
-    """Keys and values in pages, which sequences take as they grow."""
+    """Keys and values in pages, those of a few first keys drawn; NaN in what no sequence has yet."""
 
     def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(1)
         shape = (BATCH * MOST_PAGES, PAGE_SIZE, KV_HEADS, SIZE)
         self.k, self.v = torch.full(shape, math.nan), torch.full(shape, math.nan)
-        self.free = torch.randperm(shape[0], generator=torch.Generator().manual_seed(1)).tolist()
-        self.table = torch.full((BATCH, MOST_PAGES), 2**31 - 1, dtype=torch.int32)
-        self.lengths = torch.zeros(BATCH, dtype=torch.int32)
+        self.table = torch.randperm(shape[0], generator=generator).view(BATCH, MOST_PAGES).int()
+        self.lengths = torch.tensor(BEFORE, dtype=torch.int32)
+        for pages, length in zip(self.table, BEFORE, strict=True):
+            keys = torch.arange(length)
+            for each in (self.k, self.v):
+                drawn = torch.randn(length, KV_HEADS, SIZE, generator=generator)
+                each[pages[keys // PAGE_SIZE], keys % PAGE_SIZE] = drawn
 
-    def append(self, sequence: int, k: Tensor, v: Tensor) -> None:
-        page, row = divmod(int(self.lengths[sequence]), PAGE_SIZE)
-        if row == 0:
-            self.table[sequence, page] = self.free.pop()
-        own = self.table[sequence, page]
-        self.k[own, row], self.v[own, row] = k, v
-        self.lengths[sequence] += 1
+    def append(self, k: Tensor, v: Tensor) -> None:
+        """Keys and values of one token each: (batch, kv heads, size)."""
+        pages = self.table.gather(1, (self.lengths // PAGE_SIZE).long()[:, None])[:, 0]
+        rows = self.lengths % PAGE_SIZE
+        self.k[pages, rows], self.v[pages, rows] = k, v
+        self.lengths += 1
 
 
 class Layer(nn.Module):
@@ -75,8 +79,7 @@ class Layer(nn.Module):
         qkv = self.qkv(self.norms[0](x)).unflatten(1, (-1, SIZE))
         q, k, v = qkv.split((HEADS, KV_HEADS, KV_HEADS), dim=1)
         q, k = (rotated(each, cache.lengths) for each in (q, k))
-        for sequence in range(BATCH):
-            cache.append(sequence, k[sequence], v[sequence])
+        cache.append(k, v)
         x = x + self.out(self.attend(q[:, None], cache).flatten(1))
         inner = self.norms[1](x)
         x = x + self.down(functional.silu(self.gate(inner)) * self.up(inner))
@@ -105,11 +108,7 @@ def eager(q: Tensor, cache: Cache) -> Tensor:
 @torch.inference_mode()
 def decoded(attend: Callable[[Tensor, Cache], Tensor]) -> tuple[list[list[int]], Tensor]:
     """The tokens of each step, and the last logits."""
-    layer, cache, generator = Layer(attend), Cache(), torch.Generator().manual_seed(2)
-    for sequence, length in enumerate(BEFORE):
-        for _ in range(length):
-            k, v = (torch.randn(KV_HEADS, SIZE, generator=generator) for _ in range(2))
-            cache.append(sequence, k, v)
+    layer, cache = Layer(attend), Cache()
     tokens, found = torch.arange(BATCH), []
     for _ in range(STEPS):
         logits = layer(tokens, cache)

@@ -60,6 +60,17 @@ FEATURES = (
     "sinks,causal",
     "causal,window=40,softcap=2,mask=bqk,alibi,sinks",
 )
+# Of sequences with lengths, pages, or values that are columns of keys, by the families that take them.
+OF_SEQUENCES = (
+    ("decode", "lengths=uniform"),
+    ("decode", "lengths=uniform,page=16"),
+    ("decode", "page=16"),
+    ("decode", "lengths=uniform,page=16,causal,window=40"),
+    ("scalar", "lengths=uniform,page=8,causal"),
+    ("scalar", "latent,v=32"),
+    ("latent", "latent,v=64"),
+)
+KINDS = (*((family, features) for family in ("scalar", "mma") for features in FEATURES), *OF_SEQUENCES)
 
 
 def featured_winner(name: str, family: str, features: str, arch: int) -> Winner:
@@ -117,11 +128,10 @@ def test_launches_on_the_current_stream_and_in_a_graph(tmp_path: Path, cache: Pa
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("family", ["scalar", "mma"])
-@pytest.mark.parametrize("features", FEATURES)
+@pytest.mark.parametrize(("family", "features"), KINDS)
 def test_kernels_with_features_compute_on_a_gpu(family: str, features: str, tmp_path: Path, cache: Path):
     major, minor = torch.cuda.get_device_capability()
-    name = f"exported_{family}_{FEATURES.index(features)}"
+    name = f"exported_{family}_{KINDS.index((family, features))}"
     module = load(name, write(featured_winner(name, family, features, 10 * major + minor), tmp_path / "out"))
     selftest = importlib.import_module(f"{name}.selftest")
     assert selftest.main() == 0

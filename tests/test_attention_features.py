@@ -1,5 +1,6 @@
 """Masks, and what is done to scores: the fields of a problem, and its reference against attention written out."""
 
+import dataclasses
 import math
 
 import pytest
@@ -336,3 +337,9 @@ def test_formats_of_one_source_refuse_features_that_their_callers_cannot_say(for
     winner = Winner("att", "cpu_flash", {}, "", "c++", "cpu", None, parse("window=4:2,sinks"), {})
     with pytest.raises(UsageError, match="has no window, sinks; export it as a package"):
         FORMATS[form](winner)
+    paged = dataclasses.replace(winner, problem=parse("lengths=uniform,page=8"))
+    if form == "c":
+        assert "int32_t block_table[PAGES]" in FORMATS[form](paged)["example.c"]
+    else:
+        with pytest.raises(UsageError, match="has no lengths, page_size; export it as a package"):
+            FORMATS[form](paged)

@@ -22,7 +22,7 @@ from evoflash.export.formats.kernelbench import raw_literal
 from evoflash.export.winner import Winner
 from evoflash.problems.attention import AttentionProblem
 
-from .conftest import cpu_winner, cuda_winner
+from .conftest import cpu_winner, cuda_winner, featured_winner
 
 GROUPED = AttentionProblem.of(2, 4, 40, 16, kv_heads=2, dtype="float32")
 WINNERS = [
@@ -158,6 +158,27 @@ def test_c_example_finds_a_wrong_kernel(right: str, wrong: str, says: str, tmp_p
     done = subprocess.run([folder / "build" / "example"], capture_output=True, text=True)
     assert done.returncode == 1
     assert says in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("features", ["lengths=24+0,page=4,causal", "page=5", "latent,v=8"])
+def test_c_example_of_sequences_finds_a_wrong_kernel(features: str, tmp_path: Path):
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("a C compiler (cc) is not installed")
+    winner = featured_winner("formatted", features)
+    right = "const int keys = RAGGED ? p->lengths[b] : p->seq_kv,"
+    wrong = "const int keys = (RAGGED ? p->lengths[b] : p->seq_kv) - (!RAGGED || p->lengths[b] > 0),"
+    assert right in winner.source
+    for source, says in (
+        (winner.source, ", within the bound of"),
+        (winner.source.replace(right, wrong), "NOT within"),
+    ):
+        folder = written("c", replace(winner, source=source), tmp_path / says.strip(", "))
+        flags = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+        run(compiler, *flags, "-c", "example.c", "-o", "example.o", cwd=folder)
+        run("g++", "-std=c++17", "kernel.cpp", "example.o", "-o", "example", "-lm", cwd=folder)
+        assert says in subprocess.run([folder / "example"], capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -3,10 +3,17 @@
 import importlib
 import math
 import random
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
 
+import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -109,7 +116,7 @@ def eager(q: Tensor, cache: Cache) -> Tensor:
 def decoded(attend: Callable[[Tensor, Cache], Tensor]) -> tuple[list[list[int]], Tensor]:
     """The tokens of each step, and the last logits."""
     layer, cache = Layer(attend), Cache()
-    tokens, found = torch.arange(BATCH), []
+    tokens, logits, found = torch.arange(BATCH), torch.empty(0), []
     for _ in range(STEPS):
         logits = layer(tokens, cache)
         tokens = logits.argmax(dim=-1)
@@ -117,24 +124,113 @@ def decoded(attend: Callable[[Tensor, Cache], Tensor]) -> tuple[list[list[int]],
     return found, logits
 
 
-def test_a_paged_cache_is_decoded_as_eagerly(tmp_path: Path, cache: Path):
-    module = load("exported_paged", write(winner("exported_paged"), tmp_path / "out"))
+@pytest.fixture(scope="module")
+def module(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ModuleType:
+    return load("exported_paged", write(winner("exported_paged"), tmp_path_factory.mktemp("paged") / "out"))
 
+
+def test_a_paged_cache_is_decoded_as_eagerly(module: ModuleType):
     def by_the_package(q: Tensor, pages: Cache, lengths: Tensor | None = None) -> Tensor:
         seqlens = pages.lengths if lengths is None else lengths
         return module.flash_attn_with_kvcache(
             q, pages.k, pages.v, cache_seqlens=seqlens, block_table=pages.table, causal=True
         )
 
+    before = module.stats()
     expected, logits = decoded(eager)
     tokens, found = decoded(by_the_package)
     assert tokens == expected
     assert len({*map(tuple, tokens)}) > STEPS // 2  # no loop of a few tokens
     assert decoded(lambda q, pages: by_the_package(q, pages, pages.lengths - 1))[0] != expected
     torch.testing.assert_close(found, logits)
-    assert list(module.stats().values()) == [2 * STEPS, 0]
+    assert [after - before[name] for name, after in module.stats().items()] == [2 * STEPS, 0]
     selftest = importlib.import_module("exported_paged.selftest")
     assert selftest.main() == 0
     assert all(selftest.check(case).by_kernel for case in selftest.CASES)
-    module.flash_attn_with_kvcache(*(torch.zeros(1, 1, each, SIZE) for each in (HEADS, KV_HEADS, KV_HEADS)))
-    assert module.stats()["SDPA"] == 1
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of `flash_attn_with_kvcache` on a random cache.
+
+    Attributes:
+        together: keys and values are halves of one tensor, (pages, 2, ...) or, as vLLM has it, (2, pages, ...).
+        margin: further columns of the block table, which the call's is a view of.
+    """
+
+    lengths: tuple[int, ...]
+    rows: int
+    group: int
+    kv_heads: int
+    page_size: int
+    together: Literal["no", "pages", "halves"]
+    heads_first: bool
+    margin: int
+    are_long: bool
+    causal: bool
+
+
+CALLS = st.builds(
+    Call,
+    lengths=st.lists(st.sampled_from((0, 1, 7, 8, 9, 16, 17, 40)), min_size=1, max_size=4).map(tuple),
+    rows=st.sampled_from((1, 1, 1, 2, 5)),
+    group=st.sampled_from((1, 2, 3)),
+    kv_heads=st.sampled_from((1, 2)),
+    page_size=st.sampled_from((PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, 3, 16)),
+    together=st.sampled_from(("no", "pages", "halves")),
+    heads_first=st.booleans(),
+    margin=st.sampled_from((0, 3)),
+    are_long=st.booleans(),
+    causal=st.booleans(),
+)
+
+
+def made(call: Call) -> tuple[Tensor, Tensor, Tensor, dict[str, Any], Tensor]:
+    """The arguments, with NaN where no sequence has a key, and attention in float64, one sequence after another."""
+    generator = torch.Generator().manual_seed(len(call.lengths))
+    each = -(-max(1, *call.lengths) // call.page_size)
+    order = torch.randperm(len(call.lengths) * each + 2, generator=generator)
+    whole = torch.full((len(call.lengths), each + call.margin), 2**31 - 1, dtype=torch.int32)
+    size = (call.page_size, call.kv_heads, SIZE)
+    shape = {"no": (2, len(order)), "halves": (2, len(order)), "pages": (len(order), 2)}[call.together]
+    store = torch.full((*shape, *size), math.nan)
+    k, v = store.unbind(1 if call.together == "pages" else 0)
+    k, v = (half.clone() for half in (k, v)) if call.together == "no" else (k, v)
+    heads = call.kv_heads * call.group
+    q = torch.randn(len(call.lengths), call.rows, heads, SIZE, generator=generator)
+    q = q.transpose(1, 2).contiguous().transpose(1, 2) if call.heads_first else q
+    outs = []
+    for number, length in enumerate(call.lengths):
+        used = -(-length // call.page_size)
+        own, keys = order[number * each : number * each + used], torch.arange(length)
+        whole[number, :used] = own
+        one, other = torch.randn(2, length, call.kv_heads, SIZE, generator=generator)
+        place = (own[keys // call.page_size], keys % call.page_size)
+        k[place], v[place] = one, other
+        scores = torch.einsum("rhd,khd->hrk", q[number].double(), one.repeat_interleave(call.group, 1).double()) / 4
+        hidden = keys > torch.arange(call.rows)[:, None] + length - call.rows
+        weights = scores.masked_fill(hidden & call.causal, -math.inf).softmax(dim=-1).nan_to_num(0.0)
+        outs.append(torch.einsum("hrk,khd->rhd", weights, other.repeat_interleave(call.group, 1).double()))
+    dtype = torch.int64 if call.are_long else torch.int32
+    lengths = torch.tensor(call.lengths, dtype=dtype)
+    words = {"cache_seqlens": lengths, "block_table": whole[:, :each].to(dtype), "causal": call.causal}
+    return q, k, v, words, torch.stack(outs).float()
+
+
+def test_any_call_of_the_function_is_attention(module: ModuleType):
+    counts: Counter[str] = Counter()
+
+    @settings(deadline=None, derandomize=True, database=None, max_examples=200)
+    @given(CALLS)
+    def one(call: Call) -> None:
+        q, k, v, words, expected = made(call)
+        before = module.stats()
+        torch.testing.assert_close(module.flash_attn_with_kvcache(q, k, v, **words), expected)
+        (by,) = (name for name, count in module.stats().items() if count != before[name])
+        # Several causal rows are a mask, which the kernel has not; and a page size is its own.
+        assert (by == "SDPA") == (call.page_size != PAGE_SIZE or (call.causal and call.rows > 1)), by
+        counts[by] += 1
+
+    one()
+    assert len(counts) == 2
+    assert min(counts.values()) > 20

@@ -122,9 +122,9 @@ def test_rows_that_stand_elsewhere_are_computed_by_pytorch(module: ModuleType):
     lengths, pages = options["lengths"], options["block_table"]
     for number, length in enumerate(lengths.tolist()):
         own = (each[pages[number, : -(-length // 4)].long()].transpose(0, 1).flatten(1, 2) for each in (k, v))
-        alone = [each[None, :, :length] for each in own]
+        keys, values = (each[None, :, :length] for each in own)
         if length:
-            expected = scaled_dot_product_attention(q[number, None], *alone, is_causal=True, enable_gqa=True)[0]
+            expected = scaled_dot_product_attention(q[number, None], keys, values, is_causal=True, enable_gqa=True)[0]
             torch.testing.assert_close(out[number], expected)
         else:
             assert not out[number].any()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from typing import Any
 
 import jinja2
 
 from evoflash import __version__, resources
 from evoflash.errors import UsageError
-from evoflash.export import rendering
+from evoflash.export import rendering, table
 from evoflash.export.winner import Winner
 from evoflash.problems import AttentionProblem
 from evoflash.targets import cpu, cuda
@@ -18,9 +19,9 @@ from evoflash.targets import cpu, cuda
 NVCC_FLAGS = ("-std=c++17", "-O3", "-shared", "-Xcompiler", "-fPIC")
 
 
-def render(skeleton: str, winner: Winner, **more: Any) -> str:
-    """The text of a skeleton, a path in skeletons/formats/, for a winner."""
-    return _environment().get_template(f"formats/{skeleton}").render(_context(winner) | more)
+def render(skeleton: str, winner: Winner, known: Collection[str] = (), **more: Any) -> str:
+    """The text of a skeleton, a path in skeletons/formats/, for a winner that has no other features than `known`."""
+    return _environment().get_template(f"formats/{skeleton}").render(_context(winner, known) | more)
 
 
 def header() -> str:
@@ -28,16 +29,20 @@ def header() -> str:
     return (resources.shipped() / "templates" / "include" / "attention.h").read_text(encoding="utf-8")
 
 
-def attention(winner: Winner) -> AttentionProblem:
+def attention(winner: Winner, known: Collection[str] = ()) -> AttentionProblem:
     """The winner's problem.
 
+    Args:
+        known: the features that calls of the format can say.
+
     Raises:
-        UsageError: when it is not attention, or has features.
+        UsageError: when it is not attention, or has other features.
     """
     if not isinstance(winner.problem, AttentionProblem):
         raise UsageError(f"this format is for attention, not for {winner.problem.kind}; export it as a package")
-    if winner.problem.features:
-        raise UsageError(f"a call of this format has no {', '.join(winner.problem.features)}; export it as a package")
+    lacking = [name for name in winner.problem.features if name not in known]
+    if lacking:
+        raise UsageError(f"a call of this format has no {', '.join(lacking)}; export it as a package")
     return winner.problem
 
 
@@ -63,7 +68,7 @@ def _environment() -> jinja2.Environment:
     return rendering._environment()
 
 
-def _context(winner: Winner) -> dict[str, Any]:
+def _context(winner: Winner, known: Collection[str]) -> dict[str, Any]:
     """What all skeletons read."""
     is_cuda = winner.target == "cuda"
     arch = cuda.flag(winner.arch) if winner.arch is not None else ""
@@ -71,7 +76,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "name": winner.name,
         "family": winner.family,
         "source_name": winner.source_name,
-        "problem": attention(winner),
+        "problem": attention(winner, known),
         "cuda": is_cuda,
         "arch": arch,
         "capability": capability(winner) if is_cuda else "",
@@ -79,4 +84,5 @@ def _context(winner: Winner) -> dict[str, Any]:
         "flags": [*NVCC_FLAGS, _machine_code(arch)] if is_cuda else cpu.CPU_FLAGS.split(),
         "evoflash_version": winner.provenance.get("evoflash", __version__),
         "lengths": winner.lengths,
+        "does": table.does(winner),
     }

@@ -21,7 +21,7 @@ struct Problem {
   float softcap;
   const void *bias, *mask, *slopes, *sinks;
   int64_t bias_stride[4], mask_stride[4];  // of batch, head, row and key; 0 where they are broadcast
-  const int32_t *lengths;      // keys of each sequence, whose last row stands at its last key
+  const int32_t *lengths;                  // keys of each sequence, whose last row stands at its last key
   const int32_t *block_table;  // the pages of each sequence; k_stride and v_stride are those of page, head and row
   int64_t table_stride;
   int32_t page_size, num_pages;

@@ -15,7 +15,8 @@ inline bool aligned(const void *pointer, const int64_t (&stride)[3], size_t elem
   return (reinterpret_cast<uintptr_t>(pointer) | strides) % bytes == 0; /* bytes is a power of two */
 }
 
-/* Every row of q and the output, and of k and v, begins on a multiple of so many bytes: vector loads and stores need it. */
+/* Every row of q and the output, and of k and v, begins on a multiple of so many bytes: vector loads and stores need
+ * it. */
 inline bool q_rows_aligned(const EvoflashAttention &problem, size_t element_bytes, size_t bytes) {
   return aligned(problem.q, problem.q_stride, element_bytes, bytes) &&
          aligned(problem.out, problem.out_stride, element_bytes, bytes);

@@ -3,8 +3,8 @@
 #include "numeric_types.cuh"
 #include "pairs.cuh"
 
-// Keys and values of 8 bits, float8_e4m3fn: a sign, four bits of exponent, whose bias is 7, and three of mantissa. There
-// is no infinity, and the largest magnitude of the bits is NaN. Half and Bfloat16 have all of them exactly.
+// Keys and values of 8 bits, float8_e4m3fn: a sign, four bits of exponent, whose bias is 7, and three of mantissa.
+// There is no infinity, and the largest magnitude of the bits is NaN. Half and Bfloat16 have all of them exactly.
 namespace evoflash {
 
 enum class Float8 : unsigned char {};

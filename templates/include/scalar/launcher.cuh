@@ -14,8 +14,7 @@ bool is_supported(const EvoflashAttention &problem) {
   constexpr int kElementBytes = sizeof(typename Traits::Element), kKvBytes = sizeof(typename Traits::KvElement);
   return matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim) &&
          q_rows_aligned(problem, kElementBytes, Traits::kVector * kElementBytes) &&
-         kv_rows_aligned(problem, kKvBytes, Traits::kVector * kKvBytes) &&
-         fits_grid(problem.heads, problem.batch);
+         kv_rows_aligned(problem, kKvBytes, Traits::kVector * kKvBytes) && fits_grid(problem.heads, problem.batch);
 }
 
 template <class Traits>

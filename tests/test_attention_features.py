@@ -11,7 +11,7 @@ from evoflash.codegen.template import load, load_all
 from evoflash.errors import NoPackageError, UsageError
 from evoflash.export.formats import FORMATS
 from evoflash.export.winner import Winner
-from evoflash.problems import AttentionProblem, adversaries, attention_baselines, attention_sequences
+from evoflash.problems import AttentionProblem, adversaries, attention_sdpa, attention_sequences
 from evoflash.problems.attention_form import DTYPE_BYTES
 from evoflash.problems.band import Band
 from evoflash.targets import cuda
@@ -149,7 +149,7 @@ def test_an_infinite_value_of_a_far_key_may_be_a_nan():
 
 def test_sdpa_is_given_a_bias_that_extends_over_keys():
     problem = parse("bias=bq")
-    mask = attention_baselines.sdpa_mask(problem, problem.inputs(3, "normal", "cpu"))
+    mask = attention_sdpa.sdpa_mask(problem, problem.inputs(3, "normal", "cpu"))
     assert mask is not None
     assert mask.shape == (2, 1, 13, 19)
     assert mask.is_contiguous()
@@ -272,7 +272,7 @@ def test_whole_packed_sequences_have_one_causal_mask_whatever_it_is_aligned_to()
     banded = whole.model_copy(update={"window": (99, 0)})
     assert banded.is_banded
     torch.testing.assert_close(whole.reference(inputs), banded.reference(inputs))
-    alone = [attention_baselines.sdpa_mask(own, its) for _, own, its in attention_sequences.sequences(whole, inputs)]
+    alone = [attention_sdpa.sdpa_mask(own, its) for _, own, its in attention_sequences.sequences(whole, inputs)]
     assert alone == [None] * 3
 
 

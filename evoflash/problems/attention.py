@@ -12,6 +12,7 @@ from evoflash.problems import (
     attention_arguments,
     attention_baselines,
     attention_cases,
+    attention_plain,
     attention_reference,
     attention_scores,
     attention_sequences,
@@ -142,8 +143,8 @@ class AttentionProblem(AttentionTensors):
         return attention_reference.unspecified(self, inputs)
 
     def plain(self, inputs: Inputs) -> Outputs:
-        """PyTorch's default backend of SDPA, where it takes the problem (see `attention_baselines`)."""
-        return attention_baselines.plain(self, inputs)
+        """PyTorch's default backend of SDPA, where it takes the problem (see `attention_plain`)."""
+        return attention_plain.plain(self, inputs)
 
     def bounds(self, output: Output, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
         """rms <= 2 * SDPA's, max <= 3 * SDPA's + the rounding of the output type, and the absolute caps.

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from evoflash.problems.attention_sdpa import sdpa_mask
 from evoflash.problems.attention_tensors import AttentionTensors
 from evoflash.problems.base import Baseline, Inputs, Outputs
 
@@ -37,11 +38,11 @@ def baseline(problem: AttentionTensors, operator: Operator, masks: Masks) -> Bas
     return run
 
 
-def additive_mask(problem: AttentionTensors, mask_of: Masks, inputs: Inputs) -> torch.Tensor | None:
-    """SDPA's mask for inputs as the operators take it: added to the scores, and one for each head and row."""
+def operator_mask(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | None:
+    """SDPA's mask as the operators take it: added to the scores, and one for each head and row."""
     import torch
 
-    mask = mask_of(inputs)
+    mask = sdpa_mask(problem, inputs)
     if mask is None:
         return None
     if mask.dtype == torch.bool:

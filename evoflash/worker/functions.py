@@ -15,7 +15,7 @@ from typing import Any
 
 from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
-from evoflash.problems import Case, Inputs, Outputs, attention_baselines
+from evoflash.problems import Case, Inputs, Outputs, attention_sdpa
 from evoflash.worker.buffers import Arena
 from evoflash.worker.correctness import check_first_outputs, clones, difference, require_no_stray_writes, unmirrored
 from evoflash.worker.kernel import UNSUPPORTED, LaunchError
@@ -111,7 +111,7 @@ def keywords(function: Callable[..., Any], problem: Any, inputs: Inputs) -> dict
     if problem.lse and "return_lse" not in known:
         raise LaunchError("the function has no parameter return_lse", UNSUPPORTED)
     causal = "causal" if "causal" in known and "is_causal" not in known else "is_causal"
-    mask = attention_baselines.sdpa_mask(problem, inputs)
+    mask = attention_sdpa.sdpa_mask(problem, inputs)
     wanted = {causal: problem.causal and mask is None, "scale": problem.scale}
     if "enable_gqa" in known or takes_any:
         wanted["enable_gqa"] = problem.heads != problem.kv_heads

@@ -146,33 +146,30 @@ Tensor scaled_dot_product_attention_with_mask(const Tensor &query, const Tensor 
       enable_gqa);
 }
 
+// What a function says of a row of the table and the inputs of a call, whose arguments are those of `Call`.
+template <class Function, class... Arguments>
+auto of_row(const Function &function, int64_t row, const Arguments &...arguments) {
+  const Call call{arguments...};
+  const Terms terms = call.terms();
+  const Inputs inputs = call.inputs(terms, true);
+  require(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
+  return function(table[row], inputs);
+}
+
 // By the kernel of one row, and no other.
 Tensor attention_by(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
                     const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right,
                     bool bottom_right, double softcap, const std::optional<Tensor> &alibi_slopes,
                     const std::optional<Tensor> &sinks, const std::optional<Tensor> &lengths,
                     const std::optional<Tensor> &block_table, int64_t row) {
-  const Call call{q,
-                  k,
-                  v,
-                  causal,
-                  scale,
-                  attn_mask,
-                  window_left,
-                  window_right,
-                  bottom_right,
-                  softcap,
-                  alibi_slopes,
-                  sinks,
-                  lengths,
-                  block_table};
-  const Terms terms = call.terms();
-  const Inputs inputs = call.inputs(terms, true);
-  require(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
-  require(reason(table[row].kernel, inputs) == kTaken, "kernel ", row, " does not take these inputs");
-  std::optional<Tensor> out = compute(table[row], inputs);
-  require(out.has_value(), "kernel ", row, " declines these inputs");
-  return *std::move(out);
+  const auto compute_by = [row](Row &own, const Inputs &inputs) {
+    require(reason(own.kernel, inputs) == kTaken, "kernel ", row, " does not take these inputs");
+    std::optional<Tensor> out = compute(own, inputs);
+    require(out.has_value(), "kernel ", row, " declines these inputs");
+    return *std::move(out);
+  };
+  return of_row(compute_by, row, q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
+                alibi_slopes, sinks, lengths, block_table);
 }
 
 #ifdef USE_CUDA
@@ -212,28 +209,8 @@ class RecordingStream {
 
 // Why the kernel of a row does not take inputs. Its launcher is asked without any work being done: a GPU's launch is
 // recorded and dropped, a CPU's has a batch of 0.
-int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
-                const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right, bool bottom_right,
-                double softcap, const std::optional<Tensor> &alibi_slopes, const std::optional<Tensor> &sinks,
-                const std::optional<Tensor> &lengths, const std::optional<Tensor> &block_table, int64_t row) {
-  const Call call{q,
-                  k,
-                  v,
-                  causal,
-                  scale,
-                  attn_mask,
-                  window_left,
-                  window_right,
-                  bottom_right,
-                  softcap,
-                  alibi_slopes,
-                  sinks,
-                  lengths,
-                  block_table};
-  const Terms terms = call.terms();
-  const Inputs inputs = call.inputs(terms, true);
-  require(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
-  const Kernel &kernel = table[row].kernel;
+int64_t why_refused(const Row &row, const Inputs &inputs) {
+  const Kernel &kernel = row.kernel;
   const Reason found = reason(kernel, inputs);
   if (found != kTaken) return found;
   Problem problem = inputs.problem(kernel.features);
@@ -247,6 +224,14 @@ int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, 
   const int code = kernel.launch(&problem, nullptr);
 #endif
   return code == kLauncherDeclines ? kDeclined : kTaken;
+}
+
+int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, std::optional<double> scale,
+                const std::optional<Tensor> &attn_mask, int64_t window_left, int64_t window_right, bool bottom_right,
+                double softcap, const std::optional<Tensor> &alibi_slopes, const std::optional<Tensor> &sinks,
+                const std::optional<Tensor> &lengths, const std::optional<Tensor> &block_table, int64_t row) {
+  return of_row(why_refused, row, q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
+                alibi_slopes, sinks, lengths, block_table);
 }
 
 }  // namespace

@@ -161,6 +161,7 @@ def shape(kernel: Winner) -> str:
     words += [f"softcap={facts['softcap']:g}"] if facts["softcap"] else []
     words += [f"{name}={facts[name]}" for name in ("bias", "mask") if facts[name]]
     words += [name for name in ("alibi", "sinks", "latent") if facts[name]]
+    words += [f"layout={facts['layout']}"] if facts["layout"] != "bhsd" else []
     words += [f"lengths={facts['lengths']}"] if facts["lengths"] else []
     return ",".join([*words, *([f"page={facts['page_size']}"] if facts["page_size"] else [])])
 

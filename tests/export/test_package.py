@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from evoflash import problems
 from evoflash.errors import StorageError, UsageError
-from evoflash.export import package, rendering
+from evoflash.export import package, rendering, table
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
 from evoflash.problems import AttentionProblem
@@ -166,3 +167,21 @@ def test_the_readme_says_how_fast_it_is_and_where():
     bare = replace(cpu_winner("exported_readme"), provenance={}, cases=())
     assert "speed.svg" not in rendering.files(bare)
     assert "No final timing was recorded." in rendering.files(bare)["README.md"]
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        "",
+        ",dtype=bf16,causal,scale=0.5",
+        ",layout=bshd,v=16",
+        ",window=127:0,align=bottom_right,softcap=30,bias=hqk,sinks",
+        ",causal,window=9,mask=bk,alibi",
+        ",lengths=uniform:3,page=16,causal",
+    ],
+)
+def test_the_command_of_the_readme_searches_the_same_problem(features: str):
+    problem = problems.parse(f"b=2,h=8,kv=2,s=5,t=40,d=64{features}")
+    assert problems.parse(table.shape(replace(cpu_winner(MISSION), problem=problem))) == problem
+    latent = problems.parse("b=2,h=8,kv=1,s=1,t=40,d=96,v=64,latent")
+    assert problems.parse(table.shape(replace(cpu_winner(MISSION), problem=latent))) == latent

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer
 
 from evoflash.errors import unknown
-from evoflash.problems import AttentionProblem, Problem
+from evoflash.problems import AttentionProblem, FunctionProblem, Problem
 from evoflash.system import entry_points
 
 
@@ -27,7 +27,8 @@ def problem_of(kind: str) -> type[Problem]:
     Raises:
         NotFoundError: for a kind that is neither built in nor installed.
     """
-    kinds = {AttentionProblem.kind: AttentionProblem, **installed("problems")}
+    ours = (AttentionProblem, FunctionProblem)
+    kinds = {**{each.kind: each for each in ours}, **installed("problems")}
     if kind not in kinds:
         raise unknown("problem", kind, kinds)
     return kinds[kind]

@@ -67,7 +67,7 @@ def _timed(
     entry: Entry, time: Contestant, cold: Timing | None, problem: Problem, baselines: Sequence[Contestant]
 ) -> Entry:
     """An entry with its figures."""
-    compared = compare(time, baselines)
+    compared = compare(time, baselines, problem.plain_baseline)
     return entry.model_copy(
         update={
             **{field: getattr(time, field) for field in ("p50_us", "p90_us", "p99_us", "samples")},

@@ -19,7 +19,7 @@ from evoflash.cli.words import CandidateOption, Runs, run_of
 from evoflash.config import Settings
 from evoflash.core.finals import Final
 from evoflash.core.status import Status
-from evoflash.errors import UsageError, unknown
+from evoflash.errors import NoPackageError, UsageError, unknown
 from evoflash.export.formats import FORMATS
 from evoflash.export.package import package_in, write, write_files
 from evoflash.export.prebuilt import prebuild
@@ -113,6 +113,10 @@ def export_runs(
     further: list[Winner] = []
     summaries = [store.run(run) for run in dict.fromkeys(runs)]
     plans = [Plan.model_validate(summary.plan) for summary in summaries]
+    kind = plans[0].shapes[0].problem.kind
+    exporters = {AttentionProblem.kind: write, **installed("exporters")}
+    if kind not in exporters:
+        raise NoPackageError(f"there is no exporter for a {kind} problem yet; its source is in the database")
     package = name or package_name(plans)
     for summary, plan in zip(summaries, plans, strict=True):
         chosen = candidate if candidate is not None else report.best(store, summary.id).candidate
@@ -120,10 +124,6 @@ def export_runs(
         winners.append(winner)
         if candidate is None and (sweep is not None or winner.lengths != "any"):
             further += _further(store, summary, plan, winner, all_of_them=sweep is not None)
-    kind = plans[0].shapes[0].problem.kind
-    exporters = {AttentionProblem.kind: write, **installed("exporters")}
-    if kind not in exporters:
-        raise UsageError(f"there is no exporter for {kind}; install a plug-in that provides one")
     distinct: dict[str, Winner] = {}
     for kernel in (*winners, *further):
         distinct.setdefault(kernel.source_sha256, kernel)

@@ -95,8 +95,8 @@ def render(
     print(f"genome {json.dumps(dict(chosen))}", file=sys.stderr)
     if compile_commands is not None:
         text = template.written(chosen, problem, target.facts)
-        headers = template.headers(text).values()
-        print(compilation_database.write(compile_commands, text, headers, template.include_folders, target))
+        headers, generated = template.headers(text, problem).values(), template.generated(problem)
+        print(compilation_database.write(compile_commands, text, headers, template.include_folders, target, generated))
         return
     source = template.render(chosen, problem, target.facts)
     sys.stdout.write(flattening.flatten(source.text) if flat else source.text)

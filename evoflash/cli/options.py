@@ -23,6 +23,16 @@ Shapes = Annotated[
         show_default=False,
     ),
 ]
+Problem = Annotated[
+    str | None,
+    typer.Option(
+        "--problem",
+        metavar="FILE",
+        help="In place of attention: a Python file with a PyTorch function and get_inputs(), a task of KernelBench, or "
+        "the name of one that ships: rms_norm, cross_entropy, fused_linear. --shape then sets its sizes: rows=16.",
+        show_default=False,
+    ),
+]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="fp16, bf16 or fp32; default: that of the shape, or fp16.")]
 TargetName = Annotated[str | None, typer.Option("--target", help="auto, cuda or cpu.")]
 Arch = Annotated[str | None, typer.Option("--arch", help="CUDA architecture, e.g. sm_90a; default: the device's.")]

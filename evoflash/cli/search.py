@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from evoflash import config, problems, proposers, targets
+from evoflash import config, proposers, targets
 from evoflash.cli import families, options, rivals
 from evoflash.cli.running import run_search, say
 from evoflash.cli.runs import AsJson, Database
+from evoflash.cli.shapes import chosen as chosen_shapes
 from evoflash.cli.words import Run, RunWord, is_run, run_of
 from evoflash.config import Settings
 from evoflash.errors import NotFoundError, SpaceError, UsageError
@@ -38,6 +39,7 @@ class Score(StrEnum):
 def search(
     context: typer.Context,
     shape: options.Shapes = None,
+    problem: options.Problem = None,
     score: Annotated[
         Score,
         typer.Option(
@@ -113,8 +115,8 @@ def search(
     proposers.require(strategy)
     for name in family or ():
         families.named(name, settings.templates)
-    shapes = problems.parse_all(shape or ["mission"], dtype, settings.templates)
     device = _detect(settings)
+    shapes = chosen_shapes(problem, shape, dtype, settings, device.name)
     if device.name == "cpu":
         options.refuse(
             context,

@@ -11,13 +11,15 @@ it stands a second time, and a macro sees to it that the compiler reads one of t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 LINE = re.compile(
     r'^[ \t]*#[ \t]*(?:include[ \t]*"(?P<name>[^"\n]+)"|(?P<condition>if|ifdef|ifndef|elif|else|endif)\b)[^\n]*\n?',
     re.MULTILINE,
 )
+NOTHING: Mapping[str, str] = MappingProxyType({})
 PRAGMA_ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once[ \t]*\n\n?", re.MULTILINE)
 
 
@@ -26,11 +28,13 @@ class _Expansion:
     """A text whose includes are being replaced.
 
     Attributes:
+        generated: headers that are in no folder, by name.
         branch: the preprocessor's branches that are open, outermost first, each by a number of its own.
         seen: the headers so far, each with the branches that it was put into.
         parts: the text so far; a header's beginning and end are marked by its name in a tuple.
     """
 
+    generated: Mapping[str, list[str | re.Match[str]]]
     branch: list[int] = field(default_factory=list)
     branches: int = 0
     seen: dict[str, list[list[int]]] = field(default_factory=dict)
@@ -49,9 +53,13 @@ class Amalgamation:
         self._read = read
         self._headers: dict[str, list[str | re.Match[str]]] = {}
 
-    def of(self, text: str) -> str:
-        """The text with every header that it includes, directly or through others, once."""
-        expansion = _Expansion()
+    def of(self, text: str, generated: Mapping[str, str] = NOTHING) -> str:
+        """The text with every header that it includes, directly or through others, once.
+
+        Args:
+            generated: headers that are in no folder, by name.
+        """
+        expansion = _Expansion({name: self._split(each) for name, each in generated.items()})
         self._expand(self._split(text), expansion)
         joined = []
         for part in expansion.parts:
@@ -62,9 +70,9 @@ class Amalgamation:
                 joined.append(f"#ifndef {macro}\n#define {macro}\n" if part[1] else "#endif\n")
         return "".join(joined)
 
-    def names(self, text: str) -> list[str]:
+    def names(self, text: str, generated: Mapping[str, str] = NOTHING) -> list[str]:
         """The headers that the text includes, directly or through others, in the order that they are first named."""
-        expansion = _Expansion()
+        expansion = _Expansion({name: self._split(each) for name, each in generated.items()})
         self._expand(self._split(text), expansion)
         return list(expansion.seen)
 
@@ -82,7 +90,7 @@ class Amalgamation:
                     continue
                 before.append(list(into.branch))
                 into.parts.append((name, True))
-                self._expand(self._header(name), into)
+                self._expand(into.generated.get(name) or self._header(name), into)
                 into.parts.append((name, False))
 
     @staticmethod

@@ -7,17 +7,28 @@ is compiled; clangd reads it. Headers are listed, too, so that each opens by its
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from evoflash.codegen.amalgamation import NOTHING
 from evoflash.errors import StorageError
 from evoflash.targets import Target
 
 FILE = "compile_commands.json"
 
 
-def write(folder: Path, text: str, headers: Iterable[Path], include_folders: Iterable[Path], target: Target) -> Path:
+def write(
+    folder: Path,
+    text: str,
+    headers: Iterable[Path],
+    include_folders: Iterable[Path],
+    target: Target,
+    generated: Mapping[str, str] = NOTHING,
+) -> Path:
     """Writes a kernel that still includes its headers, with the database that lists them; returns the kernel's path.
+
+    Args:
+        generated: headers that are in no folder, by name; they are written beside the kernel.
 
     Raises:
         StorageError: when it cannot be written.
@@ -34,6 +45,8 @@ def write(folder: Path, text: str, headers: Iterable[Path], include_folders: Ite
     ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for name, header in generated.items():
+            (folder / name).write_text(header, encoding="utf-8")
         kernel.write_text(text, encoding="utf-8")
         (folder / FILE).write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

@@ -27,7 +27,7 @@ class Manifest(BaseModel):
     """The content of templates/<family>/template.yaml.
 
     Attributes:
-        problem: the kind of problem that it computes; target: "cuda" or "cpu".
+        problem: what it computes: attention, or the name of a function; target: "cuda" or "cpu".
         source: the kernel's file name.
         constants: the problem facts that rendering may read; whatever is not listed arrives at run time only.
         sizes: further facts for genomes whose flag `specialised` is on; their kernels refuse other sizes.
@@ -114,8 +114,8 @@ class Template:
 
     def refusals(self, problem: Problem, device: Mapping[str, Any]) -> list[str]:
         """Why this family does not take a problem on a device; empty when it does."""
-        if problem.kind != self.manifest.problem:
-            return [f"it computes {self.manifest.problem}, not {problem.kind}"]
+        if problem.computes != self.manifest.problem:
+            return [f"it computes {self.manifest.problem}, not {problem.computes}"]
         lacking = [name for name in problem.features if name not in self.manifest.takes]
         if lacking:
             return [f"it lacks {', '.join(lacking)}"]
@@ -157,7 +157,7 @@ class Template:
             SpaceError: when the template reads a name that it has no right to, or does not have.
         """
         derived = self.space([problem], device).derived(genome)
-        text = self._amalgamation.of(self._written(genome, problem, device, derived))
+        text = self._amalgamation.of(self._written(genome, problem, device, derived), self.generated(problem))
         language = "cuda" if self.manifest.target == "cuda" else "c++"
         shared = derived.get("shared_bytes")
         return Source(text, language, int(shared) if shared is not None else None, self.manifest.max_spill_bytes)
@@ -195,9 +195,18 @@ class Template:
         ) as error:
             raise SpaceError(f"template {self.family}: {error}; fix {self.folder / self.manifest.source}") from None
 
-    def headers(self, text: str) -> dict[str, Path]:
-        """The headers that such a file includes, directly or through others, by the name that they are included by."""
-        return {name: self._header(name)[1] for name in self._amalgamation.names(text)}
+    @staticmethod
+    def generated(problem: Problem) -> dict[str, str]:
+        """The headers that are in no folder, by the name that they are included by: that of the problem, if any."""
+        return dict([problem.header] if problem.header is not None else [])
+
+    def headers(self, text: str, problem: Problem) -> dict[str, Path]:
+        """The headers that such a file includes, directly or through others, by the name that they are included by;
+        without the generated ones.
+        """
+        generated = self.generated(problem)
+        names = self._amalgamation.names(text, generated)
+        return {name: self._header(name)[1] for name in names if name not in generated}
 
     def _header(self, name: str) -> tuple[str, Path]:
         try:

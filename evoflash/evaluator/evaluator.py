@@ -121,7 +121,8 @@ class Evaluator:
             found[shape] = evaluator.finals(racing, rounds)
             passed = {final.index for final in found[shape].finalists if final.status is Status.OK}
             racing = [each for each in racing if each.index in passed]
-        return pooled(found, {each.index: each.cost for each in finalists})
+        plain = next(iter(self.shapes.values())).problem.plain_baseline
+        return pooled(found, {each.index: each.cost for each in finalists}, plain)
 
 
 def joined(parts: Mapping[str, Evaluation]) -> Evaluation:

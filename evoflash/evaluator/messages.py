@@ -36,6 +36,27 @@ class Prepare(Record):
     problem: AnyProblem
 
 
+class Describe(Record):
+    """Request to run the file of a function problem, and to say what it computes at some sizes.
+
+    Attributes:
+        file: its name; source: its text.
+        sizes: those that were asked for, by name; text that is not parsed yet.
+    """
+
+    op: Literal["describe"] = "describe"
+    file: str
+    source: str
+    sizes: dict[str, str | bool | int | float]
+
+
+class Described(Record):
+    """The response to `Describe`: the problem, or why there is none."""
+
+    problem: AnyProblem | None = None
+    reason: str = ""
+
+
 class Examine(Record):
     """Request to check a library on the searched problem and to time it.
 

@@ -10,7 +10,6 @@ from evoflash.core.finals import Conditions, Contestant, Final, Finals, contesta
 from evoflash.core.statistics import Ratio, geometric_mean, paired_ratio
 from evoflash.core.status import Status
 from evoflash.evaluator.messages import Raced, Verified
-from evoflash.problems import PLAIN_BASELINE
 
 Cost = tuple[int, ...]
 
@@ -25,11 +24,15 @@ class Comparison:
     vs_math: Ratio | None
 
 
-def compare(time: Contestant | None, baselines: Sequence[Contestant]) -> Comparison:
-    """A kernel's paired ratios against baselines of the same race, the fastest of which comes first."""
+def compare(time: Contestant | None, baselines: Sequence[Contestant], plain: str) -> Comparison:
+    """A kernel's paired ratios against baselines of the same race, the fastest of which comes first.
+
+    Args:
+        plain: the name of the unfused one (`Problem.plain_baseline`).
+    """
     ratios = {each.name: paired_ratio(each.samples, time.samples) for each in baselines} if time is not None else {}
     best = baselines[0].name if baselines else None
-    return Comparison(ratios, ratios.get(best) if best else None, best, ratios.get(PLAIN_BASELINE))
+    return Comparison(ratios, ratios.get(best) if best else None, best, ratios.get(plain))
 
 
 def name_of(index: int) -> str:
@@ -37,7 +40,7 @@ def name_of(index: int) -> str:
     return f"candidate {index}"
 
 
-def rank(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: Raced) -> Finals:
+def rank(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: Raced, plain: str) -> Finals:
     """The finals on one shape: the finalists, the winner first, with their ratios against each baseline.
 
     The fastest and all that do not differ from it significantly (`Ratio.is_significant`) are tied: of these the
@@ -45,6 +48,7 @@ def rank(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: Rac
 
     Args:
         costs: what a finalist takes, compared from left to right.
+        plain: as for `compare`.
     """
     times = {each.name: each for each in raced.contestants}
     baselines = raced.baselines({name_of(index) for index in verdicts})
@@ -60,7 +64,7 @@ def rank(verdicts: Mapping[int, Verified], costs: Mapping[int, Cost], raced: Rac
             accuracy=verdict.accuracy,
             time=time,
             cold=raced.cold.get(name_of(index)),
-            **vars(compare(time, baselines)),
+            **vars(compare(time, baselines, plain)),
         )
         finalists.append(final)
     finalists.sort(key=lambda each: (each.status is not Status.OK, each.time.p50_us if each.time else float("inf")))
@@ -103,7 +107,7 @@ def settled(finalists: list[Final], costs: Mapping[int, Cost]) -> list[Final]:
 # Several shapes.
 
 
-def pooled(found: Mapping[str, Finals], costs: Mapping[int, Cost]) -> Finals:
+def pooled(found: Mapping[str, Finals], costs: Mapping[int, Cost], plain: str) -> Finals:
     """The finals on all shapes as one; those on a single shape as they are.
 
     Of several shapes a sample is the geometric mean of those of its round on each shape. Ties are settled by these
@@ -111,7 +115,7 @@ def pooled(found: Mapping[str, Finals], costs: Mapping[int, Cost]) -> Finals:
 
     Args:
         found: by the shapes' names; all finalists are in the first.
-        costs: as for `rank`.
+        costs, plain: as for `rank`.
     """
     first, *others = found.values()
     if not others:
@@ -123,7 +127,7 @@ def pooled(found: Mapping[str, Finals], costs: Mapping[int, Cost]) -> Finals:
     ]
     baselines.sort(key=lambda each: each.p50_us)
     finalists = [
-        _pooled_final({shape: _final(each, final.index) for shape, each in found.items()}, baselines)
+        _pooled_final({shape: _final(each, final.index) for shape, each in found.items()}, baselines, plain)
         for final in first.finalists
     ]
     finalists.sort(key=lambda each: each.time.p50_us if each.time else float("inf"))
@@ -155,7 +159,7 @@ def named(shape: str, accuracy: Accuracy) -> Accuracy:
     return accuracy.model_copy(update={"case": f"{shape}: {accuracy.case}"})
 
 
-def _pooled_final(finals: Mapping[str, Final | None], baselines: Sequence[Contestant]) -> Final:
+def _pooled_final(finals: Mapping[str, Final | None], baselines: Sequence[Contestant], plain: str) -> Final:
     """One finalist; None stands for a shape that it did not get to."""
     known = {shape: each for shape, each in finals.items() if each is not None}
     first = next(iter(known.values()))
@@ -172,7 +176,7 @@ def _pooled_final(finals: Mapping[str, Final | None], baselines: Sequence[Contes
             "time": time,
             "cold": None,
             "by_shape": by_shape,
-            **vars(compare(time, baselines)),
+            **vars(compare(time, baselines, plain)),
         }
     )
 

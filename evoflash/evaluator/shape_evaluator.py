@@ -259,7 +259,8 @@ class ShapeEvaluator:
             elif reason is not None:
                 changes = {"status": Status.MISMEASURED, "gate": Gate.FLOOR, "reason": reason}
                 verdicts[index] = passed.model_copy(update=changes)
-        return rank(verdicts, {each.index: each.cost for each in finalists}, raced)
+        costs = {each.index: each.cost for each in finalists}
+        return rank(verdicts, costs, raced, self.problem.plain_baseline)
 
     def _require_device(self, sandbox: Sandbox, reason: str) -> None:
         """Tells a kernel that fails from a device that is lost, on which the kernels fail that were right before.

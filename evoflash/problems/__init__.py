@@ -3,7 +3,6 @@
 from evoflash.problems.attention import AttentionProblem
 from evoflash.problems.base import (
     BASE_SEEDS,
-    PLAIN_BASELINE,
     Bounds,
     Case,
     Inputs,
@@ -12,14 +11,15 @@ from evoflash.problems.base import (
     Problem,
     searched_cases,
 )
+from evoflash.problems.function import FunctionProblem
 from evoflash.problems.shapes import parse, parse_all, shape_names
 
 __all__ = [
     "BASE_SEEDS",
-    "PLAIN_BASELINE",
     "AttentionProblem",
     "Bounds",
     "Case",
+    "FunctionProblem",
     "Inputs",
     "Output",
     "Outputs",

@@ -50,6 +50,7 @@ class AttentionProblem(AttentionTensors):
     """
 
     kind: ClassVar[str] = "attention"
+    plain_baseline: ClassVar[str] = "sdpa-math"
 
     def cases(self) -> tuple[Case, ...]:
         """The fifteen base cases, then odd lengths, causal masks, grouped heads, adversaries and extreme numbers at

@@ -11,7 +11,7 @@ from evoflash.problems import attention_aten, attention_sequences, quantization
 from evoflash.problems.attention_reference import softmax
 from evoflash.problems.attention_sdpa import additive_mask, heads_as_rows, sdpa, sdpa_mask
 from evoflash.problems.attention_tensors import AttentionTensors
-from evoflash.problems.base import PLAIN_BASELINE, Baseline, Inputs, Outputs
+from evoflash.problems.base import Baseline, Inputs, Outputs
 
 if TYPE_CHECKING:
     import torch
@@ -50,13 +50,13 @@ def baselines(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
         added = _Kept(functools.partial(attention_aten.operator_mask, problem))
         return {**{name: attention_aten.baseline(problem, each, added.of) for name, each in operators.items()}, **eager}
     if target == "cpu":
-        backends = {"sdpa": None, PLAIN_BASELINE: SDPBackend.MATH}
+        backends = {"sdpa": None, problem.plain_baseline: SDPBackend.MATH}
     else:
         backends = {
             "sdpa-cudnn": SDPBackend.CUDNN_ATTENTION,
             "sdpa-flash": SDPBackend.FLASH_ATTENTION,
             "sdpa-efficient": SDPBackend.EFFICIENT_ATTENTION,
-            PLAIN_BASELINE: SDPBackend.MATH,
+            problem.plain_baseline: SDPBackend.MATH,
         }
     return {**{name: _with_backend(problem, mask, backend) for name, backend in backends.items()}, **eager}
 

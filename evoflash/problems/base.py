@@ -4,8 +4,8 @@ A problem defines inputs, a float64 reference, baselines and tolerances. It is i
 Problems are sent to worker processes as JSON, so they are frozen pydantic models; PyTorch is imported only where
 tensors are created.
 
-To add a problem, subclass `Problem`, put its C header into `templates/include/`, and register it in the entry-point
-group `evoflash.problems`.
+A PyTorch function needs no class of its own: see `problems.function`. For what that cannot say, subclass `Problem`,
+put its C header into `templates/include/`, and register it in the entry-point group `evoflash.problems`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ Outputs = tuple["torch.Tensor", ...]  # in the order of `Problem.outputs`
 Baseline = Callable[..., "torch.Tensor | Outputs"]  # the one output, or all of them
 
 BASE_SEEDS = (0, 42, 12345)
-PLAIN_BASELINE = "sdpa-math"  # the unfused one, against which every speed is given beside the fastest
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,17 @@ class Output:
 
 
 class Problem(Record, abc.ABC):
-    """One computation of one size and dtype."""
+    """One computation of one size and dtype.
+
+    Attributes:
+        kind: the name of the class in plain data.
+        plain_baseline: the unfused baseline, against which every speed is given beside the fastest.
+        is_overflow_excused: whether any output is accepted where that of `plain` overflows and the reference does not.
+    """
 
     kind: ClassVar[str]
+    plain_baseline: ClassVar[str]
+    is_overflow_excused: ClassVar[bool] = False
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields and its kind as plain data; `evoflash.plugins.problem_from_dict` is the reverse."""
@@ -74,6 +81,16 @@ class Problem(Record, abc.ABC):
     @abc.abstractmethod
     def label(self) -> str:
         """A short description, e.g. "1x8x512x64 float16"."""
+
+    @property
+    def computes(self) -> str:
+        """What is computed, as manifests name it under `problem`."""
+        return self.kind
+
+    @property
+    def header(self) -> tuple[str, str] | None:
+        """The name and the text of a C header that is generated; None for one in an include folder."""
+        return None
 
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:

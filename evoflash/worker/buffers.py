@@ -11,6 +11,7 @@ from evoflash.worker.shortage import own_memory
 if TYPE_CHECKING:
     import torch
 
+VECTOR_BYTES = 16  # of the widest load whose alignment kernels ask for
 GUARD_ELEMENTS = 1 << 15  # on each side: more than a tile of rows, and a multiple of any alignment
 
 # Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN. Eight bits
@@ -32,9 +33,20 @@ POISON = {
 
 
 class GuardedTensor:
-    """A poisoned tensor between guard bands. Gaps between its rows, where the strides leave any, are guarded too."""
+    """A poisoned tensor between guard bands. Gaps between its rows, where the strides leave any, are guarded too.
 
-    def __init__(self, shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device):
+    Args:
+        shift: elements by which it begins after an aligned address.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        stride: Sequence[int],
+        dtype: torch.dtype,
+        device: torch.device,
+        shift: int = 0,
+    ):
         import torch
 
         span = 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) if 0 not in shape else 0
@@ -44,16 +56,18 @@ class GuardedTensor:
         self._buffer = torch.empty(span + 2 * GUARD_ELEMENTS, dtype=dtype, device=device)
         self._bits = bits(self._buffer)
         self._poison = POISON[str(dtype).removeprefix("torch.")]
-        self._place = (tuple(shape), tuple(stride), GUARD_ELEMENTS)
-        self._bands = (slice(GUARD_ELEMENTS), slice(GUARD_ELEMENTS + span, None))
+        start = GUARD_ELEMENTS + shift
+        self._place = (tuple(shape), tuple(stride), start)
+        self._bands = (slice(start), slice(start + span, None))
         self._dense = span == count
         self.tensor = torch.as_strided(self._buffer, *self._place)
         self.poison()
 
     @classmethod
     def copy(cls, tensor: torch.Tensor) -> GuardedTensor:
-        """A guarded copy with the same strides."""
-        made = cls(tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        """A guarded copy with the same strides, that begins as far from a vector's alignment."""
+        shift = tensor.data_ptr() % VECTOR_BYTES // tensor.element_size()
+        made = cls(tensor.shape, tensor.stride(), tensor.dtype, tensor.device, shift)
         made.tensor.copy_(tensor)
         return made
 

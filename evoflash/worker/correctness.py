@@ -57,13 +57,51 @@ def check(kernel: Kernel, case: Case, reference: Reference, synchronize: Callabl
         where = difference(first, launch(), arena.names)
         if where:
             raise WrongResultError(f"{name}: run {run} differs from run 1 at {where}", Gate.REPEAT)
-    signs = problem.mirror(arena.inputs)
+    renewed = Renewed(problem, arena.inputs, reference)
     last = clones(launch())
-    if signs:
-        problem.mirror(arena.inputs)
+    renewed.restore()
     require_no_stray_writes(arena, reference.inputs, name)
-    _check_last_outputs(last, first, reference, name, signs, arena.names)
+    _check_last_outputs(last, first, renewed, name, arena.names)
     return accuracy
+
+
+class Renewed:
+    """The inputs of an arena, which are given other values in place.
+
+    These are mirrored (`Problem.mirror`) or, where a problem has no such transformation, those of another seed.
+
+    Attributes:
+        signs: what `Problem.mirror` returned.
+    """
+
+    def __init__(self, problem: Problem, inputs: Inputs, reference: Reference):
+        self._problem, self._inputs, self._reference = problem, inputs, reference
+        self.signs = problem.mirror(inputs)
+        if not self.signs and reference.other is not None:
+            self._copy(reference.other.inputs)
+
+    def restore(self) -> None:
+        """Gives the inputs their first values again."""
+        if self.signs:
+            self._problem.mirror(self._inputs)
+        elif self._reference.other is not None:
+            self._copy(self._reference.inputs)
+
+    def check(self, outputs: Outputs, name: str) -> None:
+        """Raises WrongResultError when these are not the outputs of the other values."""
+        if not self.signs and self._reference.other is not None:
+            self._reference.other.check(outputs, name)
+        else:
+            self._reference.check(unmirrored(outputs, self.signs), name)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the values are others at all."""
+        return bool(self.signs) or self._reference.other is not None
+
+    def _copy(self, values: Inputs) -> None:
+        for mine, others in zip(self._inputs, values, strict=True):
+            mine.copy_(others)
 
 
 def require_no_stray_writes(arena: Arena, before: Inputs, name: str) -> None:
@@ -113,18 +151,17 @@ def check_timed_launches(
         WrongResultError: when an output is wrong, or something else was written.
     """
     require_no_stray_writes(arena, reference.inputs, name)
-    signs = problem.mirror(arena.inputs)
+    renewed = Renewed(problem, arena.inputs, reference)
     arena.poison()
     again()
-    if signs:
-        problem.mirror(arena.inputs)
+    renewed.restore()
     require_no_stray_writes(arena, reference.inputs, name)
     for output, unwritten in arena.unwritten().items():
         if bool(unwritten.any().item()):
             where = _first_index(unwritten)
             raise WrongResultError(f"{name}: the timed launches did not write the {output} at {where}", Gate.TIMED)
     try:
-        reference.check(unmirrored(arena.outputs, signs), name)
+        renewed.check(arena.outputs, name)
     except WrongResultError as error:
         raise WrongResultError(f"{error}", Gate.TIMED, error.accuracy) from None
 
@@ -140,11 +177,11 @@ def check_stream(kernel: Kernel, case: Case, reference: Reference) -> None:
     problem = case.problem
     arena = Arena(reference.inputs, problem.outputs())
     bound = kernel.bind(problem, arena.inputs, arena.outputs, arena.workspace)
-    problem.mirror(arena.inputs)
+    renewed = Renewed(problem, arena.inputs, reference)
     torch.cuda.synchronize()
     with torch.cuda.stream(torch.cuda.Stream()):
         torch.cuda._sleep(STREAM_DELAY_CYCLES)
-        problem.mirror(arena.inputs)
+        renewed.restore()
         arena.poison()
         bound()
         outputs = clones(arena.outputs)
@@ -156,19 +193,16 @@ def check_stream(kernel: Kernel, case: Case, reference: Reference) -> None:
         raise WrongResultError(words, Gate.STREAM, error.accuracy) from None
 
 
-def _check_last_outputs(
-    last: Outputs, first: Outputs, reference: Reference, name: str, signs: tuple[int, ...], names: tuple[str, ...]
-) -> None:
-    if not signs:
+def _check_last_outputs(last: Outputs, first: Outputs, renewed: Renewed, name: str, names: tuple[str, ...]) -> None:
+    if not renewed.changes:
         where = difference(first, last, names)
         if where:
             raise WrongResultError(f"{name}: run {RUNS} differs from run 1 at {where}", Gate.REPEAT)
         return
-    restored = unmirrored(last, signs)
-    if all(_same_numbers(*pair) for pair in zip(first, restored, strict=True)):
+    if renewed.signs and all(_same_numbers(*pair) for pair in zip(first, unmirrored(last, renewed.signs), strict=True)):
         return
     try:  # rounding may depend on the sign, so mirrored outputs only have to be within the bounds
-        reference.check(restored, name)
+        renewed.check(last, name)
     except WrongResultError as error:
         words = f"{error}, with new values at the same addresses"
         raise WrongResultError(words, Gate.FRESH, error.accuracy) from None

@@ -17,7 +17,7 @@ from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
 from evoflash.problems import Case, Inputs, Outputs, attention_sdpa
 from evoflash.worker.buffers import Arena
-from evoflash.worker.correctness import check_first_outputs, clones, difference, require_no_stray_writes, unmirrored
+from evoflash.worker.correctness import Renewed, check_first_outputs, clones, difference, require_no_stray_writes
 from evoflash.worker.kernel import UNSUPPORTED, LaunchError
 from evoflash.worker.references import Reference, WrongResultError
 
@@ -79,12 +79,12 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
     accuracy = check_first_outputs(first, arena, reference, name, compute)
     if difference(first, compute(), arena.names):
         raise WrongResultError(f"{name}: the second call differs from the first", Gate.REPEAT)
-    signs = problem.mirror(arena.inputs)
+    renewed = Renewed(problem, arena.inputs, reference)
     last = clones(compute())
-    if signs:
-        problem.mirror(arena.inputs)
+    renewed.restore()
+    if renewed.changes:
         try:
-            reference.check(unmirrored(last, signs), name)
+            renewed.check(last, name)
         except WrongResultError as error:
             words = f"{error}, with new values at the same addresses"
             raise WrongResultError(words, Gate.FRESH, error.accuracy) from None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
-from evoflash.problems import Bounds, Case, Inputs, Output, Outputs, Problem
+from evoflash.problems import BASE_SEEDS, Bounds, Case, Inputs, Output, Outputs, Problem
 from evoflash.worker.shortage import own_memory
 
 if TYPE_CHECKING:
@@ -95,10 +95,15 @@ class Expected:
 
 @dataclass(frozen=True)
 class Reference:
-    """The inputs of a case, and what is expected of its outputs."""
+    """The inputs of a case, and what is expected of its outputs.
+
+    Attributes:
+        other: the same for other values of the same shapes; None where `Problem.mirror` makes these.
+    """
 
     inputs: Inputs
     outputs: tuple[Expected, ...]
+    other: Reference | None = None
 
     def check(self, outputs: Outputs, case: str) -> Accuracy:
         """Checks the outputs and returns the errors of the one that is nearest to its bounds.
@@ -126,9 +131,15 @@ class References:
         Raises:
             ShortageError: when there is no memory for it.
         """
-        key = case.model_dump_json()
         with own_memory(f"the reference of {case.name}, {case.problem.label}"):
-            reference = self._known.pop(key, None) or self._compute(case)
+            reference = self._of(case)
+            if _mirrors(case.problem):
+                return reference
+            return replace(reference, other=self._of(_other(case)))
+
+    def _of(self, case: Case) -> Reference:
+        key = case.model_dump_json()
+        reference = self._known.pop(key, None) or self._compute(case)
         self._known[key] = reference
         if len(self._known) > self.LIMIT:
             del self._known[next(iter(self._known))]
@@ -149,6 +160,19 @@ class References:
         return Reference(inputs, tuple(outputs))
 
 
+def _mirrors(problem: Problem) -> bool:
+    """Whether its class has a `mirror` of its own."""
+    return type(problem).mirror is not Problem.mirror
+
+
+def _other(case: Case) -> Case:
+    """The same case with other values: of the searched seeds the next one, whose reference is wanted anyway."""
+    seeds: dict[int, int] = dict(zip(BASE_SEEDS, (*BASE_SEEDS[1:], BASE_SEEDS[0]), strict=True))
+    seed = seeds.get(case.seed, case.seed + 1)
+    name = f"seed {seed}" if case.name == f"seed {case.seed}" else case.name
+    return case.model_copy(update={"name": name, "seed": seed})
+
+
 @dataclass(frozen=True)
 class _Yardstick:
     """An output in float64, where PyTorch's own disagrees on NaN and infinity, and its largest and rms error elsewhere.
@@ -164,12 +188,12 @@ class _Yardstick:
 
     @classmethod
     def of(
-        cls, plain: torch.Tensor, values: torch.Tensor, unspecified: torch.Tensor | None, is_infinite: bool
+        cls, plain: torch.Tensor, values: torch.Tensor, unspecified: torch.Tensor | None, may_dispute: bool
     ) -> _Yardstick:
-        """`is_infinite`: whether any input has infinite elements."""
+        """`may_dispute`: whether infinite inputs, or overflow that the problem excuses, may tell the two apart."""
         import torch
 
-        disputed = _disputed(plain, values, unspecified) if is_infinite else None
+        disputed = _disputed(plain, values, unspecified) if may_dispute else None
         settled = plain if disputed is None else torch.where(disputed, values, plain.double())
         largest, rms, _, _ = errors(settled, values)
         return cls(values, unspecified, disputed, largest, rms)
@@ -178,13 +202,17 @@ class _Yardstick:
 def _yardstick(problem: Problem, inputs: Inputs) -> Sequence[_Yardstick]:
     """Of each output."""
     values, unspecified, plain = problem.reference(inputs), problem.unspecified(inputs), problem.plain(inputs)
-    is_infinite = _is_infinite(inputs)
-    return [_Yardstick.of(*each, is_infinite) for each in zip(plain, values, unspecified, strict=True)]
+    may_dispute = _is_infinite(inputs) or (problem.is_overflow_excused and not _are_finite(plain))
+    return [_Yardstick.of(*each, may_dispute) for each in zip(plain, values, unspecified, strict=True)]
 
 
 def _is_infinite(inputs: Inputs) -> bool:
     wide = (tensor for tensor in inputs if tensor.element_size() > 1)  # PyTorch has no isinf for float8
     return any(bool(tensor.isinf().any().item()) for tensor in wide)
+
+
+def _are_finite(outputs: Outputs) -> bool:
+    return all(bool(each.double().isfinite().all().item()) for each in outputs)
 
 
 def _disputed(plain: torch.Tensor, expected: torch.Tensor, unspecified: torch.Tensor | None) -> torch.Tensor:

@@ -23,6 +23,8 @@ from evoflash.core.status import Gate, Status
 from evoflash.evaluator.messages import (
     PREPARING,
     Call,
+    Describe,
+    Described,
     Examine,
     Examined,
     Prepare,
@@ -59,6 +61,7 @@ class Worker:
         self._reset()
         self._handlers: dict[str, Callable[[dict[str, Any]], Record | None]] = {
             "prepare": lambda body: self._prepare(Prepare(**body)),
+            "describe": lambda body: self._describe(Describe(**body)),
             "examine": lambda body: self._examine(Examine(**body)),
             "verify": lambda body: self._verify(Verify(**body)),
             "race": lambda body: self._kernel_timer.race(Race(**body)),
@@ -103,6 +106,15 @@ class Worker:
         self._reset()
         for case in searched_cases(request.problem):
             self._reference(case)
+
+    def _describe(self, request: Describe) -> Described:
+        from evoflash.problems.function.description import ProblemError, describe
+
+        self._stage(f"running {request.file}")
+        try:
+            return Described(problem=describe(request.file, request.source, request.sizes, self._device))
+        except ProblemError as error:
+            return Described(reason=str(error))
 
     def _probe(self, request: Probe) -> Probed:
         versions: dict[str, str] = {}

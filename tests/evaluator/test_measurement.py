@@ -76,7 +76,7 @@ def raced(**medians):
 
 def test_what_is_clearly_faster_wins():
     passed = {1: Verified(status=Status.OK), 2: Verified(status=Status.OK)}
-    finals = rank(passed, {1: (9,), 2: (1,)}, raced(candidate_1=4.0, candidate_2=4.1, eager=8.0))
+    finals = rank(passed, {1: (9,), 2: (1,)}, raced(candidate_1=4.0, candidate_2=4.1, eager=8.0), "sdpa-math")
     assert finals.winner is not None
     assert (finals.winner.index, finals.winner.reason) == (1, "")
     assert finals.finalists[1].reason == ""
@@ -85,20 +85,20 @@ def test_what_is_clearly_faster_wins():
 def test_of_those_that_are_tied_the_simplest_wins():
     passed = {index: Verified(status=Status.OK) for index in (1, 2, 3)}
     times = raced(candidate_1=4.0, candidate_2=4.001, candidate_3=5.0, eager=8.0)
-    finals = rank(passed, {1: (0, 9), 2: (0, 1), 3: (0, 0)}, times)
+    finals = rank(passed, {1: (0, 9), 2: (0, 1), 3: (0, 0)}, times, "sdpa-math")
     assert [each.index for each in finals.finalists] == [2, 1, 3]
     assert finals.winner is not None
     assert finals.winner.index == 2
     assert "tied with the fastest: 1.00" in finals.winner.reason
     assert "simplest" in finals.winner.reason
-    equal = rank(passed, dict.fromkeys((1, 2, 3), (0,)), times)
+    equal = rank(passed, dict.fromkeys((1, 2, 3), (0,)), times, "sdpa-math")
     assert equal.winner is not None
     assert equal.winner.index == 1
 
 
 def test_whoever_failed_does_not_win_by_being_fast():
     verdicts = {1: Verified(status=Status.WRONG, reason="wrong"), 2: Verified(status=Status.OK)}
-    finals = rank(verdicts, {1: (), 2: ()}, raced(candidate_1=1.0, candidate_2=4.0))
+    finals = rank(verdicts, {1: (), 2: ()}, raced(candidate_1=1.0, candidate_2=4.0), "sdpa-math")
     assert finals.winner is not None
     assert finals.winner.index == 2
 

@@ -200,7 +200,7 @@ def test_the_finals_of_all_shapes_are_pooled_by_hand_worked_means(tmp_path):
     ]
     absent = Final(index=7, status=Status.WRONG, reason="odd lengths")
     short = pooling(1.0, winner[0], fallen[0], absent)
-    found = pooled({"short": short, "long": pooling(4.0, winner[1], fallen[1], missing=True)}, {4: ()})
+    found = pooled({"short": short, "long": pooling(4.0, winner[1], fallen[1], missing=True)}, {4: ()}, "sdpa-math")
     assert [each.name for each in found.baselines] == ["sdpa"]  # eager does not run on both
     assert found.baselines[0].samples == pytest.approx((40.0, 48.0, 56.0))
     assert found.baseline_failures == {"eager": "long: no memory"}
@@ -229,7 +229,7 @@ def test_the_disturbed_samples_of_all_shapes_are_those_of_the_run():
         Finals(finalists=(), baselines=(), conditions=Conditions(samples=10, retaken=1, disturbed=n, others=others))
         for n, others in ((0, ("b", "a")), (4, ("b",)))
     )
-    conditions = pooled({"short": short, "long": long}, {}).conditions
+    conditions = pooled({"short": short, "long": long}, {}, "sdpa-math").conditions
     assert (conditions.samples, conditions.retaken, conditions.disturbed) == (20, 2, 4)
     assert "other programs (a; b) disturbed 20%" in conditions.doubt
 
@@ -240,7 +240,7 @@ def test_of_kernels_that_no_mean_tells_apart_the_simplest_is_taken():
 
     short = pooling(1.0, one(1, 10.0, 12.0, 11.0), one(2, 20.0, 24.0, 22.0), one(3, 30.0, 36.0, 33.0))
     long = pooling(4.0, one(1, 40.0, 41.0, 42.0), one(2, 20.0, 20.6, 21.1), one(3, 40.0, 41.0, 42.0))
-    found = pooled({"short": short, "long": long}, {1: (9,), 2: (1,), 3: (0,)})
+    found = pooled({"short": short, "long": long}, {1: (9,), 2: (1,), 3: (0,)}, "sdpa-math")
     assert found.winner is not None
     assert found.winner.index == 2  # half as fast on the one, twice on the other; 3 is slower on the whole
     assert "tied with the fastest" in found.winner.reason

@@ -1,0 +1,246 @@
+"""What the driver must know of a function, found out by running it in a worker."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from evoflash.problems.base import Outputs
+from evoflash.problems.function.problem import FunctionProblem, Variant
+from evoflash.problems.function.program import ProblemError, Program
+from evoflash.problems.function.signature import DTYPE_BYTES, MAX_RANK, Number, Signature, Size, Tensor
+from evoflash.problems.function.words import C_WORDS
+
+FRESH = 8  # sizes that are drawn from what the file lets vary
+FIRST_SEED, SECOND_SEED = 0, 1
+LAYOUTS = ("contiguous", "strided", "unaligned")
+
+
+def describe(file: str, source: str, sizes: Mapping[str, Size], device: str) -> FunctionProblem:
+    """The problem of a file at some sizes; what is not given has the file's own value.
+
+    The function is run twice on the device where kernels will be searched, and once in float64.
+
+    Raises:
+        ProblemError: when it cannot be searched; the message says why.
+    """
+    try:
+        return _described(file, source, sizes, device)
+    except ProblemError:
+        raise
+    except torch.OutOfMemoryError:
+        raise ProblemError(f"{file}: there is no memory for these sizes; choose smaller ones") from None
+    except Exception as error:  # whatever the file's code raises
+        raise ProblemError(f"{file}{_line(file, error)}: {type(error).__name__}: {_first_line(error)}") from None
+
+
+def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -> FunctionProblem:
+    program = Program.of(file, source)
+    own = _own(program, sizes)
+    signature, counted = _signature(program, own, device)
+    others = [_variant(program, {**own, **_known(program, each, "cases")}, stated=True) for each in _stated(program)]
+    others += [_variant(program, {**own, **each}) for each in _fresh(program, own)]
+    layouts = tuple(program.names.get("layouts", LAYOUTS))
+    if stray := set(layouts) - set(LAYOUTS):
+        raise ProblemError(f"{file}: layouts has {stray.pop()!r}; it may have {', '.join(LAYOUTS)}")
+    problem = FunctionProblem(
+        name=program.name,
+        file=file,
+        source=source,
+        summary=(program.names.get("__doc__") or "").strip().partition("\n")[0],
+        sizes=tuple(own.items()),
+        signature=signature,
+        counted_flops=_flops(program, own, counted, signature),
+        tolerance=_tolerance(program, signature),
+        layouts=layouts,
+        variants=tuple(others),
+    )
+    _require_reference(problem, device)
+    return problem
+
+
+def _own(program: Program, sizes: Mapping[str, Size]) -> dict[str, Size]:
+    """All sizes, as the file has them or as given.
+
+    Raises:
+        ProblemError: for a name that the file has not, or a value of another type.
+    """
+    return {**program.sizes, **_known(program, sizes, "--shape")}
+
+
+def _known(program: Program, sizes: Mapping[str, Any], where: str) -> dict[str, Size]:
+    known: dict[str, Size] = {}
+    for name, value in sizes.items():
+        if name not in program.sizes:
+            listed = ", ".join(program.sizes) or "none"
+            raise ProblemError(f"{program.file}: {where}: there is no size {name!r}; it has {listed}")
+        known[name] = _as(type(program.sizes[name]), value, f"{program.file}: {where}: {name}")
+    return known
+
+
+def _as(kind: type, value: Any, where: str) -> Size:
+    try:
+        if kind is bool and isinstance(value, str):
+            return {"true": True, "1": True, "": True, "false": False, "0": False}[value.lower()]
+        return kind(value)
+    except (KeyError, ValueError, TypeError):
+        raise ProblemError(f"{where} must be {kind.__name__}, not {value!r}") from None
+
+
+def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tuple[Signature, int]:
+    """The signature at these sizes, and the operations that PyTorch counts.
+
+    Raises:
+        ProblemError: when two runs differ, or the inputs of two seeds do in shape or type.
+    """
+    pairs = tuple(sizes.items())
+    arguments, again = (program.arguments(pairs, seed) for seed in (FIRST_SEED, SECOND_SEED))
+    if _forms(arguments.tensors) != _forms(again.tensors):
+        raise ProblemError(f"{program.file}: get_inputs returns other shapes or types under another seed")
+    for name, tensor in arguments.tensors.items():
+        _require_taken(program, name, tensor)
+    inputs = tuple(each.to(device) for each in arguments.tensors.values())
+    before = [each.clone() for each in inputs]
+    function = program.function(pairs)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        answer = function(*inputs)
+    first = tuple(each.clone() for each in program.outputs_of(answer))
+    for name, old, new in zip(arguments.tensors, before, inputs, strict=True):
+        if program.is_module and name in arguments.state:
+            new.copy_(old)
+        elif not torch.equal(old.nan_to_num(), new.nan_to_num()):
+            raise ProblemError(f"{program.file}: the function changes {name} in place; return a new tensor instead")
+    second = program.call(pairs, inputs)
+    _require_same(program, first, second)
+    names = program.output_names(answer)
+    outputs = [_tensor(name, each) for name, each in zip(names, first, strict=True)]
+    for output in outputs:
+        _require_taken(program, output.name, first[names.index(output.name)])
+    values = program.numbers(pairs, arguments)
+    signature = Signature(
+        inputs=tuple(_tensor(name, each) for name, each in arguments.tensors.items()),
+        outputs=tuple(outputs),
+        numbers=tuple(Number(name=name, value=each) for name, each in values.items() if not isinstance(each, str)),
+        texts=tuple((name, each) for name, each in values.items() if isinstance(each, str)),
+    )
+    _require_names(program, signature)
+    return signature, counter.get_total_flops()
+
+
+def _require_same(program: Program, first: Outputs, second: Outputs) -> None:
+    forms = [[(tuple(each.shape), each.dtype) for each in outputs] for outputs in (first, second)]
+    if forms[0] != forms[1]:
+        raise ProblemError(f"{program.file}: two calls on the same inputs return other shapes or types")
+    if not all(torch.equal(_bits(one), _bits(other)) for one, other in zip(first, second, strict=True)):
+        raise ProblemError(
+            f"{program.file}: two calls on the same inputs differ, so nothing can be compared with the function; draw "
+            "random numbers in get_inputs, and pass a seed as an argument"
+        )
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    widths = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return tensor.contiguous().view(widths[tensor.element_size()])
+
+
+def _require_reference(problem: FunctionProblem, device: str) -> None:
+    """Raises ProblemError when the function in float64 has other shapes."""
+    reference = problem.reference(problem.inputs(FIRST_SEED, "normal", device))
+    for output, values in zip(problem.signature.outputs, reference, strict=True):
+        if tuple(values.shape) != output.shape:
+            raise ProblemError(
+                f"{problem.file}: in float64 {output.name} has the shape {tuple(values.shape)}, not {output.shape}"
+            )
+
+
+def _require_taken(program: Program, name: str, tensor: torch.Tensor) -> None:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in DTYPE_BYTES:
+        raise ProblemError(f"{program.file}: {name} is of {dtype}; kernels take {', '.join(DTYPE_BYTES)}")
+    if tensor.dim() > MAX_RANK:
+        raise ProblemError(f"{program.file}: {name} has {tensor.dim()} dimensions; kernels take up to {MAX_RANK}")
+    if not tensor.numel():
+        raise ProblemError(f"{program.file}: {name} has no elements; choose other sizes")
+
+
+def _require_names(program: Program, signature: Signature) -> None:
+    names = [each.name for each in (*signature.inputs, *signature.outputs, *signature.numbers)]
+    for name in names:
+        if name in C_WORDS or not name.isidentifier() or not name.isascii():
+            raise ProblemError(f"{program.file}: {name!r} cannot be a name in C; rename it")
+    doubled = [name for name in names if names.count(name) > 1]
+    if doubled:
+        raise ProblemError(f"{program.file}: {doubled[0]!r} names two things, inputs or outputs; rename one")
+
+
+def _tensor(name: str, tensor: torch.Tensor) -> Tensor:
+    return Tensor(name=name, dtype=str(tensor.dtype).removeprefix("torch."), shape=tuple(tensor.shape))
+
+
+def _forms(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
+    return [(name, tuple(each.shape), each.dtype) for name, each in tensors.items()]
+
+
+def _flops(program: Program, sizes: Mapping[str, Size], counted: int, signature: Signature) -> int:
+    """The file's own figure, or PyTorch's, which counts products of matrices only; else one for each output element."""
+    stated: Any = program.names.get("flops")
+    if stated is not None:
+        return max(1, int(stated(**{name: sizes[name] for name in program.parameters_of(stated)})))
+    return max(counted, sum(each.bytes // DTYPE_BYTES[each.dtype] for each in signature.outputs), 1)
+
+
+def _tolerance(program: Program, signature: Signature) -> tuple[tuple[str, float], ...]:
+    stated = program.names.get("tolerance", {})
+    if not isinstance(stated, Mapping):
+        stated = {each.name: stated for each in signature.outputs}
+    known = {each.name for each in signature.outputs}
+    if stray := set(stated) - known:
+        raise ProblemError(f"{program.file}: tolerance names {stray.pop()!r}; the outputs are {', '.join(known)}")
+    return tuple((name, float(value)) for name, value in stated.items())
+
+
+def _stated(program: Program) -> Sequence[Mapping[str, Any]]:
+    stated = program.names.get("cases", ())
+    if not all(isinstance(each, Mapping) for each in stated):
+        raise ProblemError(f"{program.file}: cases must be a list of sizes, each a dict such as {{'rows': 16}}")
+    return stated
+
+
+def _fresh(program: Program, own: Mapping[str, Size]) -> list[dict[str, Size]]:
+    """Sizes from what the file lets vary: the first draw by a fixed seed, so that a run and its repetition agree."""
+    ranges = program.names.get("vary", {})
+    rng = random.Random(0)
+    found: list[dict[str, Size]] = []
+    for _ in range(FRESH if ranges else 0):
+        try:
+            drawn = _known(program, {name: rng.choice(list(values)) for name, values in ranges.items()}, "vary")
+        except (TypeError, IndexError, AttributeError):
+            raise ProblemError(
+                f"{program.file}: vary must name ranges or lists of sizes, such as {{'rows': range(1, 300)}}"
+            ) from None
+        if drawn not in found and {**own, **drawn} != own:
+            found.append(drawn)
+    return found
+
+
+def _variant(program: Program, sizes: Mapping[str, Size], stated: bool = False) -> Variant:
+    signature, counted = _signature(program, sizes, "cpu")
+    flops = _flops(program, sizes, counted, signature)
+    return Variant(sizes=tuple(sizes.items()), signature=signature, flops=flops, is_stated=stated)
+
+
+def _line(file: str, error: Exception) -> str:
+    """The last line of the file that the error passed, as ":12"; empty when it did not."""
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f":{lines[-1]}" if lines else ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,286 @@
+"""A problem's file, executed: how its inputs are made, and its function. Only workers import this."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import linecache
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from evoflash.problems.base import Inputs, Outputs
+from evoflash.problems.function.in_double import InDouble, in_double
+from evoflash.problems.function.signature import Size, Sizes
+
+MODEL = "Model"  # the class of a module file
+INPUTS = "get_inputs"
+INIT_INPUTS = "get_init_inputs"
+ANONYMOUS = "out"  # the name of an output that has none
+
+
+class ProblemError(Exception):
+    """A problem's file cannot be used; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """One set of arguments.
+
+    Attributes:
+        values: by name, in the order of the parameters.
+        state: a module's parameters and buffers, by the names of the struct; their own names are `keys`.
+        model: the module, or None.
+    """
+
+    values: Mapping[str, Any]
+    state: Mapping[str, torch.Tensor]
+    keys: tuple[str, ...]
+    model: torch.nn.Module | None
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The tensors by name, in the order of the struct."""
+        return {name: each for name, each in self.values.items() if isinstance(each, torch.Tensor)} | dict(self.state)
+
+
+class Program:
+    """A file's function or module.
+
+    Attributes:
+        name: the problem's name: the function's, or of a module the file's.
+        sizes: what may be set, with the file's own values: the parameters of `get_inputs` and the function's defaults;
+            of a module without parameters of `get_inputs`, the integers of the file.
+
+    Raises:
+        ProblemError: when the file does not run, or defines no problem.
+    """
+
+    def __init__(self, file: str, source: str):
+        self.file = file
+        self._module = _executed(file, source)
+        stem = re.sub(r"\W", "_", file.removesuffix(".py")).strip("_").lower()
+        stem = stem if stem[:1].isalpha() else f"problem_{stem}"
+        self.names = vars(self._module)
+        self._model = self.names.get(MODEL)
+        if not callable(self.names.get(INPUTS)):
+            raise ProblemError(f"{file} has no function {INPUTS}; write one that returns the arguments")
+        if self._model is not None:
+            self.name, self._function = stem, self._model.forward
+            parameters = list(inspect.signature(self._function).parameters.values())[1:]
+        else:
+            self.name, self._function = self._find(stem)
+            parameters = list(inspect.signature(self._function).parameters.values())
+        if any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in parameters):
+            raise ProblemError(f"{file}: {self._function.__name__} takes *args or **kwargs; name its parameters")
+        self._parameters = {each.name: each.default for each in parameters}
+        own = inspect.signature(self.names[INPUTS]).parameters.values()
+        without = [each.name for each in own if each.default is each.empty]
+        if without:
+            raise ProblemError(f"{file}: {INPUTS} needs a default for {without[0]}; it is the size that is searched")
+        self._input_sizes = {each.name: each.default for each in own}
+        self.sizes: dict[str, Size] = {**self._input_sizes, **self._defaults()}
+        self._constants: tuple[str, ...] = ()
+        if self._model is not None and not self._input_sizes:
+            self._constants = tuple(
+                name for name, value in self.names.items() if type(value) is int and not name.startswith("_")
+            )
+            self.sizes |= {name: self.names[name] for name in self._constants}
+        stray = [name for name, value in self.sizes.items() if not isinstance(value, bool | int | float | str)]
+        if stray:
+            raise ProblemError(f"{file}: {INPUTS}: {stray[0]} must be a number or text by default")
+
+    @staticmethod
+    @functools.cache
+    def of(file: str, source: str) -> Program:
+        """The program of a file, executed once in a process."""
+        return Program(file, source)
+
+    def _find(self, stem: str) -> tuple[str, Callable[..., Any]]:
+        functions = {
+            name: each
+            for name, each in self.names.items()
+            if inspect.isfunction(each) and each.__module__ == self._module.__name__ and not name.startswith("_")
+        }
+        if stem in functions:
+            return stem, functions[stem]
+        others = [name for name in functions if name not in (INPUTS, INIT_INPUTS, "flops")]
+        if len(others) != 1:
+            found = f"has {', '.join(others)}" if others else "has none"
+            raise ProblemError(
+                f"{self.file} must define one public function, or a class {MODEL}, and {found}; name one {stem}, or "
+                "begin the names of the others with an underscore"
+            )
+        return others[0], functions[others[0]]
+
+    def _defaults(self) -> dict[str, Size]:
+        """The function's own defaults of plain values, which a shape may set, too."""
+        return {name: value for name, value in self._parameters.items() if isinstance(value, bool | int | float | str)}
+
+    @property
+    def is_module(self) -> bool:
+        """Whether it is a class, and not a function."""
+        return self._model is not None
+
+    def parameters_of(self, function: Callable[..., Any]) -> list[str]:
+        """The sizes that one of the file's functions takes.
+
+        Raises:
+            ProblemError: when it takes something else.
+        """
+        names = list(inspect.signature(function).parameters)
+        if stray := [name for name in names if name not in self.sizes]:
+            raise ProblemError(f"{self.file}: {function.__name__} takes {stray[0]}; it may take sizes only")
+        return names
+
+    # Calls.
+
+    def arguments(self, sizes: Sizes, seed: int) -> Arguments:
+        """The arguments that `get_inputs` makes under a seed; a module is made under the same.
+
+        Raises:
+            ProblemError: when they do not fit the function.
+        """
+        given = dict(sizes)
+        with torch.random.fork_rng(devices=[]), self._with_constants(given):
+            torch.manual_seed(seed)
+            model = self._made_model()
+            made = self.names[INPUTS](**{name: given.get(name, value) for name, value in self._input_sizes.items()})
+        made = list(made) if isinstance(made, list | tuple) else [made]
+        names = list(self._parameters)
+        if len(made) > len(names):
+            raise ProblemError(f"{self.file}: {INPUTS} returns {len(made)} values for {len(names)} parameters")
+        values = dict(zip(names, made, strict=False))
+        for name in names[len(made) :]:
+            if self._parameters[name] is inspect.Parameter.empty:
+                raise ProblemError(f"{self.file}: {INPUTS} returns nothing for {name}, which has no default")
+            values[name] = given.get(name, self._parameters[name])
+        for name, value in values.items():
+            if not isinstance(value, torch.Tensor | bool | int | float | str | None):
+                kind = type(value).__name__
+                raise ProblemError(f"{self.file}: {name} is a {kind}; arguments are tensors, numbers, text or None")
+        state = {} if model is None else {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        keys = tuple(state)
+        taken = {_identifier(key): state[key].detach() for key in keys}
+        if clash := set(taken) & set(values):
+            raise ProblemError(f"{self.file}: a parameter of the module and an argument are both called {clash.pop()}")
+        return Arguments({**values}, taken, keys, model)
+
+    def numbers(self, sizes: Sizes, arguments: Arguments) -> dict[str, Size]:
+        """The arguments that are no tensors; of a module also those that it was made with."""
+        plain = {name: value for name, value in arguments.values.items() if isinstance(value, bool | int | float | str)}
+        if self._model is None or INIT_INPUTS not in self.names:
+            return plain
+        with self._with_constants(dict(sizes)):
+            made = self.names[INIT_INPUTS]()
+        names = list(inspect.signature(self._model.__init__).parameters)[1:]
+        found: dict[str, Size] = {}
+        for name, value in zip(names, made, strict=False):
+            if isinstance(value, bool | int | float | str):
+                found[name] = value
+            elif isinstance(value, Sequence) and all(isinstance(each, bool | int | float) for each in value):
+                found |= {f"{name}_{place}": each for place, each in enumerate(value)}
+        return found | plain
+
+    def inputs(self, sizes: Sizes, seed: int) -> list[torch.Tensor]:
+        """The tensors under a seed, on the CPU."""
+        return list(self.arguments(sizes, seed).tensors.values())
+
+    def function(self, sizes: Sizes) -> Callable[..., Any]:
+        """The function of the tensors alone, as the file has it."""
+        arguments = self._fixed(sizes)
+        names = [name for name, each in arguments.values.items() if isinstance(each, torch.Tensor)]
+        others = {name: each for name, each in arguments.values.items() if name not in names}
+        if arguments.model is None:
+            function = self._function
+            return lambda *inputs: function(**dict(zip(names, inputs, strict=True)), **others)
+        model, keys, count = arguments.model, arguments.keys, len(names)
+
+        def call(*inputs: torch.Tensor) -> Any:
+            state = dict(zip(keys, inputs[count:], strict=True))
+            return torch.func.functional_call(model, state, (), {**dict(zip(names, inputs, strict=False)), **others})
+
+        return call
+
+    def call(self, sizes: Sizes, inputs: Inputs) -> Outputs:
+        """The outputs of the function."""
+        with torch.no_grad():
+            return self.outputs_of(self.function(sizes)(*self._kept(inputs)))
+
+    def call_in_double(self, sizes: Sizes, inputs: Inputs) -> Outputs:
+        """The outputs in float64."""
+        doubles = tuple(in_double(each) for each in self._kept(inputs))
+        with torch.no_grad(), InDouble():
+            outputs = self.outputs_of(self.function(sizes)(*doubles))
+        return tuple(each.double() for each in outputs)
+
+    def outputs_of(self, answer: Any) -> Outputs:
+        """An answer as a tuple of tensors.
+
+        Raises:
+            ProblemError: when it is no tensor and no tuple of tensors.
+        """
+        tensors = tuple(answer) if isinstance(answer, tuple | list) else (answer,)
+        if not tensors or not all(isinstance(each, torch.Tensor) for each in tensors):
+            raise ProblemError(f"{self.file}: the function returns {_kinds(tensors)}; return a tensor, or several")
+        return tensors
+
+    def output_names(self, answer: Any) -> list[str]:
+        """The fields of a named tuple; otherwise `out`, or `out0`, `out1` …"""
+        if hasattr(answer, "_fields"):
+            return list(answer._fields)
+        count = len(answer) if isinstance(answer, tuple | list) else 1
+        return [ANONYMOUS] if count == 1 else [f"{ANONYMOUS}{number}" for number in range(count)]
+
+    def _kept(self, inputs: Inputs) -> Inputs:
+        """Of a module, copies: in training a normalisation updates its statistics in place."""
+        return tuple(each.clone() for each in inputs) if self._model is not None else inputs
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019 - programs live as long as the process
+    def _fixed(self, sizes: Sizes) -> Arguments:
+        """Arguments of which only what is no tensor counts."""
+        return self.arguments(sizes, 0)
+
+    def _made_model(self) -> torch.nn.Module | None:
+        if self._model is None:
+            return None
+        arguments = self.names[INIT_INPUTS]() if INIT_INPUTS in self.names else []
+        if isinstance(arguments, Mapping):
+            return self._model(**arguments)
+        return self._model(*arguments)
+
+    @contextlib.contextmanager
+    def _with_constants(self, given: Mapping[str, Size]) -> Iterator[None]:
+        """The file's integers as given, which its functions read when they are called."""
+        before = {name: self.names[name] for name in self._constants}
+        self.names.update({name: given[name] for name in self._constants if name in given})
+        try:
+            yield
+        finally:
+            self.names.update(before)
+
+
+def _executed(file: str, source: str) -> types.ModuleType:
+    name = f"evoflash_problem_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+    module = types.ModuleType(name)
+    module.__file__ = file
+    # So that tracebacks, `inspect` and torch.compile find the lines.
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    sys.modules[name] = module
+    exec(compile(source, file, "exec", dont_inherit=True), vars(module))
+    return module
+
+
+def _identifier(key: str) -> str:
+    return re.sub(r"\W", "_", key)
+
+
+def _kinds(values: Sequence[Any]) -> str:
+    return ", ".join(type(each).__name__ for each in values) or "nothing"

@@ -1,0 +1,83 @@
+"""The signature of a function at some sizes, as plain data: the tensors that it reads and writes, and its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer
+
+from evoflash.core.record import Record
+
+Size = bool | int | float | str
+
+DTYPE_BYTES = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1,
+    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
+}  # fmt: skip
+FLOATS = tuple(name for name in DTYPE_BYTES if "float" in name)
+MAX_RANK = 6  # EVOFLASH_MAX_RANK
+
+
+def _pairs(value: Any) -> Any:
+    return tuple(value.items()) if isinstance(value, Mapping) else value
+
+
+# Names and values; a mapping in JSON.
+Sizes = Annotated[tuple[tuple[str, Size], ...], BeforeValidator(_pairs), PlainSerializer(dict)]
+
+
+class Tensor(Record):
+    """A tensor that a function reads or writes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of its elements."""
+        return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
+
+    @property
+    def is_floating(self) -> bool:
+        """Whether its elements are floating-point numbers."""
+        return self.dtype in FLOATS
+
+
+class Number(Record):
+    """An argument that is a number. In C a float is a double; integers and booleans are int64_t."""
+
+    name: str
+    value: bool | int | float
+
+
+class Signature(Record):
+    """What a function reads and writes.
+
+    Attributes:
+        inputs: the arguments that are tensors and, of a module, its parameters and buffers.
+        outputs: what it returns.
+        numbers: the arguments that are numbers.
+        texts: the arguments that are text, which only templates and constraints can read.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    numbers: tuple[Number, ...] = ()
+    texts: Sizes = ()
+
+    @property
+    def dtype(self) -> str:
+        """That of the first input of floating-point numbers, or of the first output if there is none."""
+        tensors = [*self.inputs, *self.outputs]
+        return next((each.dtype for each in tensors if each.is_floating), tensors[0].dtype)
+
+    def facts(self) -> dict[str, Size]:
+        """Scalars by name; of each tensor NAME its `NAME_rank`, sizes `NAME_0`, `NAME_1` … and `NAME_dtype`."""
+        facts: dict[str, Size] = {each.name: each.value for each in self.numbers} | dict(self.texts)
+        for tensor in (*self.inputs, *self.outputs):
+            facts |= {f"{tensor.name}_rank": len(tensor.shape), f"{tensor.name}_dtype": tensor.dtype}
+            facts |= {f"{tensor.name}_{axis}": size for axis, size in enumerate(tensor.shape)}
+        return facts | {"dtype": self.dtype, "dtype_bytes": DTYPE_BYTES[self.dtype]}

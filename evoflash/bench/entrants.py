@@ -155,7 +155,7 @@ def of_candidate(store: RunStore, candidate: int, origin: str) -> FixedEntrant:
         origin=origin,
         family=stored.candidate.family,
         target=run.target,
-        source=Source(stored.source, _language(run.target)),
+        source=Source(stored.source, "python" if stored.language == "python" else _language(run.target)),
         genome=dict(stored.candidate.genome),
         problem=problem_from_dict(run.problem),
     )

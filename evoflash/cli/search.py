@@ -15,6 +15,7 @@ from evoflash.cli.running import run_search, say
 from evoflash.cli.runs import AsJson, Database
 from evoflash.cli.shapes import chosen as chosen_shapes
 from evoflash.cli.words import Run, RunWord, is_run, run_of
+from evoflash.codegen.template import load
 from evoflash.config import Settings
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits, sanitizers
@@ -135,6 +136,8 @@ def search(
     beside = rivals.chosen(baseline, shapes.values(), device.name)
     tasks = [shapes] if score is Score.ROBUST else [{name: problem} for name, problem in shapes.items()]
     chosen = _families(tasks, device, tuple(family or ()), settings)
+    if sanitize:
+        _require_compiled(chosen, settings)
     plans = [
         Plan.make(
             each,
@@ -198,6 +201,15 @@ def _families(
     if idle:
         raise SpaceError(f"family {idle[0]} supports none of the shapes; leave it out, or choose another shape")
     return chosen
+
+
+def _require_compiled(chosen: Sequence[tuple[str, ...]], settings: Settings) -> None:
+    """Raises UsageError for a family that a sanitizer cannot watch."""
+    for name in dict.fromkeys(each for own in chosen for each in own):
+        if load(name, settings.templates).language == "python":
+            raise UsageError(
+                f"--sanitize cannot watch the Python kernels of {name}; leave it out, or name others by --family"
+            )
 
 
 def _warm(

@@ -2,6 +2,8 @@
 
 import functools
 import hashlib
+import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +18,14 @@ from evoflash.codegen.amalgamation import Amalgamation
 from evoflash.core.genome import Genome
 from evoflash.errors import SpaceError, unknown
 from evoflash.problems import Problem
+from evoflash.problems.rival import is_installed
 from evoflash.space import declaration
 from evoflash.space.declaration import Constraint, Declaration, Family
 from evoflash.space.expression import compile_expression
 from evoflash.space.search_space import SearchSpace
 from evoflash.system.jinja_sandbox import ConfinedEnvironment
+
+INCLUDE_PATH = "// include path: "
 
 
 class Manifest(BaseModel):
@@ -32,6 +37,9 @@ class Manifest(BaseModel):
         constants: the problem facts that rendering may read; whatever is not listed arrives at run time only.
         sizes: further facts for genomes whose flag `specialised` is on; their kernels refuse other sizes.
         takes: features of problems that the kernel computes; it is not asked for a problem with any other.
+        imports: modules that a Python kernel imports; without one of them the family is left out.
+        include_paths: folders of headers in angle brackets, such as those of CUTLASS, as in $CUTLASS_HOME/include, or
+            relative to the family's folder.
         requires: what else the family takes, over `problem` and `device`, each with the reason.
         max_spill_bytes: spills beyond which a build is refused; None where they only cost time.
     """
@@ -46,6 +54,8 @@ class Manifest(BaseModel):
     constants: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    include_paths: tuple[str, ...] = ()
     requires: tuple[Constraint, ...] = ()
     max_spill_bytes: int | None = None
 
@@ -56,13 +66,13 @@ class Source:
 
     Attributes:
         text: the file.
-        language: "cuda" or "c++".
+        language: "cuda", "c++", or "python" for a module with a function `launch`, which may be Triton's.
         shared_bytes: dynamic shared memory of a block by the space's formula `shared_bytes`; None where it has none.
         max_spill_bytes: the manifest's.
     """
 
     text: str
-    language: Literal["cuda", "c++"]
+    language: Literal["cuda", "c++", "python"]
     shared_bytes: int | None = field(default=None, compare=False)
     max_spill_bytes: int | None = field(default=None, compare=False)
 
@@ -70,6 +80,12 @@ class Source:
     def digest(self) -> str:
         """SHA-256 of the text; equal for duplicates."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def include_paths(self) -> tuple[Path, ...]:
+        """Folders of headers that the compiler is told of, as the first lines say: a source on record has them, too."""
+        lines = itertools.takewhile(lambda line: line.startswith(INCLUDE_PATH), self.text.splitlines())
+        return tuple(Path(line.removeprefix(INCLUDE_PATH)) for line in lines)
 
 
 class Template:
@@ -119,6 +135,12 @@ class Template:
         lacking = [name for name in problem.features if name not in self.manifest.takes]
         if lacking:
             return [f"it lacks {', '.join(lacking)}"]
+        missing = [name for name in self.manifest.imports if not is_installed(name)]
+        if missing:
+            return [f"it needs {missing[0]}, which is not installed"]
+        absent = [text for text, path in self._include_paths() if not path.is_dir()]
+        if absent:
+            return [f"it needs the headers in {absent[0]}, which is no folder"]
         names = {"problem": SimpleNamespace(**problem.facts()), "device": SimpleNamespace(**device)}
         where = f"template {self.family}: requires"
         return [each.why for each in self.manifest.requires if not compile_expression(each.expr, where)(names)]
@@ -157,10 +179,23 @@ class Template:
             SpaceError: when the template reads a name that it has no right to, or does not have.
         """
         derived = self.space([problem], device).derived(genome)
-        text = self._amalgamation.of(self._written(genome, problem, device, derived), self.generated(problem))
-        language = "cuda" if self.manifest.target == "cuda" else "c++"
+        text = self._written(genome, problem, device, derived)
+        if self.language != "python":
+            paths = "".join(f"{INCLUDE_PATH}{path}\n" for _, path in self._include_paths())
+            text = paths + self._amalgamation.of(text, self.generated(problem))
         shared = derived.get("shared_bytes")
-        return Source(text, language, int(shared) if shared is not None else None, self.manifest.max_spill_bytes)
+        return Source(text, self.language, int(shared) if shared is not None else None, self.manifest.max_spill_bytes)
+
+    @property
+    def language(self) -> Literal["cuda", "c++", "python"]:
+        """That of its kernels: Python if the template's name says so, otherwise that of the target."""
+        if self.manifest.source.removesuffix(".j2").endswith(".py"):
+            return "python"
+        return "cuda" if self.manifest.target == "cuda" else "c++"
+
+    def _include_paths(self) -> list[tuple[str, Path]]:
+        """The declared folders, as written and as they are."""
+        return [(text, self.folder / os.path.expandvars(text)) for text in self.manifest.include_paths]
 
     def written(self, genome: Genome, problem: Problem, device: Mapping[str, Any]) -> str:
         """The kernel's own file as Jinja writes it for a genome: it still includes its headers.

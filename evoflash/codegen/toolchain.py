@@ -30,6 +30,7 @@ from evoflash.core.status import Status
 from evoflash.system import processes
 from evoflash.targets import Step, Target
 
+PYTHON = "kernel.py"  # a kernel that is a module
 LOG_CHARACTERS = 20_000  # stored characters of compiler output; a template error can print megabytes
 COMPILER_BYTES = 16 * processes.GIB  # address space of a compiler, in case a template unrolls without end
 
@@ -95,8 +96,14 @@ class Toolchain:
         self._services.stop()
 
     def key(self, source: Source) -> str:
-        """The cache key of a build: a hash of the source, the compilers, their flags and the architecture."""
-        return hashlib.sha256(f"{source.digest} {self.target.toolchain_digest}".encode()).hexdigest()[:32]
+        """The cache key of a build: a hash of the source, the compilers, their flags and the architecture.
+
+        Of folders of headers the newest file counts, too.
+        """
+        if source.language == "python":
+            return hashlib.sha256(f"{source.digest} python".encode()).hexdigest()[:32]
+        headers = "".join(f" {path} {_newest(path)}" for path in source.include_paths)
+        return hashlib.sha256(f"{source.digest} {self.target.toolchain_digest}{headers}".encode()).hexdigest()[:32]
 
     def require_writable(self) -> None:
         """Raises StorageError when the cache cannot be written."""
@@ -116,17 +123,18 @@ class Toolchain:
 
     def _find_or_build(self, source: Source) -> Build:
         key = self.key(source)
-        known = self._cache.find(key)
+        product = PYTHON if source.language == "python" else LIBRARY
+        known = self._cache.find(key, product)
         if known is not None:
             report, library = known
             return Build(report.model_copy(update={"seconds": 0.0, "cached": True}), library)
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
             with processes.temporary_folder(BUILDING, self.cache) as folder:
-                build = self._build(source, folder)
+                build = _module(source, folder) if product == PYTHON else self._build(source, folder)
                 if build.library is None:
                     return build
-                return replace(build, library=self._cache.keep(key, folder, build.report))
+                return replace(build, library=self._cache.keep(key, folder, build.report, product))
         except OSError as error:
             raise self._cache.refused(error) from None
 
@@ -134,14 +142,14 @@ class Toolchain:
         (folder / self.target.source_name).write_text(source.text, encoding="utf-8")
         start = time.monotonic()
         headers = self._precompiled_headers(source)
-        log, code = self._run_steps(folder, headers)
+        log, code = self._run_steps(folder, headers, source.include_paths)
         was_killed = code and KILLED.search(
             f"{log} signal {-code}"
         )  # by a user or the OOM killer, not due to the source
         if was_killed or (
             code and headers is not None and not headers.exists()
         ):  # the cache may be deleted at any time
-            log, code = self._run_steps(folder, None)
+            log, code = self._run_steps(folder, None, source.include_paths)
         seconds = time.monotonic() - start
         if self.verbose:
             print(log, file=sys.stderr, end="")
@@ -196,10 +204,10 @@ class Toolchain:
             report = BuildReport(seconds=time.monotonic() - start, log=log, binary_digest=digest)
             return self._cache.keep(key, folder, report, step.output).with_name(header).absolute()
 
-    def _run_steps(self, folder: Path, headers: Path | None) -> tuple[str, int | None]:
+    def _run_steps(self, folder: Path, headers: Path | None, include_paths: Sequence[Path]) -> tuple[str, int | None]:
         """Output and exit code of all steps: first those that a loaded compiler does, then the others by ninja."""
         end, log = time.monotonic() + self.deadline_s, ""
-        steps = self.target.steps(headers)
+        steps = self.target.steps(headers, include_paths)
         for step in steps:
             if step.service is not None:
                 output, code = self._services.call(step.service, folder, end - time.monotonic())
@@ -252,6 +260,25 @@ class Toolchain:
             text=True,
             errors="replace",
         )
+
+
+def _module(source: Source, folder: Path) -> Build:
+    """A Python kernel, which is compiled where it is launched; here its syntax is checked."""
+    start = time.monotonic()
+    path = folder / PYTHON
+    path.write_text(source.text, encoding="utf-8")
+    try:
+        compile(source.text, PYTHON, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = f"line {error.lineno}: " if isinstance(error, SyntaxError) else ""
+        report = BuildReport(seconds=time.monotonic() - start, log=str(error))
+        return Build(report, status=Status.BUILD_FAILED, reason=f"{line}{getattr(error, 'msg', error)}")
+    return Build(BuildReport(seconds=time.monotonic() - start, binary_digest=file_digest(path)), path)
+
+
+def _newest(folder: Path) -> float:
+    """The time of the last change of a file in a folder or below it."""
+    return max((path.stat().st_mtime for path in folder.rglob("*") if path.is_file()), default=0.0)
 
 
 def _first_error(log: str) -> str:

@@ -183,6 +183,13 @@ class AttentionProblem(AttentionTensors):
         """
         return rivals.of_attention(target, self.is_packed)
 
+    def named(self, inputs: Inputs, outputs: Outputs) -> Mapping[str, torch.Tensor | bool | float]:
+        """q, k, v and what follows them (see `extra_shapes`), the outputs, `scale` and `is_causal`."""
+        q, k, v = self.qkv(inputs)
+        written = {each.name: tensor for each, tensor in zip(self.outputs(), outputs, strict=True)}
+        numbers = {"scale": self.softmax_scale, "is_causal": self.causal}
+        return {"q": q, "k": k, "v": v, **self.extras(inputs), **written, **numbers}
+
     def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
         """Pointers, sizes and strides (see `attention_arguments`)."""
         return attention_arguments.arguments(self, inputs, outputs)

@@ -186,6 +186,14 @@ class Problem(Record, abc.ABC):
         """What other packages offer for it on a target, installed or not."""
         return ()
 
+    def named(self, inputs: Inputs, outputs: Outputs) -> Mapping[str, Any]:
+        """Tensors and numbers by name: the keyword arguments of a Python kernel's `launch`.
+
+        Without an override there are the tensors alone: input0, input1 … and the outputs by their names.
+        """
+        read = {f"input{number}": tensor for number, tensor in enumerate(inputs)}
+        return read | {each.name: tensor for each, tensor in zip(self.outputs(), outputs, strict=True)}
+
     @abc.abstractmethod
     def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
         """The launcher's arguments as a ctypes structure; the caller sets its field `workspace`."""

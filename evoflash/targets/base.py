@@ -14,7 +14,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -90,11 +90,12 @@ class Target(abc.ABC):
         """Whether builds and timings use the same cores, so that they must take turns."""
 
     @abc.abstractmethod
-    def steps(self, headers: Path | None = None) -> tuple[Step, ...]:
+    def steps(self, headers: Path | None = None, include_paths: Sequence[Path] = ()) -> tuple[Step, ...]:
         """The commands that build `kernel.so` from `source_name`, run in the folder of the build.
 
         Args:
             headers: a header with precompiled system headers, made by `headers_step`, which the source also includes.
+            include_paths: further folders of headers.
         """
 
     @property
@@ -124,6 +125,11 @@ class Target(abc.ABC):
         """A hash of `toolchain` and the build commands."""
         commands = "\n".join(step.command for step in self.steps())
         return hashlib.sha256(f"{self.toolchain}\n{commands}".encode()).hexdigest()
+
+
+def include_flags(include_paths: Sequence[Path]) -> str:
+    """The options for folders of headers, each after a blank."""
+    return "".join(f" -I{shlex.quote(str(path))}" for path in include_paths)
 
 
 def find_compiler(name: str, candidates: tuple[str | None, ...], install: str) -> str:

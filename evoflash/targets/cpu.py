@@ -7,12 +7,13 @@ import hashlib
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evoflash.system import processes
-from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, read_text, usable_cores
+from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, include_flags, read_text, usable_cores
 
 # No -ffast-math, since NaN must propagate. Without errno the compiler can inline libm functions.
 COMPILER_FLAGS = "-std=c++17 -O3 -march=native -fno-math-errno -fopenmp -fPIC"
@@ -44,11 +45,12 @@ class CpuTarget(Target):
         """Yes: a compiler on another core affects clocks, caches and memory bandwidth."""
         return True
 
-    def steps(self, headers: Path | None = None) -> tuple[Step, ...]:
+    def steps(self, headers: Path | None = None, include_paths: Sequence[Path] = ()) -> tuple[Step, ...]:
         """One compiler command."""
         # A compiler that does not find its form of a precompiled header beside the header reads the header.
         include = "" if headers is None else f" -include {shlex.quote(str(headers))}"
-        command = f"{cxx()} {CPU_FLAGS}{self._more_flags}{include} -o kernel.so {self.source_name}"
+        flags = f"{CPU_FLAGS}{self._more_flags}{include_flags(include_paths)}{include}"
+        command = f"{cxx()} {flags} -o kernel.so {self.source_name}"
         return (Step(command, "kernel.so", (self.source_name,)),)
 
     @property

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -23,9 +24,10 @@ from typing import Any, ClassVar, Literal
 from evoflash.errors import MissingError, UsageError
 from evoflash.system import processes
 from evoflash.targets import nvrtc, nvrtc_service
-from evoflash.targets.base import Figures, Service, Step, Target, compiler_version, cxx, find_compiler
+from evoflash.targets.base import Figures, Service, Step, Target, compiler_version, cxx, find_compiler, include_flags
 
 CUBIN_FLAGS = "-cubin -std=c++17 -O3 -Xptxas -v -DEVOFLASH_DEVICE_ONLY"
+RELAXED = " --expt-relaxed-constexpr"  # CUTLASS calls constexpr functions of the host
 NVRTC_FLAGS = "--std=c++17 -default-device --ptxas-options=-v -DEVOFLASH_DEVICE_ONLY"
 LAUNCHER_FLAGS = "-x c++ -std=c++17 -O1 -fPIC -shared -Wl,--build-id=none -DEVOFLASH_HOST_ONLY"
 
@@ -67,21 +69,25 @@ class CudaTarget(Target):
         """The architecture flag; from Hopper on with the suffix that enables wgmma and similar instructions."""
         return flag(self.facts["arch"])
 
-    def steps(self, headers: Path | None = None) -> tuple[Step, ...]:
-        """Compiles device code to a cubin, then the launcher that embeds it; neither has headers that take long."""
+    def steps(self, headers: Path | None = None, include_paths: Sequence[Path] = ()) -> tuple[Step, ...]:
+        """Compiles device code to a cubin, then the launcher that embeds it; neither has headers that take long.
+
+        With headers of other libraries nvcc compiles it, since they want the standard library, which NVRTC has not.
+        """
         include = toolkit() / "include"
         lines = " -lineinfo" if self.debug else ""
-        library, service = nvrtc_library(), None
-        if library is not None:
+        library, service, more = nvrtc_library(), None, include_flags(include_paths)
+        if library is not None and not include_paths:
             python = (sys.executable, "-I", "-S")
             options = (*NVRTC_FLAGS.split(), f"-I{include}", *lines.split())
             arguments = (self.arch, self.source_name, "device.cubin", *options)
             service = Service((*python, nvrtc_service.__file__, str(library)), arguments)
             device = shlex.join([*python, nvrtc.__file__, str(library), *arguments])
         else:
-            device = f"{shlex.quote(nvcc())} {CUBIN_FLAGS} -arch={self.arch}{lines} -o device.cubin {self.source_name}"
+            flags = f"{CUBIN_FLAGS}{more and RELAXED}{more} -arch={self.arch}{lines}"
+            device = f"{shlex.quote(nvcc())} {flags} -o device.cubin {self.source_name}"
         host = f"{cxx()} {LAUNCHER_FLAGS}{' -g' if self.debug else ''} -DEVOFLASH_CUBIN='\"device.cubin\"'"
-        host += f" -I{shlex.quote(str(include))}{fast_linker()}"
+        host += f" -I{shlex.quote(str(include))}{more}{fast_linker()}"
         return (
             Step(device, "device.cubin", (self.source_name,), service),
             Step(f"{host} -o kernel.so {self.source_name} -ldl", "kernel.so", (self.source_name, "device.cubin")),

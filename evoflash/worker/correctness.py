@@ -14,7 +14,7 @@ from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
 from evoflash.problems import Case, Inputs, Outputs, Problem
 from evoflash.worker.buffers import Arena, bits
-from evoflash.worker.kernel import Kernel
+from evoflash.worker.kernel import AnyKernel
 from evoflash.worker.references import Reference, WrongResultError, unravel_index
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ STRAY_WRITES = {
 }  # others are outside an output
 
 
-def check(kernel: Kernel, case: Case, reference: Reference, synchronize: Callable[[], None]) -> Accuracy:
+def check(kernel: AnyKernel, case: Case, reference: Reference, synchronize: Callable[[], None]) -> Accuracy:
     """Checks a kernel on a case and returns its errors.
 
     Raises:
@@ -166,7 +166,7 @@ def check_timed_launches(
         raise WrongResultError(f"{error}", Gate.TIMED, error.accuracy) from None
 
 
-def check_stream(kernel: Kernel, case: Case, reference: Reference) -> None:
+def check_stream(kernel: AnyKernel, case: Case, reference: Reference) -> None:
     """Checks that a kernel runs on the current CUDA stream, where its inputs become valid only after a delay.
 
     Raises:

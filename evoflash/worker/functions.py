@@ -18,7 +18,7 @@ from evoflash.core.status import Gate
 from evoflash.problems import Case, Inputs, Outputs, attention_sdpa
 from evoflash.worker.buffers import Arena
 from evoflash.worker.correctness import Renewed, check_first_outputs, clones, difference, require_no_stray_writes
-from evoflash.worker.kernel import UNSUPPORTED, LaunchError
+from evoflash.worker.launch import UNSUPPORTED, LaunchError
 from evoflash.worker.references import Reference, WrongResultError
 
 

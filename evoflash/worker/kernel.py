@@ -10,19 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evoflash.problems import Inputs, Outputs, Problem
+from evoflash.worker.launch import UNSUPPORTED, LaunchError
+from evoflash.worker.python_kernel import PythonKernel
 
 if TYPE_CHECKING:
     import torch
-
-UNSUPPORTED = -1  # EVOFLASH_UNSUPPORTED of the problem's header
-
-
-class LaunchError(Exception):
-    """The kernel cannot be loaded, or its launcher returned an error code."""
-
-    def __init__(self, message: str, code: int | None = None):
-        super().__init__(message)
-        self.code = code
 
 
 class Kernel:
@@ -92,3 +84,15 @@ class Kernel:
                 raise LaunchError(f"evoflash_launch returned {code}: {meaning}", code)
 
         return call
+
+
+AnyKernel = Kernel | PythonKernel
+
+
+def load(library: Path) -> AnyKernel:
+    """The kernel of a library, or of a Python module.
+
+    Raises:
+        LaunchError: when it does not load, or lacks a function.
+    """
+    return PythonKernel(library) if library.suffix == ".py" else Kernel(library)

@@ -17,7 +17,7 @@ from evoflash.worker import device_monitor, race, rivals, timing
 from evoflash.worker.buffers import Arena, output_stride
 from evoflash.worker.clock import Call, make_clock
 from evoflash.worker.correctness import check_timed_launches, clone_with_strides
-from evoflash.worker.kernel import Kernel
+from evoflash.worker.kernel import AnyKernel, load
 from evoflash.worker.other_processes import other_processes
 from evoflash.worker.references import References, WrongResultError
 from evoflash.worker.self_test import self_test
@@ -63,7 +63,7 @@ class KernelTimer:
         self._others = other_processes(device)
         self._cold_sets: list[Inputs] = []
 
-    def time(self, kernel: Kernel, problem: Problem, request: Examine) -> tuple[tuple[Timing, ...], bool]:
+    def time(self, kernel: AnyKernel, problem: Problem, request: Examine) -> tuple[tuple[Timing, ...], bool]:
         """Times a kernel; returns its timings, and whether timing stopped early.
 
         Raises:
@@ -91,7 +91,7 @@ class KernelTimer:
         sets = self._input_sets(problem, WARM_SETS)
         lineup = self._lineup(request, sets)
         contestants = lineup.contestants
-        kernels = {name: Kernel(library) for name, library in request.libraries.items()}
+        kernels = {name: load(library) for name, library in request.libraries.items()}
         arenas: dict[str, list[Arena]] = {}
         for name, kernel in kernels.items():
             self._announce(f"racing {name}")
@@ -141,7 +141,7 @@ class KernelTimer:
         again = calls
         if request.copies is not None:
             calls, again = (
-                _calls(Kernel(each), problem, [Arena(inputs, problem.outputs(), copy=False) for inputs in sets])
+                _calls(load(each), problem, [Arena(inputs, problem.outputs(), copy=False) for inputs in sets])
                 for each in request.copies
             )
         return self_test(self._clock, calls, again, request.trials, request.rounds, request.seed, request.budget_s)
@@ -204,7 +204,7 @@ class KernelTimer:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
 
-    def _cold(self, kernel: Kernel, problem: Problem, samples: int) -> Timing:
+    def _cold(self, kernel: AnyKernel, problem: Problem, samples: int) -> Timing:
         """Times launches that rotate over input sets of twice the L2 cache, so that inputs come from device memory."""
         import torch
 
@@ -225,7 +225,7 @@ class KernelTimer:
         return [tuple(clone_with_strides(tensor) for tensor in own[number % len(own)]) for number in range(count)]
 
 
-def _calls(kernel: Kernel, problem: Problem, arenas: Sequence[Arena]) -> list[Call]:
+def _calls(kernel: AnyKernel, problem: Problem, arenas: Sequence[Arena]) -> list[Call]:
     return [kernel.bind(problem, each.inputs, each.outputs, each.workspace) for each in arenas]
 
 

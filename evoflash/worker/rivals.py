@@ -13,7 +13,7 @@ from evoflash.worker import functions, race
 from evoflash.worker.buffers import poison
 from evoflash.worker.clock import Clock
 from evoflash.worker.correctness import bitwise_equal
-from evoflash.worker.kernel import LaunchError
+from evoflash.worker.launch import LaunchError
 from evoflash.worker.references import References, WrongResultError
 
 LONGEST_REASON = 300  # characters

@@ -38,8 +38,9 @@ from evoflash.evaluator.messages import (
 from evoflash.problems import Case, searched_cases
 from evoflash.system import processes
 from evoflash.worker import correctness, functions, rivals
-from evoflash.worker.kernel import UNSUPPORTED, Kernel, LaunchError
+from evoflash.worker.kernel import AnyKernel, load
 from evoflash.worker.kernel_timer import KernelTimer
+from evoflash.worker.launch import UNSUPPORTED, LaunchError
 from evoflash.worker.references import Reference, References, WrongResultError
 from evoflash.worker.shortage import ShortageError
 
@@ -135,7 +136,7 @@ class Worker:
 
         def examine() -> Examined:
             self._stage("loading")
-            with Kernel(request.library) as kernel:
+            with load(request.library) as kernel:
                 for case in searched_cases(problem):
                     self._stage(f"checking {case.name}")
                     accuracy.append(correctness.check(kernel, case, self._references.of(case), self._synchronize))
@@ -151,14 +152,14 @@ class Worker:
     def _verify(self, request: Verify) -> Verified:
         accuracy: list[Accuracy] = []
         refused: list[str] = []
-        kernels: dict[str, Kernel] = {}
+        kernels: dict[str, AnyKernel] = {}
 
         def verify() -> Verified:
             for case, library in request.cases:
                 reference = self._reference(case)
                 self._stage(f"checking {case.name}")
                 if str(library) not in kernels:
-                    kernels[str(library)] = Kernel(library)
+                    kernels[str(library)] = load(library)
                 kernel = kernels[str(library)]
                 try:
                     accuracy.append(correctness.check(kernel, case, reference, self._synchronize))

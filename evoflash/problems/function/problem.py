@@ -233,6 +233,14 @@ class FunctionProblem(Problem):
         """`compile`, the function by `torch.compile`."""
         return (Compiled(),)
 
+    def named(self, inputs: Inputs, outputs: Outputs) -> Mapping[str, torch.Tensor | bool | int | float]:
+        """Inputs, outputs and numbers, as in the struct of the header."""
+        tensors = zip((*self.signature.inputs, *self.signature.outputs), (*inputs, *outputs), strict=True)
+        return {
+            **{each.name: tensor for each, tensor in tensors},
+            **{each.name: each.value for each in self.signature.numbers},
+        }
+
     def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
         """The struct of the problem's header."""
         return arguments(self.signature, inputs, outputs)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -23,8 +20,10 @@ from evoflash.core.record import Record
 from evoflash.core.status import Status
 from evoflash.errors import WorkerError
 from evoflash.evaluator.messages import PREPARING
-from evoflash.system import processes
+from evoflash.system import forked, processes
+from evoflash.system.forked import ForkedProcess
 
+WORKER = "evoflash.worker.worker"  # the module, by name: nothing imports it
 START_DEADLINE_S = 180.0  # importing torch from a cold disk and opening a CUDA context can take a minute
 MEMORY_SHARE = 0.8  # of the machine's memory: the limit of a worker, below the point where the OOM killer acts
 NO_DEADLINES: Mapping[str, float] = MappingProxyType({})
@@ -61,7 +60,7 @@ class Sandbox:
     def __init__(self, device: str, first_request: Record | None = None):
         self._device = device
         self._first_request = first_request
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkedProcess | None = None
         self._connection: Connection | None = None
         self._errors: IO[bytes] | None = None
         self._served = 0
@@ -166,13 +165,7 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         try:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
-            command = [sys.executable, "-P", "-m", "evoflash.worker.worker"]
-            self._process = processes.start(
-                [*command, str(theirs.fileno()), self._device, str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                stdout=self._errors,
-                stderr=self._errors,
-            )
+            self._process = forked.start(WORKER, self._device, theirs, self._errors)
         finally:
             theirs.close()
             self._connection = Connection(ours.detach())

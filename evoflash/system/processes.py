@@ -22,13 +22,23 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
 from evoflash.system.reaper import MARK
 
 GIB = 1024**3
+
+
+class Started(Protocol):
+    """A process that leads a session of its own."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        ...
+
 
 # Environment variables that compilers, PyTorch, CUDA and rivals need. Others may hold secrets, and are not passed on.
 PASSED = re.compile(
@@ -102,8 +112,8 @@ def end_programs() -> None:
         kill(process)
 
 
-def kill(process: subprocess.Popen[Any]) -> None:
-    """Kills a process that `start` started and everything in its session, in any process group."""
+def kill(process: Started) -> None:
+    """Kills a process that leads a session and everything in its session, in any process group."""
     for _ in range(ROUNDS):
         members = _session(process.pid)
         for pid in members:

@@ -1,8 +1,8 @@
 """The worker process, in which kernels run. It may crash, hang, or lose its CUDA context; the driver then replaces it.
 
-`python -m evoflash.worker.worker FD DEVICE PARENT` serves the requests of `evaluator.messages` on the socket FD until
-the socket is closed or the process PARENT ends. It announces each step before it begins, so that the driver knows where
-a worker died.
+It is forked by a server that has this module imported (`evoflash.system.fork_server`), and serves the requests of
+`evaluator.messages` on a socket until that is closed or the server ends. It announces each step before it begins, so
+that the driver knows where a worker died.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
+
+import torch
 
 from evoflash.core.evaluation import Accuracy
 from evoflash.core.record import Record
@@ -49,8 +51,6 @@ class Worker:
     """Serves one driver on one device."""
 
     def __init__(self, connection: Connection, device: str):
-        import torch
-
         self._connection = connection
         self._device = device
         self._torch = torch
@@ -237,8 +237,6 @@ class Worker:
 
 def machine_facts(device: str) -> dict[str, Any]:
     """Versions and device properties, as reported by PyTorch."""
-    import torch
-
     facts: dict[str, Any] = {
         "python": sys.version.split()[0],
         "torch": torch.__version__,
@@ -262,14 +260,13 @@ def _exit_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def main() -> None:
-    """Entry point of the worker process."""
+def serve(descriptor: int, device: str, parent: int) -> None:
+    """Serves a driver.
+
+    Args:
+        descriptor: of the socket; parent: the process with which this one ends.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C
     processes.restrain()
-    connection = Connection(int(sys.argv[1]))
-    threading.Thread(target=_exit_with_parent, args=(int(sys.argv[3]),), daemon=True).start()
-    Worker(connection, sys.argv[2]).serve()
-
-
-if __name__ == "__main__":
-    main()
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    Worker(Connection(descriptor), device).serve()

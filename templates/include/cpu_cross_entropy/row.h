@@ -146,7 +146,7 @@ EVOFLASH_INLINE void compute_row(const Row<typename Config::Element> &row) {
   for (int tile = 0; tile < tiles; ++tile) {
     float factor = scale;
     if constexpr (Config::kKeep == Keep::kExponentials)
-      factor *= exp_difference<Config>(tile_max[tile], softmax.max);
+      if (tile_max[tile] != softmax.max) factor *= exp_difference<Config>(tile_max[tile], softmax.max);
     write_tile<Config, kStores>(row, tile * kTile, end_of(tile), softmax.max, factor);
   }
   if (is_class) {

@@ -64,6 +64,8 @@ inline unsigned __byte_perm(unsigned low, unsigned high, unsigned places) {
   for (int i = 0; i < 4; ++i) found |= unsigned(bytes >> 8 * (places >> 4 * i & 7) & 0xff) << 8 * i;
   return found;
 }
+inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+inline int __float2int_rn(float x) { return x != x ? 0 : int(nearbyintf(x)); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned((unsigned long long)a * b >> 32); }
 
 namespace emulation {

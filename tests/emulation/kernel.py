@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import math
 import re
 import shlex
 import subprocess
@@ -19,19 +18,22 @@ import torch
 from evoflash import problems
 from evoflash.codegen.template import Template, load
 from evoflash.core.genome import Genome
-from evoflash.problems import AttentionProblem
+from evoflash.problems import Problem
 from evoflash.problems.base import Inputs, Output, Outputs
+from evoflash.problems.function.description import describe
 from evoflash.targets import cuda
 from evoflash.targets.base import cxx
 
 HERE = Path(__file__).parent
-SHARED_MEMORY = "extern __shared__ __align__(1024) unsigned char shared_memory[];"
+PROBLEMS = HERE.parent.parent / "problems"
+SHARED_MEMORY = re.compile(r"extern __shared__ __align__\(\d+\) unsigned char shared_memory\[\];")
+KERNEL = re.compile(r"^    (\w+_kernel)\(", re.MULTILINE)
 
 
-def build(task: dict[str, Any], problem: AttentionProblem, folder: Path) -> ctypes.CDLL:
+def build(task: dict[str, Any], problem: Problem, folder: Path) -> ctypes.CDLL:
     """The launcher of a task's kernel, which runs its device code on the host."""
     family, genome = task["family"], Genome(task["genome"])
-    facts = cuda.of_arch("sm_90a").facts
+    facts = {**cuda.of_arch("sm_90a").facts, **task.get("device", {})}
     compiler = [
         *shlex.split(cxx()),
         "-std=c++17",
@@ -57,12 +59,11 @@ def build(task: dict[str, Any], problem: AttentionProblem, folder: Path) -> ctyp
         assert correct in emulated
         emulated = emulated.replace(correct, mistake)
     name = hashlib.sha256(emulated.encode()).hexdigest()[:16]  # a library is loaded once for each path
-    kernels = [each for each in ("attention_kernel", "merge_kernel") if f"\n    {each}(" in emulated]
-    wrappers = "".join(f"EMULATED_KERNEL({each}, Arguments)\n" for each in kernels)
+    wrappers = "".join(f"EMULATED_KERNEL({each}, Arguments)\n" for each in KERNEL.findall(emulated))
     memory = "unsigned char *const shared_memory = emulation::device.current->block->shared;"
     device = folder / f"{name}-device.cpp"
     device.write_text(
-        f'#include "device.h"\n#include "tensor_map.h"\n{emulated.replace(SHARED_MEMORY, memory)}\n{wrappers}'
+        f'#include "device.h"\n#include "tensor_map.h"\n{SHARED_MEMORY.sub(memory, emulated)}\n{wrappers}'
     )
     library = device.with_suffix(".so")
     command = [*compiler, "-O2", "-ffp-contract=off", "-DEVOFLASH_DEVICE_ONLY", str(device), "-o", str(library)]
@@ -79,19 +80,19 @@ def build(task: dict[str, Any], problem: AttentionProblem, folder: Path) -> ctyp
     return made
 
 
-def shortfall(kernel: ctypes.CDLL, problem: AttentionProblem, seed: int = 0, variant: str = "normal") -> str:
+def shortfall(kernel: ctypes.CDLL, problem: Problem, seed: int = 0, variant: str = "normal") -> str:
     """What is wrong with the kernel's outputs; empty if nothing is."""
     inputs = problem.inputs(seed, variant, "cpu")
     runs = []
     workspace = _workspace(kernel, problem, inputs)  # the second launch has what the first one left there
     for _ in range(2):
-        outputs = tuple(each.empty("cpu").fill_(math.nan) for each in problem.outputs())
+        outputs = tuple(_poisoned(each) for each in problem.outputs())
         if error := _launch(kernel, problem, inputs, outputs, workspace):
             return f"error {error}"
         runs.append(outputs)
     first, second = runs
     if not all(
-        torch.equal(one.view(torch.int16), other.view(torch.int16)) for one, other in zip(first, second, strict=True)
+        torch.equal(one.view(torch.uint8), other.view(torch.uint8)) for one, other in zip(first, second, strict=True)
     ):
         return "two runs differ"
     expected, sdpa, accepted = problem.reference(inputs), problem.plain(inputs), problem.unspecified(inputs)
@@ -103,8 +104,18 @@ def shortfall(kernel: ctypes.CDLL, problem: AttentionProblem, seed: int = 0, var
     return ""
 
 
+def _poisoned(output: Output) -> torch.Tensor:
+    """NaN in each of its elements, or an integer that is none of a right answer."""
+    tensor = output.empty("cpu")
+    if tensor.is_floating_point():
+        tensor.view(torch.uint8).fill_(255)
+    else:
+        tensor.fill_(torch.iinfo(tensor.dtype).min)
+    return tensor
+
+
 def _shortfall(
-    problem: AttentionProblem,
+    problem: Problem,
     output: Output,
     got: torch.Tensor,
     reference: torch.Tensor,
@@ -131,7 +142,7 @@ def _shortfall(
     return f"max error {largest:.2e} of {bounds.max_error:.2e}, rms {rms:.2e} of {bounds.rms_error:.2e}"
 
 
-def _workspace(kernel: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs) -> torch.Tensor:
+def _workspace(kernel: ctypes.CDLL, problem: Problem, inputs: Inputs) -> torch.Tensor:
     """A workspace full of NaN."""
     outputs = tuple(each.empty("cpu") for each in problem.outputs())
     size = kernel.evoflash_workspace_bytes(ctypes.byref(problem.arguments(inputs, outputs)))
@@ -139,23 +150,31 @@ def _workspace(kernel: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs) -
 
 
 def _launch(
-    kernel: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs, outputs: Outputs, workspace: torch.Tensor
+    kernel: ctypes.CDLL, problem: Problem, inputs: Inputs, outputs: Outputs, workspace: torch.Tensor
 ) -> int:
     arguments = problem.arguments(inputs, outputs)
     arguments.workspace = workspace.data_ptr()
     return kernel.evoflash_launch(ctypes.byref(arguments), None)
 
 
+def _problem(task: dict[str, Any]) -> Problem:
+    if "file" not in task:
+        return problems.parse(task["shape"])
+    source = (PROBLEMS / task["file"]).read_text(encoding="utf-8")
+    return describe(task["file"], re.sub("(?m)^(vary|cases) = .*$", "", source), task["sizes"], "cpu")
+
+
 def main() -> int:
     """Reads tasks as JSON lines, and prints them with what is wrong; 1 if anything is.
 
-    A task has family, genome and shape; it may have seed, variant, and `replaced`: pairs of texts of the device code.
+    A task has family, genome, and shape or the sizes of a function's `file`; it may have seed, variant,
+    facts of the `device`, and `replaced`: pairs of texts of the device code.
     """
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         for line in sys.stdin:
             task = json.loads(line)
-            problem = problems.parse(task["shape"])
+            problem = _problem(task)
             kernel = build(task, problem, Path(folder))
             wrong = shortfall(kernel, problem, task.get("seed", 0), task.get("variant", "normal"))
             failed += bool(wrong)

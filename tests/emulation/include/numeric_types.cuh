@@ -7,11 +7,21 @@ enum class Half : unsigned short {};
 enum class Bfloat16 : unsigned short {};
 
 #ifndef EVOFLASH_HOST_ONLY
+template <class Element>
+inline unsigned short bits_of(Element element) {
+  return static_cast<unsigned short>(element);
+}
+
+inline float to_float(float element) { return element; }
 inline float to_float(Half element) { return float(bits_as<_Float16>(element)); }
 inline float to_float(Bfloat16 element) { return __uint_as_float(unsigned(element) << 16); }
 
 template <class Element>
 inline Element from_float(float value);
+template <>
+inline float from_float<float>(float value) {
+  return value;
+}
 template <>
 inline Half from_float<Half>(float value) {
   return bits_as<Half>(_Float16(value));

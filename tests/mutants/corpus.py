@@ -1,11 +1,12 @@
 """The adversarial corpus: right kernels with one mistake each, and the gate that must refuse it.
 
-A mutant is a few lines of cpu.yaml or cuda.yaml: what is wrong, and which text of a rendered kernel becomes what.
-Some are Python functions (functions.py). `python -m tests.mutants.report run` verifies all of them.
+A mutant is a few lines of cpu.yaml or cuda.yaml: what is wrong, and which text of a rendered kernel becomes what. Those
+of functions stand in files of their own, which name the problem; there a base says which target it is for. Some are Python functions (functions.py). `python -m tests.mutants.report run` verifies all of them.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +19,12 @@ from evoflash.codegen.template import Source, load
 from evoflash.core.genome import Genome
 from evoflash.core.status import Gate
 from evoflash.problems import Problem
+from evoflash.problems.function.description import describe
+from evoflash.problems.shapes import fields_of
 from evoflash.targets import Target
 
 FOLDER = Path(__file__).parent
+PROBLEMS = ("rms_norm", "cross_entropy")  # that are functions, with a file each here and in problems/
 FUNCTIONS = "tests.mutants.functions"
 FIRST_CASE = "tiny seed 0"
 SEED = 7  # of the cases that a kernel cannot know
@@ -37,9 +41,12 @@ class Base:
     shape: str
     genome: dict[str, Any]
     dtype: str | None = None
+    function: str | None = None
 
     @property
     def problem(self) -> Problem:
+        if self.function is not None:
+            return _described(self.function, self.shape)
         return problems.parse(self.shape, self.dtype)
 
     def refusals(self, target: Target) -> list[str]:
@@ -140,4 +147,25 @@ def _entrant(name: str, base: Base, target: Target, source: Source) -> FixedEntr
 
 
 def _read(target: TargetName) -> dict[str, Any]:
-    return yaml.safe_load((FOLDER / f"{target}.yaml").read_text(encoding="utf-8"))
+    """The file of a target, and what the files of functions have for it."""
+    found = _content(target)
+    for function in PROBLEMS:
+        content = _content(function)
+        bases = {name: dict(fields) for name, fields in content["bases"].items() if fields["target"] == target}
+        for fields in bases.values():
+            del fields["target"]
+        found["bases"] |= {name: {**fields, "function": function} for name, fields in bases.items()}
+        own = {name: fields for name, fields in content["mutants"].items() if fields["base"] in bases}
+        assert not own.keys() & found["mutants"].keys()
+        found["mutants"] |= {name: {"case": content["case"], **fields} for name, fields in own.items()}
+    return found
+
+
+def _content(name: str) -> dict[str, Any]:
+    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _described(function: str, shape: str) -> Problem:
+    file = FOLDER.parent.parent / "problems" / f"{function}.py"
+    return describe(file.name, file.read_text(encoding="utf-8"), next(iter(fields_of([shape]).values())), "cpu")

@@ -15,7 +15,7 @@ VECTOR_BYTES = 16  # of the widest load whose alignment kernels ask for
 GUARD_ELEMENTS = 1 << 15  # on each side: more than a tile of rows, and a multiple of any alignment
 
 # Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN. Eight bits
-# have one NaN, and outputs do not have them. A mask is surrounded by keys that are seen, and lengths and page numbers
+# have two, of which instructions that convert to them produce the positive one. A mask is surrounded by keys that are seen, and lengths and page numbers
 # by some that do not exist. An output of integers must not have the value that stands here: it would count as
 # unwritten.
 POISON = {
@@ -23,8 +23,9 @@ POISON = {
     "bfloat16": 0x7FA7,
     "float32": 0x7FA5_A5A5,
     "float64": 0x7FF4_5A5A_5A5A_5A5A,
-    "float8_e4m3fn": 0x7F,
+    "float8_e4m3fn": -1,
     "uint8": -1,
+    "int8": -128,
     "bool": 1,
     "int16": -0x5A5B,
     "int32": 2**31 - 1,

@@ -58,6 +58,7 @@ class Expected:
         import torch
 
         name = f"{case}: {output}" if output else case
+        out = _comparable(out)
         if self.disputed is not None:
             out = torch.where(self.disputed, self.values, out.double())
         is_nan, want_nan = out.isnan(), self.values.isnan()
@@ -217,8 +218,14 @@ def _are_finite(outputs: Outputs) -> bool:
 
 def _disputed(plain: torch.Tensor, expected: torch.Tensor, unspecified: torch.Tensor | None) -> torch.Tensor:
     """Where one of two outputs is NaN, inf or -inf and the other is not the same."""
+    plain = _comparable(plain)
     same = (plain == expected) | (plain.isfinite() & expected.isfinite()) | (plain.isnan() & expected.isnan())
     return ~same if unspecified is None else ~same & ~unspecified
+
+
+def _comparable(tensor: torch.Tensor) -> torch.Tensor:
+    """The same, but for float8, of which PyTorch has few operations, as float32."""
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
 
 
 def errors(out: torch.Tensor, expected: torch.Tensor) -> tuple[float, float, float, int]:

@@ -17,7 +17,8 @@ EVOFLASH_INLINE Bytes to_int8(Floats floats) {
   return __builtin_convertvector(__builtin_convertvector(nearest_integer(floats), Ints), Bytes);
 }
 
-// Rounds to the nearest number, ties to even; to the largest one where that is exceeded by a rounding.
+// Rounds to the nearest number, ties to even; to the largest one where that is exceeded by a rounding. All NaNs become
+// the positive one, as by CUDA's instruction.
 EVOFLASH_INLINE Bytes to_float8(Floats floats) {
   const Bits sign = as_bits(floats) & 0x80000000, magnitude = as_bits(floats) ^ sign;
   // Below 2^-6 numbers are multiples of 2^-9: adding 2^14 lets the addition itself round at the right bit.
@@ -25,8 +26,8 @@ EVOFLASH_INLINE Bytes to_float8(Floats floats) {
   const Bits normal = (magnitude - (120u << 23) + 0x7ffff + ((magnitude >> 20) & 1)) >> 20;
   Bits result = select((Ints)(magnitude < 0x3c800000), subnormal, normal);
   result = select((Ints)(magnitude >= 0x43e80000), Bits{} + 0x7e, result);  // from 464 on
-  result = select((Ints)(magnitude > 0x7f800000), Bits{} + 0x7f, result);
-  return __builtin_convertvector(result | sign >> 24, Bytes);
+  result = select((Ints)(magnitude > 0x7f800000), Bits{} + 0x7f, result | sign >> 24);
+  return __builtin_convertvector(result, Bytes);
 }
 
 template <Quantize kQuantize>

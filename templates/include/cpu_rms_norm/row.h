@@ -137,7 +137,7 @@ EVOFLASH_INLINE void write_row(const Row<typename Config::Element> &row, const M
   } else {
     constexpr float kMost = kLargest<Config::kQuantize>;
     const float largest = moments.largest_magnitude() * inverse_rms;
-    const float magnitude = largest > kSmallestMagnitude ? largest : kSmallestMagnitude;
+    const float magnitude = largest < kSmallestMagnitude ? kSmallestMagnitude : largest;  // a NaN stays one
     *row.scale = magnitude / kMost;
     const float factor = inverse_rms * (kMost / magnitude);
     write((uint8_t *)row.out, [&](int at, int count) EVOFLASH_INLINE_LAMBDA {

@@ -137,7 +137,8 @@ struct Kernel {
   __device__ __forceinline__ float factor_of(int row, const Moments &moments) const {
     const float inverse_rms = rsqrtf(moments.sum / args.columns + args.eps);
     if constexpr (!kIsQuantized) return inverse_rms;
-    const float magnitude = fmaxf(moments.largest * inverse_rms, kSmallestMagnitude);
+    const float largest = moments.largest * inverse_rms;
+    const float magnitude = largest < kSmallestMagnitude ? kSmallestMagnitude : largest;  // a NaN stays one
     if (row < args.rows && rank == 0 && thread == 0) args.scale[row] = magnitude / kLargest<kQuantize>;
     return inverse_rms * (kLargest<kQuantize> / magnitude);
   }

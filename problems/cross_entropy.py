@@ -31,7 +31,7 @@ def cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> CrossEntropy:
 def get_inputs(rows: int = 4096, vocabulary: int = 128256, dtype: str = "bfloat16"):
     """Logits as a language model has them: a few classes are likely, others are not.
 
-    A gradient that is spread evenly would hide mistakes: each of its elements is far below the rounding of the target's.
+    A gradient that is spread evenly would hide mistakes: its elements are far below the rounding of the target's.
     """
     logits = torch.randn(rows, vocabulary, dtype=getattr(torch, dtype))
     places = torch.randint(vocabulary, (rows, LIKELY))

@@ -15,9 +15,9 @@ VECTOR_BYTES = 16  # of the widest load whose alignment kernels ask for
 GUARD_ELEMENTS = 1 << 15  # on each side: more than a tile of rows, and a multiple of any alignment
 
 # Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN. Eight bits
-# have two, of which instructions that convert to them produce the positive one. A mask is surrounded by keys that are seen, and lengths and page numbers
-# by some that do not exist. An output of integers must not have the value that stands here: it would count as
-# unwritten.
+# have two, of which instructions that convert to them produce the positive one. A mask is surrounded by keys that are
+# seen, and lengths and page numbers by some that do not exist. An output of integers must not have the value that
+# stands here: it would count as unwritten.
 POISON = {
     "float16": 0x7DE7,
     "bfloat16": 0x7FA7,

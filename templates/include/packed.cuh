@@ -21,7 +21,7 @@ struct Packed<1> {
 };
 
 template <class Element, int kCount>
-using PackedElements = Packed<kCount * int(sizeof(Element))>;
+using PackedElements = Packed<kCount *int(sizeof(Element))>;
 
 // Widens kCount elements: float, Half or Bfloat16.
 template <class Element, int kCount>

@@ -149,9 +149,7 @@ def _workspace(kernel: ctypes.CDLL, problem: Problem, inputs: Inputs) -> torch.T
     return torch.full((size + 1,), 255, dtype=torch.uint8)
 
 
-def _launch(
-    kernel: ctypes.CDLL, problem: Problem, inputs: Inputs, outputs: Outputs, workspace: torch.Tensor
-) -> int:
+def _launch(kernel: ctypes.CDLL, problem: Problem, inputs: Inputs, outputs: Outputs, workspace: torch.Tensor) -> int:
     arguments = problem.arguments(inputs, outputs)
     arguments.workspace = workspace.data_ptr()
     return kernel.evoflash_launch(ctypes.byref(arguments), None)

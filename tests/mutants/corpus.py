@@ -1,7 +1,8 @@
 """The adversarial corpus: right kernels with one mistake each, and the gate that must refuse it.
 
-A mutant is a few lines of cpu.yaml or cuda.yaml: what is wrong, and which text of a rendered kernel becomes what. Those
-of functions stand in files of their own, which name the problem; there a base says which target it is for. Some are Python functions (functions.py). `python -m tests.mutants.report run` verifies all of them.
+A mutant is a few lines of cpu.yaml or cuda.yaml: what is wrong, and which text of a rendered kernel becomes what.
+Those of functions stand in files of their own, which name the problem; there a base says which target it is for. Some
+are Python functions (functions.py). `python -m tests.mutants.report run` verifies all of them.
 """
 
 from __future__ import annotations

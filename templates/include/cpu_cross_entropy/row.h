@@ -109,7 +109,8 @@ EVOFLASH_INLINE void write_tile(const Row<typename Config::Element> &row, int be
     if constexpr (Config::kKeep == Keep::kLogits)
       exponentials = exp_difference<Config>(logits_at(row.logits + column, count), max);
     else
-      exponentials = count == kLanes ? load<Floats>(row.buffer + column) : load_first<Floats>(row.buffer + column, count);
+      exponentials =
+          count == kLanes ? load<Floats>(row.buffer + column) : load_first<Floats>(row.buffer + column, count);
     const auto gradients = from_floats<Element>(exponentials * factor);
     if (count == kLanes)
       store_by<kStores>(row.grad + column, gradients);
@@ -126,9 +127,8 @@ EVOFLASH_INLINE void compute_row(const Row<typename Config::Element> &row) {
   constexpr int kTile = Config::kTile;
   const int vocabulary = row.vocabulary, tiles = tiles_of(vocabulary, kTile);
   [[maybe_unused]] float *const tile_max = row.buffer + vocabulary;
-  const auto end_of = [&](int tile) EVOFLASH_INLINE_LAMBDA {
-    return tile + 1 < tiles ? (tile + 1) * kTile : vocabulary;
-  };
+  const auto end_of = [&](int tile)
+                          EVOFLASH_INLINE_LAMBDA { return tile + 1 < tiles ? (tile + 1) * kTile : vocabulary; };
   Softmax softmax;
   for (int tile = 0; tile < tiles; ++tile) {
     add_tile<Config>(row, tile * kTile, end_of(tile), softmax);

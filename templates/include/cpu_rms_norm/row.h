@@ -89,8 +89,8 @@ EVOFLASH_INLINE Moments<Config> add_row(const Row<typename Config::Element> &row
   }
   for (; column + kLanes <= row.columns; column += kLanes) add_vector(0, column);
   if (const int rest = row.columns - column; rest > 0) {
-    const Vector total = add<Element>(load_first<Vector>(row.x + column, rest),
-                                      load_first<Vector>(row.residual + column, rest));
+    const Vector total =
+        add<Element>(load_first<Vector>(row.x + column, rest), load_first<Vector>(row.residual + column, rest));
     const Floats wide = to_floats<Element>(total);
     store_first(row.total + column, total, rest);
     if constexpr (Config::kKeep == Keep::kBuffer) store_first(row.buffer + column, wide, rest);
@@ -119,7 +119,8 @@ EVOFLASH_INLINE void write_row(const Row<typename Config::Element> &row, const M
   using Vector = VectorOf<Element>;
   const float inverse_rms = 1 / sqrtf(moments.sum_of_squares() / row.columns + row.eps);
   const auto weight = [&](int at, int count) EVOFLASH_INLINE_LAMBDA {
-    return to_floats<Element>(count == kLanes ? load<Vector>(row.weight + at) : load_first<Vector>(row.weight + at, count));
+    return to_floats<Element>(count == kLanes ? load<Vector>(row.weight + at)
+                                              : load_first<Vector>(row.weight + at, count));
   };
   const auto write = [&](auto output, auto of) EVOFLASH_INLINE_LAMBDA {
     int column = 0;

@@ -92,7 +92,7 @@ struct Kernel {
     for (int i = 0; i < kVector; ++i) logits[i] = -INFINITY;
   }
   __device__ __forceinline__ static void unpack_to(float *logits, const Vector &vector) {
-    unpack<Element>(reinterpret_cast<float(&)[kVector]>(*logits), vector);
+    unpack<Element>(reinterpret_cast<float (&)[kVector]>(*logits), vector);
   }
 
   __device__ __forceinline__ Softmax reduced(Softmax own) {

@@ -215,7 +215,7 @@ struct Kernel {
       const bool has_next = next < args.rows;
       const Element *const next_logits = logits_of(has_next ? next : row);
       const Shape next_shape(next_logits, args.vocabulary);
-#pragma unroll
+#pragma unroll 2  // no more: registers would fill with what shared memory keeps
       for (int j = kHeld; j < kHeld + kStaged; ++j) {
         if (has(shape, j)) gradient.write(column_of(shape, j), slots[(j - kHeld) * kThreads]);
         // The next row takes the place of what has just been written.

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from evoflash import problems
 from evoflash.codegen.template import Template, load
 from evoflash.core.genome import Genome
-from evoflash.problems import AttentionProblem
+from evoflash.problems import AttentionProblem, Problem
 from evoflash.problems.base import Inputs, Output, Outputs
 from evoflash.targets import cuda
 from evoflash.targets.base import cxx
@@ -28,10 +29,19 @@ HERE = Path(__file__).parent
 SHARED_MEMORY = "extern __shared__ __align__(1024) unsigned char shared_memory[];"
 
 
-def build(task: dict[str, Any], problem: AttentionProblem, folder: Path) -> ctypes.CDLL:
-    """The launcher of a task's kernel, which runs its device code on the host."""
-    family, genome = task["family"], Genome(task["genome"])
-    facts = cuda.of_arch("sm_90a").facts
+KERNEL = re.compile(r"^\s*(\w+_kernel)\(const __grid_constant__ ([\w:]+) args\) \{", re.MULTILINE)
+
+
+def build(
+    family: str,
+    genome: Genome,
+    problem: Problem,
+    folder: Path,
+    replaced: Sequence[tuple[str, str]] = (),
+    arch: str = "sm_90a",
+) -> ctypes.CDLL:
+    """The launcher of a kernel, which runs its device code on the host; `replaced` are mistakes in that."""
+    facts = cuda.of_arch(arch).facts
     compiler = [
         *shlex.split(cxx()),
         "-std=c++17",
@@ -47,18 +57,16 @@ def build(task: dict[str, Any], problem: AttentionProblem, folder: Path) -> ctyp
         subprocess.run([*compiler, str(HERE / "driver.cpp"), "-Wl,-soname,libcuda.so.1", "-o", str(driver)], check=True)
     ctypes.CDLL(str(driver), ctypes.RTLD_GLOBAL)
 
-    name = genome.digest[:12] + hashlib.sha256(problem.label.encode()).hexdigest()[:12]
     template = load(family)
     includes = [HERE / "include", *template.include_folders[1:]]
-    replaced = Template(template.folder, includes, template.declaration)
-    shipped, emulated = (each.render(genome, problem, facts).text for each in (template, replaced))
+    replacing = Template(template.folder, includes, template.declaration)
+    shipped, emulated = (each.render(genome, problem, facts).text for each in (template, replacing))
     emulated = re.sub(r'asm volatile\(""[^;]*;', "", emulated)  # which only keep the compiler from moving something
-    for correct, mistake in task.get("replaced", []):
+    for correct, mistake in replaced:
         assert correct in emulated
         emulated = emulated.replace(correct, mistake)
     name = hashlib.sha256(emulated.encode()).hexdigest()[:16]  # a library is loaded once for each path
-    kernels = [each for each in ("attention_kernel", "merge_kernel") if f"\n    {each}(" in emulated]
-    wrappers = "".join(f"EMULATED_KERNEL({each}, Arguments)\n" for each in kernels)
+    wrappers = "".join(f"EMULATED_KERNEL({name}, {arguments})\n" for name, arguments in KERNEL.findall(emulated))
     memory = "unsigned char *const shared_memory = emulation::device.current->block->shared;"
     device = folder / f"{name}-device.cpp"
     device.write_text(
@@ -156,7 +164,8 @@ def main() -> int:
         for line in sys.stdin:
             task = json.loads(line)
             problem = problems.parse(task["shape"])
-            kernel = build(task, problem, Path(folder))
+            replaced = [(correct, mistake) for correct, mistake in task.get("replaced", [])]
+            kernel = build(task["family"], Genome(task["genome"]), problem, Path(folder), replaced)
             wrong = shortfall(kernel, problem, task.get("seed", 0), task.get("variant", "normal"))
             failed += bool(wrong)
             print(json.dumps({**task, "wrong": wrong}), flush=True)

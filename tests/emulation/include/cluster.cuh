@@ -18,9 +18,21 @@ inline void cluster_wait() {
   while (device.cluster_barrier.generation == device.current->cluster_phase) emulation::yield();
 }
 
+inline void cluster_sync() {
+  cluster_arrive_relaxed();
+  cluster_wait();
+}
+
 inline unsigned remote_address(unsigned smem, int rank) {
   return smem - emulation::address_of(emulation::device.current->block->shared) +
          emulation::address_of(emulation::device.blocks[rank].shared);
+}
+
+// Of a block that has not left yet.
+inline float4 load_remote(unsigned address) {
+  float4 value;
+  memcpy(&value, emulation::pointer_of(address), sizeof(value));
+  return value;
 }
 
 template <class Value>

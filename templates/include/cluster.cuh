@@ -40,6 +40,12 @@ __device__ __forceinline__ float4 load_remote(unsigned address) {
   return value;
 }
 
+__device__ __forceinline__ float2 load_remote_pair(unsigned address) {
+  float2 value;
+  asm volatile("ld.shared::cluster.v2.f32 { %0, %1 }, [%2];" : "=f"(value.x), "=f"(value.y) : "r"(address) : "memory");
+  return value;
+}
+
 // Asynchronous stores to another block. Their bytes complete on an mbarrier of that block, so neither a fence nor an
 // arrival is needed.
 __device__ __forceinline__ void store_remote(unsigned address, uint4 value, unsigned barrier) {

@@ -2,31 +2,16 @@
 
 #include "fused_linear.h"
 #include "launch.cuh"
-#include "linear/activation.cuh"
-#include "numeric_types.cuh"
-#include "pairs.cuh"
+#include "linear/epilogue.cuh"
 #include "programmatic_launch.cuh"
 
 // Split-K: kNumSplits blocks multiply parts of the same sums and leave them in the workspace. A second kernel adds them
 // in the order of the parts, so that the result never depends on which block came first, and applies the epilogue.
 namespace evoflash::linear {
 
-// A matrix of the problem. Rows lie a multiple of 16 bytes apart.
-struct Rows {
-  unsigned char *base;
-  int64_t row_bytes;
-
-#ifndef EVOFLASH_HOST_ONLY
-  __device__ __forceinline__ unsigned char *at(int row, int column) const {
-    return base + row * row_bytes + 2 * int64_t(column);
-  }
-#endif
-};
-
 struct MergeArguments {
   const float *partials;  // [part][m][n]
-  Rows residual, out;
-  const unsigned char *bias;
+  EpilogueArguments epilogue;
   int m, n;
 };
 
@@ -35,10 +20,6 @@ constexpr int kMergeColumns = 8;  // of a thread: 16 bytes of the output
 
 #ifndef EVOFLASH_DEVICE_ONLY
 namespace {
-
-inline Rows make_rows(const EvoflashTensor &matrix) {
-  return {static_cast<unsigned char *>(matrix.data), matrix.size[0] == 1 ? 0 : 2 * matrix.stride[0]};
-}
 
 inline size_t partials_bytes(const FusedLinear &problem, int splits) {
   return splits == 1 ? 0 : size_t(splits) * problem.x.size[0] * problem.weight.size[0] * sizeof(float);
@@ -64,25 +45,6 @@ inline int launch_merge(Kernel &kernel, const FusedLinear &problem, bool is_depe
 #endif
 
 #ifndef EVOFLASH_HOST_ONLY
-// The epilogue of eight neighbouring columns of a row.
-template <class Element, Activation kActivation>
-__device__ __forceinline__ void finish_8(const float (&sums)[8], const unsigned char *bias, const Rows &residual,
-                                         const Rows &out, int row, int column) {
-  const uint4 biases = *reinterpret_cast<const uint4 *>(bias + 2 * int64_t(column));
-  const uint4 residuals = *reinterpret_cast<const uint4 *>(residual.at(row, column));
-  const unsigned bias_words[4] = {biases.x, biases.y, biases.z, biases.w};
-  const unsigned residual_words[4] = {residuals.x, residuals.y, residuals.z, residuals.w};
-  float values[8];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    values[2 * i] = activate<kActivation>(sums[2 * i] + low_to_float<Element>(bias_words[i])) +
-                    low_to_float<Element>(residual_words[i]);
-    values[2 * i + 1] = activate<kActivation>(sums[2 * i + 1] + high_to_float<Element>(bias_words[i])) +
-                        high_to_float<Element>(residual_words[i]);
-  }
-  store_8<Element>(out.at(row, column), values);
-}
-
 // The second kernel: a thread adds the parts of eight columns.
 template <class Element, Activation kActivation, int kNumSplits, bool kIsEarly>
 __device__ __forceinline__ void merge(const MergeArguments &args) {
@@ -109,7 +71,7 @@ __device__ __forceinline__ void merge(const MergeArguments &args) {
       sums[4 * i + 2] += parts[split][i].z;
       sums[4 * i + 3] += parts[split][i].w;
     }
-  finish_8<Element, kActivation>(sums, args.bias, args.residual, args.out, row, column);
+  finish_8<Element, kActivation>(sums, args.epilogue, row, column);
 }
 #endif
 

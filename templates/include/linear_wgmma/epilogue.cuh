@@ -1,6 +1,6 @@
 #pragma once
 
-#include "linear/activation.cuh"
+#include "linear/epilogue.cuh"
 #include "linear_wgmma/arguments.cuh"
 #include "linear_wgmma/storage.cuh"
 #include "linear_wgmma/tile_scheduler.cuh"
@@ -59,14 +59,10 @@ struct Epilogue {
     return row * MatrixPanel::kRowBytes + (unit ^ row % 8) * MatrixPanel::kUnitBytes;
   }
 
-  __device__ __forceinline__ static float finish(float sum, float bias, float residual) {
-    return linear::activate<Traits::kActivation>(sum + bias) + residual;
-  }
-
   // Two accumulators beside each other in a row, with the biases of their columns and their residuals.
   __device__ __forceinline__ static unsigned finish_pair(float left, float right, unsigned bias, unsigned residual) {
-    return pack<Element>(finish(left, low_to_float<Element>(bias), low_to_float<Element>(residual)),
-                         finish(right, high_to_float<Element>(bias), high_to_float<Element>(residual)));
+    const float2 pair = linear::finish_pair<Element, Traits::kActivation>(left, right, bias, residual);
+    return pack<Element>(pair.x, pair.y);
   }
 
   // A chunk in place, from the accumulators of its panel.

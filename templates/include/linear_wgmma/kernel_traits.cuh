@@ -5,16 +5,11 @@
 
 namespace evoflash::linear_wgmma {
 
-using linear::Activation;
-
 // How a tile comes to the warpgroups of a block.
 enum class Schedule {
   kCooperative,  // they share the rows of each tile
   kPingPong,     // they take turns: the products of one's tile run under the epilogue of the other's
 };
-
-// What tiles that run at the same time share: the rows of x, or the columns of the output (rows of the weight).
-enum class Raster { kAlongRows, kAlongColumns };
 
 // What follows from the constants that a kernel is rendered with.
 template <class Config>

@@ -3,6 +3,7 @@
 #include "launch.cuh"
 #include "linear/partials.cuh"
 #include "linear/problem.cuh"
+#include "linear/raster.cuh"
 #include "linear_wgmma/arguments.cuh"
 
 #ifndef EVOFLASH_DEVICE_ONLY
@@ -31,8 +32,7 @@ int launch(const FusedLinear &problem, void *stream, const Kernels &kernels) {
   constexpr int64_t kTileM = Traits::kBlockM * Traits::kClusterM, kTileN = Traits::kBlockN * Traits::kClusterN;
   const int64_t m_tiles = (m + kTileM - 1) / kTileM, n_tiles = (n + kTileN - 1) / kTileN;
   const int64_t units = m_tiles * n_tiles * Traits::kNumSplits;
-  // Bands are counted in tiles, up to a band beyond the last.
-  if (units > INT32_MAX / 2 / Traits::kCluster || (m_tiles > n_tiles ? m_tiles : n_tiles) > INT32_MAX / 64)
+  if (units > INT32_MAX / 2 / Traits::kCluster || m_tiles > linear::kMostTiles || n_tiles > linear::kMostTiles)
     return EVOFLASH_UNSUPPORTED;
   const int64_t k_blocks = (k + Traits::kBlockK - 1) / Traits::kBlockK;
   if (k_blocks < Traits::kNumSplits) return EVOFLASH_UNSUPPORTED;  // each part has a block of the sum

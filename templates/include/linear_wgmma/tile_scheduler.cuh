@@ -1,5 +1,7 @@
 #pragma once
 
+#include "linear/raster.cuh"
+#include "linear/split.cuh"
 #include "linear_wgmma/arguments.cuh"
 
 #ifndef EVOFLASH_HOST_ONLY
@@ -10,33 +12,19 @@ struct Unit {
   int row, column, split, first_k, k_blocks;
 };
 
-// Units go through the tiles in bands of kGroup tiles, across a band before along it, so that those which run at the
-// same time are nearly a square, and share what they read in the L2 cache. All tiles of a part of the sum come before
-// the next part's.
+// All tiles of a part of the sum come before the next part's.
 template <class Traits>
 __device__ __forceinline__ Unit make_unit(const Arguments &args, int number, int rank) {
-  constexpr bool kIsAlongRows = Traits::kRaster == Raster::kAlongRows;
   const int tiles = args.m_tiles * args.n_tiles, split = Traits::kIsSplitK ? number / tiles : 0;
-  const int tile = number - split * tiles;
-  const int across = kIsAlongRows ? args.m_tiles : args.n_tiles, along = kIsAlongRows ? args.n_tiles : args.m_tiles;
-  const int band = tile / (Traits::kGroup * along), within = tile - band * Traits::kGroup * along;
-  const int width = min(Traits::kGroup, across - band * Traits::kGroup);
-  const int place = within / width, lane = band * Traits::kGroup + within - place * width;
-  const int m_tile = kIsAlongRows ? lane : place, n_tile = kIsAlongRows ? place : lane;
-
+  const auto tile =
+      linear::tile_at<Traits::kRaster, Traits::kGroup>(number - split * tiles, args.m_tiles, args.n_tiles);
   Unit unit;
-  unit.row = (m_tile * Traits::kClusterM + rank / Traits::kClusterN) * Traits::kBlockM;
-  unit.column = (n_tile * Traits::kClusterN + rank % Traits::kClusterN) * Traits::kBlockN;
+  unit.row = (tile.m * Traits::kClusterM + rank / Traits::kClusterN) * Traits::kBlockM;
+  unit.column = (tile.n * Traits::kClusterN + rank % Traits::kClusterN) * Traits::kBlockN;
   unit.split = split;
-  if constexpr (Traits::kIsSplitK) {
-    // The first parts have a block more where they cannot be alike.
-    const int share = args.k_blocks / Traits::kNumSplits, rest = args.k_blocks % Traits::kNumSplits;
-    unit.first_k = split * share + min(split, rest);
-    unit.k_blocks = share + (split < rest);
-  } else {
-    unit.first_k = 0;
-    unit.k_blocks = args.k_blocks;
-  }
+  const linear::Part part = linear::part_of<Traits::kNumSplits>(args.k_blocks, split);
+  unit.first_k = part.first;
+  unit.k_blocks = part.count;
   return unit;
 }
 

@@ -28,11 +28,9 @@ inline unsigned remote_address(unsigned smem, int rank) {
          emulation::address_of(emulation::device.blocks[rank].shared);
 }
 
-// Of a block that has not left yet.
-inline float4 load_remote(unsigned address) {
-  float4 value;
-  memcpy(&value, emulation::pointer_of(address), sizeof(value));
-  return value;
+inline float4 load_remote(unsigned address) { return *reinterpret_cast<float4 *>(emulation::pointer_of(address)); }
+inline float2 load_remote_pair(unsigned address) {
+  return *reinterpret_cast<float2 *>(emulation::pointer_of(address));
 }
 
 template <class Value>

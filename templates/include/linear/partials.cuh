@@ -15,8 +15,8 @@ struct MergeArguments {
   int m, n;
 };
 
-constexpr int kMergeThreads = 256;
-constexpr int kMergeColumns = 8;  // of a thread: 16 bytes of the output
+inline constexpr int kMergeThreads = 256;
+inline constexpr int kMergeColumns = 8;  // of a thread: 16 bytes of the output
 
 #ifndef EVOFLASH_DEVICE_ONLY
 namespace {

@@ -25,6 +25,6 @@ __device__ __forceinline__ Tile tile_at(int number, int m_tiles, int n_tiles) {
 #endif
 
 // So many tiles each way that no product above overflows.
-constexpr int kMostTiles = 1 << 25;
+inline constexpr int kMostTiles = 1 << 25;
 
 }  // namespace evoflash::linear

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "elect.cuh"
 #include "linear/epilogue.cuh"
 #include "linear_wgmma/arguments.cuh"
 #include "linear_wgmma/storage.cuh"
@@ -8,6 +9,7 @@
 #include "named_barrier.cuh"
 #include "pairs.cuh"
 #include "tma_matrix.cuh"
+#include "warp.cuh"
 
 // From a warpgroup's accumulators to the output. A chunk of the residual arrives in a buffer; the output takes its
 // place there, and TMA stores it.
@@ -28,6 +30,11 @@ struct Epilogue {
   __device__ __forceinline__ Epilogue(const SharedStorage<Traits> &smem, const Arguments &args, int warpgroup)
       : smem(smem), args(args), warpgroup(warpgroup) {}
 
+  // True for the one thread of the warpgroup that loads and stores, always the same. All its warps call it.
+  __device__ __forceinline__ static bool is_copying() {
+    return __shfl_sync(kAllLanes, threadIdx.x / 32 % 4, 0) == 0 && elect_one();
+  }
+
   // Chunks go from top to bottom, then from left to right.
   __device__ __forceinline__ static MatrixCoord coord_of(const Unit &unit, int chunk) {
     return {unit.column + chunk / Traits::kRowBlocks * MatrixPanel::kColumns,
@@ -44,7 +51,7 @@ struct Epilogue {
   // Loads as much of the residual as there are buffers, once the tile before has been stored from them.
   __device__ __forceinline__ void load_first(const Unit &unit) const {
     if constexpr (!Traits::kIsSplitK) {
-      if (threadIdx.x % 128 == 0) {
+      if (is_copying()) {
         tma_store_wait();
         for (int chunk = 0; chunk < Traits::kBuffers; ++chunk) load_chunk(unit, chunk);
       }
@@ -108,7 +115,7 @@ struct Epilogue {
         finish_chunk(smem.base + offset, &acc[block][8 * panel], bias);
         fence_proxy_async();
         named_barrier_sync<128>(kFirstEpilogueBarrier + warpgroup);
-        if (threadIdx.x % 128 == 0) {
+        if (is_copying()) {
           tma_store_matrix(args.out, coord_of(unit, chunk), smem.address + offset);
           tma_store_commit();
           const int next = chunk - kLag + Traits::kBuffers;
@@ -151,7 +158,7 @@ struct Epilogue {
   // Shared memory belongs to the block until TMA has read it.
   __device__ __forceinline__ void finish_stores() const {
     if constexpr (!Traits::kIsSplitK)
-      if (threadIdx.x % 128 == 0) tma_store_wait();
+      if (is_copying()) tma_store_wait();
   }
 };
 

@@ -20,12 +20,15 @@ import torch
 from evoflash import problems
 from evoflash.codegen.template import Template, load
 from evoflash.core.genome import Genome
-from evoflash.problems import AttentionProblem, Problem
+from evoflash.problems import Problem
 from evoflash.problems.base import Inputs, Output, Outputs
+from evoflash.problems.function.description import describe
 from evoflash.targets import cuda
 from evoflash.targets.base import cxx
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+GUARD, GUARD_ELEMENTS = 777.0, 64
 SHARED_MEMORY = "extern __shared__ __align__(1024) unsigned char shared_memory[];"
 
 
@@ -76,7 +79,7 @@ def build(
     command = [*compiler, "-O2", "-ffp-contract=off", "-DEVOFLASH_DEVICE_ONLY", str(device), "-o", str(library)]
     subprocess.run(command, check=True)
 
-    cubin, launcher = folder / f"{name}.path", folder / f"{name}-launcher.so"
+    cubin = folder / f"{name}.path"
     cubin.write_bytes(str(library).encode() + b"\0")
     source = folder / f"{name}-launcher.cpp"
     source.write_text(shipped)
@@ -87,15 +90,18 @@ def build(
     return made
 
 
-def shortfall(kernel: ctypes.CDLL, problem: AttentionProblem, seed: int = 0, variant: str = "normal") -> str:
+def shortfall(kernel: ctypes.CDLL, problem: Problem, seed: int = 0, variant: str = "normal") -> str:
     """What is wrong with the kernel's outputs; empty if nothing is."""
     inputs = problem.inputs(seed, variant, "cpu")
     runs = []
     workspace = _workspace(kernel, problem, inputs)  # the second launch has what the first one left there
     for _ in range(2):
-        outputs = tuple(each.empty("cpu").fill_(math.nan) for each in problem.outputs())
+        guarded = [_guarded(each) for each in problem.outputs()]
+        outputs = tuple(output for output, _ in guarded)
         if error := _launch(kernel, problem, inputs, outputs, workspace):
             return f"error {error}"
+        if not all((guard == GUARD).all() for _, guards in guarded for guard in guards):
+            return "wrote beyond the output"
         runs.append(outputs)
     first, second = runs
     if not all(
@@ -111,8 +117,16 @@ def shortfall(kernel: ctypes.CDLL, problem: AttentionProblem, seed: int = 0, var
     return ""
 
 
+def _guarded(output: Output) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """A tensor for an output, full of NaN, and what lies before and after it in memory."""
+    count = math.prod(output.shape)
+    memory = torch.full((count + 2 * GUARD_ELEMENTS,), GUARD, dtype=getattr(torch, output.dtype))
+    before, own, after = memory.split([GUARD_ELEMENTS, count, GUARD_ELEMENTS])
+    return own.fill_(math.nan).view(output.shape), [before, after]
+
+
 def _shortfall(
-    problem: AttentionProblem,
+    problem: Problem,
     output: Output,
     got: torch.Tensor,
     reference: torch.Tensor,
@@ -139,7 +153,7 @@ def _shortfall(
     return f"max error {largest:.2e} of {bounds.max_error:.2e}, rms {rms:.2e} of {bounds.rms_error:.2e}"
 
 
-def _workspace(kernel: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs) -> torch.Tensor:
+def _workspace(kernel: ctypes.CDLL, problem: Problem, inputs: Inputs) -> torch.Tensor:
     """A workspace full of NaN."""
     outputs = tuple(each.empty("cpu") for each in problem.outputs())
     size = kernel.evoflash_workspace_bytes(ctypes.byref(problem.arguments(inputs, outputs)))
@@ -147,23 +161,31 @@ def _workspace(kernel: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs) -
 
 
 def _launch(
-    kernel: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs, outputs: Outputs, workspace: torch.Tensor
+    kernel: ctypes.CDLL, problem: Problem, inputs: Inputs, outputs: Outputs, workspace: torch.Tensor
 ) -> int:
     arguments = problem.arguments(inputs, outputs)
     arguments.workspace = workspace.data_ptr()
     return kernel.evoflash_launch(ctypes.byref(arguments), None)
 
 
+def _problem(task: dict[str, Any]) -> Problem:
+    if "problem" not in task:
+        return problems.parse(task["shape"])
+    file = ROOT / "problems" / f"{task['problem']}.py"
+    return describe(file.name, file.read_text(), task["shape"], "cpu")
+
+
 def main() -> int:
     """Reads tasks as JSON lines, and prints them with what is wrong; 1 if anything is.
 
-    A task has family, genome and shape; it may have seed, variant, and `replaced`: pairs of texts of the device code.
+    A task has family, genome and shape; it may have seed, variant, `replaced`: pairs of texts of the device code, and
+    `problem`: one of those that ship, of which the shape is a dictionary of sizes.
     """
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         for line in sys.stdin:
             task = json.loads(line)
-            problem = problems.parse(task["shape"])
+            problem = _problem(task)
             replaced = [(correct, mistake) for correct, mistake in task.get("replaced", [])]
             kernel = build(task["family"], Genome(task["genome"]), problem, Path(folder), replaced)
             wrong = shortfall(kernel, problem, task.get("seed", 0), task.get("variant", "normal"))

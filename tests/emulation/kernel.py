@@ -138,7 +138,7 @@ def _shortfall(
     finite = where & reference.isfinite() & plain.isfinite()
     if not got[finite].isfinite().all():
         return "not finite where a number belongs"
-    if not got[where & reference.isnan() & plain.isnan()].isnan().all():
+    if not got[reference.isnan() & plain.isnan()].isnan().all():
         return "no NaN where one belongs"
     infinite = where & reference.isinf() & (plain == reference)
     if not (got[infinite] == reference[infinite]).all():

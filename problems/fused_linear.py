@@ -22,6 +22,7 @@ def get_inputs(m: int = 4096, n: int = 4096, k: int = 4096, dtype: str = "bfloat
 
 
 def flops(m: int, n: int, k: int) -> int:
+    """Those of the product."""
     return 2 * m * n * k
 
 

@@ -28,7 +28,7 @@ from evoflash.targets.base import cxx
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-GUARD, GUARD_ELEMENTS = 777.0, 64
+GUARD, GUARD_ELEMENTS = 777.0, 1024  # some rows
 SHARED_MEMORY = "extern __shared__ __align__(1024) unsigned char shared_memory[];"
 
 
@@ -69,9 +69,19 @@ def build(
         assert correct in emulated
         emulated = emulated.replace(correct, mistake)
     name = hashlib.sha256(emulated.encode()).hexdigest()[:16]  # a library is loaded once for each path
-    wrappers = "".join(f"EMULATED_KERNEL({name}, {arguments})\n" for name, arguments in KERNEL.findall(emulated))
+    launcher = folder / f"{name}-launcher.so"
+    if not launcher.exists():
+        _compile(shipped, emulated, folder / name, launcher, compiler)
+    made = ctypes.CDLL(str(launcher))
+    made.evoflash_workspace_bytes.restype = ctypes.c_size_t
+    return made
+
+
+def _compile(shipped: str, emulated: str, stem: Path, launcher: Path, compiler: list[str]) -> None:
+    """A launcher as it ships, whose cubin is the path of a library that has the device code."""
+    wrappers = "".join(f"EMULATED_KERNEL({kernel}, {arguments})\n" for kernel, arguments in KERNEL.findall(emulated))
     memory = "unsigned char *const shared_memory = emulation::device.current->block->shared;"
-    device = folder / f"{name}-device.cpp"
+    device = stem.with_name(f"{stem.name}-device.cpp")
     device.write_text(
         f'#include "device.h"\n#include "tensor_map.h"\n{emulated.replace(SHARED_MEMORY, memory)}\n{wrappers}'
     )
@@ -79,15 +89,12 @@ def build(
     command = [*compiler, "-O2", "-ffp-contract=off", "-DEVOFLASH_DEVICE_ONLY", str(device), "-o", str(library)]
     subprocess.run(command, check=True)
 
-    cubin = folder / f"{name}.path"
+    cubin = stem.with_suffix(".path")
     cubin.write_bytes(str(library).encode() + b"\0")
-    source = folder / f"{name}-launcher.cpp"
+    source = launcher.with_suffix(".cpp")
     source.write_text(shipped)
     defines = ["-DEVOFLASH_HOST_ONLY", f'-DEVOFLASH_CUBIN="{cubin}"']
     subprocess.run([*compiler, *defines, str(source), "-ldl", "-o", str(launcher)], check=True)
-    made = ctypes.CDLL(str(launcher))
-    made.evoflash_workspace_bytes.restype = ctypes.c_size_t
-    return made
 
 
 def shortfall(kernel: ctypes.CDLL, problem: Problem, seed: int = 0, variant: str = "normal") -> str:
@@ -160,9 +167,7 @@ def _workspace(kernel: ctypes.CDLL, problem: Problem, inputs: Inputs) -> torch.T
     return torch.full((size + 1,), 255, dtype=torch.uint8)
 
 
-def _launch(
-    kernel: ctypes.CDLL, problem: Problem, inputs: Inputs, outputs: Outputs, workspace: torch.Tensor
-) -> int:
+def _launch(kernel: ctypes.CDLL, problem: Problem, inputs: Inputs, outputs: Outputs, workspace: torch.Tensor) -> int:
     arguments = problem.arguments(inputs, outputs)
     arguments.workspace = workspace.data_ptr()
     return kernel.evoflash_launch(ctypes.byref(arguments), None)

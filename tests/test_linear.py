@@ -14,10 +14,11 @@ from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
 from evoflash.problems.function.description import describe
 from evoflash.problems.function.problem import FunctionProblem
+from evoflash.problems.function.signature import Size
 from evoflash.targets import cpu, cuda
 from tests.emulation import emulate
 from tests.emulation.kernel import shortfall
-from tests.spread import build_all, spread
+from tests.spread import Sources, build_all, spread
 
 FILE = Path(__file__).parent.parent / "problems" / "fused_linear.py"
 MUTANTS = yaml.safe_load((Path(__file__).parent / "mutants" / "fused_linear.yaml").read_text())
@@ -41,7 +42,7 @@ STREAMED = {**BLOCKED, "kernel": "streamed", "rows": 4, "vectors": 1, "columns":
 STREAMED |= {"unroll": 1, "prefetch": 2}
 
 
-def problem(**sizes: int | str) -> FunctionProblem:
+def problem(**sizes: Size) -> FunctionProblem:
     return describe(FILE.name, FILE.read_text(), sizes, "cpu")
 
 
@@ -104,7 +105,7 @@ def small() -> FunctionProblem:
     return problem(m=16, n=64, k=64)
 
 
-def resized(small: FunctionProblem, **sizes: int | str) -> FunctionProblem:
+def resized(small: FunctionProblem, **sizes: Size) -> FunctionProblem:
     """The problem with other sizes, which nobody computes here."""
     return small.model_copy(update={"sizes": tuple({**dict(small.sizes), **sizes}.items())})
 
@@ -241,7 +242,7 @@ def test_a_spread_of_genomes_compiles(family, arch, small, tmp_path):
 def test_older_devices(arch, small, tmp_path):
     target = cuda.of_arch(arch)
     at = resized(small, m=200, n=136, k=200)
-    sources = {
+    sources: Sources = {
         (at, Genome(genome)): load(family).render(Genome(genome), at, target.facts)
         for family, genome in (("linear_mma", {**MMA, "split": 3}), ("linear_rows", ROWS))
     }

@@ -58,8 +58,8 @@ IN_CLUSTER |= {"merge": "cluster"}
 
 # Sizes have a tail each way; tiles are several, and so are rounds over the stages.
 QUICK = [
-    task("linear_wgmma", PING_PONG, 300, 200, 200),
-    task("linear_wgmma", PING_PONG, 300, 200, 200, variant="infinite"),
+    task("linear_wgmma", PING_PONG, 300, 200, 200, multiprocessors=4),
+    task("linear_wgmma", PING_PONG, 300, 200, 200, multiprocessors=4, variant="infinite"),
     task("linear_mma", IN_CLUSTER, 33, 200, 520, dtype="float16"),
     task("linear_rows", {**ROWS, "cluster": 4, "rows": 8, "columns": 48}, 11, 72, 520, activation="silu"),
     task(
@@ -70,7 +70,11 @@ LONG = [
     task("linear_wgmma", PING_PONG, 300, 200, 200, variant="nan"),
     task("linear_rows", {**ROWS, "cluster": 4, "rows": 8, "columns": 48}, 11, 72, 520, variant="infinite"),
     task("linear_wgmma", {**WGMMA, "persistent": False}, 200, 136, 200, activation="none"),
-    task("linear_wgmma", {**WGMMA, "cluster_m": 2, "cluster_n": 2}, 300, 200, 200, activation="relu"),
+    task(
+        "linear_wgmma", {**WGMMA, "cluster_m": 2, "cluster_n": 2}, 600, 264, 200, activation="relu", multiprocessors=8
+    ),
+    task("linear_wgmma", {**WGMMA, "tile_n": 192, "epilogue_buffers": 3}, 300, 400, 200, multiprocessors=2),
+    task("linear_wgmma", {**PING_PONG, "cluster_m": 1, "stages": 5}, 300, 264, 200, multiprocessors=1),
     task(
         "linear_wgmma",
         {**WGMMA, "tile_m": 64, "warpgroups": 1, "split": 3, "persistent": False, "producer_registers": 0},
@@ -98,7 +102,7 @@ def test_kernels_on_an_emulated_device():
     assert [each["wrong"] for each in told] == [""] * len(QUICK) + ["error -1"] * len(unaligned)
 
 
-@pytest.mark.long  # 12 kernels
+@pytest.mark.long  # 16 kernels
 def test_more_kernels_on_an_emulated_device():
     assert [each["wrong"] for each in emulate(LONG)] == [""] * len(LONG)
 

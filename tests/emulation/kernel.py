@@ -41,10 +41,12 @@ def build(
     problem: Problem,
     folder: Path,
     replaced: Sequence[tuple[str, str]] = (),
-    arch: str = "sm_90a",
+    multiprocessors: int | None = None,
 ) -> ctypes.CDLL:
     """The launcher of a kernel, which runs its device code on the host; `replaced` are mistakes in that."""
-    facts = cuda.of_arch(arch).facts
+    facts = dict(cuda.of_arch("sm_90a").facts)
+    if multiprocessors is not None:
+        facts["multiprocessors"] = multiprocessors
     compiler = [
         *shlex.split(cxx()),
         "-std=c++17",
@@ -184,7 +186,8 @@ def main() -> int:
     """Reads tasks as JSON lines, and prints them with what is wrong; 1 if anything is.
 
     A task has family, genome and shape; it may have seed, variant, `replaced`: pairs of texts of the device code, and
-    `problem`: one of those that ship, of which the shape is a dictionary of sizes.
+    `problem`: one of those that ship, of which the shape is a dictionary of sizes; `multiprocessors`: of a device that
+    is so small that a block of a persistent kernel computes several tiles.
     """
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -192,7 +195,9 @@ def main() -> int:
             task = json.loads(line)
             problem = _problem(task)
             replaced = [(correct, mistake) for correct, mistake in task.get("replaced", [])]
-            kernel = build(task["family"], Genome(task["genome"]), problem, Path(folder), replaced)
+            kernel = build(
+                task["family"], Genome(task["genome"]), problem, Path(folder), replaced, task.get("multiprocessors")
+            )
             wrong = shortfall(kernel, problem, task.get("seed", 0), task.get("variant", "normal"))
             failed += bool(wrong)
             print(json.dumps({**task, "wrong": wrong}), flush=True)

@@ -18,11 +18,32 @@ __device__ __forceinline__ void cluster_arrive_relaxed() {
 }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
+// A barrier of all threads of the cluster, after which each sees what the others have written before it.
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
 // The same address in the shared memory of another block.
 __device__ __forceinline__ unsigned remote_address(unsigned smem, int rank) {
   unsigned address;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(smem), "r"(rank));
   return address;
+}
+
+// Reads what another block has in its shared memory.
+__device__ __forceinline__ float4 load_remote(unsigned address) {
+  float4 value;
+  asm volatile("ld.shared::cluster.v4.f32 { %0, %1, %2, %3 }, [%4];"
+               : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
+               : "r"(address)
+               : "memory");
+  return value;
+}
+
+__device__ __forceinline__ float2 load_remote_pair(unsigned address) {
+  float2 value;
+  asm volatile("ld.shared::cluster.v2.f32 { %0, %1 }, [%2];" : "=f"(value.x), "=f"(value.y) : "r"(address) : "memory");
+  return value;
 }
 
 // Asynchronous stores to another block. Their bytes complete on an mbarrier of that block, so neither a fence nor an

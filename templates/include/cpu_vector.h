@@ -43,6 +43,15 @@ EVOFLASH_INLINE void store(To *to, Vector vector) {
   memcpy(to, &vector, sizeof vector);
 }
 
+// The first `count` elements, up to the vector's length, then zeros; never reads beyond them.
+template <class Vector, class Element>
+EVOFLASH_INLINE Vector load_part(const Element *from, int count) {
+  if (count >= int(sizeof(Vector) / sizeof(Element))) return load<Vector>(from);
+  Vector padded = {};
+  memcpy(&padded, from, count * sizeof(Element));
+  return padded;
+}
+
 EVOFLASH_INLINE Floats all(float value) { return value - Floats{}; }
 EVOFLASH_INLINE Floats as_floats(Bits bits) { return reinterpret_cast<Floats>(bits); }
 EVOFLASH_INLINE Bits as_bits(Floats floats) { return reinterpret_cast<Bits>(floats); }

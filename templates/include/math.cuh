@@ -2,7 +2,7 @@
 
 #include "log2e.h"
 
-// Arithmetic of the softmax: exponentials to the base 2, and reciprocals.
+// Arithmetic by single instructions: exponentials to the base 2, reciprocals, and maxima that keep a NaN.
 namespace evoflash {
 
 #ifndef EVOFLASH_HOST_ONLY
@@ -32,6 +32,18 @@ __device__ __forceinline__ float exp2_polynomial(float x) {
 __device__ __forceinline__ float reciprocal(float x) {
   float result;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+// The larger and the smaller of two numbers, or NaN if one of them is NaN (sm_80). fmaxf and fminf would drop it.
+__device__ __forceinline__ float max_nan(float x, float y) {
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(x), "f"(y));
+  return result;
+}
+__device__ __forceinline__ float min_nan(float x, float y) {
+  float result;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(x), "f"(y));
   return result;
 }
 #endif

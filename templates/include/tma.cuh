@@ -1,17 +1,13 @@
 #pragma once
 
 #include "attention.h"
-#ifndef EVOFLASH_DEVICE_ONLY
-#include <cuda.h>  // for types only
-#include <dlfcn.h>
-#endif
+#include "tensor_map.cuh"
 
 // TMA, the copy engine of sm_90, which moves boxes of a tensor between global and shared memory.
 //
-// A tensor map describes a tensor of [batch][heads][rows][head_dim] elements of 2 bytes. It has a dimension for each of
-// these, so strides may be anything, and a box that starts in a head and ends beyond its last row is filled up with
-// zeros: it never reads the next head. The launcher encodes a map and passes it by value within a __grid_constant__
-// parameter.
+// A tensor map (tensor_map.cuh) describes a tensor of [batch][heads][rows][head_dim] elements of 2 bytes. It has a
+// dimension for each of these, so strides may be anything, and a box that starts in a head and ends beyond its last row
+// is filled up with zeros: it never reads the next head.
 //
 // A box is a panel of columns. Those beyond the head dimension are filled up with zeros, too, and not stored. The rows
 // of a panel follow each other in shared memory without padding. The 16-byte units of a row are swizzled, so that the
@@ -27,24 +23,8 @@ struct TmaPanel {
   static constexpr int kCount = (kHeadDim + kDims - 1) / kDims;
 };
 
-struct alignas(128) TensorMap {
-  unsigned long long opaque[16];
-};
-
 #ifndef EVOFLASH_DEVICE_ONLY
 namespace {
-
-static_assert(sizeof(TensorMap) == sizeof(CUtensorMap), "the driver's type, which device code cannot name");
-
-// The driver's encoder, looked up once: nothing links against libcuda. Null for a driver that is older than Hopper.
-inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
-  static const auto found = [] {
-    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(library ? dlsym(library, "cuTensorMapEncodeTiled")
-                                                                       : nullptr);
-  }();
-  return found;
-}
 
 // Encodes the map of a tensor for boxes of box_rows (at most 256) rows of a panel, which is swizzled if it has 64 or 32
 // columns. Returns 0, or EVOFLASH_UNSUPPORTED for a tensor that a map cannot describe: strides have to be multiples of
@@ -80,10 +60,6 @@ struct TmaCoord {
   int dim, row, bidh, bidb;
 };
 
-__device__ __forceinline__ void prefetch_tensor_map(const TensorMap &map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
-}
-
 // One thread loads a box into shared memory. Its bytes, zeros beyond the tensor included, complete on the mbarrier.
 __device__ __forceinline__ void tma_load(unsigned smem, const TensorMap &map, TmaCoord coord, unsigned barrier) {
   asm volatile(
@@ -104,21 +80,12 @@ __device__ __forceinline__ void tma_load_multicast(unsigned smem, const TensorMa
       : "memory");
 }
 
-// Orders stores to shared memory before what TMA or the tensor cores read there: each thread that has stored fences,
-// then comes a barrier, then the instruction that reads (PTX ISA, "Async proxy").
-__device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
 // One thread stores a box. What lies beyond the tensor is left out.
 __device__ __forceinline__ void tma_store(const TensorMap &map, TmaCoord coord, unsigned smem) {
   asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, { %2, %3, %4, %5 }], [%1];" ::"l"(&map),
                "r"(smem), "r"(coord.dim), "r"(coord.row), "r"(coord.bidh), "r"(coord.bidb)
                : "memory");
 }
-
-__device__ __forceinline__ void tma_store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
-
-// Waits until all committed stores have read shared memory, which may then be written or left.
-__device__ __forceinline__ void tma_store_wait() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 #endif
 
 }  // namespace evoflash

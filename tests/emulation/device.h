@@ -99,6 +99,8 @@ struct Thread {
   int exchanges = 0, cluster_phase = 0;
   std::deque<std::vector<std::function<void()>>> groups;  // of copies that have not taken place
   std::vector<std::function<void()>> open_group;
+  std::deque<std::vector<std::function<void()>>> stores;  // of TMA, that have not read shared memory
+  std::vector<std::function<void()>> open_store;
   std::deque<std::vector<std::function<void()>>> batches;  // of a warpgroup's products, this thread's part
   std::vector<std::function<void()>> open_batch;
 };

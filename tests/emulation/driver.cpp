@@ -41,13 +41,13 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType, cuuint32_
                                 const cuuint64_t *sizes, const cuuint64_t *strides, const cuuint32_t *box,
                                 const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle swizzle,
                                 CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
-  if (rank != 4) return CUDA_ERROR_INVALID_VALUE;
-  for (int i = 0; i < 3; ++i)
+  if (rank < 2 || rank > 4) return CUDA_ERROR_INVALID_VALUE;
+  for (int i = 0; i < int(rank) - 1; ++i)
     if (strides[i] % 16 != 0 || strides[i] >= 1ull << 40) return CUDA_ERROR_INVALID_VALUE;
   const int swizzle_bytes = swizzle == CU_TENSOR_MAP_SWIZZLE_128B ? 128 : swizzle == CU_TENSOR_MAP_SWIZZLE_64B ? 64 : 0;
   EmulatedTensorMap made{static_cast<unsigned char *>(base), {}, {}, {}, swizzle_bytes};
-  for (int i = 0; i < 4; ++i) made.sizes[i] = sizes[i], made.box[i] = box[i];
-  for (int i = 0; i < 3; ++i) made.strides[i] = strides[i];
+  for (int i = 0; i < int(rank); ++i) made.sizes[i] = sizes[i], made.box[i] = box[i];
+  for (int i = 0; i < int(rank) - 1; ++i) made.strides[i] = strides[i];
   memcpy(map, &made, sizeof(made));
   return CUDA_SUCCESS;
 }

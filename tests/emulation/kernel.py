@@ -10,7 +10,9 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,17 +25,30 @@ from evoflash.problems.base import Inputs, Output, Outputs
 from evoflash.problems.function.description import describe
 from evoflash.targets import cuda
 from evoflash.targets.base import cxx
+from evoflash.worker.buffers import GuardedTensor
 
 HERE = Path(__file__).parent
-PROBLEMS = HERE.parent.parent / "problems"
+ROOT = HERE.parent.parent
+NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 SHARED_MEMORY = re.compile(r"extern __shared__ __align__\(\d+\) unsigned char shared_memory\[\];")
-KERNEL = re.compile(r"^    (\w+_kernel)\(", re.MULTILINE)
+KERNEL = re.compile(r"^\s*(\w+_kernel)\(const __grid_constant__ ([\w:]+) args\) \{", re.MULTILINE)
 
 
-def build(task: dict[str, Any], problem: Problem, folder: Path) -> ctypes.CDLL:
-    """The launcher of a task's kernel, which runs its device code on the host."""
-    family, genome = task["family"], Genome(task["genome"])
-    facts = {**cuda.of_arch("sm_90a").facts, **task.get("device", {})}
+def build(
+    family: str,
+    genome: Genome,
+    problem: Problem,
+    folder: Path,
+    replaced: Sequence[tuple[str, str]] = (),
+    device: Mapping[str, Any] = NO_FACTS,
+) -> ctypes.CDLL:
+    """The launcher of a kernel, which runs its device code on the host.
+
+    Args:
+        replaced: mistakes in the device code: pairs of what is right and what is wrong.
+        device: facts beside those of sm_90a.
+    """
+    facts = {**cuda.of_arch("sm_90a").facts, **device}
     compiler = [
         *shlex.split(cxx()),
         "-std=c++17",
@@ -49,19 +64,28 @@ def build(task: dict[str, Any], problem: Problem, folder: Path) -> ctypes.CDLL:
         subprocess.run([*compiler, str(HERE / "driver.cpp"), "-Wl,-soname,libcuda.so.1", "-o", str(driver)], check=True)
     ctypes.CDLL(str(driver), ctypes.RTLD_GLOBAL)
 
-    name = genome.digest[:12] + hashlib.sha256(problem.label.encode()).hexdigest()[:12]
     template = load(family)
     includes = [HERE / "include", *template.include_folders[1:]]
-    replaced = Template(template.folder, includes, template.declaration)
-    shipped, emulated = (each.render(genome, problem, facts).text for each in (template, replaced))
+    replacing = Template(template.folder, includes, template.declaration)
+    shipped, emulated = (each.render(genome, problem, facts).text for each in (template, replacing))
     emulated = re.sub(r'asm volatile\(""[^;]*;', "", emulated)  # which only keep the compiler from moving something
-    for correct, mistake in task.get("replaced", []):
+    for correct, mistake in replaced:
         assert correct in emulated
         emulated = emulated.replace(correct, mistake)
     name = hashlib.sha256(emulated.encode()).hexdigest()[:16]  # a library is loaded once for each path
-    wrappers = "".join(f"EMULATED_KERNEL({each}, Arguments)\n" for each in KERNEL.findall(emulated))
+    launcher = folder / f"{name}-launcher.so"
+    if not launcher.exists():
+        _compile(shipped, emulated, folder / name, launcher, compiler)
+    made = ctypes.CDLL(str(launcher))
+    made.evoflash_workspace_bytes.restype = ctypes.c_size_t
+    return made
+
+
+def _compile(shipped: str, emulated: str, stem: Path, launcher: Path, compiler: list[str]) -> None:
+    """A launcher as it ships, whose cubin is the path of a library that has the device code."""
+    wrappers = "".join(f"EMULATED_KERNEL({kernel}, {arguments})\n" for kernel, arguments in KERNEL.findall(emulated))
     memory = "unsigned char *const shared_memory = emulation::device.current->block->shared;"
-    device = folder / f"{name}-device.cpp"
+    device = stem.with_name(f"{stem.name}-device.cpp")
     device.write_text(
         f'#include "device.h"\n#include "tensor_map.h"\n{SHARED_MEMORY.sub(memory, emulated)}\n{wrappers}'
     )
@@ -69,26 +93,30 @@ def build(task: dict[str, Any], problem: Problem, folder: Path) -> ctypes.CDLL:
     command = [*compiler, "-O2", "-ffp-contract=off", "-DEVOFLASH_DEVICE_ONLY", str(device), "-o", str(library)]
     subprocess.run(command, check=True)
 
-    cubin, launcher = folder / f"{name}.path", folder / f"{name}-launcher.so"
+    cubin = stem.with_suffix(".path")
     cubin.write_bytes(str(library).encode() + b"\0")
-    source = folder / f"{name}-launcher.cpp"
+    source = launcher.with_suffix(".cpp")
     source.write_text(shipped)
     defines = ["-DEVOFLASH_HOST_ONLY", f'-DEVOFLASH_CUBIN="{cubin}"']
     subprocess.run([*compiler, *defines, str(source), "-ldl", "-o", str(launcher)], check=True)
-    made = ctypes.CDLL(str(launcher))
-    made.evoflash_workspace_bytes.restype = ctypes.c_size_t
-    return made
 
 
 def shortfall(kernel: ctypes.CDLL, problem: Problem, seed: int = 0, variant: str = "normal") -> str:
     """What is wrong with the kernel's outputs; empty if nothing is."""
     inputs = problem.inputs(seed, variant, "cpu")
+    surrounded = [GuardedTensor.copy(each) for each in inputs]  # by NaN, and by numbers that are no index
+    read = tuple(each.tensor for each in surrounded)
     runs = []
     workspace = _workspace(kernel, problem, inputs)  # the second launch has what the first one left there
     for _ in range(2):
-        outputs = tuple(_poisoned(each) for each in problem.outputs())
-        if error := _launch(kernel, problem, inputs, outputs, workspace):
+        written = [GuardedTensor.copy(each.empty("cpu")) for each in problem.outputs()]
+        for each in written:
+            each.poison()
+        outputs = tuple(each.tensor for each in written)
+        if error := _launch(kernel, problem, read, outputs, workspace):
             return f"error {error}"
+        if not all(each.guards_intact() for each in (*written, *surrounded)):
+            return "wrote beyond the output"
         runs.append(outputs)
     first, second = runs
     if not all(
@@ -104,16 +132,6 @@ def shortfall(kernel: ctypes.CDLL, problem: Problem, seed: int = 0, variant: str
     return ""
 
 
-def _poisoned(output: Output) -> torch.Tensor:
-    """NaN in each of its elements, or an integer that is none of a right answer."""
-    tensor = output.empty("cpu")
-    if tensor.is_floating_point():
-        tensor.view(torch.uint8).fill_(255)
-    else:
-        tensor.fill_(torch.iinfo(tensor.dtype).min)
-    return tensor
-
-
 def _shortfall(
     problem: Problem,
     output: Output,
@@ -127,7 +145,7 @@ def _shortfall(
     finite = where & reference.isfinite() & plain.isfinite()
     if not got[finite].isfinite().all():
         return "not finite where a number belongs"
-    if not got[where & reference.isnan() & plain.isnan()].isnan().all():
+    if not got[reference.isnan() & plain.isnan()].isnan().all():
         return "no NaN where one belongs"
     infinite = where & reference.isinf() & (plain == reference)
     if not (got[infinite] == reference[infinite]).all():
@@ -156,24 +174,28 @@ def _launch(kernel: ctypes.CDLL, problem: Problem, inputs: Inputs, outputs: Outp
 
 
 def _problem(task: dict[str, Any]) -> Problem:
-    if "file" not in task:
+    if "problem" not in task:
         return problems.parse(task["shape"])
-    source = (PROBLEMS / task["file"]).read_text(encoding="utf-8")
-    return describe(task["file"], re.sub("(?m)^(vary|cases) = .*$", "", source), task["sizes"], "cpu")
+    file = ROOT / "problems" / f"{task['problem']}.py"
+    alone = re.sub("(?m)^(vary|cases) = .*$", "", file.read_text())  # other sizes take long to describe
+    return describe(file.name, alone, task["shape"], "cpu")
 
 
 def main() -> int:
     """Reads tasks as JSON lines, and prints them with what is wrong; 1 if anything is.
 
-    A task has family, genome, and shape or the sizes of a function's `file`; it may have seed, variant,
-    facts of the `device`, and `replaced`: pairs of texts of the device code.
+    A task has family, genome and shape; it may have seed, variant, facts of the `device`, `replaced`: pairs of texts of
+    the device code, and `problem`: one of those that ship, of which the shape is a dictionary of sizes.
     """
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         for line in sys.stdin:
             task = json.loads(line)
             problem = _problem(task)
-            kernel = build(task, problem, Path(folder))
+            replaced = [(correct, mistake) for correct, mistake in task.get("replaced", [])]
+            kernel = build(
+                task["family"], Genome(task["genome"]), problem, Path(folder), replaced, task.get("device", {})
+            )
             wrong = shortfall(kernel, problem, task.get("seed", 0), task.get("variant", "normal"))
             failed += bool(wrong)
             print(json.dumps({**task, "wrong": wrong}), flush=True)

@@ -92,7 +92,7 @@ def test_of_what_the_space_yields_nine_in_ten_compile_almost_without_spills(fami
 def task(problem: FunctionProblem, genome: dict, variant: str = "normal", **facts: int) -> dict:
     assert load(f"{problem.name}_rows").space([problem], {**FACTS, **facts}).violations(Genome(genome)) == []
     return {
-        "family": f"{problem.name}_rows", "genome": genome, "file": f"{problem.name}.py", "sizes": dict(problem.sizes),
+        "family": f"{problem.name}_rows", "genome": genome, "problem": problem.name, "shape": dict(problem.sizes),
         "variant": variant, "device": facts,
     }  # fmt: skip
 

@@ -10,16 +10,7 @@ EVOFLASH_INLINE Floats quiet_nan(Floats floats) {
   return as_floats(select((Ints)(floats != floats), as_bits(all(NAN)), as_bits(floats)));
 }
 
-// The first `count` elements, up to the vector's length, then zeros; never reads beyond them.
-template <class Vector, class Element>
-EVOFLASH_INLINE Vector load_part(const Element *from, int count) {
-  if (count >= int(sizeof(Vector) / sizeof(Element))) return load<Vector>(from);
-  Vector padded = {};
-  memcpy(&padded, from, count * sizeof(Element));
-  return padded;
-}
-
-// The same for elements that become float32, up to kLanes.
+// Elements as float32, up to kLanes; zeros beyond the first `count`.
 template <class Traits>
 EVOFLASH_INLINE Floats load_floats(const typename Traits::Element *from, int count) {
   using Element = typename Traits::Element;

@@ -18,9 +18,19 @@ inline void cluster_wait() {
   while (device.cluster_barrier.generation == device.current->cluster_phase) emulation::yield();
 }
 
+inline void cluster_sync() {
+  cluster_arrive_relaxed();
+  cluster_wait();
+}
+
 inline unsigned remote_address(unsigned smem, int rank) {
   return smem - emulation::address_of(emulation::device.current->block->shared) +
          emulation::address_of(emulation::device.blocks[rank].shared);
+}
+
+inline float4 load_remote(unsigned address) { return *reinterpret_cast<float4 *>(emulation::pointer_of(address)); }
+inline float2 load_remote_pair(unsigned address) {
+  return *reinterpret_cast<float2 *>(emulation::pointer_of(address));
 }
 
 template <class Value>

@@ -46,6 +46,11 @@ __device__ __forceinline__ float2 load_remote_pair(unsigned address) {
   return value;
 }
 
+// A store to another block, which must be running; `cluster_sync` orders it. It needs no barrier object of its own.
+__device__ __forceinline__ void store_remote(unsigned address, float2 value) {
+  asm volatile("st.shared::cluster.v2.f32 [%0], { %1, %2 };" ::"r"(address), "f"(value.x), "f"(value.y) : "memory");
+}
+
 // Asynchronous stores to another block. Their bytes complete on an mbarrier of that block, so neither a fence nor an
 // arrival is needed.
 __device__ __forceinline__ void store_remote(unsigned address, uint4 value, unsigned barrier) {

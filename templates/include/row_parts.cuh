@@ -1,6 +1,6 @@
 #pragma once
 
-#include "cluster_barrier.cuh"
+#include "cluster.cuh"
 #include "smem_address.cuh"
 #include "warp.cuh"
 

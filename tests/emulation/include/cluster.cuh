@@ -33,6 +33,10 @@ inline float2 load_remote_pair(unsigned address) {
   return *reinterpret_cast<float2 *>(emulation::pointer_of(address));
 }
 
+inline void store_remote(unsigned address, float2 value) {
+  memcpy(emulation::pointer_of(address), &value, sizeof(value));
+}
+
 template <class Value>
 inline void store_remote(unsigned address, Value value, unsigned barrier) {
   emulation::transfer([=] {

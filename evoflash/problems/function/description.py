@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import traceback
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,11 @@ from evoflash.problems.base import Outputs
 from evoflash.problems.function.problem import FunctionProblem, Variant
 from evoflash.problems.function.program import ProblemError, Program
 from evoflash.problems.function.signature import DTYPE_BYTES, MAX_RANK, Number, Signature, Size, Tensor
-from evoflash.problems.function.words import C_WORDS
+from evoflash.problems.function.words import C_WORDS, RESERVED
 
 FRESH = 8  # sizes that are drawn from what the file lets vary
 FIRST_SEED, SECOND_SEED = 0, 1
+MESSAGE_LENGTH = 300  # of what an exception says
 LAYOUTS = ("contiguous", "strided", "unaligned")
 
 
@@ -34,20 +36,21 @@ def describe(file: str, source: str, sizes: Mapping[str, Size], device: str) -> 
     except ProblemError:
         raise
     except torch.OutOfMemoryError:
-        raise ProblemError(f"{file}: there is no memory for these sizes; choose smaller ones") from None
-    except Exception as error:  # whatever the file's code raises
-        raise ProblemError(f"{file}{_line(file, error)}: {type(error).__name__}: {_first_line(error)}") from None
+        raise ProblemError(f"{file}: there is no memory for these sizes; choose smaller ones by --shape") from None
+    except SyntaxError as error:
+        raise ProblemError(f"{file}:{error.lineno}: {error.msg}; mend the file") from None
+    except (Exception, SystemExit) as error:  # whatever the file's code raises
+        raise ProblemError(f"{file}{_said(file, error)}; {_advice(error)}") from None
 
 
 def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -> FunctionProblem:
     program = Program.of(file, source)
+    _require_name(program)
     own = _own(program, sizes)
     signature, counted = _signature(program, own, device)
-    others = [_variant(program, {**own, **_known(program, each, "cases")}, stated=True) for each in _stated(program)]
-    others += [_variant(program, {**own, **each}) for each in _fresh(program, own)]
-    layouts = tuple(program.names.get("layouts", LAYOUTS))
-    if stray := set(layouts) - set(LAYOUTS):
-        raise ProblemError(f"{file}: layouts has {stray.pop()!r}; it may have {', '.join(LAYOUTS)}")
+    tolerance, layouts = _tolerance(program, signature), _layouts(program)
+    others = [_variant(program, own, each, "cases") for each in _stated(program)]
+    others += [_variant(program, own, each, "vary") for each in _fresh(program, own)]
     problem = FunctionProblem(
         name=program.name,
         file=file,
@@ -56,12 +59,26 @@ def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -
         sizes=tuple(own.items()),
         signature=signature,
         counted_flops=_flops(program, own, counted, signature),
-        tolerance=_tolerance(program, signature),
+        tolerance=tolerance,
         layouts=layouts,
         variants=tuple(others),
     )
     _require_reference(problem, device)
     return problem
+
+
+def _said(file: str, error: BaseException) -> str:
+    """The last line of the file that the error passed, and what it says: ":12: ValueError: no such size"."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    words = str(error).strip().partition("\n")[0][:MESSAGE_LENGTH]
+    return f"{f':{lines[-1]}' if lines else ''}: {type(error).__name__}{f': {words}' if words else ''}"
+
+
+def _advice(error: BaseException) -> str:
+    text = str(error)
+    if not torch.cuda.is_available() and ("CUDA" in text or "NVIDIA" in text):
+        return "there is no GPU here: make tensors on the CPU, evoflash moves them to the device"
+    return "mend the file, or choose other sizes by --shape"
 
 
 def _own(program: Program, sizes: Mapping[str, Size]) -> dict[str, Size]:
@@ -139,7 +156,7 @@ def _require_same(program: Program, first: Outputs, second: Outputs) -> None:
     if not all(torch.equal(_bits(one), _bits(other)) for one, other in zip(first, second, strict=True)):
         raise ProblemError(
             f"{program.file}: two calls on the same inputs differ, so nothing can be compared with the function; draw "
-            "random numbers in get_inputs, and pass a seed as an argument"
+            "random numbers in get_inputs, and pass a seed as an argument; of a module set the probability of dropout to 0"
         )
 
 
@@ -149,8 +166,15 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _require_reference(problem: FunctionProblem, device: str) -> None:
-    """Raises ProblemError when the function in float64 has other shapes."""
-    reference = problem.reference(problem.inputs(FIRST_SEED, "normal", device))
+    """Raises ProblemError when the function fails in float64, or has other shapes there."""
+    inputs = problem.inputs(FIRST_SEED, "normal", device)
+    try:
+        reference = problem.reference(inputs)
+    except Exception as error:  # whatever an operation says that float64 does not have
+        raise ProblemError(
+            f"{problem.file}{_said(problem.file, error)}; this is the function in float64, with which kernels are "
+            "compared: use operations that have it"
+        ) from None
     for output, values in zip(problem.signature.outputs, reference, strict=True):
         if tuple(values.shape) != output.shape:
             raise ProblemError(
@@ -166,6 +190,14 @@ def _require_taken(program: Program, name: str, tensor: torch.Tensor) -> None:
         raise ProblemError(f"{program.file}: {name} has {tensor.dim()} dimensions; kernels take up to {MAX_RANK}")
     if not tensor.numel():
         raise ProblemError(f"{program.file}: {name} has no elements; choose other sizes")
+
+
+def _require_name(program: Program) -> None:
+    if program.name in RESERVED:
+        raise ProblemError(
+            f"{program.file}: a problem cannot be called {program.name}, since {program.name}.h is another header; "
+            "rename the function and the file"
+        )
 
 
 def _require_names(program: Program, signature: Signature) -> None:
@@ -189,58 +221,72 @@ def _forms(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, tuple[int, ..
 def _flops(program: Program, sizes: Mapping[str, Size], counted: int, signature: Signature) -> int:
     """The file's own figure, or PyTorch's, which counts products of matrices only; else one for each output element."""
     stated: Any = program.names.get("flops")
-    if stated is not None:
-        return max(1, int(stated(**{name: sizes[name] for name in program.parameters_of(stated)})))
-    return max(counted, sum(each.bytes // DTYPE_BYTES[each.dtype] for each in signature.outputs), 1)
+    if stated is None:
+        return max(counted, sum(each.bytes // DTYPE_BYTES[each.dtype] for each in signature.outputs), 1)
+    if not callable(stated):
+        raise ProblemError(f"{program.file}: flops must be a function of sizes, such as def flops(rows, columns)")
+    figure = stated(**{name: sizes[name] for name in program.parameters_of(stated)})
+    if not isinstance(figure, int | float) or not 0 < figure < math.inf:
+        raise ProblemError(f"{program.file}: flops returns {figure!r}; return a positive number of operations")
+    return max(1, int(figure))
 
 
 def _tolerance(program: Program, signature: Signature) -> tuple[tuple[str, float], ...]:
     stated = program.names.get("tolerance", {})
     if not isinstance(stated, Mapping):
         stated = {each.name: stated for each in signature.outputs}
-    known = {each.name for each in signature.outputs}
-    if stray := set(stated) - known:
-        raise ProblemError(f"{program.file}: tolerance names {stray.pop()!r}; the outputs are {', '.join(known)}")
-    return tuple((name, float(value)) for name, value in stated.items())
+    known = [each.name for each in signature.outputs]
+    for name, allowed in stated.items():
+        if name not in known:
+            raise ProblemError(f"{program.file}: tolerance names {name!r}; the outputs are {', '.join(known)}")
+        if isinstance(allowed, bool) or not isinstance(allowed, int | float) or not 0 <= allowed < math.inf:
+            raise ProblemError(
+                f"{program.file}: tolerance of {name} is {allowed!r}; write the absolute error that is allowed"
+            )
+    return tuple((name, float(allowed)) for name, allowed in stated.items())
+
+
+def _layouts(program: Program) -> tuple[str, ...]:
+    stated = program.names.get("layouts", LAYOUTS)
+    if not isinstance(stated, list | tuple) or any(each not in LAYOUTS for each in stated):
+        raise ProblemError(f"{program.file}: layouts is {stated!r}; write a tuple of some of {', '.join(LAYOUTS)}")
+    return tuple(stated)
 
 
 def _stated(program: Program) -> Sequence[Mapping[str, Any]]:
     stated = program.names.get("cases", ())
-    if not all(isinstance(each, Mapping) for each in stated):
+    if not isinstance(stated, list | tuple) or not all(isinstance(each, Mapping) for each in stated):
         raise ProblemError(f"{program.file}: cases must be a list of sizes, each a dict such as {{'rows': 16}}")
     return stated
 
 
-def _fresh(program: Program, own: Mapping[str, Size]) -> list[dict[str, Size]]:
+def _fresh(program: Program, own: Mapping[str, Size]) -> list[Mapping[str, Any]]:
     """Sizes from what the file lets vary: the first draw by a fixed seed, so that a run and its repetition agree."""
     ranges = program.names.get("vary", {})
+    allowed = (range, list, tuple)
+    if not isinstance(ranges, Mapping) or not all(isinstance(each, allowed) and each for each in ranges.values()):
+        raise ProblemError(
+            f"{program.file}: vary must be a dict of ranges or lists of sizes, such as {{'rows': range(1, 300)}}"
+        )
     rng = random.Random(0)
-    found: list[dict[str, Size]] = []
+    found: list[Mapping[str, Any]] = []
     for _ in range(FRESH if ranges else 0):
-        try:
-            drawn = _known(program, {name: rng.choice(list(values)) for name, values in ranges.items()}, "vary")
-        except (TypeError, IndexError, AttributeError):
-            raise ProblemError(
-                f"{program.file}: vary must name ranges or lists of sizes, such as {{'rows': range(1, 300)}}"
-            ) from None
+        drawn = {name: rng.choice(values) for name, values in ranges.items()}
         if drawn not in found and {**own, **drawn} != own:
             found.append(drawn)
     return found
 
 
-def _variant(program: Program, sizes: Mapping[str, Size], stated: bool = False) -> Variant:
-    signature, counted = _signature(program, sizes, "cpu")
+def _variant(program: Program, own: Mapping[str, Size], changes: Mapping[str, Any], where: str) -> Variant:
+    """The function at other sizes, which `where` names: cases or vary."""
+    sizes = {**own, **_known(program, changes, where)}
+    words = ", ".join(f"{name}={value}" for name, value in changes.items())
+    try:
+        signature, counted = _signature(program, sizes, "cpu")
+    except ProblemError as error:
+        raise ProblemError(f"{error} ({where}: {words})") from None
+    except Exception as error:  # whatever the file's code raises
+        said = _said(program.file, error)
+        raise ProblemError(f"{program.file}{said}; this is at {words}: change {where}, or mend the file") from None
     flops = _flops(program, sizes, counted, signature)
-    return Variant(sizes=tuple(sizes.items()), signature=signature, flops=flops, is_stated=stated)
-
-
-def _line(file: str, error: Exception) -> str:
-    """The last line of the file that the error passed, as ":12"; empty when it did not."""
-    if isinstance(error, SyntaxError):
-        return f":{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f":{lines[-1]}" if lines else ""
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    return Variant(sizes=tuple(sizes.items()), signature=signature, flops=flops, is_stated=where == "cases")

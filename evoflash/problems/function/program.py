@@ -76,6 +76,8 @@ class Program:
         if not callable(self.names.get(INPUTS)):
             raise ProblemError(f"{file} has no function {INPUTS}; write one that returns the arguments")
         if self._model is not None:
+            if not isinstance(self._model, type) or not issubclass(self._model, torch.nn.Module):
+                raise ProblemError(f"{file}: {MODEL} is no torch.nn.Module; make it one, or rename it")
             self.name, self._function = stem, self._model.forward
             parameters = list(inspect.signature(self._function).parameters.values())[1:]
         else:
@@ -176,7 +178,7 @@ class Program:
         return Arguments({**values}, taken, keys, model)
 
     def numbers(self, sizes: Sizes, arguments: Arguments) -> dict[str, Size]:
-        """The arguments that are no tensors; of a module also those that it was made with."""
+        """The arguments that are no tensors; of a module also those that it was made with and keeps no tensor of."""
         plain = {name: value for name, value in arguments.values.items() if isinstance(value, bool | int | float | str)}
         if self._model is None or INIT_INPUTS not in self.names:
             return plain
@@ -188,7 +190,7 @@ class Program:
                 found[name] = value
             elif isinstance(value, Sequence) and all(isinstance(each, bool | int | float) for each in value):
                 found |= {f"{name}_{place}": each for place, each in enumerate(value)}
-        return found | plain
+        return {name: value for name, value in found.items() if name not in arguments.tensors} | plain
 
     def inputs(self, sizes: Sizes, seed: int) -> list[torch.Tensor]:
         """The tensors under a seed, on the CPU."""

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from evoflash.cli.shapes import DESCRIPTION_S, described_by
 from evoflash.evaluator.messages import Describe
 from evoflash.evaluator.sandbox import Sandbox
 from evoflash.problems import FunctionProblem
+
+INTERFACE = Path(__file__).parents[2] / "templates" / "include"  # the folder of evoflash.h
 
 SCALE = '''\
 """Scale and shift."""

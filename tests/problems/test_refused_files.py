@@ -1,6 +1,5 @@
 """A file that cannot be searched is refused before the first build: one line that names it, and says what to do."""
 
-import json
 from pathlib import Path
 
 import pytest

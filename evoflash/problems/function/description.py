@@ -61,7 +61,7 @@ def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -
         counted_flops=_flops(program, own, counted, signature),
         tolerance=tolerance,
         layouts=layouts,
-        variants=tuple(others),
+        variants=tuple(dict.fromkeys(others)),
     )
     _require_reference(problem, device)
     return problem
@@ -156,7 +156,7 @@ def _require_same(program: Program, first: Outputs, second: Outputs) -> None:
     if not all(torch.equal(_bits(one), _bits(other)) for one, other in zip(first, second, strict=True)):
         raise ProblemError(
             f"{program.file}: two calls on the same inputs differ, so nothing can be compared with the function; draw "
-            "random numbers in get_inputs, and pass a seed as an argument; of a module set the probability of dropout to 0"
+            "random numbers in get_inputs, pass a seed as an argument, set a module's dropout to 0"
         )
 
 

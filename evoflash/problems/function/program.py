@@ -220,11 +220,11 @@ class Program:
     def call(self, sizes: Sizes, inputs: Inputs) -> Outputs:
         """The outputs of the function."""
         with torch.no_grad():
-            return self.outputs_of(self.function(sizes)(*self._kept(sizes, inputs)))
+            return self.outputs_of(self.function(sizes)(*self.kept(sizes, inputs)))
 
     def call_in_double(self, sizes: Sizes, inputs: Inputs) -> Outputs:
         """The outputs in float64."""
-        doubles = tuple(in_double(each) for each in self._kept(sizes, inputs))
+        doubles = tuple(in_double(each) for each in self.kept(sizes, inputs))
         with torch.no_grad(), InDouble():
             outputs = self.outputs_of(self.function(sizes)(*doubles))
         return tuple(each.double() for each in outputs)
@@ -247,7 +247,7 @@ class Program:
         count = len(answer) if isinstance(answer, tuple | list) else 1
         return [ANONYMOUS] if count == 1 else [f"{ANONYMOUS}{number}" for number in range(count)]
 
-    def _kept(self, sizes: Sizes, inputs: Inputs) -> Inputs:
+    def kept(self, sizes: Sizes, inputs: Inputs) -> Inputs:
         """The inputs, with copies of the buffers that a module updates, as a normalisation in training does."""
         if not self.is_module:
             return inputs

@@ -180,15 +180,16 @@ class Program:
     def numbers(self, sizes: Sizes, arguments: Arguments) -> dict[str, Size]:
         """The arguments that are no tensors; of a module also those that it was made with and keeps no tensor of."""
         plain = {name: value for name, value in arguments.values.items() if isinstance(value, bool | int | float | str)}
-        if self._model is None or INIT_INPUTS not in self.names:
+        if self._model is None:
             return plain
-        made = self._names_at(sizes)[INIT_INPUTS]()
-        names = list(inspect.signature(self._model.__init__).parameters)[1:]
+        given, named = _init_arguments(self._names_at(sizes))
+        bound = inspect.signature(self._model).bind(*given, **named)
+        bound.apply_defaults()
         found: dict[str, Size] = {}
-        for name, value in zip(names, made, strict=False):
+        for name, value in bound.arguments.items():
             if isinstance(value, bool | int | float | str):
                 found[name] = value
-            elif isinstance(value, Sequence) and all(isinstance(each, bool | int | float) for each in value):
+            elif isinstance(value, tuple | list) and all(isinstance(each, bool | int | float) for each in value):
                 found |= {f"{name}_{place}": each for place, each in enumerate(value)}
         return {name: value for name, value in found.items() if name not in arguments.tensors} | plain
 
@@ -293,10 +294,14 @@ def _places(model: torch.nn.Module, keys: Sequence[str]) -> list[list[tuple[dict
 
 
 def _made_model(names: Mapping[str, Any]) -> torch.nn.Module:
-    arguments = names[INIT_INPUTS]() if INIT_INPUTS in names else []
-    if isinstance(arguments, Mapping):
-        return names[MODEL](**arguments)
-    return names[MODEL](*arguments)
+    given, named = _init_arguments(names)
+    return names[MODEL](*given, **named)
+
+
+def _init_arguments(names: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """What a module is made with: positional arguments and keywords."""
+    made = names[INIT_INPUTS]() if INIT_INPUTS in names else []
+    return ((), made) if isinstance(made, Mapping) else (made, {})
 
 
 def _constants(source: str, names: Mapping[str, Any]) -> dict[str, Size]:
@@ -313,7 +318,7 @@ def _constants(source: str, names: Mapping[str, Any]) -> dict[str, Size]:
 
 
 def _assigned(statement: ast.stmt) -> list[str]:
-    """The names that a statement assigns a value without names and calls in it, such as `height = width = 2 * 64`."""
+    """The names that a statement assigns a value without names and calls in it, such as `height = width = 2 * 64`, or `h, w = 8, 16`."""
     if isinstance(statement, ast.Assign):
         targets, value = statement.targets, statement.value
     elif isinstance(statement, ast.AnnAssign):
@@ -322,7 +327,8 @@ def _assigned(statement: ast.stmt) -> list[str]:
         return []
     if value is None or any(isinstance(each, ast.Name | ast.Call | ast.Attribute) for each in ast.walk(value)):
         return []
-    return [each.id for each in targets if isinstance(each, ast.Name) and not each.id.startswith("_")]
+    flat = [each for target in targets for each in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return [each.id for each in flat if isinstance(each, ast.Name) and not each.id.startswith("_")]
 
 
 def _with_constants(source: str, file: str, given: Mapping[str, Size]) -> ast.Module:

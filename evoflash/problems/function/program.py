@@ -318,7 +318,7 @@ def _constants(source: str, names: Mapping[str, Any]) -> dict[str, Size]:
 
 
 def _assigned(statement: ast.stmt) -> list[str]:
-    """The names that a statement assigns a value without names and calls in it, such as `height = width = 2 * 64`, or `h, w = 8, 16`."""
+    """The names that a statement assigns a value without names and calls in it: `h = w = 2 * 64`, or `h, w = 8, 16`."""
     if isinstance(statement, ast.Assign):
         targets, value = statement.targets, statement.value
     elif isinstance(statement, ast.AnnAssign):

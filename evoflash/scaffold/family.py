@@ -33,7 +33,7 @@ class FamilyFiles:
 
     Attributes:
         paths: the kernel first.
-        computation: the line of the kernel where the user's computation goes; None when it computes the problem already.
+        computation: the line of the kernel where the user's computation goes; None when it computes the problem.
     """
 
     paths: tuple[Path, ...]

@@ -53,7 +53,7 @@ def family(
 ) -> None:
     """Write a family for a problem: a naive kernel, a space of two parameters, and a test."""
     if problem is None:
-        raise UsageError("give the problem by --problem: a Python file, or the name of one that ships")
+        raise UsageError("no problem is given; name it by --problem: a Python file, or one that ships")
     scaffold.family_paths(name, target.value, out)  # before the function is run
     settings = config.load(templates=templates)
     device = "cuda" if target is Kind.CUDA and targets.why_not_cuda() is None else "cpu"

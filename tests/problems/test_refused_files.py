@@ -102,7 +102,7 @@ def changed(old: str, new: str) -> str:
         ("return torch.randn(rows, columns)", "return ()", "get_inputs returns nothing for x, which has no default"),
         ("return torch.randn(rows, columns)", "return [[1.0]]", "x is a list; arguments are tensors, numbers, text"),
         ("rows: int = 4", "rows", "get_inputs needs a default for rows; it is the size that is searched"),
-        ("rows: int = 4", "rows=(4,)", "get_inputs: rows must be a number or text by default"),
+        ("rows: int = 4", "rows=(4,)", "get_inputs: rows is no number or text; make its default one"),
         ("get_inputs", "inputs", "task.py has no function get_inputs; write one that returns the arguments"),
         ("def task(", "def _task(", "must define one public function, or a class Model, and has none; name one task"),
         ("x: torch.Tensor, ", "*x: torch.Tensor, ", "task takes *args or **kwargs; name its parameters"),
@@ -117,15 +117,15 @@ def test_what_a_file_may_not_do(describe, old, new, words):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("cases = 3", "cases must be a list of sizes, each a dict such as {'rows': 16}"),
-        ("cases = [{'rows': 2}, 7]", "cases must be a list of sizes"),
+        ("cases = 3", "cases is no list of sizes; write dicts, such as [{'rows': 16}]"),
+        ("cases = [{'rows': 2}, 7]", "cases is no list of sizes"),
         ("cases = [{'depth': 2}]", "cases: there is no size 'depth'; it has rows, columns, factor"),
-        ("cases = [{'rows': 0}]", "x has no elements; choose other sizes (cases: rows=0)"),
+        ("cases = [{'rows': 0}]", "x has no elements; choose other sizes; this is at rows=0: change cases"),
         ("cases = [{'rows': -1}]", "task.py:7: RuntimeError: "),
-        ("cases = [{'rows': 'many'}]", "cases: rows must be int, not 'many'"),
-        ("vary = ['rows']", "vary must be a dict of ranges or lists of sizes, such as {'rows': range(1, 300)}"),
-        ("vary = {'rows': 9}", "vary must be a dict of ranges"),
-        ("vary = {'rows': []}", "vary must be a dict of ranges"),
+        ("cases = [{'rows': 'many'}]", "cases: rows is 'many'; write a value of type int"),
+        ("vary = ['rows']", "vary is no dict of ranges or lists of sizes; write one, such as {'rows': range(1, 300)}"),
+        ("vary = {'rows': 9}", "vary is no dict of ranges"),
+        ("vary = {'rows': []}", "vary is no dict of ranges"),
         ("vary = {'depth': range(3)}", "vary: there is no size 'depth'"),
         ("vary = {'rows': [-3]}", "this is at rows=-3: change vary, or mend the file"),
         ("tolerance = 'small'", "tolerance of out is 'small'; write the absolute error that is allowed"),
@@ -133,7 +133,7 @@ def test_what_a_file_may_not_do(describe, old, new, words):
         ("tolerance = {'result': 1.0}", "tolerance names 'result'; the outputs are out"),
         ("layouts = 'strided'", "layouts is 'strided'; write a tuple of some of contiguous, strided, unaligned"),
         ("layouts = ('odd',)", "layouts is ('odd',); write"),
-        ("flops = 8", "flops must be a function of sizes, such as def flops(rows, columns)"),
+        ("flops = 8", "flops is no function; write one of sizes, such as def flops(rows, columns)"),
         ("flops = lambda rows: 'many'", "flops returns 'many'; return a positive number of operations"),
         ("flops = lambda depth: 8", "takes depth; it may take sizes only"),
         ("def other(x): return x\n\ndef another(x): return x", "must define one public function"),
@@ -174,7 +174,7 @@ def test_a_module(describe, base, arguments, words):
 
 def test_sizes_on_the_command_line(describe):
     assert "--shape: there is no size 'depth'; it has rows, columns, factor" in refusal(describe, TASK, depth=3)
-    assert "--shape: rows must be int, not 'many'" in refusal(describe, TASK, rows="many")
+    assert "--shape: rows is 'many'; write a value of type int" in refusal(describe, TASK, rows="many")
     assert "x has no elements; choose other sizes" in refusal(describe, TASK, rows=0)
     small = describe(TASK, rows=3, factor=0.5)
     assert small.facts()["x_0"] == 3

@@ -97,7 +97,7 @@ def test_the_commands(tmp_path, monkeypatch):
     assert again.exit_code == 2
     assert "kernel.cpp.j2 exists already; choose another name or --out, or remove it" in again.stderr
     without = runner.invoke(app, ["new", "family", "rows"])
-    assert (without.exit_code, without.stderr[:43]) == (2, "evoflash: give the problem by --problem: a ")
+    assert (without.exit_code, without.stderr[:43]) == (2, "evoflash: no problem is given; name it by -")
 
 
 @pytest.mark.parametrize("name", ["my-kernel", "1st", "double", "lambda", "_hidden", "größe", "../up", ""])

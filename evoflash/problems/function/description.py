@@ -40,7 +40,12 @@ def describe(file: str, source: str, sizes: Mapping[str, Size], device: str) -> 
     except SyntaxError as error:
         raise ProblemError(f"{file}:{error.lineno}: {error.msg}; mend the file") from None
     except (Exception, SystemExit) as error:  # whatever the file's code raises
-        raise ProblemError(f"{file}{_said(file, error)}; {_advice(error)}") from None
+        said = _said(error, file)
+        if not torch.cuda.is_available() and ("CUDA" in said or "NVIDIA" in said):
+            raise ProblemError(
+                f"{file}{said}; there is no GPU here: make tensors on the CPU, evoflash moves them to the device"
+            ) from None
+        raise ProblemError(f"{file}{said}; mend the file, or choose other sizes by --shape") from None
 
 
 def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -> FunctionProblem:
@@ -67,18 +72,11 @@ def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -
     return problem
 
 
-def _said(file: str, error: BaseException) -> str:
+def _said(error: BaseException, file: str) -> str:
     """The last line of the file that the error passed, and what it says: ":12: ValueError: no such size"."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     words = str(error).strip().partition("\n")[0][:MESSAGE_LENGTH]
     return f"{f':{lines[-1]}' if lines else ''}: {type(error).__name__}{f': {words}' if words else ''}"
-
-
-def _advice(error: BaseException) -> str:
-    text = str(error)
-    if not torch.cuda.is_available() and ("CUDA" in text or "NVIDIA" in text):
-        return "there is no GPU here: make tensors on the CPU, evoflash moves them to the device"
-    return "mend the file, or choose other sizes by --shape"
 
 
 def _own(program: Program, sizes: Mapping[str, Size]) -> dict[str, Size]:
@@ -106,7 +104,7 @@ def _as(kind: type, value: Any, where: str) -> Size:
             return {"true": True, "1": True, "": True, "false": False, "0": False}[value.lower()]
         return kind(value)
     except (KeyError, ValueError, TypeError):
-        raise ProblemError(f"{where} must be {kind.__name__}, not {value!r}") from None
+        raise ProblemError(f"{where} is {value!r}; write a value of type {kind.__name__}") from None
 
 
 def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tuple[Signature, int]:
@@ -118,7 +116,9 @@ def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tupl
     pairs = tuple(sizes.items())
     arguments, again = (program.arguments(pairs, seed) for seed in (FIRST_SEED, SECOND_SEED))
     if _forms(arguments.tensors) != _forms(again.tensors):
-        raise ProblemError(f"{program.file}: get_inputs returns other shapes or types under another seed")
+        raise ProblemError(
+            f"{program.file}: get_inputs returns other shapes or types under another seed; draw values alone"
+        )
     for name, tensor in arguments.tensors.items():
         _require_taken(program, name, tensor)
     inputs = tuple(each.to(device) for each in arguments.tensors.values())
@@ -152,7 +152,9 @@ def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tupl
 def _require_same(program: Program, first: Outputs, second: Outputs) -> None:
     forms = [[(tuple(each.shape), each.dtype) for each in outputs] for outputs in (first, second)]
     if forms[0] != forms[1]:
-        raise ProblemError(f"{program.file}: two calls on the same inputs return other shapes or types")
+        raise ProblemError(
+            f"{program.file}: two calls on the same inputs return other shapes or types; mend the function"
+        )
     if not all(torch.equal(_bits(one), _bits(other)) for one, other in zip(first, second, strict=True)):
         raise ProblemError(
             f"{program.file}: two calls on the same inputs differ, so nothing can be compared with the function; draw "
@@ -172,13 +174,14 @@ def _require_reference(problem: FunctionProblem, device: str) -> None:
         reference = problem.reference(inputs)
     except Exception as error:  # whatever an operation says that float64 does not have
         raise ProblemError(
-            f"{problem.file}{_said(problem.file, error)}; this is the function in float64, with which kernels are "
+            f"{problem.file}{_said(error, problem.file)}; this is the function in float64, with which kernels are "
             "compared: use operations that have it"
         ) from None
     for output, values in zip(problem.signature.outputs, reference, strict=True):
         if tuple(values.shape) != output.shape:
             raise ProblemError(
-                f"{problem.file}: in float64 {output.name} has the shape {tuple(values.shape)}, not {output.shape}"
+                f"{problem.file}: in float64 {output.name} has the shape {tuple(values.shape)}, not {output.shape}; "
+                "let shapes follow from shapes alone"
             )
 
 
@@ -224,7 +227,9 @@ def _flops(program: Program, sizes: Mapping[str, Size], counted: int, signature:
     if stated is None:
         return max(counted, sum(each.bytes // DTYPE_BYTES[each.dtype] for each in signature.outputs), 1)
     if not callable(stated):
-        raise ProblemError(f"{program.file}: flops must be a function of sizes, such as def flops(rows, columns)")
+        raise ProblemError(
+            f"{program.file}: flops is no function; write one of sizes, such as def flops(rows, columns)"
+        )
     figure = stated(**{name: sizes[name] for name in program.parameters_of(stated)})
     if not isinstance(figure, int | float) or not 0 < figure < math.inf:
         raise ProblemError(f"{program.file}: flops returns {figure!r}; return a positive number of operations")
@@ -256,7 +261,7 @@ def _layouts(program: Program) -> tuple[str, ...]:
 def _stated(program: Program) -> Sequence[Mapping[str, Any]]:
     stated = program.names.get("cases", ())
     if not isinstance(stated, list | tuple) or not all(isinstance(each, Mapping) for each in stated):
-        raise ProblemError(f"{program.file}: cases must be a list of sizes, each a dict such as {{'rows': 16}}")
+        raise ProblemError(f"{program.file}: cases is no list of sizes; write dicts, such as [{{'rows': 16}}]")
     return stated
 
 
@@ -266,7 +271,7 @@ def _fresh(program: Program, own: Mapping[str, Size]) -> list[Mapping[str, Any]]
     allowed = (range, list, tuple)
     if not isinstance(ranges, Mapping) or not all(isinstance(each, allowed) and each for each in ranges.values()):
         raise ProblemError(
-            f"{program.file}: vary must be a dict of ranges or lists of sizes, such as {{'rows': range(1, 300)}}"
+            f"{program.file}: vary is no dict of ranges or lists of sizes; write one, such as {{'rows': range(1, 300)}}"
         )
     rng = random.Random(0)
     found: list[Mapping[str, Any]] = []
@@ -284,9 +289,9 @@ def _variant(program: Program, own: Mapping[str, Size], changes: Mapping[str, An
     try:
         signature, counted = _signature(program, sizes, "cpu")
     except ProblemError as error:
-        raise ProblemError(f"{error} ({where}: {words})") from None
+        raise ProblemError(f"{error}; this is at {words}: change {where}") from None
     except Exception as error:  # whatever the file's code raises
-        said = _said(program.file, error)
+        said = _said(error, program.file)
         raise ProblemError(f"{program.file}{said}; this is at {words}: change {where}, or mend the file") from None
     flops = _flops(program, sizes, counted, signature)
     return Variant(sizes=tuple(sizes.items()), signature=signature, flops=flops, is_stated=where == "cases")

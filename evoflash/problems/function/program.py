@@ -99,7 +99,7 @@ class Program:
         self._updated: dict[Sizes, frozenset[int]] = {}
         stray = [name for name, value in self.sizes.items() if not isinstance(value, bool | int | float | str)]
         if stray:
-            raise ProblemError(f"{file}: {INPUTS}: {stray[0]} must be a number or text by default")
+            raise ProblemError(f"{file}: {INPUTS}: {stray[0]} is no number or text; make its default one")
 
     @staticmethod
     @functools.cache
@@ -160,11 +160,15 @@ class Program:
         made = list(made) if isinstance(made, list | tuple) else [made]
         names = list(self._parameters)
         if len(made) > len(names):
-            raise ProblemError(f"{self.file}: {INPUTS} returns {len(made)} values for {len(names)} parameters")
+            raise ProblemError(
+                f"{self.file}: {INPUTS} returns {len(made)} values for {len(names)} parameters; return as many"
+            )
         values = dict(zip(names, made, strict=False))
         for name in names[len(made) :]:
             if self._parameters[name] is inspect.Parameter.empty:
-                raise ProblemError(f"{self.file}: {INPUTS} returns nothing for {name}, which has no default")
+                raise ProblemError(
+                    f"{self.file}: {INPUTS} returns nothing for {name}, which has no default; return it, too"
+                )
             values[name] = given.get(name, self._parameters[name])
         for name, value in values.items():
             if not isinstance(value, torch.Tensor | bool | int | float | str | None):
@@ -174,7 +178,9 @@ class Program:
         keys = tuple(state)
         taken = {_identifier(key): state[key].detach() for key in keys}
         if clash := set(taken) & set(values):
-            raise ProblemError(f"{self.file}: a parameter of the module and an argument are both called {clash.pop()}")
+            raise ProblemError(
+                f"{self.file}: a parameter of the module and an argument are both called {clash.pop()}; rename one"
+            )
         return Arguments({**values}, taken, keys, model)
 
     def numbers(self, sizes: Sizes, arguments: Arguments) -> dict[str, Size]:

@@ -10,6 +10,7 @@ from evoflash.core.status import Gate
 from evoflash.problems import Case, FunctionProblem, searched_cases
 from evoflash.problems.function import adversaries
 from evoflash.problems.function.description import describe
+from evoflash.problems.function.flops import FlopCounter
 from evoflash.problems.function.header import struct_name
 from evoflash.problems.function.in_double import InDouble
 from evoflash.targets import cuda
@@ -21,6 +22,7 @@ from evoflash.worker.references import References, WrongResultError
 from tests.problems.files import INTERFACE, SCALE
 
 torch = pytest.importorskip("torch")
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 NARROW = """
 import torch
@@ -30,6 +32,16 @@ def product(a: torch.Tensor, b: torch.Tensor):
 
 def get_inputs(rows: int = 64, dtype: str = "float16"):
     return tuple(torch.randn(rows, 8, dtype=getattr(torch, dtype)) * 30 for _ in range(2))
+"""
+
+THROUGH = """
+import torch
+
+def through(x: torch.Tensor, scale: torch.Tensor):
+    return (x.float() * scale).to(x.dtype), x.float() * scale
+
+def get_inputs(rows: int = 4, dtype: str = "float32"):
+    return (torch.randn(rows, 8) * 3).to(getattr(torch, dtype)), torch.rand(1)
 """
 
 # Right without a fault; 1 keeps its results by the address of x, 2 compares with another number, 3 leaves elements out.
@@ -178,6 +190,23 @@ def get_init_inputs():
 """
 
 
+def test_operations_are_counted_as_pytorch_does():
+    x, weight = torch.randn(2, 3, 9, 9), torch.randn(5, 3, 3, 3)
+    rows = torch.randn(4, 8)
+
+    def compute():
+        torch.nn.functional.conv2d(x, weight)
+        torch.nn.functional.linear(rows, rows, rows[:, 0])
+        torch.nn.functional.scaled_dot_product_attention(*[torch.randn(1, 2, 16, 8)] * 3)
+        return torch.einsum("ij,kj->ik", rows, rows).relu()
+
+    with torch.no_grad(), FlopCounter() as counter:
+        compute()
+    with torch.no_grad(), FlopCounterMode(display=False) as theirs:
+        compute()
+    assert counter.total == theirs.get_total_flops() > 2 * 4 * 4 * 8
+
+
 def test_cases(scale):
     assert [each.name for each in scale.cases()] == [
         "large", "tiny", "constant", "infinite", "nan", "strided", "unaligned",
@@ -235,6 +264,17 @@ def test_adversaries():
     unaligned = adversaries.placed(tensors[0], "unaligned", "cpu")
     assert unaligned.data_ptr() % 16 == 4
     assert torch.equal(unaligned, tensors[0])
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float8_e4m3fn", "float8_e5m2", "int8", "uint8", "bool", "int16", "int64", "float64"]
+)
+def test_cases_of_every_type(dtype):
+    problem = describe("through.py", THROUGH, {"dtype": dtype}, "cpu")
+    references = References("cpu")
+    for case in (*searched_cases(problem), *problem.cases()):
+        reference = references.of(case)
+        reference.check(problem.plain(reference.inputs), case.name)
 
 
 def test_where_pytorchs_own_result_overflows_any_result_is_right():

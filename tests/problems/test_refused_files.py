@@ -90,7 +90,6 @@ def changed(old: str, new: str) -> str:
         ("columns)", "torch.randint(1, 99, ()))", "get_inputs returns other shapes or types under another seed"),
         ("return x * factor", "return task(x)", "task.py:4: RecursionError: maximum recursion depth exceeded"),
         ("return x * factor", "import sys; sys.exit(3)", "task.py:4: SystemExit: 3; mend the file"),
-        ("import torch\n", "import torch, os\nos._exit(3)\n", "task.py ends its process: exit code 3 while running"),
         ("return x * factor", "x.mul_(factor)\n    return x + 1", "the function changes x in place; return a new"),
         ("return x * factor", "return x.sum().item()", "the function returns float; return a tensor, or several"),
         ("return x * factor", "return None", "the function returns NoneType; return a tensor"),
@@ -188,15 +187,6 @@ def test_a_gpu_that_is_not_there(describe):
         assert words.endswith("there is no GPU here: make tensors on the CPU, evoflash moves them to the device")
 
 
-def test_a_slow_function(describe):
-    source = changed("return x * factor", "while True: pass")
-    words = refusal(describe, source, deadline_s=0.5)
-    assert words == (
-        "task.py has not finished after 0.5 s; choose smaller sizes with --shape, or make its function and get_inputs "
-        "faster"
-    )
-
-
 @pytest.mark.parametrize("file", ["evoflash.py", "math.py", "attention.py"])
 def test_names_of_other_headers(describe, file):
     words = refusal(describe, changed("def task(", f"def {file.removesuffix('.py')}("), file=file)
@@ -216,6 +206,17 @@ def test_what_is_allowed(describe):
     assert (
         describe(MODULE.format(base="torch.nn.Module", arguments="features"), file="24_Task.py").name
         == "problem_24_task"
+    )
+
+
+def test_a_file_that_ends_its_process_and_a_slow_function(describe):
+    leaving = refusal(describe, changed("import torch\n", "import torch, os\nos._exit(3)\n"))
+    assert leaving.startswith("task.py ends its process: exit code 3 while running task.py")
+    source = changed("return x * factor", "while True: pass")
+    words = refusal(describe, source, deadline_s=0.5)
+    assert words == (
+        "task.py has not finished after 0.5 s; choose smaller sizes with --shape, or make its function and get_inputs "
+        "faster"
     )
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from evoflash.problems.base import Outputs
+from evoflash.problems.function.flops import FlopCounter
 from evoflash.problems.function.problem import FunctionProblem, Variant
 from evoflash.problems.function.program import ProblemError, Program
 from evoflash.problems.function.signature import DTYPE_BYTES, MAX_RANK, Number, Signature, Size, Tensor
@@ -124,13 +124,13 @@ def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tupl
     inputs = tuple(each.to(device) for each in arguments.tensors.values())
     before = [each.clone() for each in inputs]
     function = program.function(pairs)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounter() as counter:
         answer = function(*inputs)
     first = tuple(each.clone() for each in program.outputs_of(answer))
     for name, old, new in zip(arguments.tensors, before, inputs, strict=True):
         if program.is_module and name in arguments.state:
             new.copy_(old)
-        elif not torch.equal(old.nan_to_num(), new.nan_to_num()):
+        elif not torch.equal(_bits(old), _bits(new)):
             raise ProblemError(f"{program.file}: the function changes {name} in place; return a new tensor instead")
     second = program.call(pairs, inputs)
     _require_same(program, first, second)
@@ -146,7 +146,7 @@ def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tupl
         texts=tuple((name, each) for name, each in values.items() if isinstance(each, str)),
     )
     _require_names(program, signature)
-    return signature, counter.get_total_flops()
+    return signature, counter.total
 
 
 def _require_same(program: Program, first: Outputs, second: Outputs) -> None:

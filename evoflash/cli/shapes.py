@@ -12,7 +12,7 @@ from evoflash.errors import UsageError, unknown
 from evoflash.evaluator.messages import Describe, Described
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.problems import Problem
-from evoflash.problems.shapes import fields_of
+from evoflash.problems.sizes import fields_of
 
 DESCRIPTION_S = 60.0  # in which a function must have been run at all its sizes
 DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}  # short names, which --dtype takes

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from evoflash import targets
 from evoflash.cli.main import app
 from evoflash.errors import UsageError
 from evoflash.problems.function.words import RESERVED
@@ -180,6 +181,7 @@ def test_sizes_on_the_command_line(describe):
     assert small.facts()["factor"] == 0.5
 
 
+@pytest.mark.skipif(targets.why_not_cuda() is None, reason="there is a GPU")
 def test_a_gpu_that_is_not_there(describe):
     for old, new in (("columns)", "columns).cuda()"), ("columns)", 'columns, device="cuda")')):
         words = refusal(describe, changed(old, new))

@@ -6,14 +6,21 @@
 - `evoflash.exporters`: functions like `export.package.write`, by kind of problem.
 """
 
+import importlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
 from evoflash.errors import unknown
-from evoflash.problems import AttentionProblem, FunctionProblem, Problem
+from evoflash.problems import Problem
 from evoflash.system import entry_points
+
+# The problems that ship, imported when one is met: what uses plug-ins knows none of them.
+PROBLEMS = {
+    "attention": "evoflash.problems.attention:AttentionProblem",
+    "function": "evoflash.problems.function:FunctionProblem",
+}
 
 
 def installed(group: str) -> dict[str, Any]:
@@ -27,11 +34,13 @@ def problem_of(kind: str) -> type[Problem]:
     Raises:
         NotFoundError: for a kind that is neither built in nor installed.
     """
-    ours = (AttentionProblem, FunctionProblem)
-    kinds = {**{each.kind: each for each in ours}, **installed("problems")}
-    if kind not in kinds:
-        raise unknown("problem", kind, kinds)
-    return kinds[kind]
+    others = installed("problems")
+    if kind in PROBLEMS and kind not in others:
+        module, _, name = PROBLEMS[kind].partition(":")
+        return getattr(importlib.import_module(module), name)
+    if kind not in others:
+        raise unknown("problem", kind, [*PROBLEMS, *others])
+    return others[kind]
 
 
 def problem_from_dict(data: Mapping[str, Any]) -> Problem:

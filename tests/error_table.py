@@ -23,6 +23,7 @@ CLASSES = {
     for name, each in inspect.getmembers(module, inspect.isclass)
     if issubclass(each, errors.EvoflashError)
 }
+CLASSES["ProblemError"] = errors.UsageError  # what a worker says of a problem's file, and the driver raises
 NEAREST = "take one of the names that the message gives"
 
 # Messages whose advice is part of a placeholder, by how they begin.
@@ -77,6 +78,8 @@ def _rows_of(call: ast.Call) -> list[Row]:
     if name not in CLASSES or not call.args:
         return []
     text = " ".join(_text(call.args[0]).split())
+    if text == "‹reason›":  # a ProblemError's, which has a row of its own
+        return []
     code = CLASSES[name].exit_code
     if text.endswith("‹words›; ‹advice›"):
         begin = text.removesuffix("‹words›; ‹advice›")

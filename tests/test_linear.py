@@ -15,7 +15,7 @@ from evoflash.core.genome import Genome
 from evoflash.problems.function.description import describe
 from evoflash.problems.function.problem import FunctionProblem
 from evoflash.problems.function.signature import Size
-from evoflash.problems.shapes import fields_of
+from evoflash.problems.sizes import fields_of
 from evoflash.targets import cpu, cuda
 from tests.emulation import emulate
 from tests.emulation.kernel import shortfall

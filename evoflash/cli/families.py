@@ -63,11 +63,10 @@ def refuse_path(name: str) -> None:
         raise UsageError(f"there is no file {name}; check the path, or name a family of `evoflash templates list`")
     if os.path.isdir(path):
         _refuse_folder(name, path)
-    if kind == "py" and _is_of_kernelbench(path):
+    if kind == "py" and _is_problem(path):
         raise UsageError(
-            f"{name} is a problem of KernelBench (class Model, get_inputs), and evoflash searches families of "
-            "templates; search a --shape and write the winner as such a file by "
-            "`evoflash export --format kernelbench`, or check a Python function by `evoflash verify module:function`"
+            f"{name} is a problem, not a family; search kernels for it by `evoflash search --problem {name}`, "
+            f"or write a family for it by `evoflash new family NAME --problem {name}`"
         )
     if kind == "py":
         raise UsageError(
@@ -105,9 +104,10 @@ def _refuse_folder(name: str, path: Path) -> None:
     )
 
 
-def _is_of_kernelbench(path: Path) -> bool:
+def _is_problem(path: Path) -> bool:
+    """Whether a file says how inputs are made, as problems do, and KernelBench's tasks."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
-    return bool(re.search(r"^class Model\b", text, re.MULTILINE)) and "def get_inputs" in text
+    return bool(re.search(r"^def get_inputs\b", text, re.MULTILINE))

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import evoflash
-from evoflash.cli import bench, candidates, doctor, export, kernels, replay, runs, search, verify
+from evoflash.cli import bench, candidates, doctor, export, kernels, new, replay, runs, search, verify
 from evoflash.errors import EvoflashError
 
 INTERRUPTED = 130
@@ -67,6 +67,7 @@ app.command()(replay.replay)
 app.command()(kernels.render)
 app.command()(kernels.build)
 app.add_typer(kernels.templates_app, name="templates")
+app.add_typer(new.app, name="new")
 app.command()(doctor.doctor)
 
 

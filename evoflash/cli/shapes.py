@@ -12,9 +12,10 @@ from evoflash.errors import UsageError, unknown
 from evoflash.evaluator.messages import Describe, Described
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.problems import Problem
-from evoflash.problems.shapes import fields_of
+from evoflash.problems.sizes import fields_of
 
 DESCRIPTION_S = 60.0  # in which a function must have been run at all its sizes
+DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}  # short names, which --dtype takes
 
 
 def chosen(
@@ -43,8 +44,8 @@ def chosen(
     found: dict[str, Problem] = {}
     with Sandbox(device) as sandbox:
         for name, sizes in wanted.items():
-            asked = {**sizes, **({"dtype": dtype} if dtype is not None else {})}
-            described = _described(sandbox, Describe(file=path.name, source=source, sizes={**asked}))
+            asked = {**sizes, **({"dtype": DTYPES.get(dtype, dtype)} if dtype is not None else {})}
+            described = described_by(sandbox, Describe(file=path.name, source=source, sizes={**asked}))
             if described not in found.values():
                 found[name or described.computes] = described
     return found
@@ -62,12 +63,17 @@ def one(problem: str | None, text: str | None, dtype: str | None, settings: Sett
     return next(iter(found.values()))
 
 
-def _described(sandbox: Sandbox, request: Describe) -> Problem:
-    answer = sandbox.call(request, DESCRIPTION_S)
+def described_by(sandbox: Sandbox, request: Describe, deadline_s: float = DESCRIPTION_S) -> Problem:
+    """The problem of a file, which a worker runs.
+
+    Raises:
+        UsageError: when it cannot be searched, says why.
+    """
+    answer = sandbox.call(request, deadline_s)
     if isinstance(answer, WorkerDeath):
         if answer.status is Status.HUNG:
             raise UsageError(
-                f"{request.file} has not finished after {DESCRIPTION_S:.0f} s; choose smaller sizes with --shape, or "
+                f"{request.file} has not finished after {deadline_s:g} s; choose smaller sizes with --shape, or "
                 "make its function and get_inputs faster"
             )
         raise UsageError(f"{request.file} ends its process: {answer.reason}; choose smaller sizes, or mend the file")

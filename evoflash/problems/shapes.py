@@ -10,6 +10,7 @@ from evoflash import resources
 from evoflash.errors import NotFoundError, UsageError, unknown
 from evoflash.problems.attention import AttentionProblem
 from evoflash.problems.attention_form import DTYPES, KV_DTYPES
+from evoflash.problems.sizes import divided
 
 FIELDS = {
     "b": "batch",
@@ -79,7 +80,7 @@ def parse_all(
     """
     found: dict[str, AttentionProblem] = {}
     for text in texts:
-        for name in _split(text):
+        for name in divided(text, FLAGS):
             problem = parse(name, dtype, folders)
             if problem not in found.values():
                 found[name] = problem
@@ -115,39 +116,6 @@ def build(where: str, values: Mapping[str, Any], dtype: str | None = None) -> At
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"shape {where}: {field + ': ' if field else ''}{first['msg']}; write {SYNTAX}") from None
-
-
-def fields_of(texts: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The sizes of shapes of a function, by what the user wrote: rows=16,columns=4096, several by commas.
-
-    Raises:
-        UsageError: for a part without a value.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for text in texts:
-        for shape in _split(text, ()):
-            pairs = [part.partition("=") for part in shape.split(",")]
-            bare = [name for name, equals, _ in pairs if not equals]
-            if bare:
-                raise UsageError(f"--shape {shape}: {bare[0]!r} has no value; write sizes such as rows=16,columns=4096")
-            found[shape] = {name.strip(): value.strip() for name, _, value in pairs}
-    return found
-
-
-def _split(text: str, flags: Sequence[str] = FLAGS) -> list[str]:
-    """Splits a text into shapes: each is a name, or consecutive fields without a repeated key."""
-    shapes: list[list[str]] = []
-    keys: set[str] = set()  # keys of the current fields
-    for part in (each.strip() for each in text.split(",")):
-        key, equals, _ = part.partition("=")
-        is_field = bool(equals) or part in flags
-        if part and is_field and keys and key not in keys:
-            shapes[-1].append(part)
-        elif part:
-            shapes.append([part])
-            keys = set()
-        keys |= {key} if is_field else set()
-    return [",".join(parts) for parts in shapes]
 
 
 def _fields(text: str) -> dict[str, Any]:

@@ -145,8 +145,18 @@ def _check_arguments(problem: Problem, inputs: Inputs, outputs: Outputs) -> None
     fields = {name for name, *_ in arguments._fields_}
     is_complete = isinstance(arguments, ctypes.Structure) and "workspace" in fields
     expect(is_complete, "arguments() must return a Structure with a field `workspace`")
-    pointers = {getattr(arguments, name) for name, kind, *_ in arguments._fields_ if kind is ctypes.c_void_p}
+    pointers = set(_pointers(arguments))
     named = {f"input {number}": tensor for number, tensor in enumerate(inputs)}
     named |= {f"output {each.name}": tensor for each, tensor in zip(problem.outputs(), outputs, strict=True)}
     for where, tensor in named.items():
         expect(tensor.data_ptr() in pointers, f"arguments() does not point to {where}")
+
+
+def _pointers(arguments: ctypes.Structure) -> Iterator[int | None]:
+    """The pointers of a structure, and of those in it."""
+    for name, kind, *_ in arguments._fields_:
+        value = getattr(arguments, name)
+        if kind is ctypes.c_void_p:
+            yield value
+        elif isinstance(value, ctypes.Structure):
+            yield from _pointers(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from evoflash.problems import Inputs, Output, Outputs
@@ -16,14 +16,14 @@ GUARD_ELEMENTS = 1 << 15  # on each side: more than a tile of rows, and a multip
 
 # Signalling NaNs. Arithmetic only produces quiet NaNs, so an unwritten element differs from a computed NaN. Eight bits
 # have two, of which instructions that convert to them produce the positive one. A mask is surrounded by keys that are
-# seen, and lengths and page numbers by some that do not exist. An output of integers must not have the value that
-# stands here: it would count as unwritten.
+# seen, and lengths and page numbers by some that do not exist.
 POISON = {
     "float16": 0x7DE7,
     "bfloat16": 0x7FA7,
     "float32": 0x7FA5_A5A5,
     "float64": 0x7FF4_5A5A_5A5A_5A5A,
     "float8_e4m3fn": -1,
+    "float8_e5m2": -3,
     "uint8": -1,
     "int8": -128,
     "bool": 1,
@@ -31,6 +31,10 @@ POISON = {
     "int32": 2**31 - 1,
     "int64": -0x5A5A_5A5A_5A5A_5A5B,
 }
+
+# Of types whose every value may be a result: another poison. What holds one after a launch and the other after the next
+# was not written.
+OTHER_POISON = {"float8_e4m3fn": 0x7F, "float8_e5m2": 0x7D, "uint8": 0x5A, "int8": 0x5A, "bool": 0, "int16": 0x5A5A}
 
 
 class GuardedTensor:
@@ -56,7 +60,9 @@ class GuardedTensor:
             count *= size
         self._buffer = torch.empty(span + 2 * GUARD_ELEMENTS, dtype=dtype, device=device)
         self._bits = bits(self._buffer)
-        self._poison = POISON[str(dtype).removeprefix("torch.")]
+        name = str(dtype).removeprefix("torch.")
+        self._poisons = (POISON[name], OTHER_POISON.get(name, POISON[name]))
+        self._poison = self._poisons[0]
         start = GUARD_ELEMENTS + shift
         self._place = (tuple(shape), tuple(stride), start)
         self._bands = (slice(start), slice(start + span, None))
@@ -72,8 +78,14 @@ class GuardedTensor:
         made.tensor.copy_(tensor)
         return made
 
-    def poison(self) -> None:
-        """Fills the tensor and its guards with the poison."""
+    @property
+    def may_hold_poison(self) -> bool:
+        """Whether a kernel may write what is the poison, too."""
+        return self._poisons[0] != self._poisons[1]
+
+    def poison(self, other: bool = False) -> None:
+        """Fills the tensor and its guards with the poison, or with the other one of its type."""
+        self._poison = self._poisons[other]
         self._bits.fill_(self._poison)
 
     def zero_surroundings(self) -> None:
@@ -136,16 +148,31 @@ class Arena:
         self._workspace = GuardedTensor((size,), (1,), torch.uint8, self.outputs[0].device)
         return self._workspace.tensor
 
-    def poison(self) -> None:
+    def poison(self, other: bool = False) -> None:
         """Poisons outputs and workspace, so that nothing of an earlier launch is left."""
         for each in self._written:
-            each.poison()
+            each.poison(other)
         if self._workspace is not None:
             self._workspace.poison()
 
-    def unwritten(self) -> dict[str, torch.Tensor]:
-        """Mask of the elements of each output that still hold the poison, by its name in messages."""
-        return {name: each.unwritten() for name, each in zip(self.names, self._written, strict=True)}
+    @property
+    def may_hold_poison(self) -> bool:
+        """Whether a kernel may write into an output what is its poison, too."""
+        return any(each.may_hold_poison for each in self._written)
+
+    def unwritten(self, again: Callable[[], object]) -> dict[str, torch.Tensor]:
+        """Mask of the elements of each output that a launch left as they were, by its name in messages.
+
+        Args:
+            again: launches once more. Of outputs whose every value may be a result, this is done after another poison,
+                so the outputs may be those of this launch afterwards.
+        """
+        found = {name: each.unwritten() for name, each in zip(self.names, self._written, strict=True)}
+        if not self.may_hold_poison or not any(bool(mask.any().item()) for mask in found.values()):
+            return found
+        self.poison(other=True)
+        again()
+        return {name: found[name] & each.unwritten() for name, each in zip(self.names, self._written, strict=True)}
 
     def zero_surroundings(self) -> None:
         """Puts zeros around the inputs. An output that changes by this depends on out-of-bounds reads."""

@@ -40,15 +40,18 @@ def check(kernel: AnyKernel, case: Case, reference: Reference, synchronize: Call
     arena = Arena(reference.inputs, problem.outputs())
     bound = kernel.bind(problem, arena.inputs, arena.outputs, arena.workspace)
 
-    def launch() -> Outputs:
-        arena.poison()
+    def once() -> None:
         bound()
         synchronize()
+
+    def launch() -> Outputs:
+        arena.poison()
+        once()
         return arena.outputs
 
     first = clones(launch())
     require_no_stray_writes(arena, reference.inputs, name)
-    for output, unwritten in arena.unwritten().items():
+    for output, unwritten in arena.unwritten(once).items():
         if bool(unwritten.any().item()):
             where = f"{_first_index(unwritten)} ({int(unwritten.sum().item())} elements)"
             raise WrongResultError(f"{name}: {output} not written at {where}", Gate.UNWRITTEN)
@@ -154,14 +157,15 @@ def check_timed_launches(
     renewed = Renewed(problem, arena.inputs, reference)
     arena.poison()
     again()
+    outputs = clones(arena.outputs) if arena.may_hold_poison else arena.outputs
     renewed.restore()
     require_no_stray_writes(arena, reference.inputs, name)
-    for output, unwritten in arena.unwritten().items():
+    for output, unwritten in arena.unwritten(again).items():
         if bool(unwritten.any().item()):
             where = _first_index(unwritten)
             raise WrongResultError(f"{name}: the timed launches did not write the {output} at {where}", Gate.TIMED)
     try:
-        renewed.check(arena.outputs, name)
+        renewed.check(outputs, name)
     except WrongResultError as error:
         raise WrongResultError(f"{error}", Gate.TIMED, error.accuracy) from None
 

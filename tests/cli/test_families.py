@@ -28,8 +28,8 @@ def place(tmp_path, monkeypatch):
 
 
 SAID = {
-    "problem.py": "is a problem of KernelBench (class Model, get_inputs), and evoflash searches families of templates",
-    "./problem.py": "write the winner as such a file by `evoflash export --format kernelbench`",
+    "problem.py": "is a problem, not a family; search kernels for it by `evoflash search --problem problem.py`",
+    "./problem.py": "write a family for it by `evoflash new family NAME --problem ./problem.py`",
     "mymod.py": "check a function of it by `evoflash verify mymod:FUNCTION`",
     "kernel.cu": "is a source file, not a family; check it by `evoflash verify kernel.cu`",
     "t4.json": "compare strategies on it by `evoflash replay t4.json`",
@@ -63,7 +63,7 @@ def test_a_folder_is_no_family(place, command):
 
 @pytest.mark.parametrize("command", [["search"], ["templates", "list"], ["render", "cpu_flash"], ["bench"], ["doctor"]])
 def test_templates_are_in_a_folder(place, command):
-    assert "is a problem of KernelBench" in refusal(*command, "--templates", "problem.py")
+    assert "problem.py is a problem, not a family" in refusal(*command, "--templates", "problem.py")
     assert "--templates empty has no templates/, search_spaces/ or configs/ in it" in refusal(
         *command, "--templates", "empty"
     )

@@ -21,7 +21,7 @@ from evoflash.core.genome import Genome
 from evoflash.core.status import Gate
 from evoflash.problems import Problem
 from evoflash.problems.function.description import describe
-from evoflash.problems.shapes import fields_of
+from evoflash.problems.sizes import fields_of
 from evoflash.targets import Target
 
 FOLDER = Path(__file__).parent

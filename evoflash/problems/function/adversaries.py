@@ -17,13 +17,16 @@ GAP_BYTES = 64  # after a row of a strided tensor, whose rows stay as aligned as
 def changed(tensors: Sequence[torch.Tensor], variant: str) -> list[torch.Tensor]:
     """The tensors with the values of a variant; integers and booleans stay, as they may be indices.
 
+    Floating-point numbers of 8 bits are never scaled and never infinite: they have no room for it.
+
     "large" and "tiny" scale all floating-point tensors, where a kernel overflows or loses a small term. In "constant"
     the elements of a tensor are equal, so that sums must not drift. "infinite" has an inf and, in another place, a -inf
     in each tensor, "nan" a NaN in the first.
     """
     made = []
     for number, tensor in enumerate(tensors):
-        if not tensor.is_floating_point() or not tensor.numel():
+        is_narrow = tensor.element_size() == 1 and variant in ("large", "tiny", "infinite")
+        if not tensor.is_floating_point() or not tensor.numel() or is_narrow:
             made.append(tensor)
         elif variant in ("large", "tiny"):
             made.append(tensor * (LARGE if variant == "large" else TINY))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import ast
 import functools
 import hashlib
 import inspect
@@ -10,7 +10,7 @@ import linecache
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ MODEL = "Model"  # the class of a module file
 INPUTS = "get_inputs"
 INIT_INPUTS = "get_init_inputs"
 ANONYMOUS = "out"  # the name of an output that has none
+NO_SIZES: Mapping[str, Size] = types.MappingProxyType({})
 
 
 class ProblemError(Exception):
@@ -57,7 +58,8 @@ class Program:
     Attributes:
         name: the problem's name: the function's, or of a module the file's.
         sizes: what may be set, with the file's own values: the parameters of `get_inputs` and the function's defaults;
-            of a module without parameters of `get_inputs`, the integers of the file.
+            of a module without parameters of `get_inputs`, the numbers that the file assigns to names at its top, and
+            of a tuple of numbers each, as `shape_0`, `shape_1` …
 
     Raises:
         ProblemError: when the file does not run, or defines no problem.
@@ -65,6 +67,7 @@ class Program:
 
     def __init__(self, file: str, source: str):
         self.file = file
+        self._source = source
         self._module = _executed(file, source)
         stem = re.sub(r"\W", "_", file.removesuffix(".py")).strip("_").lower()
         stem = stem if stem[:1].isalpha() else f"problem_{stem}"
@@ -73,6 +76,8 @@ class Program:
         if not callable(self.names.get(INPUTS)):
             raise ProblemError(f"{file} has no function {INPUTS}; write one that returns the arguments")
         if self._model is not None:
+            if not isinstance(self._model, type) or not issubclass(self._model, torch.nn.Module):
+                raise ProblemError(f"{file}: {MODEL} is no torch.nn.Module; make it one, or rename it")
             self.name, self._function = stem, self._model.forward
             parameters = list(inspect.signature(self._function).parameters.values())[1:]
         else:
@@ -87,15 +92,14 @@ class Program:
             raise ProblemError(f"{file}: {INPUTS} needs a default for {without[0]}; it is the size that is searched")
         self._input_sizes = {each.name: each.default for each in own}
         self.sizes: dict[str, Size] = {**self._input_sizes, **self._defaults()}
-        self._constants: tuple[str, ...] = ()
+        self._constants: dict[str, Size] = {}
         if self._model is not None and not self._input_sizes:
-            self._constants = tuple(
-                name for name, value in self.names.items() if type(value) is int and not name.startswith("_")
-            )
-            self.sizes |= {name: self.names[name] for name in self._constants}
+            self._constants = _constants(source, self.names)
+            self.sizes |= self._constants
+        self._updated: dict[Sizes, frozenset[int]] = {}
         stray = [name for name, value in self.sizes.items() if not isinstance(value, bool | int | float | str)]
         if stray:
-            raise ProblemError(f"{file}: {INPUTS}: {stray[0]} must be a number or text by default")
+            raise ProblemError(f"{file}: {INPUTS}: {stray[0]} is no number or text; make its default one")
 
     @staticmethod
     @functools.cache
@@ -148,19 +152,23 @@ class Program:
         Raises:
             ProblemError: when they do not fit the function.
         """
-        given = dict(sizes)
-        with torch.random.fork_rng(devices=[]), self._with_constants(given):
+        given, names = dict(sizes), self._names_at(sizes)
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = self._made_model()
-            made = self.names[INPUTS](**{name: given.get(name, value) for name, value in self._input_sizes.items()})
+            model = _made_model(names) if self.is_module else None
+            made = names[INPUTS](**{name: given.get(name, value) for name, value in self._input_sizes.items()})
         made = list(made) if isinstance(made, list | tuple) else [made]
         names = list(self._parameters)
         if len(made) > len(names):
-            raise ProblemError(f"{self.file}: {INPUTS} returns {len(made)} values for {len(names)} parameters")
+            raise ProblemError(
+                f"{self.file}: {INPUTS} returns {len(made)} values for {len(names)} parameters; return as many"
+            )
         values = dict(zip(names, made, strict=False))
         for name in names[len(made) :]:
             if self._parameters[name] is inspect.Parameter.empty:
-                raise ProblemError(f"{self.file}: {INPUTS} returns nothing for {name}, which has no default")
+                raise ProblemError(
+                    f"{self.file}: {INPUTS} returns nothing for {name}, which has no default; return it, too"
+                )
             values[name] = given.get(name, self._parameters[name])
         for name, value in values.items():
             if not isinstance(value, torch.Tensor | bool | int | float | str | None):
@@ -170,53 +178,60 @@ class Program:
         keys = tuple(state)
         taken = {_identifier(key): state[key].detach() for key in keys}
         if clash := set(taken) & set(values):
-            raise ProblemError(f"{self.file}: a parameter of the module and an argument are both called {clash.pop()}")
+            raise ProblemError(
+                f"{self.file}: a parameter of the module and an argument are both called {clash.pop()}; rename one"
+            )
         return Arguments({**values}, taken, keys, model)
 
     def numbers(self, sizes: Sizes, arguments: Arguments) -> dict[str, Size]:
-        """The arguments that are no tensors; of a module also those that it was made with."""
+        """The arguments that are no tensors; of a module also those that it was made with and keeps no tensor of."""
         plain = {name: value for name, value in arguments.values.items() if isinstance(value, bool | int | float | str)}
-        if self._model is None or INIT_INPUTS not in self.names:
+        if self._model is None:
             return plain
-        with self._with_constants(dict(sizes)):
-            made = self.names[INIT_INPUTS]()
-        names = list(inspect.signature(self._model.__init__).parameters)[1:]
+        given, named = _init_arguments(self._names_at(sizes))
+        bound = inspect.signature(self._model).bind(*given, **named)
+        bound.apply_defaults()
         found: dict[str, Size] = {}
-        for name, value in zip(names, made, strict=False):
+        for name, value in bound.arguments.items():
             if isinstance(value, bool | int | float | str):
                 found[name] = value
-            elif isinstance(value, Sequence) and all(isinstance(each, bool | int | float) for each in value):
+            elif isinstance(value, tuple | list) and all(isinstance(each, bool | int | float) for each in value):
                 found |= {f"{name}_{place}": each for place, each in enumerate(value)}
-        return found | plain
+        return {name: value for name, value in found.items() if name not in arguments.tensors} | plain
 
     def inputs(self, sizes: Sizes, seed: int) -> list[torch.Tensor]:
         """The tensors under a seed, on the CPU."""
         return list(self.arguments(sizes, seed).tensors.values())
 
+    @functools.lru_cache(maxsize=8)  # noqa: B019 - programs live as long as the process
     def function(self, sizes: Sizes) -> Callable[..., Any]:
-        """The function of the tensors alone, as the file has it."""
+        """The function of the tensors alone, as the file has it; a module is given its parameters by assignment."""
         arguments = self._fixed(sizes)
         names = [name for name, each in arguments.values.items() if isinstance(each, torch.Tensor)]
         others = {name: each for name, each in arguments.values.items() if name not in names}
-        if arguments.model is None:
+        model, count = arguments.model, len(names)
+        if model is None:
             function = self._function
             return lambda *inputs: function(**dict(zip(names, inputs, strict=True)), **others)
-        model, keys, count = arguments.model, arguments.keys, len(names)
+        places = _places(model, arguments.keys)
 
         def call(*inputs: torch.Tensor) -> Any:
-            state = dict(zip(keys, inputs[count:], strict=True))
-            return torch.func.functional_call(model, state, (), {**dict(zip(names, inputs, strict=False)), **others})
+            for owners, tensor in zip(places, inputs[count:], strict=True):
+                for owner, name in owners:
+                    if owner[name] is not tensor:
+                        owner[name] = tensor
+            return model(**dict(zip(names, inputs, strict=False)), **others)
 
         return call
 
     def call(self, sizes: Sizes, inputs: Inputs) -> Outputs:
         """The outputs of the function."""
         with torch.no_grad():
-            return self.outputs_of(self.function(sizes)(*self._kept(inputs)))
+            return self.outputs_of(self.function(sizes)(*self.kept(sizes, inputs)))
 
     def call_in_double(self, sizes: Sizes, inputs: Inputs) -> Outputs:
         """The outputs in float64."""
-        doubles = tuple(in_double(each) for each in self._kept(inputs))
+        doubles = tuple(in_double(each) for each in self.kept(sizes, inputs))
         with torch.no_grad(), InDouble():
             outputs = self.outputs_of(self.function(sizes)(*doubles))
         return tuple(each.double() for each in outputs)
@@ -239,42 +254,115 @@ class Program:
         count = len(answer) if isinstance(answer, tuple | list) else 1
         return [ANONYMOUS] if count == 1 else [f"{ANONYMOUS}{number}" for number in range(count)]
 
-    def _kept(self, inputs: Inputs) -> Inputs:
-        """Of a module, copies: in training a normalisation updates its statistics in place."""
-        return tuple(each.clone() for each in inputs) if self._model is not None else inputs
+    def kept(self, sizes: Sizes, inputs: Inputs) -> Inputs:
+        """The inputs, with copies of the buffers that a module updates, as a normalisation in training does."""
+        if not self.is_module:
+            return inputs
+        if sizes not in self._updated:
+            self._updated[sizes] = self._updated_by(sizes, inputs)
+        return tuple(each.clone() if number in self._updated[sizes] else each for number, each in enumerate(inputs))
+
+    def _updated_by(self, sizes: Sizes, inputs: Inputs) -> frozenset[int]:
+        """The numbers of the buffers that one call changes; parameters are not changed by `forward`."""
+        arguments = self._fixed(sizes)
+        assert arguments.model is not None
+        buffers = {name for name, _ in arguments.model.named_buffers()}
+        first = len(inputs) - len(arguments.keys)
+        numbers = [first + place for place, key in enumerate(arguments.keys) if key in buffers]
+        copies = [each.clone() if number in numbers else each for number, each in enumerate(inputs)]
+        with torch.no_grad():
+            self.function(sizes)(*copies)
+        return frozenset(number for number in numbers if not torch.equal(copies[number], inputs[number]))
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - programs live as long as the process
     def _fixed(self, sizes: Sizes) -> Arguments:
         """Arguments of which only what is no tensor counts."""
         return self.arguments(sizes, 0)
 
-    def _made_model(self) -> torch.nn.Module | None:
-        if self._model is None:
-            return None
-        arguments = self.names[INIT_INPUTS]() if INIT_INPUTS in self.names else []
-        if isinstance(arguments, Mapping):
-            return self._model(**arguments)
-        return self._model(*arguments)
-
-    @contextlib.contextmanager
-    def _with_constants(self, given: Mapping[str, Size]) -> Iterator[None]:
-        """The file's integers as given, which its functions read when they are called."""
-        before = {name: self.names[name] for name in self._constants}
-        self.names.update({name: given[name] for name in self._constants if name in given})
-        try:
-            yield
-        finally:
-            self.names.update(before)
+    @functools.lru_cache(maxsize=8)  # noqa: B019 - programs live as long as the process
+    def _names_at(self, sizes: Sizes) -> Mapping[str, Any]:
+        """The file's names where its numbers are as given, with whatever it computes from them."""
+        given = {name: value for name, value in sizes if name in self._constants}
+        if given == {name: self._constants[name] for name in given}:
+            return self.names
+        return vars(_executed(self.file, self._source, given))
 
 
-def _executed(file: str, source: str) -> types.ModuleType:
-    name = f"evoflash_problem_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
-    module = types.ModuleType(name)
+def _places(model: torch.nn.Module, keys: Sequence[str]) -> list[list[tuple[dict[str, Any], str]]]:
+    """Of each parameter and buffer where modules hold it; what is tied is held by several."""
+    held: dict[int, list[tuple[dict[str, Any], str]]] = {}
+    for module in model.modules():
+        for owner in (module._parameters, module._buffers):
+            for name, tensor in owner.items():
+                held.setdefault(id(tensor), []).append((owner, name))
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return [held[id(tensors[key])] for key in keys]
+
+
+def _made_model(names: Mapping[str, Any]) -> torch.nn.Module:
+    given, named = _init_arguments(names)
+    return names[MODEL](*given, **named)
+
+
+def _init_arguments(names: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """What a module is made with: positional arguments and keywords."""
+    made = names[INIT_INPUTS]() if INIT_INPUTS in names else []
+    return ((), made) if isinstance(made, Mapping) else (made, {})
+
+
+def _constants(source: str, names: Mapping[str, Any]) -> dict[str, Size]:
+    """The numbers that a file assigns at its top without reading other names; those that it computes follow them."""
+    found: dict[str, Size] = {}
+    for statement in ast.parse(source).body:
+        for name in _assigned(statement):
+            value = names.get(name)
+            if isinstance(value, bool | int | float):
+                found[name] = value
+            elif isinstance(value, tuple) and all(isinstance(each, bool | int | float) for each in value):
+                found |= {f"{name}_{place}": each for place, each in enumerate(value)}
+    return found
+
+
+def _assigned(statement: ast.stmt) -> list[str]:
+    """The names that a statement assigns a value without names and calls in it: `h = w = 2 * 64`, or `h, w = 8, 16`."""
+    if isinstance(statement, ast.Assign):
+        targets, value = statement.targets, statement.value
+    elif isinstance(statement, ast.AnnAssign):
+        targets, value = [statement.target], statement.value
+    else:
+        return []
+    if value is None or any(isinstance(each, ast.Name | ast.Call | ast.Attribute) for each in ast.walk(value)):
+        return []
+    flat = [each for target in targets for each in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return [each.id for each in flat if isinstance(each, ast.Name) and not each.id.startswith("_")]
+
+
+def _with_constants(source: str, file: str, given: Mapping[str, Size]) -> ast.Module:
+    """The file, in which each name of `_constants` is assigned once more, right after its own statement."""
+    tree = ast.parse(source, file)
+    names = {name for statement in tree.body for name in _assigned(statement)}
+    body: list[ast.stmt] = []
+    for statement in tree.body:
+        body.append(statement)
+        for name in _assigned(statement):
+            added = [f"{name} = {given[name]!r}"] if name in given else []
+            for element in (each for each in given if each not in names and re.fullmatch(rf"{name}_\d+", each)):
+                place = int(element.removeprefix(f"{name}_"))
+                added.append(f"{name} = (*{name}[:{place}], {given[element]!r}, *{name}[{place + 1}:])")
+            for line in added:
+                body += [ast.copy_location(each, statement) for each in ast.parse(line).body]
+    return ast.fix_missing_locations(ast.Module(body, tree.type_ignores))
+
+
+def _executed(file: str, source: str, given: Mapping[str, Size] = NO_SIZES) -> types.ModuleType:
+    """The file's module; `given` are numbers that it has in place of its own."""
+    digest = hashlib.sha256(f"{source}{sorted(given.items())}".encode()).hexdigest()[:16]
+    module = types.ModuleType(f"evoflash_problem_{digest}")
     module.__file__ = file
     # So that tracebacks, `inspect` and torch.compile find the lines.
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    sys.modules[name] = module
-    exec(compile(source, file, "exec", dont_inherit=True), vars(module))
+    sys.modules[module.__name__] = module
+    exec(compile(_with_constants(source, file, given), file, "exec", dont_inherit=True), vars(module))
     return module
 
 

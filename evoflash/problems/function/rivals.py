@@ -32,11 +32,12 @@ class Compiled(Rival):
             torch.compiler.reset()  # else the problems of one process would count towards a limit of recompilations
             function = problem.program.function(problem.sizes)
             self._compiled = (problem, torch.compile(function, dynamic=False, fullgraph=True))
-        call = self._compiled[1]
+        call, program = self._compiled[1], problem.program
+        kept = program.kept(problem.sizes, inputs)
 
-        def compute() -> Any:
-            answer = call(*inputs)
-            return tuple(answer) if isinstance(answer, list) else answer
+        def bound() -> Any:
+            outputs = program.outputs_of(call(*kept))
+            return outputs if len(outputs) > 1 else outputs[0]
 
-        compute()
-        return compute
+        bound()
+        return bound

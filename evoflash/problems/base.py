@@ -117,7 +117,7 @@ class Problem(Record, abc.ABC):
 
     @abc.abstractmethod
     def inputs(self, seed: int, variant: str, device: str) -> Inputs:
-        """The input tensors for a seed; the values are the same on every device."""
+        """The input tensors for a seed."""
 
     @abc.abstractmethod
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -114,7 +114,7 @@ def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tupl
         ProblemError: when two runs differ, or the inputs of two seeds do in shape or type.
     """
     pairs = tuple(sizes.items())
-    arguments, again = (program.arguments(pairs, seed) for seed in (FIRST_SEED, SECOND_SEED))
+    arguments, again = (program.arguments(pairs, seed, device) for seed in (FIRST_SEED, SECOND_SEED))
     if _forms(arguments.tensors) != _forms(again.tensors):
         raise ProblemError(
             f"{program.file}: get_inputs returns other shapes or types under another seed; draw values alone"

@@ -180,10 +180,13 @@ class FunctionProblem(Problem):
         return Program.of(self.file, self.source)
 
     def inputs(self, seed: int, variant: str, device: str) -> Inputs:
-        """What `get_inputs` returns under a seed, and a module's parameters, changed according to the variant."""
+        """What `get_inputs` returns under a seed, and a module's parameters, changed according to the variant.
+
+        They are drawn on the device, so other devices have other values.
+        """
         from evoflash.problems.function import adversaries
 
-        tensors = self.program.inputs(self.sizes, seed)
+        tensors = self.program.inputs(self.sizes, seed, device)
         return tuple(adversaries.placed(each, variant, device) for each in adversaries.changed(tensors, variant))
 
     def reference(self, inputs: Inputs) -> Outputs:

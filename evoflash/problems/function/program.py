@@ -23,6 +23,7 @@ from evoflash.problems.function.signature import Size, Sizes
 MODEL = "Model"  # the class of a module file
 INPUTS = "get_inputs"
 INIT_INPUTS = "get_init_inputs"
+EMPTY = torch.empty(0)
 ANONYMOUS = "out"  # the name of an output that has none
 NO_SIZES: Mapping[str, Size] = types.MappingProxyType({})
 
@@ -97,6 +98,8 @@ class Program:
             self._constants = _constants(source, self.names)
             self.sizes |= self._constants
         self._updated: dict[Sizes, frozenset[int]] = {}
+        self._shells: dict[Sizes, Arguments] = {}  # without their tensors
+        self._is_of_cpu = False
         stray = [name for name, value in self.sizes.items() if not isinstance(value, bool | int | float | str)]
         if stray:
             raise ProblemError(f"{file}: {INPUTS}: {stray[0]} is no number or text; make its default one")
@@ -146,17 +149,17 @@ class Program:
 
     # Calls.
 
-    def arguments(self, sizes: Sizes, seed: int) -> Arguments:
+    def arguments(self, sizes: Sizes, seed: int, device: str) -> Arguments:
         """The arguments that `get_inputs` makes under a seed; a module is made under the same.
+
+        Args:
+            device: where PyTorch makes tensors by default, which is fast on a GPU; the values depend on it.
 
         Raises:
             ProblemError: when they do not fit the function.
         """
         given, names = dict(sizes), self._names_at(sizes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = _made_model(names) if self.is_module else None
-            made = names[INPUTS](**{name: given.get(name, value) for name, value in self._input_sizes.items()})
+        model, made = self._made(given, names, seed, device)
         made = list(made) if isinstance(made, list | tuple) else [made]
         names = list(self._parameters)
         if len(made) > len(names):
@@ -181,7 +184,28 @@ class Program:
             raise ProblemError(
                 f"{self.file}: a parameter of the module and an argument are both called {clash.pop()}; rename one"
             )
+        if sizes not in self._shells:
+            shell = {name: EMPTY if isinstance(each, torch.Tensor) else each for name, each in values.items()}
+            self._shells[sizes] = Arguments(shell, {}, keys, model)
         return Arguments({**values}, taken, keys, model)
+
+    def _made(self, given: Mapping[str, Size], names: Mapping[str, Any], seed: int, device: str) -> tuple[Any, Any]:
+        """The module, and what `get_inputs` returns.
+
+        A file may say where some of its tensors are, and so mix devices that it would not mix on a CPU. It then has all
+        of them there.
+        """
+        where = "cpu" if self._is_of_cpu else device
+        sizes = {name: given.get(name, value) for name, value in self._input_sizes.items()}
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device(where):
+                torch.manual_seed(seed)
+                return _made_model(names) if self.is_module else None, names[INPUTS](**sizes)
+        except RuntimeError as error:
+            if where == "cpu" or "device" not in str(error):
+                raise
+            self._is_of_cpu = True
+            return self._made(given, names, seed, device)
 
     def numbers(self, sizes: Sizes, arguments: Arguments) -> dict[str, Size]:
         """The arguments that are no tensors; of a module also those that it was made with and keeps no tensor of."""
@@ -199,9 +223,9 @@ class Program:
                 found |= {f"{name}_{place}": each for place, each in enumerate(value)}
         return {name: value for name, value in found.items() if name not in arguments.tensors} | plain
 
-    def inputs(self, sizes: Sizes, seed: int) -> list[torch.Tensor]:
-        """The tensors under a seed, on the CPU."""
-        return list(self.arguments(sizes, seed).tensors.values())
+    def inputs(self, sizes: Sizes, seed: int, device: str) -> list[torch.Tensor]:
+        """The tensors under a seed, as `arguments` has them."""
+        return list(self.arguments(sizes, seed, device).tensors.values())
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - programs live as long as the process
     def function(self, sizes: Sizes) -> Callable[..., Any]:
@@ -274,10 +298,11 @@ class Program:
             self.function(sizes)(*copies)
         return frozenset(number for number in numbers if not torch.equal(copies[number], inputs[number]))
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019 - programs live as long as the process
     def _fixed(self, sizes: Sizes) -> Arguments:
         """Arguments of which only what is no tensor counts."""
-        return self.arguments(sizes, 0)
+        if sizes not in self._shells:
+            self.arguments(sizes, 0, "cpu")
+        return self._shells[sizes]
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - programs live as long as the process
     def _names_at(self, sizes: Sizes) -> Mapping[str, Any]:

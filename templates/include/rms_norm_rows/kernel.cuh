@@ -2,6 +2,7 @@
 
 #include "cache_hints.cuh"
 #include "cp_async.cuh"
+#include "math.cuh"
 #include "programmatic_launch.cuh"
 #include "rms_norm_rows/arguments.cuh"
 #include "rms_norm_rows/quantize.cuh"
@@ -73,7 +74,7 @@ struct Kernel {
 
   struct Moments {
     float sum = 0;      // of squares
-    float largest = 0;  // magnitude of a weighted element, for the scale
+    float largest = 0;  // magnitude of a weighted element, for the scale; NaN if one is
 
     __device__ __forceinline__ void add(const Vector &total, const Vector &weight) {
       float values[kVector], weights[kVector];
@@ -82,12 +83,16 @@ struct Kernel {
 #pragma unroll
       for (int i = 0; i < kVector; ++i) {
         sum = fmaf(values[i], values[i], sum);
-        if constexpr (kIsQuantized) largest = fmaxf(largest, fabsf(values[i] * weights[i]));
+        if constexpr (kIsQuantized) largest = max_nan(largest, fabsf(values[i] * weights[i]));
       }
     }
     __device__ __forceinline__ void reduce_warp() {
       sum = warp_reduce_sum<32>(sum);
-      if constexpr (kIsQuantized) largest = warp_reduce_max<32>(largest);
+      if constexpr (kIsQuantized) {
+#pragma unroll
+        for (int distance = 16; distance > 0; distance /= 2)
+          largest = max_nan(largest, __shfl_xor_sync(kAllLanes, largest, distance));
+      }
     }
   };
 
@@ -99,7 +104,7 @@ struct Kernel {
 #pragma unroll
     for (int i = threadIdx.x % 32; i < Parts::kCount; i += 32) {
       moments.sum += all[i].x;
-      moments.largest = fmaxf(moments.largest, all[i].y);
+      moments.largest = max_nan(moments.largest, all[i].y);
     }
     moments.reduce_warp();
     return moments;

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
+import random
+import re
 from pathlib import Path
 
 import pytest
 
 from evoflash import targets
+from evoflash.bench.entrants import FixedEntrant
 from evoflash.codegen.template import Source, Template, load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
 from evoflash.core.status import Gate, Status
 from evoflash.problems import Case, parse
+from evoflash.problems.function import FunctionProblem
+from evoflash.problems.function.description import describe
+from evoflash.verify.verification import Verification
 from evoflash.worker import correctness
 from evoflash.worker.kernel import load as load_kernel
 from evoflash.worker.launch import LaunchError
@@ -121,3 +128,36 @@ def test_nvcc_compiles_what_includes_another_librarys_headers():
     assert device.service is None
     assert device.command.split()[0].endswith("nvcc")
     assert all("-I'/opt/library include'" in step.command for step in (device, host))
+
+
+def rms_norm(**sizes) -> FunctionProblem:
+    file = Path(__file__).parent.parent / "problems" / "rms_norm.py"
+    alone = re.sub(r"(?m)^(vary|cases) = .*$", "", file.read_text())
+    return describe(file.name, alone, sizes, "cpu")
+
+
+def test_tritons_family_is_rendered_without_a_gpu(toolchain):
+    template, problem = load("rms_norm_triton"), rms_norm(rows=64, columns=4096)
+    facts = targets.cuda.of_arch("sm_90a").facts
+    space = template.space([problem], facts)
+    for seed in range(3):
+        source = template.render(space.sample(random.Random(seed)), problem, facts)
+        assert (source.language, toolchain.build(source).status) == ("python", None)
+    if importlib.util.find_spec("triton") is None:
+        assert template.refusals(problem, facts) == ["it needs triton, which is not installed"]
+
+
+@pytest.mark.gpu
+def test_tritons_kernels_pass_every_gate(tmp_path):
+    target, template = targets.detect("cuda"), load("rms_norm_triton")
+    toolchain = Toolchain(target, tmp_path)
+    with Verification(target, toolchain, lambda _: None, deadline_s=120) as verification:
+        for seed, sizes in enumerate(
+            ({"rows": 37, "columns": 1000}, {"rows": 16, "columns": 4096, "dtype": "float32"})
+        ):
+            problem = rms_norm(**sizes)
+            genome = template.space([problem], target.facts).sample(random.Random(seed))
+            source = template.render(genome, problem, target.facts)
+            entrant = FixedEntrant(f"{seed}", "draw", template.family, target.name, source, dict(genome), problem)
+            verdict = verification.kernel(entrant, problem, seed)
+            assert verdict.accepted, verdict.reason

@@ -1,4 +1,4 @@
-"""Lookup of templates, search spaces and configuration files.
+"""Lookup of problems, templates, search spaces and configuration files.
 
 The search order is: folders given by the user, the working directory, installed plug-ins, the files that ship with
 evoflash.

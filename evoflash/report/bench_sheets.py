@@ -9,7 +9,7 @@ from evoflash.core.reliability import Reliability
 from evoflash.core.statistics import Ratio
 from evoflash.report.tables import Sheet, digits, times, us
 
-COLUMNS = "|>p50, us|>p90|>p99|>TFLOP/s|>GB/s|>vs best|>vs math|>cold p50, us|>registers|>shared|>spills|"
+COLUMNS = "|>p50, us|>p90|>p99|>TFLOP/s|>GB/s|>vs best|>vs plain|>cold p50, us|>registers|>shared|>spills|"
 
 
 def shape_sheet(result: ShapeResult) -> Sheet:

@@ -6,6 +6,7 @@ from typing import Any
 
 from evoflash.core.finals import Finals
 from evoflash.core.statistics import Ratio
+from evoflash.problems import FunctionProblem
 from evoflash.report.runs import Best, RunReport, Share
 from evoflash.report.tables import Sheet, duration, times, us
 from evoflash.store import Insight, RunSummary
@@ -49,8 +50,14 @@ def run_sheets(found: RunReport) -> list[Sheet]:
 
 
 def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan on record with its shapes by their names."""
-    return {**plan, "shapes": {each["name"]: each["problem"] for each in plan.get("shapes", ())}}
+    """A plan on record with its shapes by their names; of a function its file and sizes, not its text."""
+    return {**plan, "shapes": {each["name"]: _fields(each["problem"]) for each in plan.get("shapes", ())}}
+
+
+def _fields(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a problem on record from others of its kind."""
+    names = ("kind", "name", "file", "sizes")
+    return {name: problem[name] for name in names} if problem.get("kind") == FunctionProblem.kind else dict(problem)
 
 
 def insights_sheet(insights: Sequence[Insight]) -> Sheet:
@@ -87,7 +94,7 @@ def finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:
         version = finals.versions.get(each.name, "")
         row = (each.name, "baseline", us(each.p50_us), us(each.p90_us), us(each.p99_us), "", "", "", version)
         rows.append((each.p50_us, row))
-    columns = "|status|>p50, us|>p90|>p99|>vs best|>vs math|>cases|"
+    columns = "|status|>p50, us|>p90|>p99|>vs best|>vs plain|>cases|"
     table = Sheet.of(
         f"finals, {finals.rounds} rounds", columns, [row for _, row in sorted(rows, key=lambda row: row[0])]
     )
@@ -142,7 +149,7 @@ def best_sheet(found: Best) -> Sheet:
         "genome": ", ".join(f"{name}={value}" for name, value in found.genome.items()),
         "p50": f"{us(found.p50_us)} us",
         "vs best": f"{against} {found.best_baseline}" if against else None,
-        "vs math": times(found.vs_math, *(found.vs_math_interval or ())),
+        "vs plain": times(found.vs_math, *(found.vs_math_interval or ())),
         "baselines": ", ".join(f"{name} {us(value)} us" for name, value in found.baselines.items()) or None,
         "cases": found.cases,
         "status": found.status,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from evoflash.problems import (
     adversaries,
@@ -15,6 +15,7 @@ from evoflash.problems import (
     attention_plain,
     attention_reference,
     attention_scores,
+    attention_sdpa,
     attention_sequences,
     quantization,
     rivals,
@@ -189,6 +190,10 @@ class AttentionProblem(AttentionTensors):
         written = {each.name: tensor for each, tensor in zip(self.outputs(), outputs, strict=True)}
         numbers = {"scale": self.softmax_scale, "is_causal": self.causal}
         return {"q": q, "k": k, "v": v, **self.extras(inputs), **written, **numbers}
+
+    def call_of(self, function: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
+        """A call as of scaled_dot_product_attention (see `attention_sdpa`)."""
+        return attention_sdpa.call_of(self, function, inputs)
 
     def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
         """Pointers, sizes and strides (see `attention_arguments`)."""

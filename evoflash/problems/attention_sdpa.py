@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from evoflash.problems.attention_scores import scores
 from evoflash.problems.attention_tensors import AttentionTensors
-from evoflash.problems.base import Inputs
+from evoflash.problems.base import Inputs, NotTakenError
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,36 @@ def sdpa(
         scale=problem.scale,
         enable_gqa=problem.heads != problem.kv_heads,
     )
+
+
+def call_of(problem: AttentionTensors, function: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
+    """A call of a function with SDPA's signature. Defaults are left out, so that it may lack their keywords.
+
+    For attention with a log-sum-exp, a function that has a parameter `return_lse` is asked for it, and returns it after
+    the output.
+
+    Raises:
+        NotTakenError: for a problem that SDPA has no arguments for, or of which the function cannot return all outputs.
+    """
+    if not problem.is_taken_by_sdpa:
+        raise NotTakenError(f"SDPA has no arguments for {', '.join(problem.features)}")
+    try:
+        known = inspect.signature(function).parameters
+        takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
+    except (TypeError, ValueError):  # a built-in
+        known, takes_any = {}, True
+    if problem.lse and "return_lse" not in known:
+        raise NotTakenError("the function has no parameter return_lse")
+    causal = "causal" if "causal" in known and "is_causal" not in known else "is_causal"
+    mask = sdpa_mask(problem, inputs)
+    wanted = {causal: problem.causal and mask is None, "scale": problem.scale}
+    if "enable_gqa" in known or takes_any:
+        wanted["enable_gqa"] = problem.heads != problem.kv_heads
+    if problem.lse:
+        wanted["return_lse"] = True
+    given = {name: value for name, value in wanted.items() if value not in (None, False)}
+    given |= {} if mask is None else {"attn_mask": mask}
+    return lambda: function(*problem.qkv(inputs), **given)
 
 
 def sdpa_mask(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | None:

@@ -31,6 +31,10 @@ Baseline = Callable[..., "torch.Tensor | Outputs"]  # the one output, or all of 
 BASE_SEEDS = (0, 42, 12345)
 
 
+class NotTakenError(Exception):
+    """A user's function has no arguments for a problem; the message says which."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """The allowed absolute errors."""
@@ -95,6 +99,10 @@ class Problem(Record, abc.ABC):
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
         """The values that constraints and templates can read, by name: numbers, strings and booleans."""
+
+    def likeness(self) -> dict[str, Any]:
+        """Plain values by name, by whose differences two problems that compute the same are more or less alike."""
+        return self.to_dict()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -193,6 +201,16 @@ class Problem(Record, abc.ABC):
         """
         read = {f"input{number}": tensor for number, tensor in enumerate(inputs)}
         return read | {each.name: tensor for each, tensor in zip(self.outputs(), outputs, strict=True)}
+
+    def call_of(self, function: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
+        """A call of a user's function on these inputs, by the arguments that such functions have for this problem.
+
+        Without an override these are the inputs in their order.
+
+        Raises:
+            NotTakenError: when they have none for it, or the function cannot return all outputs.
+        """
+        return lambda: function(*inputs)
 
     @abc.abstractmethod
     def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:

@@ -90,8 +90,8 @@ class Tasks:
 
     def related(self, task: Task) -> list[Task]:
         """The other tasks, the one with the most similar problem first."""
-        own, others = task.families.problem.to_dict(), [each for each in self if each is not task]
-        return sorted(others, key=lambda other: warm_start.distance(other.families.problem.to_dict(), own))
+        own, others = task.families.problem.likeness(), [each for each in self if each is not task]
+        return sorted(others, key=lambda other: warm_start.distance(other.families.problem.likeness(), own))
 
     @property
     def are_replaying(self) -> bool:

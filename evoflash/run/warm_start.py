@@ -10,7 +10,8 @@ from evoflash.core.candidate import Origin
 from evoflash.core.genome import Gene, Genome
 from evoflash.core.record import Record
 from evoflash.core.status import Status
-from evoflash.errors import SpaceError
+from evoflash.errors import EvoflashError, SpaceError
+from evoflash.plugins import problem_from_dict
 from evoflash.problems import Problem
 from evoflash.run.shapes import shapes_on_record
 from evoflash.space.search_space import SearchSpace
@@ -34,14 +35,23 @@ class Known(Record):
 
 def nearest(store: RunStore, problem: Problem, device: str, target: str) -> RunSummary | None:
     """The run on the same device whose problem is most like this one, the latest of equals; None: there is none."""
-    wanted = problem.to_dict()
+    wanted = problem.likeness()
     runs = [
-        run
+        (distance(known.likeness(), wanted), -run.id, run)
         for run in store.runs()
         if run.correct and run.target == target and run.machine.get("device") == device
         and run.problem.get("kind") == problem.kind
+        and (known := _problem(run)) is not None and known.computes == problem.computes
     ]  # fmt: skip
-    return min(runs, key=lambda run: (distance(run.problem, wanted), -run.id), default=None)
+    return min(runs)[2] if runs else None
+
+
+def _problem(run: RunSummary) -> Problem | None:
+    """The problem of a run on record; None where this version has no such problem any more."""
+    try:
+        return problem_from_dict(run.problem)
+    except (EvoflashError, ValueError):
+        return None
 
 
 def distance(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:

@@ -90,7 +90,7 @@ class Verification(Session):
         return verdict.model_copy(update=changes)
 
     def function(self, name: str, problem: Problem, seed: int, only: Collection[str] = ()) -> Verdict:
-        """Verifies a Python function with the signature of SDPA, named by "module:function".
+        """Verifies a Python function, named by "module:function", with the arguments that the problem says.
 
         Raises:
             UsageError: when it cannot be imported.

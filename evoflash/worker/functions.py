@@ -1,13 +1,8 @@
-"""Correctness checks of a Python function with the signature of scaled_dot_product_attention.
-
-For attention with a log-sum-exp, a function that has a parameter `return_lse` is asked for it, and returns it after the
-output.
-"""
+"""Correctness checks of a user's Python function, called as its problem says (`Problem.call_of`)."""
 
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -15,7 +10,7 @@ from typing import Any
 
 from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
-from evoflash.problems import Case, Inputs, Outputs, attention_sdpa
+from evoflash.problems import Case, Inputs, NotTakenError, Outputs, Problem
 from evoflash.worker.buffers import Arena
 from evoflash.worker.correctness import Renewed, check_first_outputs, clones, difference, require_no_stray_writes
 from evoflash.worker.launch import UNSUPPORTED, LaunchError
@@ -53,11 +48,11 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
     """
     problem, name = case.problem, case.name
     arena = Arena(reference.inputs, problem.outputs())
-    arguments = keywords(function, problem, arena.inputs)
+    bound = call_of(function, problem, arena.inputs)
 
     def call() -> Any:
         try:
-            answer = function(*problem.qkv(arena.inputs), **arguments)
+            answer = bound()
         except Exception as error:
             if "CUDA" in str(error):  # a failure of the device, not an unsupported case
                 raise
@@ -94,31 +89,16 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
     return accuracy
 
 
-def keywords(function: Callable[..., Any], problem: Any, inputs: Inputs) -> dict[str, Any]:
-    """Keyword arguments as for SDPA. Defaults are left out, so that a function may lack their keywords.
+def call_of(function: Callable[..., Any], problem: Problem, inputs: Inputs) -> Callable[[], Any]:
+    """A call of a function on these inputs.
 
     Raises:
-        LaunchError: with the code UNSUPPORTED, for a problem that SDPA has no arguments for, or of which the function
-            cannot return all outputs.
+        LaunchError: with the code UNSUPPORTED, when such functions have no arguments for the problem.
     """
-    if not problem.is_taken_by_sdpa:
-        raise LaunchError(f"SDPA has no arguments for {', '.join(problem.features)}", UNSUPPORTED)
     try:
-        known = inspect.signature(function).parameters
-        takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
-    except (TypeError, ValueError):  # a built-in
-        known, takes_any = {}, True
-    if problem.lse and "return_lse" not in known:
-        raise LaunchError("the function has no parameter return_lse", UNSUPPORTED)
-    causal = "causal" if "causal" in known and "is_causal" not in known else "is_causal"
-    mask = attention_sdpa.sdpa_mask(problem, inputs)
-    wanted = {causal: problem.causal and mask is None, "scale": problem.scale}
-    if "enable_gqa" in known or takes_any:
-        wanted["enable_gqa"] = problem.heads != problem.kv_heads
-    if problem.lse:
-        wanted["return_lse"] = True
-    given = {name: value for name, value in wanted.items() if value not in (None, False)}
-    return given if mask is None else {**given, "attn_mask": mask}
+        return problem.call_of(function, inputs)
+    except NotTakenError as error:
+        raise LaunchError(str(error), UNSUPPORTED) from None
 
 
 def outputs_of(answer: Any, reference: Reference, name: str) -> Outputs:

@@ -24,7 +24,7 @@ class UnfitError(Exception):
 
 
 class UserFunction(Rival):
-    """A function of the user's with the signature of scaled_dot_product_attention, named by "module:function"."""
+    """A function of the user's, named by "module:function", with the arguments that its problem says."""
 
     def __init__(self, name: str):
         self.name = name
@@ -44,10 +44,8 @@ class UserFunction(Rival):
         return functions.load(self.name)
 
     def bind(self, problem: Any, inputs: Inputs) -> BoundCall:
-        """A call with keywords as for SDPA."""
-        function = self.load()
-        keywords = functions.keywords(function, problem, inputs)
-        return lambda: function(*problem.qkv(inputs), **keywords)
+        """A call as the problem says."""
+        return functions.call_of(self.load(), problem, inputs)
 
 
 class _Kept:

@@ -14,7 +14,15 @@ from evoflash.problems.base import Outputs
 from evoflash.problems.function.flops import FlopCounter
 from evoflash.problems.function.problem import FunctionProblem, Variant
 from evoflash.problems.function.program import ProblemError, Program
-from evoflash.problems.function.signature import DTYPE_BYTES, MAX_RANK, Number, Signature, Size, Tensor
+from evoflash.problems.function.signature import (
+    DTYPE_BYTES,
+    MAX_RANK,
+    Interface,
+    Number,
+    Signature,
+    Size,
+    Tensor,
+)
 from evoflash.problems.function.words import C_WORDS, RESERVED
 
 FRESH = 8  # sizes that are drawn from what the file lets vary
@@ -52,7 +60,7 @@ def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -
     program = Program.of(file, source)
     _require_name(program)
     own = _own(program, sizes)
-    signature, counted = _signature(program, own, device)
+    signature, counted, interface = _signature(program, own, device)
     tolerance, layouts = _tolerance(program, signature), _layouts(program)
     others = [_variant(program, own, each, "cases") for each in _stated(program)]
     others += [_variant(program, own, each, "vary") for each in _fresh(program, own)]
@@ -63,6 +71,7 @@ def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -
         summary=(program.names.get("__doc__") or "").strip().partition("\n")[0],
         sizes=tuple(own.items()),
         signature=signature,
+        interface=interface,
         counted_flops=_flops(program, own, counted, signature),
         tolerance=tolerance,
         layouts=layouts,
@@ -107,8 +116,8 @@ def _as(kind: type, value: Any, where: str) -> Size:
         raise ProblemError(f"{where} is {value!r}; write a value of type {kind.__name__}") from None
 
 
-def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tuple[Signature, int]:
-    """The signature at these sizes, and the operations that PyTorch counts.
+def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tuple[Signature, int, Interface]:
+    """The signature at these sizes, the operations that PyTorch counts, and how the function is called.
 
     Raises:
         ProblemError: when two runs differ, or the inputs of two seeds do in shape or type.
@@ -146,7 +155,7 @@ def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tupl
         texts=tuple((name, each) for name, each in values.items() if isinstance(each, str)),
     )
     _require_names(program, signature)
-    return signature, counter.total
+    return signature, counter.total, program.interface(pairs, answer)
 
 
 def _require_same(program: Program, first: Outputs, second: Outputs) -> None:
@@ -287,7 +296,7 @@ def _variant(program: Program, own: Mapping[str, Size], changes: Mapping[str, An
     sizes = {**own, **_known(program, changes, where)}
     words = ", ".join(f"{name}={value}" for name, value in changes.items())
     try:
-        signature, counted = _signature(program, sizes, "cpu")
+        signature, counted, _ = _signature(program, sizes, "cpu")
     except ProblemError as error:
         raise ProblemError(f"{error}; this is at {words}: change {where}") from None
     except Exception as error:  # whatever the file's code raises

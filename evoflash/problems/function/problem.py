@@ -5,15 +5,15 @@ from __future__ import annotations
 import ctypes
 import math
 import random
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from evoflash.core.record import Record
 from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Output, Outputs, Problem
 from evoflash.problems.function.arguments import arguments
 from evoflash.problems.function.header import header, header_name
 from evoflash.problems.function.rivals import Compiled
-from evoflash.problems.function.signature import Signature, Size, Sizes
+from evoflash.problems.function.signature import Interface, Signature, Size, Sizes
 from evoflash.problems.rival import Rival
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ UNIT_ROUNDOFF = {
 # adds up in order, with the error of so many: about the square root of 4,096 terms, over 4.
 ROUNDINGS = {"float32": 16, "float64": 16}
 
-FRESH_SIZES = 4  # of `random_cases`
+FRESH_SIZES = 4  # in `cases`, and in `random_cases`
 
 VALUES = ("large", "tiny", "constant", "infinite", "nan")  # see `adversaries.changed`
 
@@ -47,6 +47,11 @@ class Variant(Record):
     flops: int
     is_stated: bool = False
 
+    @property
+    def name(self) -> str:
+        """The sizes in words."""
+        return " ".join(f"{name}={value}" for name, value in self.sizes)
+
 
 class FunctionProblem(Problem):
     """A function at some sizes, with all that the driver needs to know about it.
@@ -60,6 +65,7 @@ class FunctionProblem(Problem):
         summary: the first line of the file's docstring.
         sizes: what the inputs are made from: the parameters of `get_inputs`, or a module file's integers.
         signature: the tensors and numbers at these sizes.
+        interface: how the function is called from Python.
         counted_flops: floating-point operations as PyTorch counts them, or as the file says.
         tolerance: of outputs by name, absolute errors that the file allows instead of the derived bounds.
         layouts: the memory layouts of inputs that are tried: contiguous, strided, unaligned.
@@ -76,6 +82,7 @@ class FunctionProblem(Problem):
     summary: str = ""
     sizes: Sizes = ()
     signature: Signature
+    interface: Interface
     counted_flops: int
     tolerance: tuple[tuple[str, float], ...] = ()
     layouts: tuple[str, ...] = ("contiguous", "strided", "unaligned")
@@ -90,6 +97,15 @@ class FunctionProblem(Problem):
     def facts(self) -> dict[str, Size]:
         """Sizes, numbers and texts by name, and those of the tensors (see `Signature.facts`)."""
         return self.signature.facts() | dict(self.sizes)
+
+    def likeness(self) -> dict[str, Size]:
+        """Sizes, texts and types; what the file says beside does not count, as it may have been edited."""
+        tensors = (*self.signature.inputs, *self.signature.outputs)
+        return {
+            **dict(self.signature.texts),
+            **{f"{each.name}_dtype": each.dtype for each in tensors},
+            **dict(self.sizes),
+        }
 
     @property
     def flops(self) -> int:
@@ -126,13 +142,14 @@ class FunctionProblem(Problem):
     # Cases.
 
     def cases(self) -> tuple[Case, ...]:
-        """Adversarial values and layouts at the searched sizes, and the sizes that the file states."""
+        """Adversarial values and layouts at the searched sizes, the sizes that the file states, and some that vary."""
         floating = any(each.is_floating for each in self.signature.inputs)
         variants = [*(VALUES if floating else ()), *(each for each in self.layouts if each != "contiguous")]
         own = [Case(name=each, problem=self.alone, seed=seed, variant=each) for seed, each in enumerate(variants)]
-        stated = [each for each in self.variants if each.is_stated]
-        own += [Case(name=_name_of(each), problem=self.at(each), seed=seed) for seed, each in enumerate(stated)]
-        return tuple(own)
+        stated, drawn = [each for each in self.variants if each.is_stated], self._drawn()
+        others = [*stated, *drawn[1:FRESH_SIZES]]
+        own += [Case(name=each.name, problem=self.at(each), seed=seed) for seed, each in enumerate(others)]
+        return (*own, *([self.general_case] if drawn and self.general_case else []))
 
     @property
     def alone(self) -> FunctionProblem:
@@ -154,17 +171,17 @@ class FunctionProblem(Problem):
         """Constant values, where sums drift, at the first of the sizes that were drawn, or else the searched ones."""
         drawn = self._drawn()
         if not any(each.is_floating for each in self.signature.inputs):
-            return Case(name=_name_of(drawn[0]), problem=self.at(drawn[0]), seed=1) if drawn else None
+            return Case(name=drawn[0].name, problem=self.at(drawn[0]), seed=1) if drawn else None
         if not drawn:
             return Case(name="constant", problem=self.alone, seed=1, variant="constant")
-        return Case(name=f"constant {_name_of(drawn[0])}", problem=self.at(drawn[0]), seed=1, variant="constant")
+        return Case(name=f"constant {drawn[0].name}", problem=self.at(drawn[0]), seed=1, variant="constant")
 
     def random_cases(self, seed: int) -> tuple[Case, ...]:
         """The searched sizes with fresh values, and some of the sizes that were drawn."""
         rng = random.Random(seed)
         drawn = self._drawn()
         chosen = rng.sample(drawn, min(FRESH_SIZES, len(drawn)))
-        fresh = [Case(name=f"fresh {_name_of(each)}", problem=self.at(each), seed=seed) for each in chosen]
+        fresh = [Case(name=f"fresh {each.name}", problem=self.at(each), seed=seed) for each in chosen]
         return (Case(name=f"fresh seed {seed}", problem=self.alone, seed=seed), *fresh)
 
     def _drawn(self) -> list[Variant]:
@@ -244,10 +261,11 @@ class FunctionProblem(Problem):
             **{each.name: each.value for each in self.signature.numbers},
         }
 
+    def call_of(self, function: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
+        """A call with the arguments in the order of the parameters; then a module's parameters and buffers."""
+        values = self.program.positional(self.sizes, inputs)
+        return lambda: function(*values)
+
     def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
         """The struct of the problem's header."""
         return arguments(self.signature, inputs, outputs)
-
-
-def _name_of(variant: Variant) -> str:
-    return " ".join(f"{name}={value}" for name, value in variant.sizes)

@@ -12,13 +12,13 @@ import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from evoflash.problems.base import Inputs, Outputs
 from evoflash.problems.function.in_double import InDouble, in_double
-from evoflash.problems.function.signature import Size, Sizes
+from evoflash.problems.function.signature import Interface, Parameter, Size, Sizes
 
 MODEL = "Model"  # the class of a module file
 INPUTS = "get_inputs"
@@ -248,6 +248,39 @@ class Program:
 
         return call
 
+    def positional(self, sizes: Sizes, inputs: Inputs) -> list[Any]:
+        """All arguments in the order of the parameters, then a module's parameters and buffers."""
+        values = self._fixed(sizes).values
+        given = iter(inputs)
+        return [*(next(given) if isinstance(each, torch.Tensor) else each for each in values.values()), *given]
+
+    def interface(self, sizes: Sizes, answer: Any) -> Interface:
+        """How the function is called, and in what form it has answered."""
+        arguments = self._fixed(sizes)
+        parameters = [
+            Parameter(
+                name=name,
+                kind=_kind(value),
+                is_optional=self._parameters[name] is not inspect.Parameter.empty,
+                default=self._parameters[name]
+                if isinstance(self._parameters[name], bool | int | float | str)
+                else None,
+            )
+            for name, value in arguments.values.items()
+        ]
+        return Interface(
+            parameters=tuple(parameters),
+            returns=self._form(answer),
+            is_module=self.is_module,
+            state=tuple((_identifier(key), key) for key in arguments.keys),
+        )
+
+    def _form(self, answer: Any) -> str:
+        name = type(answer).__name__
+        if hasattr(answer, "_fields") and self.names.get(name) is type(answer):
+            return name
+        return "list" if isinstance(answer, list) else "tuple" if isinstance(answer, tuple) else "tensor"
+
     def call(self, sizes: Sizes, inputs: Inputs) -> Outputs:
         """The outputs of the function."""
         with torch.no_grad():
@@ -389,6 +422,16 @@ def _executed(file: str, source: str, given: Mapping[str, Size] = NO_SIZES) -> t
     sys.modules[module.__name__] = module
     exec(compile(_with_constants(source, file, given), file, "exec", dont_inherit=True), vars(module))
     return module
+
+
+def _kind(value: Any) -> Literal["tensor", "float", "int", "bool", "text", "none"]:
+    if isinstance(value, torch.Tensor):
+        return "tensor"
+    if isinstance(value, str):
+        return "text"
+    if value is None:
+        return "none"
+    return "bool" if isinstance(value, bool) else "int" if isinstance(value, int) else "float"
 
 
 def _identifier(key: str) -> str:

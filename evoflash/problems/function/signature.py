@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, PlainSerializer
 
@@ -51,6 +51,36 @@ class Number(Record):
 
     name: str
     value: bool | int | float
+
+
+class Parameter(Record):
+    """A parameter of a function, and what it was given.
+
+    Attributes:
+        kind: of the argument; None is an argument of its own kind.
+        default: where `is_optional`, the parameter's own.
+    """
+
+    name: str
+    kind: Literal["tensor", "float", "int", "bool", "text", "none"]
+    is_optional: bool = False
+    default: Size | None = None
+
+
+class Interface(Record):
+    """How a function is called from Python.
+
+    Attributes:
+        parameters: in order; of a module those of `forward`.
+        returns: "tensor", "tuple", "list", or the name of the file's named tuple.
+        is_module: whether it is a class `Model`.
+        state: of a module, its parameters and buffers: the name in the struct, and the module's own.
+    """
+
+    parameters: tuple[Parameter, ...]
+    returns: str = "tensor"
+    is_module: bool = False
+    state: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs), PlainSerializer(dict)] = ()
 
 
 class Signature(Record):

@@ -260,13 +260,18 @@ class Bench(Session):
 
 
 def case_sets(problems: Sequence[Problem], every: bool) -> dict[str, list[Case]]:
-    """The distinct sets of cases of problems, every case or the fifteen base ones, by what they have in common."""
+    """The distinct sets of cases of problems, every case or the base ones, by what they have in common.
+
+    Attention has fifteen base cases; of a problem without such, all cases are base ones.
+    """
     sets: dict[str, list[Case]] = {}
     for problem in problems:
         facts = problem.facts()
-        words = (str(facts.get("dtype", problem.kind)), "causal" if facts.get("causal") else "")
+        kind = "" if problem.computes == problem.kind else problem.computes
+        words = (kind, str(facts.get("dtype", problem.kind)), "causal" if facts.get("causal") else "")
         of = problem.label if every else " ".join(word for word in words if word)
-        sets.setdefault(of, [case for case in problem.cases() if every or BASE_CASE.fullmatch(case.name)])
+        base = [case for case in problem.cases() if BASE_CASE.fullmatch(case.name)]
+        sets.setdefault(of, list(problem.cases()) if every or not base else base)
     return sets
 
 

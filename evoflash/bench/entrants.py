@@ -77,8 +77,8 @@ class FixedEntrant:
 
     def kernel(self, problem: Problem, target: Target) -> Kernel | str:
         """The same source for every problem of its kind and dtype."""
-        if problem.kind != self.problem.kind:
-            return f"it computes {self.problem.kind}"
+        if problem.computes != self.problem.computes:
+            return f"it computes {self.problem.computes}"
         own, asked = self.problem.facts().get("dtype"), problem.facts().get("dtype")
         if own != asked:
             return f"it was rendered for {own}"
@@ -205,7 +205,7 @@ def of_package(path: Path) -> FixedEntrant:
 
 
 def of_source(path: Path, problem: Problem) -> FixedEntrant:
-    """A source file with the launcher of `attention.h` in it: kernel.cu or kernel.cpp, for the problem that it is for.
+    """A source file with a launcher in it: kernel.cu or kernel.cpp, for the problem that it is for.
 
     Raises:
         UsageError: when it cannot be read.

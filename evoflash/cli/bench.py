@@ -13,9 +13,9 @@ import typer
 
 from evoflash import config, problems, targets
 from evoflash.bench.bench import Bench, Effort, case_sets
-from evoflash.bench.entrants import Entrant, FamilyEntrant
+from evoflash.bench.entrants import Entrant, FamilyEntrant, FixedEntrant
 from evoflash.bench.measurement import CaseTally, ShapeResult
-from evoflash.cli import options, rivals
+from evoflash.cli import options, rivals, shapes
 from evoflash.cli.entrants import KERNEL_HELP, entrant_of
 from evoflash.cli.runs import AsJson, Database
 from evoflash.codegen.toolchain import Toolchain
@@ -23,10 +23,11 @@ from evoflash.config import Settings
 from evoflash.core.reliability import Reliability
 from evoflash.core.status import Status
 from evoflash.errors import NothingCorrectError, StorageError, UsageError, WorkerError
-from evoflash.export.calls import Calls, measure_kernel
+from evoflash.export.call_times import Calls
+from evoflash.export.calls import measure_kernel
 from evoflash.export.winner import Winner
 from evoflash.flattening import flatten
-from evoflash.problems import Problem
+from evoflash.problems import FunctionProblem, Problem
 from evoflash.report import bench_sheets as sheets
 from evoflash.report.tables import print_json, print_sheets
 from evoflash.targets import Target
@@ -36,6 +37,7 @@ from evoflash.targets.environment import environment
 def bench(
     context: typer.Context,
     shape: options.Shapes = None,
+    problem: options.Problem = None,
     every_shape: Annotated[bool, typer.Option("--all", help="Every shape of configs/shapes.yaml.")] = False,
     dtype: options.Dtype = None,
     kernel: Annotated[list[str] | None, typer.Option("--kernel", help=KERNEL_HELP)] = None,
@@ -59,7 +61,7 @@ def bench(
         ),
     ] = False,
     calls: Annotated[
-        bool, typer.Option("--calls", help="Export each kernel, and time its calls from Python beside SDPA's.")
+        bool, typer.Option("--calls", help="Export each kernel, and time its calls from Python beside PyTorch's.")
     ] = False,
     trials: Annotated[int, typer.Option(min=10, help="Trials of the self-test, of --iters rounds each.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of a family's random genome.")] = 0,
@@ -73,15 +75,22 @@ def bench(
 ) -> None:
     """Time baselines and any kernels on any shapes, interleaved; what is wrong is not timed.
 
-    The baselines are PyTorch's and those of the packages that `evoflash doctor` lists as installed.
+    The baselines are PyTorch's and those of the packages that `evoflash doctor` lists as installed. Without --shape and
+    --problem, candidates and exports of a function are timed on what they were searched for.
     """
     settings = config.load(
         target=target, arch=arch, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
     )
     wanted = _cases(cases, fifteen)
-    chosen = _shapes(shape, every_shape, dtype)
+    if every_shape and problem is not None:
+        raise UsageError("--all are the shapes of attention; beside --problem name sizes by --shape")
     device = targets.detect(settings.target, settings.arch, settings.debug)
     entrants = _entrants(kernel or [], device, settings, seed)
+    own = {} if problem is not None or shape or every_shape else _own(entrants)
+    if own:
+        options.refuse(context, ("dtype",), "for kernels of a function, which are timed on their own sizes")
+    names = [*(problems.shape_names() if every_shape else []), *(shape or [])]
+    chosen = own or shapes.chosen(problem, names or None, dtype, settings, device.name)
     _refuse_idle_options(context, device, entrants, wanted, self_test)
     if self_test and len(chosen) > 1:
         raise UsageError(f"--self-test times one shape, and these are {len(chosen)}; name one --shape")
@@ -100,13 +109,13 @@ def bench(
             _self_test(engine, next(iter(chosen.values())), trials, document, out, as_json)
             return
         _save(document | {"shapes": [], "cases": []}, out)
-        for name, problem in chosen.items():
-            results.append(engine.shape(name, problem))
+        for name, asked in chosen.items():
+            results.append(engine.shape(name, asked))
             _save(document | {"shapes": results, "cases": tallies}, out)
             if not as_json:
                 print_sheets(sheets.shape_sheet(results[-1]))
             if calls:
-                timed[name] = _time_calls(results[-1], problem, entrants, device)
+                timed[name] = _time_calls(results[-1], asked, entrants, device)
                 extra = {"calls": timed}
                 _save(document | {"shapes": results, "cases": tallies} | extra, out)
                 if not as_json:
@@ -181,10 +190,12 @@ def _cases(text: str | None, fifteen: bool) -> Literal["base", "all"] | None:
     return "base" if text or fifteen else None
 
 
-def _shapes(texts: Sequence[str] | None, every: bool, dtype: str | None) -> Mapping[str, Problem]:
-    """The problems by name, as the user wrote it; `mission` by default."""
-    names = problems.shape_names() if every else []
-    return problems.parse_all([*names, *(texts or ([] if every else ["mission"]))], dtype)
+def _own(entrants: Sequence[Entrant]) -> Mapping[str, Problem]:
+    """What kernels of functions were searched for, if all of the kernels are such."""
+    found = [each.problem for each in entrants if isinstance(each, FixedEntrant)]
+    if len(found) < len(entrants) or not all(isinstance(each, FunctionProblem) for each in found):
+        return {}
+    return {each.label: each for each in found}
 
 
 def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: int) -> list[Entrant]:

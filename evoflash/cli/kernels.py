@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from evoflash import config, flattening, problems, targets
+from evoflash import config, flattening, targets
 from evoflash.cli import families, options
 from evoflash.cli.runs import AsJson
+from evoflash.cli.shapes import device_of, one
 from evoflash.codegen import compilation_database
 from evoflash.codegen.template import Template, load_all
 from evoflash.codegen.toolchain import Toolchain
@@ -39,11 +40,32 @@ class BuildFailedError(EvoflashError):
 
 
 @templates_app.command("list")
-def list_templates(templates: options.Templates = None, as_json: AsJson = False) -> None:
-    """Every family: its target, the size of its space, and the features of problems that it takes."""
-    found = load_all(config.load(templates=templates).templates, lambda text: print(text, file=sys.stderr))
+def list_templates(
+    context: typer.Context,
+    problem: options.Problem = None,
+    shape: options.Shape = None,
+    dtype: options.Dtype = None,
+    arch: options.Arch = None,
+    templates: options.Templates = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every family: what it computes, its target, the size of its space, and the features of problems that it takes.
+
+    With --problem or --shape, also whether it takes that problem on its target, or why not.
+    """
+    settings = config.load(arch=arch, templates=templates)
+    found = load_all(settings.templates, lambda text: print(text, file=sys.stderr))
+    refusals: dict[str, list[str]] | None = None
+    if problem is not None or shape is not None:
+        asked = one(problem, shape, dtype, settings, device_of(settings.target))
+        refusals = {name: each.refusals(asked, _target_of(each, settings).facts) for name, each in found.items()}
+    else:
+        options.refuse(context, ("dtype", "arch"), "without --problem or --shape")
     if as_json:
-        print_json({name: each.manifest.model_dump() for name, each in found.items()})
+        documents = {name: each.manifest.model_dump() for name, each in found.items()}
+        if refusals is not None:
+            documents = {name: {**each, "refusals": refusals[name]} for name, each in documents.items()}
+        print_json(documents)
         return
     rows = []
     for name, each in sorted(found.items()):
@@ -53,6 +75,8 @@ def list_templates(templates: options.Templates = None, as_json: AsJson = False)
         rows.append(
             (
                 name,
+                *([] if refusals is None else ["; ".join(refusals[name]) or "yes"]),
+                each.manifest.problem,
                 each.manifest.target,
                 len(each.declaration.parameters),
                 f"{size:.1e}",
@@ -60,14 +84,16 @@ def list_templates(templates: options.Templates = None, as_json: AsJson = False)
                 each.manifest.summary,
             )
         )
-    columns = "family|target|>parameters|>genomes before constraints|features|summary"
+    taken = "" if refusals is None else "takes it|"
+    columns = f"family|{taken}computes|target|>parameters|>genomes before constraints|features|summary"
     print_sheets(Sheet.of("families", columns, rows))
 
 
 def render(
     context: typer.Context,
     family: Family,
-    shape: options.Shape = "mission",
+    shape: options.Shape = None,
+    problem: options.Problem = None,
     dtype: options.Dtype = None,
     arch: options.Arch = None,
     genome: GenomeText = None,
@@ -90,22 +116,24 @@ def render(
     if flat and compile_commands is not None:
         raise UsageError("--flat is one file to read, --compile-commands one that includes headers; give one of them")
     settings = config.load(arch=arch, templates=templates)
-    problem = problems.parse(shape, dtype, settings.templates)
-    template, target, chosen = _chosen(context, family, problem, settings, genome, seed)
+    template = families.named(family, settings.templates)
+    asked = one(problem, shape, dtype, settings, device_of(template.manifest.target))
+    target, chosen = _chosen(context, template, asked, settings, genome, seed)
     print(f"genome {json.dumps(dict(chosen))}", file=sys.stderr)
     if compile_commands is not None:
-        text = template.written(chosen, problem, target.facts)
-        headers, generated = template.headers(text, problem).values(), template.generated(problem)
+        text = template.written(chosen, asked, target.facts)
+        headers, generated = template.headers(text, asked).values(), template.generated(asked)
         print(compilation_database.write(compile_commands, text, headers, template.include_folders, target, generated))
         return
-    source = template.render(chosen, problem, target.facts)
+    source = template.render(chosen, asked, target.facts)
     sys.stdout.write(flattening.flatten(source.text) if flat else source.text)
 
 
 def build(
     context: typer.Context,
     family: Family,
-    shape: options.Shape = "mission",
+    shape: options.Shape = None,
+    problem: options.Problem = None,
     dtype: options.Dtype = None,
     arch: options.Arch = None,
     genome: GenomeText = None,
@@ -119,9 +147,10 @@ def build(
 ) -> None:
     """Render and build a genome, and print the compiler's report; exit code 0 only when it built."""
     settings = config.load(arch=arch, templates=templates, cache=cache, debug=debug, verbose=verbose)
-    problem = problems.parse(shape, dtype, settings.templates)
-    template, target, chosen = _chosen(context, family, problem, settings, genome, seed)
-    source = template.render(chosen, problem, target.facts)
+    template = families.named(family, settings.templates)
+    asked = one(problem, shape, dtype, settings, device_of(template.manifest.target))
+    target, chosen = _chosen(context, template, asked, settings, genome, seed)
+    source = template.render(chosen, asked, target.facts)
     built = Toolchain(target, settings.cache, settings.build_deadline_s, settings.verbose).build(source)
     report = built.report.model_dump()
     document = {
@@ -146,9 +175,9 @@ def build(
 
 
 def _chosen(
-    context: typer.Context, family: str, problem: Problem, settings: Settings, text: str | None, seed: int
-) -> tuple[Template, Target, Genome]:
-    template = families.named(family, settings.templates)
+    context: typer.Context, template: Template, problem: Problem, settings: Settings, text: str | None, seed: int
+) -> tuple[Target, Genome]:
+    family = template.family
     if template.manifest.target == "cpu":
         options.refuse(context, ("arch",), f"for {family}, whose kernels are for the CPU")
     if text is not None:
@@ -166,7 +195,7 @@ def _chosen(
     if broken:
         why = "; ".join(f"{each.expr} ({each.why})" for each in broken)
         raise SpaceError(f"that genome is not valid here: {why}; change the genes that these read")
-    return template, target, genome
+    return target, genome
 
 
 def _target_of(template: Template, settings: Settings) -> Target:

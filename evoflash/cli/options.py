@@ -9,9 +9,11 @@ from evoflash.cli import families
 from evoflash.errors import UsageError
 
 Shape = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--shape", help="A name from configs/shapes.yaml, or b=1,h=8,s=512,d=64[,kv=,t=,causal,window=,mask=…]."
+        "--shape",
+        help="A name from configs/shapes.yaml, or b=1,h=8,s=512,d=64[,kv=,t=,causal,window=,mask=…]; default: mission.",
+        show_default=False,
     ),
 ]
 Shapes = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evoflash import problems, resources
+from evoflash import problems, resources, targets
 from evoflash.config import Settings
 from evoflash.core.status import Status
 from evoflash.errors import UsageError, unknown
@@ -49,6 +49,11 @@ def chosen(
             if described not in found.values():
                 found[name or described.computes] = described
     return found
+
+
+def device_of(target: str) -> str:
+    """The device where a file's function is run: that of a target, or the CPU where there is none."""
+    return "cpu" if target == "cpu" or targets.why_not_cuda() else "cuda"
 
 
 def one(problem: str | None, text: str | None, dtype: str | None, settings: Settings, device: str) -> Problem:

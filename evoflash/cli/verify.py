@@ -10,11 +10,12 @@ from typing import Annotated
 
 import typer
 
-from evoflash import config, problems, targets
+from evoflash import config, targets
 from evoflash.bench.entrants import Entrant, FixedEntrant, of_source
 from evoflash.cli import families, options
 from evoflash.cli.entrants import FUNCTION, entrant_of
 from evoflash.cli.runs import AsJson, Database
+from evoflash.cli.shapes import device_of, one
 from evoflash.cli.words import CANDIDATE_HELP
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
@@ -37,11 +38,12 @@ def verify(
         list[str],
         typer.Argument(
             help=f"What to verify: a candidate ({CANDIDATE_HELP}), the folder of an exported package, a source file "
-            '(.cu, .cpp), FAMILY, FAMILY:{"gene": value, ...}, or module:function with the signature of '
-            "scaled_dot_product_attention."
+            '(.cu, .cpp), FAMILY, FAMILY:{"gene": value, ...}, or module:function, whose arguments are those '
+            "of scaled_dot_product_attention or, with --problem, of the file's function."
         ),
     ],
-    shape: options.Shape = "mission",
+    shape: options.Shape = None,
+    problem: options.Problem = None,
     dtype: options.Dtype = None,
     target: options.TargetName = None,
     arch: options.Arch = None,
@@ -57,12 +59,13 @@ def verify(
 ) -> None:
     """Run kernels or functions through every correctness gate; exit code 1 if one is refused.
 
-    --shape and --dtype give the problem of a family, source file or function; exports and candidates have their own.
+    --problem, --shape and --dtype give the problem of a family, source file or function; exports and candidates have
+    their own.
     """
     settings = config.load(
         target=target, arch=arch, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
     )
-    asked = problems.parse(shape, dtype, settings.templates)
+    asked = one(problem, shape, dtype, settings, device_of(settings.target))
     chosen = secrets.randbelow(2**31) if seed is None else seed
     named = [_named(text, asked, settings) for text in kernel]
     wanted = {each.target for each in named if not isinstance(each, str)}
@@ -111,7 +114,7 @@ def _refuse_idle_options(context: typer.Context, named: Sequence[Named], asked: 
     if not any(each.target == "cuda" for each in kernels):
         options.refuse(context, ("arch",), "for kernels of the CPU")
     if all(isinstance(each, FixedEntrant) and each.problem is not asked for each in named):
-        options.refuse(context, ("shape", "dtype"), "for exports and candidates, which have their own")
+        options.refuse(context, ("problem", "shape", "dtype"), "for exports and candidates, which have their own")
 
 
 def _named(text: str, problem: Problem, settings: Settings) -> Named:

@@ -50,12 +50,13 @@ class CallTimes(Protocol):
 def calls_sheet(shape: str, found: Mapping[str, CallTimes | str]) -> Sheet:
     """The time of a call of each kernel's export beside PyTorch's, back to back and without a CUDA graph.
 
-    A problem that SDPA has no arguments for has no drop-in, and what PyTorch does is written out.
+    A package for attention has a drop-in, unless SDPA has no arguments for the problem.
     """
-    functions = ("attention", "scaled_dot_product_attention")
-    rivals = dict.fromkeys(calls.rival for calls in found.values() if not isinstance(calls, str))
+    measured = [calls for calls in found.values() if not isinstance(calls, str)]
+    functions = dict.fromkeys(name for calls in measured for name in calls.us if name != calls.rival)
+    rivals = dict.fromkeys(calls.rival for calls in measured)
     rows = [
-        (name, "", "", "", calls)
+        (name, *[""] * (len(functions) + 1), calls)
         if isinstance(calls, str)
         else (
             name,
@@ -64,8 +65,10 @@ def calls_sheet(shape: str, found: Mapping[str, CallTimes | str]) -> Sheet:
         )
         for name, calls in found.items()
     ]
-    rival = " or ".join(rivals) or "SDPA"
-    return Sheet.of(f"{shape}: calls from Python, us", f"kernel|>attention|>drop-in|>{rival}|", rows)
+    rival = " or ".join(rivals) or "PyTorch"
+    named = {"scaled_dot_product_attention": "drop-in"}
+    columns = "|".join(["kernel", *(f">{named.get(each, each)}" for each in functions), f">{rival}", ""])
+    return Sheet.of(f"{shape}: calls from Python, us", columns, rows)
 
 
 def self_test_sheet(label: str, found: Sequence[Reliability]) -> Sheet:

@@ -7,8 +7,8 @@ from evoflash.verify.verdict import Checked, Verdict
 
 
 def cases_sheet(verdict: Verdict) -> Sheet:
-    """Every case in order: its errors, the allowed errors, those of SDPA, and the outcome."""
-    columns = "case|>max error|>allowed|>SDPA's|>rms|>allowed|>SDPA's||gate|why"
+    """Every case in order: its errors, the allowed errors, those of PyTorch, and the outcome."""
+    columns = "case|>max error|>allowed|>PyTorch's|>rms|>allowed|>PyTorch's||gate|why"
     title = f"{verdict.name}: {verdict.problem}, seed {verdict.seed}"
     return Sheet.of(title, columns, [_row(each) for each in verdict.checks])
 

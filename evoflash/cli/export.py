@@ -16,14 +16,16 @@ import evoflash
 from evoflash import config
 from evoflash.cli.runs import Database
 from evoflash.cli.words import CandidateOption, Runs, run_of
+from evoflash.codegen.template import load
 from evoflash.config import Settings
 from evoflash.core.finals import Final
 from evoflash.core.status import Status
-from evoflash.errors import NoPackageError, UsageError, unknown
+from evoflash.errors import EvoflashError, NoPackageError, UsageError, unknown
 from evoflash.export.formats import FORMATS
 from evoflash.export.package import package_in, write, write_files
 from evoflash.export.prebuilt import prebuild
 from evoflash.export.prebuilt import wheel as make_wheel
+from evoflash.export.rendering import CONTENTS
 from evoflash.export.sweep import Sweep
 from evoflash.export.winner import MOST_KERNELS, Winner
 from evoflash.flattening import flatten
@@ -113,10 +115,20 @@ def export_runs(
     further: list[Winner] = []
     summaries = [store.run(run) for run in dict.fromkeys(runs)]
     plans = [Plan.model_validate(summary.plan) for summary in summaries]
-    kind = plans[0].shapes[0].problem.kind
-    exporters = {AttentionProblem.kind: write, **installed("exporters")}
+    first_problem = plans[0].shapes[0].problem
+    kind = first_problem.kind
+    exporters = {**dict.fromkeys(CONTENTS, write), **installed("exporters")}
     if kind not in exporters:
         raise NoPackageError(f"there is no exporter for a {kind} problem yet; its source is in the database")
+    others = sorted({each.shapes[0].problem.computes for each in plans} - {first_problem.computes})
+    if others:
+        raise UsageError(
+            f"a package computes one thing, not {first_problem.computes} and {others[0]}; export them apart"
+        )
+    if sweep is not None and kind != AttentionProblem.kind:
+        raise UsageError(
+            f"--sweep measures attention; a package of {first_problem.computes} has no sweep, leave it out"
+        )
     package = name or package_name(plans)
     for summary, plan in zip(summaries, plans, strict=True):
         chosen = candidate if candidate is not None else report.best(store, summary.id).candidate
@@ -145,6 +157,10 @@ def export_runs(
 def _winner(store: RunStore, summary: RunSummary, plan: Plan, candidate: int, name: str) -> Winner:
     """A candidate, with what the database knows of it."""
     stored = store.candidate(candidate)
+    if stored.source is not None and stored.language == "python":
+        raise NoPackageError(
+            f"no package is written for a Python kernel; `evoflash show {candidate} --source` has what was searched"
+        )
     if stored.source is None or stored.language not in ("c++", "cuda"):
         raise UsageError(f"candidate {candidate} has no source; export another one")
     finals = store.finals(summary.id)
@@ -158,6 +174,8 @@ def _winner(store: RunStore, summary: RunSummary, plan: Plan, candidate: int, na
         target="cuda" if summary.target == "cuda" else "cpu",
         arch=_arch(summary.target, plan, summary.machine),
         problem=plan.shapes[0].problem,
+        beside=tuple(each.problem for each in plan.shapes[1:]),
+        constants=_constants(plan, stored.candidate.family),
         provenance={
             "run": summary.id,
             "candidate": candidate,
@@ -185,6 +203,14 @@ def _winner(store: RunStore, summary: RunSummary, plan: Plan, candidate: int, na
     )
 
 
+def _constants(plan: Plan, family: str) -> tuple[str, ...] | None:
+    """The facts of a problem that are constants in the kernels of a family; None for a family that is gone."""
+    try:
+        return tuple(load(family, plan.templates).manifest.constants)
+    except EvoflashError:
+        return None
+
+
 def _further(
     store: RunStore, summary: RunSummary, plan: Plan, winner: Winner, *, all_of_them: bool
 ) -> Iterator[Winner]:
@@ -192,7 +218,10 @@ def _further(
     finals = store.finals(summary.id)
     for final in finals.finalists if finals else ():
         if final.status is Status.OK and final.accuracy:
-            other = _winner(store, summary, plan, store.candidate_id(summary.id, final.index), winner.name)
+            try:
+                other = _winner(store, summary, plan, store.candidate_id(summary.id, final.index), winner.name)
+            except NoPackageError:
+                continue
             if other.lengths == "any" or (all_of_them and other.lengths == "some"):
                 yield other
                 if not all_of_them:
@@ -208,8 +237,10 @@ def package_name(plans: Sequence[Plan]) -> str:
         mask = "causal" if facts.get("causal") and "causal" not in plan.title else ""
         dtype = str(facts.get("dtype", "")) if "dtype=" not in plan.title else ""
         words |= dict.fromkeys((plan.title.lower(), mask, dtype))
+    computes = plans[0].shapes[0].problem.computes
+    words.pop(computes, None)  # the title of a function at its own sizes
     label = re.sub(r"[^a-z0-9]+", "_", "_".join(words))[:80].strip("_") or "shape"
-    return f"evoflash_attention_{label}"
+    return f"evoflash_{computes}_{label}"
 
 
 def _calls(store: RunStore, run: int, candidate: int) -> dict[str, Any] | None:

@@ -11,7 +11,8 @@ from evoflash.cli.export import CALLS, export_runs, package_name
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.errors import NoPackageError, NothingCorrectError, StorageError, WorkerError
-from evoflash.export.calls import Calls, measure
+from evoflash.export.call_times import Calls
+from evoflash.export.calls import measure
 from evoflash.export.package import package_in
 from evoflash.report import run_sheets as sheets
 from evoflash.report import runs as report

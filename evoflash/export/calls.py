@@ -1,4 +1,4 @@
-"""The time of a call from Python, of an export and of SDPA, measured by the export's own program."""
+"""Timing a call from Python, of an export and of its rival, by the export's own program."""
 
 from __future__ import annotations
 
@@ -7,39 +7,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from evoflash.core.record import Record
 from evoflash.errors import WorkerError
+from evoflash.export.call_times import Calls
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
 from evoflash.system import processes
 
 DEADLINE_S = 300.0  # most of it to build the kernel and the operators
-
-
-class Calls(Record):
-    """Microseconds of a call at the searched size, back to back and, on CUDA, without a graph.
-
-    Attributes:
-        size: batch x heads(kv heads) x query length:key length.
-        by: what computes the package's calls: a kernel or SDPA.
-        us: by function: "attention", "scaled_dot_product_attention" where it has arguments for the problem, and the
-            rival.
-        sdpa_over_attention: how many times as fast as the rival a call is: median and quartiles over the rounds.
-        rival: "SDPA", or PyTorch's operations where SDPA has no argument for the problem.
-        torch: PyTorch's version.
-    """
-
-    size: str
-    by: str
-    us: dict[str, float]
-    sdpa_over_attention: tuple[float, float, float]
-    torch: str
-    rival: str = "SDPA"
-
-    def __str__(self) -> str:
-        ratio, low, high = self.sdpa_over_attention
-        times = ", ".join(f"{name} {us:.2f} us" for name, us in self.us.items())
-        return f"a call from Python: {times}; {ratio:.2f}x {self.rival} [{low:.2f}, {high:.2f}]; {self.by}"
 
 
 def measure(folder: Path, name: str) -> Calls:

@@ -12,29 +12,22 @@ from typing import Any
 import jinja2
 
 from evoflash import __version__
-from evoflash.export import table
+from evoflash.export import attention_package, function_package
+from evoflash.export.call_times import Calls
+from evoflash.export.content import Content
 from evoflash.export.winner import MOST_KERNELS, Winner
+from evoflash.problems import AttentionProblem, FunctionProblem
 from evoflash.targets import cpu, cuda, nvrtc
 
 # The file, inside the package, by which an earlier export is known.
 MARKER = "provenance.json"
 
-# Path in the distribution -> skeleton; {name} is the package's.
-SKELETONS = {
-    "pyproject.toml": "pyproject.toml.j2",
-    "README.md": "README.md.j2",
-    "{name}/__init__.py": "init.py.j2",
-    "{name}/_operators.py": "operators.py.j2",
-    "{name}/_reference.py": "reference.py.j2",
-    "{name}/_build.py": "build.py.j2",
-    "{name}/selftest.py": "selftest.py.j2",
-    "{name}/sweep.py": "sweep.py.j2",
-    "{name}/calls.py": "calls.py.j2",
-    "{name}/_transformers.py": "transformers.py.j2",
-    "tests/test_against_sdpa.py": "test_against_sdpa.py.j2",
-}
+# Of all packages: path in the distribution -> skeleton; {name} is the package's.
+SKELETONS = {"pyproject.toml": "pyproject.toml.j2", "{name}/_build.py": "build.py.j2"}
+# By the kind of problem.
+CONTENTS = {AttentionProblem.kind: attention_package.CONTENT, FunctionProblem.kind: function_package.CONTENT}
 SUMS = "SHA256SUMS"
-BINDINGS = ("binding.cpp", "direct.h", "pytorch.h", "table.h")  # the operators
+BINDING = "binding.cpp"  # the operators
 TABLE = "kernels.json"
 STEMS = ("kernel", *(f"kernel_{number}" for number in range(2, MOST_KERNELS + 1)))
 KERNELS = tuple(f"{stem}.{suffix}" for suffix in ("cpp", "cu") for stem in STEMS)
@@ -42,31 +35,41 @@ RESULTS = "sweep.json"
 PLOT = "speed.svg"  # beside the README
 PLOT_WIDTH, LABEL_WIDTH, BAR_HEIGHT = 640, 130, 26  # pixels
 PREBUILT = (*(f"prebuilt/{stem}.so" for stem in (*STEMS, "binding")), "prebuilt/prebuilt.json")
-VERBATIM = (*KERNELS, *PREBUILT, "_nvrtc.py", "py.typed", *BINDINGS, TABLE, RESULTS, MARKER, SUMS)
-MARGIN, NOISE = 1.02, 0.985  # as many times as fast as SDPA must a kernel be to be asked, on the mean and everywhere
+VERBATIM = (*KERNELS, *PREBUILT, "_nvrtc.py", "py.typed", BINDING, TABLE, RESULTS, MARKER, SUMS)
 
 
 def paths(name: str) -> frozenset[str]:
     """Every path that an export of this package name can write."""
-    return frozenset({PLOT, *(path.format(name=name) for path in SKELETONS), *(f"{name}/{file}" for file in VERBATIM)})
+    inside = [*VERBATIM]
+    rendered = [*SKELETONS]
+    for content in CONTENTS.values():
+        rendered += content.skeletons
+        inside += [*map(_file_name, content.headers), *content.verbatim_names]
+    return frozenset({PLOT, *(path.format(name=name) for path in rendered), *(f"{name}/{file}" for file in inside)})
 
 
 def files(winner: Winner) -> dict[str, str]:
     """Path in the distribution -> text; the same winner gives the same texts."""
-    context = _context(winner)
+    content = CONTENTS[winner.problem.kind]
+    context = _context(winner, content)
     environment = _environment()
+    skeletons = {**SKELETONS, **content.skeletons}
+    if content.binding.endswith(".j2"):
+        skeletons[f"{{name}}/{BINDING}"] = content.binding
     rendered = {
         path.format(name=winner.name): environment.get_template(skeleton).render(context)
-        for path, skeleton in SKELETONS.items()
+        for path, skeleton in skeletons.items()
     }
     if winner.target == "cuda":  # the compiler of the search, so that the machine code is that of the finals
         rendered[f"{winner.name}/_nvrtc.py"] = Path(nvrtc.__file__).read_text(encoding="utf-8")
+    copied = [*content.headers, *([] if content.binding.endswith(".j2") else [content.binding])]
     package = {
         **rendered,
         **{f"{winner.name}/{name}": kernel.source for name, kernel in winner.sources.items()},
-        **{f"{winner.name}/{name}": (_skeletons() / name).read_text(encoding="utf-8") for name in BINDINGS},
-        f"{winner.name}/{TABLE}": json.dumps(table.document(winner), indent=2) + "\n",
-        f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2, sort_keys=True) + "\n",
+        **{f"{winner.name}/{_file_name(each)}": (_skeletons() / each).read_text(encoding="utf-8") for each in copied},
+        **{f"{winner.name}/{name}": text for name, text in content.verbatim(winner).items()},
+        f"{winner.name}/{TABLE}": json.dumps(content.table(winner), indent=2) + "\n",
+        f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2) + "\n",
         f"{winner.name}/py.typed": "",
     }
     if context["bars"]:
@@ -74,6 +77,10 @@ def files(winner: Winner) -> dict[str, str]:
     if winner.sweep is not None:
         package[f"{winner.name}/{RESULTS}"] = json.dumps(winner.sweep, indent=1) + "\n"
     return {**package, f"{winner.name}/{SUMS}": _sums(package, f"{winner.name}/")}
+
+
+def _file_name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _sums(texts: Mapping[str, str], folder: str) -> str:
@@ -101,11 +108,26 @@ def _environment() -> jinja2.Environment:
         autoescape=False,
     )
     environment.filters["literal"] = json.dumps
-    environment.filters["python"] = lambda value: json.dumps(value) if isinstance(value, str) else repr(value)
+    environment.filters["python"] = _python
+    environment.filters["names"] = lambda each: tuple(
+        one["name"] if isinstance(one, dict) else one.name for one in each
+    )
     return environment
 
 
-def _context(winner: Winner) -> dict[str, Any]:
+def _python(value: Any) -> str:
+    """A plain value as Python has it, with double quotes."""
+    if isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_python(name)}: {_python(each)}' for name, each in value.items())}}}"
+    if isinstance(value, tuple | list):
+        inside = ", ".join(map(_python, value)) + ("," if isinstance(value, tuple) and len(value) == 1 else "")
+        return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
+    return repr(value)
+
+
+def _context(winner: Winner, content: Content) -> dict[str, Any]:
     """What the skeletons read."""
     problem = winner.problem
     bars = _bars(winner.provenance.get("finals") or {})
@@ -113,30 +135,16 @@ def _context(winner: Winner) -> dict[str, Any]:
         "name": winner.name,
         "distribution": winner.name.replace("_", "-"),
         "version": f"1.0.0+{winner.source_sha256[:8]}",
-        "transformers_name": winner.name.replace("flash", ""),
+        "headers": [_file_name(each) for each in content.headers],
+        "not_ours": [],
+        "is_direct": any(_file_name(each) == "direct.h" for each in content.headers),
         "strict": f"{winner.name.upper()}_STRICT",
         "family": winner.family,
         "cuda": winner.target == "cuda",
         "device": winner.target,
-        "does": table.does(winner),
-        "does_of": {source: table.does(kernel) for source, kernel in winner.sources.items()},
-        "usage": table.usage(winner),
-        "values": table.values(winner),
-        "taken": sorted(
-            {name for kernel in winner.sources.values() for name in table.features(kernel)} - {"value_size"}
-        ),
-        "form": table.searched(winner),
-        "rival": "PyTorch, written out" if table.NOT_IN_SDPA & table.features(winner).keys() else "SDPA",
-        "is_drop_in": table.features(winner).keys() <= {"value_size", "attn_mask", "latent"}
-        and not (problem.facts()["causal"] and "attn_mask" in table.features(winner)),
-        "lengths_of": {source: table.lengths(kernel) for source, kernel in winner.sources.items()},
-        "gains": _gains(winner.sweep) if winner.sweep is not None else [],
         "sources": winner.sources,
-        "searched": {source: table.searched(kernel) for source, kernel in winner.sources.items()},
         "sweep": winner.sweep,
         "prebuilt": winner.prebuilt,
-        "margin": MARGIN,
-        "noise": NOISE,
         "source_name": winner.source_name,
         "arch": cuda.flag(winner.arch) if winner.arch is not None else "",
         "capability": divmod(winner.arch, 10) if winner.arch is not None else (),
@@ -149,28 +157,38 @@ def _context(winner: Winner) -> dict[str, Any]:
         "facts": _plain(winner.provenance),
         "machine": _plain(winner.provenance.get("machine") or {}),
         "generations": len(winner.provenance.get("lineage") or ()),
-        "finals": _finals(winner.provenance.get("finals") or {}) + _calls(winner.provenance.get("calls") or {}),
+        "finals": _finals(winner.provenance.get("finals") or {}, content)
+        + _calls(winner.provenance.get("calls") or {}),
         "bars": bars,
         "width": PLOT_WIDTH,
         "height": BAR_HEIGHT * len(bars) + 8,
         "label_width": LABEL_WIDTH,
-        "again": table.shape(winner),
         "cases": winner.cases,
         "genome": winner.genome,
-        "record": {
-            **winner.provenance,
-            "name": winner.name,
-            "family": winner.family,
-            "genome": winner.genome,
-            "target": winner.target,
-            "arch": winner.arch,
-            "problem": problem.model_dump(mode="json"),
-            "cases": list(winner.cases),
-            "source": winner.source_name,
-            "source_sha256": winner.source_sha256,
-            **({"others": [_other(*each) for each in list(winner.sources.items())[1:]]} if winner.others else {}),
-        },
+        "record": _record(winner),
+        **content.context(winner),
     }
+
+
+def _record(winner: Winner) -> dict[str, Any]:
+    """Where the kernels come from, sorted by name; only a problem's fields are in its own order."""
+    others = [_other(*each) for each in list(winner.sources.items())[1:]]
+    facts = {
+        **winner.provenance,
+        "name": winner.name,
+        "family": winner.family,
+        "genome": winner.genome,
+        "target": winner.target,
+        "arch": winner.arch,
+        "cases": list(winner.cases),
+        "source": winner.source_name,
+        "source_sha256": winner.source_sha256,
+        **({"others": others} if others else {}),
+    }
+    plain = json.loads(json.dumps(facts, sort_keys=True))
+    return dict(
+        sorted({**plain, "problem": {"kind": winner.problem.kind, **winner.problem.model_dump(mode="json")}}.items())
+    )
 
 
 def _bars(finals: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -189,22 +207,6 @@ def _bars(finals: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _gains(sweep: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """For each row of a swept table its ranges, its kernel, and how it compares with SDPA at the points measured."""
-    lines = []
-    for row in sweep["rows"]:
-        ranges = [row[axis] for axis in ("batch_heads", "query_length", "key_length")]
-        ratios = [
-            point["us"]["SDPA"] / point["us"][row["name"]]
-            for point in sweep["points"]
-            if row["name"] in point["us"] and table.is_inside(point, row)
-        ]
-        spans = [str(first) if first == last else f"{first} to {last}" for first, last in ranges]
-        gain = f"{min(ratios):.2f}× to {max(ratios):.2f}×"
-        lines.append((*spans, row["name"], gain))
-    return lines
-
-
 def _other(source: str, kernel: Winner) -> dict[str, Any]:
     """Where a further kernel of the package comes from."""
     facts = {"family": kernel.family, "genome": kernel.genome, "cases": list(kernel.cases), "source": source}
@@ -220,19 +222,20 @@ def _calls(calls: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Lines of the same table, from a dumped `evoflash.export.calls.Calls`."""
     if not calls:
         return []
-    ratio, low, high = calls["sdpa_over_attention"]
-    lines = [(f"a call of `{name}` from Python", f"{us:.2f} µs") for name, us in calls["us"].items()]
-    rival = calls.get("rival", "SDPA")
-    return [*lines, (f"a call of `attention` against {rival}", f"{ratio:.2f}× (quartiles {low:.2f} to {high:.2f})")]
+    found = Calls.model_validate(calls)
+    ratio, low, high = found.ratio
+    lines = [(f"a call of `{name}` from Python", f"{us:.2f} µs") for name, us in found.us.items()]
+    against = f"a call of `{next(iter(found.us))}` against {found.rival}"
+    return [*lines, (against, f"{ratio:.2f}× (quartiles {low:.2f} to {high:.2f})")]
 
 
-def _finals(finals: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _finals(finals: Mapping[str, Any], content: Content) -> list[tuple[str, str]]:
     """Lines of the README's table of speeds, from a dumped `evoflash.core.finals.Final`; what is absent is left out."""
     time = finals.get("time") or finals
     quantiles = [key for key in ("p50_us", "p90_us", "p99_us") if time.get(key)]
     lines = [(f"{key[:3]} of a launch", f"{time[key]:.2f} µs") for key in quantiles]
     rival = finals.get("best_baseline") or "the fastest baseline"
-    for key, label in (("vs_best", f"against {rival}"), ("vs_math", "against SDPA's math backend")):
+    for key, label in (("vs_best", f"against {rival}"), ("vs_math", f"against {content.plain}")):
         ratio = finals.get(key)
         if isinstance(ratio, Mapping):
             lines.append((label, f"{ratio['value']:.2f}× (95 % interval {ratio['low']:.2f} to {ratio['high']:.2f})"))
@@ -241,6 +244,6 @@ def _finals(finals: Mapping[str, Any]) -> list[tuple[str, str]]:
     accuracy = [each for each in finals.get("accuracy") or () if isinstance(each, Mapping)]
     if accuracy:
         worst = max(accuracy, key=lambda each: each["max_error"])
-        beside = f"SDPA's there: {worst['sdpa_max_error']:.2e}; {worst['case']}"
+        beside = f"{content.yardstick}'s there: {worst['sdpa_max_error']:.2e}; {worst['case']}"
         lines.append(("largest error, all cases", f"{worst['max_error']:.2e} ({beside})"))
     return lines

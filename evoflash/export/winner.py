@@ -37,10 +37,11 @@ class Winner:
             of scalars; `finals`, a dumped `evoflash.core.finals.Final`; the length of the list `lineage`; and
             `evoflash`, the version that found the kernel.
         cases: the names of the correctness cases that it passed.
+        beside: further problems that the kernel was searched for.
+        constants: the facts of a problem that are constants in the source; None where that is not known.
         others: further kernels of the package, asked in this order for what this one does not take. Target,
             architecture and package name are the same.
         sweep: what the package's own `sweep` has measured, which gives the table of the kernels; None before that.
-
         prebuilt: whether the package will hold built libraries, and so needs neither compiler nor ninja.
 
     Raises:
@@ -57,6 +58,8 @@ class Winner:
     problem: Problem
     provenance: dict[str, Any]
     cases: tuple[str, ...] = ()
+    beside: tuple[Problem, ...] = ()
+    constants: tuple[str, ...] | None = None
     others: tuple[Winner, ...] = ()
     sweep: dict[str, Any] | None = None
     prebuilt: bool = False
@@ -115,7 +118,7 @@ class Winner:
         names = {case.rpartition(": ")[2] for case in self.cases}  # those of several shapes begin with the shape
         if not names or general is None or general.name in names:
             return "any"
-        mask = " causal" if self.problem.facts()["causal"] else ""
+        mask = " causal" if self.problem.facts().get("causal") else ""
         return "some" if any(re.fullmatch(rf"\d+x\d+{mask}", name) for name in names) else "its own"
 
     @property

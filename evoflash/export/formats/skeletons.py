@@ -39,7 +39,7 @@ def attention(winner: Winner, known: Collection[str] = ()) -> AttentionProblem:
         UsageError: when it is not attention, or has other features.
     """
     if not isinstance(winner.problem, AttentionProblem):
-        raise UsageError(f"this format is for attention, not for {winner.problem.kind}; export it as a package")
+        raise UsageError(f"this format is for attention, not for {winner.problem.computes}; export it as a package")
     lacking = [name for name in winner.problem.features if name not in known]
     if lacking:
         raise UsageError(f"a call of this format has no {', '.join(lacking)}; export it as a package")

@@ -6,8 +6,6 @@
 #ifdef USE_ATEN
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/transpose.h>
 #include <c10/core/DeviceGuard.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/library.h>
@@ -19,10 +17,10 @@
 #endif
 
 #include <cstdint>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #define TEXT_OF(name) #name
 #define TEXT(name) TEXT_OF(name)
@@ -50,7 +48,6 @@ void check(AOTITorchError code) {
 #define OPERATOR(function) function
 
 using at::Tensor;
-using at::transpose;
 
 // A tensor as the C interface takes it, which borrows it. A handle is a pointer to an at::Tensor.
 AtenTensorHandle handle_of(const Tensor &tensor) {
@@ -64,20 +61,15 @@ Tensor tensor_of(AtenTensorHandle handle) {
   return tensor;
 }
 
-Tensor contiguous(const Tensor &tensor) { return tensor.contiguous(); }
-
-Tensor call_sdpa(const Tensor &q, const Tensor &k, const Tensor &v, const std::optional<Tensor> &mask, bool causal,
-                 std::optional<double> scale, bool grouped) {
-  return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale, grouped);
-}
-
-// The operator `reference`, which is written in Python.
+// The outputs of the operator `reference`, which is written in Python.
 template <class... Arguments>
-Tensor call_reference(const Arguments &...arguments) {
+std::vector<Tensor> call_reference(size_t outputs, const Arguments &...arguments) {
   static const auto handle = c10::Dispatcher::singleton().findSchemaOrThrow(REFERENCE, "");
   torch::jit::Stack stack{c10::IValue(arguments)...};
   handle.callBoxed(&stack);
-  return stack[0].toTensor();
+  std::vector<Tensor> found;
+  for (size_t i = 0; i < outputs; ++i) found.push_back(stack[i].toTensor());
+  return found;
 }
 
 #ifdef USE_CUDA
@@ -92,28 +84,21 @@ int num_threads() { return at::get_num_threads(); }
 #define OPERATORS STABLE_TORCH_LIBRARY_IMPL
 #define OPERATOR TORCH_BOX
 
-using torch::stable::contiguous;
 using torch::stable::Tensor;
-using torch::stable::transpose;
 
 AtenTensorHandle handle_of(const Tensor &tensor) { return tensor.get(); }
 
 Tensor tensor_of(AtenTensorHandle handle) { return Tensor(handle); }
 
-Tensor call_sdpa(const Tensor &q, const Tensor &k, const Tensor &v, const std::optional<Tensor> &mask, bool causal,
-                 std::optional<double> scale, bool grouped) {
-  using torch::stable::detail::from;
-  StableIValue stack[] = {from(q), from(k), from(v), from(mask), from(0.0), from(causal), from(scale), from(grouped)};
-  check(torch_call_dispatcher("aten::scaled_dot_product_attention", "", stack, TORCH_ABI_VERSION));
-  return torch::stable::detail::to<Tensor>(stack[0]);
-}
-
-// The operator `reference`, which is written in Python.
+// The outputs of the operator `reference`, which is written in Python.
 template <class... Arguments>
-Tensor call_reference(const Arguments &...arguments) {
-  StableIValue stack[] = {torch::stable::detail::from(arguments)...};
-  check(torch_call_dispatcher(REFERENCE, "", stack, TORCH_ABI_VERSION));
-  return torch::stable::detail::to<Tensor>(stack[0]);
+std::vector<Tensor> call_reference(size_t outputs, const Arguments &...arguments) {
+  std::vector<StableIValue> stack{torch::stable::detail::from(arguments)...};
+  if (stack.size() < outputs) stack.resize(outputs);
+  check(torch_call_dispatcher(REFERENCE, "", stack.data(), TORCH_ABI_VERSION));
+  std::vector<Tensor> found;
+  for (size_t i = 0; i < outputs; ++i) found.push_back(torch::stable::detail::to<Tensor>(stack[i]));
+  return found;
 }
 
 #ifdef USE_CUDA
@@ -129,6 +114,37 @@ Tensor empty(int64_t dims, const int64_t *size, const int64_t *stride, int32_t d
   AtenTensorHandle handle;  // functions that take tensors go by the dispatcher, which takes 0.6 us more
   check(aoti_torch_empty_strided(dims, size, stride, dtype, device_type, device_index, &handle));
   return tensor_of(handle);
+}
+
+// What is read of a tensor, which it borrows.
+struct Operand {
+  int64_t dims;
+  const int64_t *size, *stride;
+  int32_t dtype, device_type, device_index;
+  void *data;
+
+  // Whether the elements of its last dimension, which it has, lie next to each other.
+  bool has_dense_rows() const { return size[dims - 1] == 1 || stride[dims - 1] == 1; }
+
+  bool is_empty() const {
+    for (int64_t axis = 0; axis < dims; ++axis)
+      if (size[axis] == 0) return true;
+    return false;
+  }
+};
+
+Operand operand(const Tensor &tensor) {
+  Operand found{tensor.dim()};
+  const AtenTensorHandle handle = handle_of(tensor);
+  int64_t *size, *stride;
+  check(aoti_torch_get_sizes(handle, &size));
+  check(aoti_torch_get_strides(handle, &stride));
+  check(aoti_torch_get_dtype(handle, &found.dtype));
+  check(aoti_torch_get_device_type(handle, &found.device_type));
+  check(aoti_torch_get_device_index(handle, &found.device_index));
+  check(aoti_torch_get_data_ptr(handle, &found.data));
+  found.size = size, found.stride = stride;
+  return found;
 }
 
 }  // namespace

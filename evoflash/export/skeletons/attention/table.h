@@ -5,7 +5,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "pytorch.h"
+#include "launch.h"
+#include "sdpa.h"
 
 // EvoflashAttention of the kernels' sources.
 struct Problem {
@@ -31,10 +32,6 @@ struct Problem {
   float *lse;
 };
 
-struct Range {
-  int64_t first, last;
-};
-
 // What a kernel does beside softmax(scale q k^T) v, as bits. A kernel does what it is made for, and nothing less.
 enum Feature : int32_t {
   kCausal = 1,    // rows see the keys up to their own number
@@ -52,10 +49,8 @@ enum Feature : int32_t {
 
 // A row of the table: a kernel, and what it is asked for.
 struct Kernel {
-  size_t (*workspace_bytes)(const Problem *);
-  int (*launch)(const Problem *, void *stream);
-  void (*set_num_threads)(int);  // of its OpenMP runtime, which need not be PyTorch's; null without one
-  int32_t device_type, dtype;    // in PyTorch's numbers
+  Launcher<Problem> launcher;
+  int32_t device_type, dtype;  // in PyTorch's numbers
   int32_t head_size, value_size;
   int32_t features;
   int32_t page_size;  // keys of a page; 0 without pages
@@ -90,8 +85,7 @@ enum Reason : int64_t {
 
 namespace {
 
-constexpr int kLauncherDeclines = -1;  // a launcher's answer to what it does not compute; it has written nothing then
-constexpr int kDims = 4;               // batch, heads, length, head size
+constexpr int kDims = 4;                                 // batch, heads, length, head size
 constexpr int32_t kInt32 = 3, kFloat32 = 6, kBool = 11;  // c10::ScalarType
 
 struct Row {
@@ -104,19 +98,6 @@ constexpr size_t kMostRows = 64;
 Row table[kMostRows];
 std::atomic<size_t> num_rows{0};
 std::atomic<int64_t> sdpa_calls{0};
-
-// What is read of a tensor, which it borrows.
-struct Operand {
-  int64_t dims;
-  const int64_t *size, *stride;
-  int32_t dtype, device_type, device_index;
-  void *data;
-
-  // Whether the elements of its last dimension, which it has, lie next to each other.
-  bool has_dense_rows() const { return size[dims - 1] == 1 || stride[dims - 1] == 1; }
-
-  bool is_empty() const { return size[0] == 0 || size[1] == 0 || size[2] == 0 || size[3] == 0; }
-};
 
 // Which keys row i sees: those from i + diagonal - left to i + diagonal + right; -1 is no limit.
 struct Band {
@@ -282,8 +263,6 @@ struct Inputs {
   }
 };
 
-bool within(const Range &range, int64_t value) { return range.first <= value && value <= range.last; }
-
 // What a kernel does that is not asked for, or does not do that is.
 Reason difference(int32_t features, int32_t asked) {
   const int32_t bits = features ^ asked;
@@ -299,8 +278,7 @@ Reason difference(int32_t features, int32_t asked) {
 // Whether the table asks a kernel, which may still decline.
 Reason reason(const Kernel &kernel, const Inputs &inputs) {
   const Operand &q = inputs.q, &k = inputs.k, &v = inputs.v;
-  if (q.device_type != kernel.device_type) return kDevice;
-  if (q.device_index > 63 || !(kernel.devices >> (q.device_index < 0 ? 0 : q.device_index) & 1)) return kDevice;
+  if (q.device_type != kernel.device_type || !runs_on(kernel.devices, q.device_index)) return kDevice;
   if (q.dtype != kernel.dtype) return kDtype;
   if (q.size[3] != kernel.head_size) return kHeadSize;
   if (v.size[3] != kernel.value_size) return kValueSize;
@@ -321,20 +299,7 @@ Reason reason(const Kernel &kernel, const Inputs &inputs) {
 
 // Starts the kernel of a row; false where it declines. The caller has set the device and allocated the output.
 bool run(Row &row, Problem &problem, const Operand &q) {
-  const Kernel &kernel = row.kernel;
-  std::optional<Tensor> workspace;  // freed at the end: the allocator keeps it for its stream's work
-  if (const int64_t bytes = int64_t(kernel.workspace_bytes(&problem))) {
-    const int64_t stride = 1;
-    workspace = empty(1, &bytes, &stride, aoti_torch_dtype_uint8(), q.device_type, q.device_index);
-    problem.workspace = workspace->data_ptr();
-  }
-  void *stream = nullptr;
-#ifdef USE_CUDA
-  check(aoti_torch_get_current_cuda_stream(q.device_index, &stream));
-#else
-  if (kernel.set_num_threads != nullptr) kernel.set_num_threads(num_threads());
-#endif
-  const int code = kernel.launch(&problem, stream);
+  const int code = start(row.kernel.launcher, problem, problem.workspace, q.device_type, q.device_index);
   if (code == kLauncherDeclines) return false;
   require(code == 0, "the kernel failed with code ", code, " on q of ", problem.batch, " x ", problem.heads, " x ",
           problem.seq_q, " x ", problem.head_dim, ", k of ", problem.seq_kv, " rows");

@@ -19,20 +19,6 @@
 
 namespace {
 
-Operand operand(const Tensor &tensor) {
-  Operand found{tensor.dim()};
-  const AtenTensorHandle handle = handle_of(tensor);
-  int64_t *size, *stride;
-  check(aoti_torch_get_sizes(handle, &size));
-  check(aoti_torch_get_strides(handle, &stride));
-  check(aoti_torch_get_dtype(handle, &found.dtype));
-  check(aoti_torch_get_device_type(handle, &found.device_type));
-  check(aoti_torch_get_device_index(handle, &found.device_index));
-  check(aoti_torch_get_data_ptr(handle, &found.data));
-  found.size = size, found.stride = stride;
-  return found;
-}
-
 std::optional<Operand> operand(const std::optional<Tensor> &tensor) {
   return tensor ? std::optional<Operand>(operand(*tensor)) : std::nullopt;
 }
@@ -72,8 +58,8 @@ struct Call {
     sdpa_calls.fetch_add(1, std::memory_order_relaxed);
     const bool is_for_sdpa = terms.is_mask_alone() && !(attn_mask && (causal || is_grouped));
     if (is_for_sdpa) return call_sdpa(q, k, v, attn_mask, causal, scale, is_grouped);
-    return call_reference(q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
-                          alibi_slopes, sinks, lengths, block_table);
+    return call_reference(1, q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
+                          alibi_slopes, sinks, lengths, block_table)[0];
   }
 };
 
@@ -218,10 +204,10 @@ int64_t why_refused(const Row &row, const Inputs &inputs) {
 #ifdef USE_CUDA
   const DeviceGuard guard(inputs.q.device_index);
   const RecordingStream recording;
-  const int code = kernel.launch(&problem, recording.get());
+  const int code = kernel.launcher.launch(&problem, recording.get());
 #else
   problem.batch = 0;
-  const int code = kernel.launch(&problem, nullptr);
+  const int code = kernel.launcher.launch(&problem, nullptr);
 #endif
   return code == kLauncherDeclines ? kDeclined : kTaken;
 }

@@ -14,7 +14,7 @@ SKELETONS = REPOSITORY / "evoflash" / "export" / "skeletons"
 
 
 def test_all_declarations_of_the_arguments_are_of_one_layout(tmp_path):
-    table = re.search(r"struct Problem \{.*?\n\};", (SKELETONS / "table.h").read_text(), re.DOTALL)
+    table = re.search(r"struct Problem \{.*?\n\};", (SKELETONS / "attention" / "table.h").read_text(), re.DOTALL)
     assert table is not None
     names = [name for name, *_ in AttentionArguments._fields_]
     pairs = (f"offsetof(EvoflashAttention, {each}), offsetof(Problem, {each})" for each in names)

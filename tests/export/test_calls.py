@@ -6,7 +6,8 @@ import pytest
 
 from evoflash.errors import WorkerError
 from evoflash.export import rendering
-from evoflash.export.calls import Calls, measure, measure_kernel
+from evoflash.export.call_times import Calls
+from evoflash.export.calls import measure, measure_kernel
 from evoflash.export.package import package_in, write
 
 from .conftest import cpu_winner
@@ -18,7 +19,7 @@ def test_times_the_functions_of_a_package_beside_sdpa(folder: Path, cache: Path)
     calls = measure(folder, "exported_plain")
     assert list(calls.us) == FUNCTIONS
     assert all(0.1 < us < 1e6 for us in calls.us.values())
-    median, low, high = calls.sdpa_over_attention
+    median, low, high = calls.ratio
     assert low <= median <= high
     assert (calls.size, calls.by) == (
         "2x4(4)x24:24",
@@ -44,7 +45,7 @@ def test_the_readme_has_the_times_that_are_known():
     winner = cpu_winner("exported_timed")
     assert "of `attention` from Python" not in rendering.files(winner)["README.md"]
     us = dict(zip(FUNCTIONS, (2.5, 2.75, 5.0), strict=True))
-    calls = Calls(size="1x1(1)x1:1", by="it computes", us=us, sdpa_over_attention=(2.0, 1.9, 2.1), torch="2.13")
+    calls = Calls(size="1x1(1)x1:1", by="it computes", us=us, ratio=(2.0, 1.9, 2.1), torch="2.13")
     winner.provenance["calls"] = calls.model_dump(mode="json")
     readme = rendering.files(winner)["README.md"]
     assert "| a call of `attention` from Python | 2.50 µs |" in readme

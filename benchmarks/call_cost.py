@@ -28,8 +28,8 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-from evoflash import problems
-from evoflash.problems import AttentionProblem, Inputs
+from evoflash.problems import Inputs, attention
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets.base import cxx
 
 SAMPLE_S = 0.002  # of calls, for each contestant in each round
@@ -190,7 +190,7 @@ def main() -> None:
         loop = built(device, Path(folder))
         rows = [
             row_of(shape, problem, packages, loop, device, arguments.rounds)
-            for shape, problem in problems.parse_all([arguments.shape], arguments.dtype).items()
+            for shape, problem in attention.parse_all([arguments.shape], arguments.dtype).items()
         ]
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     if arguments.out is not None:

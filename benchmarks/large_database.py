@@ -20,11 +20,11 @@ from typing import Any
 
 from stopwatch import timed
 
-from evoflash import problems
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation, Timing
 from evoflash.core.genome import Genome
 from evoflash.core.status import Stage, Status
+from evoflash.problems import attention
 from evoflash.report import lineage
 from evoflash.report import runs as report
 from evoflash.store import RunStore
@@ -39,7 +39,7 @@ def fill(path: Path, count: int) -> int:
         connection = store._engine.raw_connection()  # the pool's only one
         connection.cursor().execute("PRAGMA synchronous = OFF")  # what is made up need not wait for the disk
         connection.close()
-        problem = problems.parse("mission")
+        problem = attention.parse("mission")
         store.begin_run(
             strategy="evolution",
             seed=0,

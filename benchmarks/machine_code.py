@@ -30,10 +30,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from evoflash import problems
 from evoflash.codegen.template import load
 from evoflash.core.genome import Genome
-from evoflash.problems import AttentionProblem, Problem
+from evoflash.problems import Problem, attention
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cpu, cuda, nvrtc
 from evoflash.targets.base import cxx
 
@@ -65,7 +65,7 @@ def shapes_of(family: str, device: Mapping[str, Any]) -> list[Problem]:
     found = {}
     for shape in SHAPES + (CPU_SHAPES if template.manifest.target == "cpu" else ()):
         for dtype in DTYPES:
-            problem = problems.parse(shape, dtype)
+            problem = attention.parse(shape, dtype)
             if not template.refusals(problem, device):
                 found[problem.label] = problem
     return list(found.values())

@@ -11,12 +11,12 @@ import random
 import sys
 import time
 
-from evoflash import problems
 from evoflash.codegen.template import load_all
 from evoflash.core.archive import Archive
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation, Timing
 from evoflash.core.status import Stage, Status
+from evoflash.problems import attention
 from evoflash.proposers.evolution import EvolutionProposer
 from evoflash.targets import cuda
 
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    problem = problems.parse(arguments.shape)
+    problem = attention.parse(arguments.shape)
     facts = {**cuda.of_arch("sm_90a").facts, "multiprocessors": 132, "l2_bytes": L2_BYTES}
     spaces = {
         family: template.space([problem], facts)

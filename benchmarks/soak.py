@@ -38,7 +38,7 @@ from soak_report import BAR, failures, table
 from stopwatch import timed
 from vitals import QUARTERS, Watch, judge, quarters, series, within_lives
 
-from evoflash import config, problems, targets
+from evoflash import config, targets
 from evoflash.bench.bench import Bench, Effort
 from evoflash.bench.entrants import of_candidate
 from evoflash.codegen.build_cache import BUILDING
@@ -50,6 +50,7 @@ from evoflash.core.statistics import BOOTSTRAPS
 from evoflash.errors import EvoflashError
 from evoflash.evaluator import Limits
 from evoflash.evaluator.sandbox import Sandbox
+from evoflash.problems import attention
 from evoflash.proposers.evolution import EvolutionProposer
 from evoflash.run.plan import Plan, choose_families
 from evoflash.search import Search
@@ -108,7 +109,7 @@ def plan_of(arguments: argparse.Namespace, target: Target, folder: Path) -> tupl
         effort = effort.model_copy(update={"samples": 10, "quick_samples": 3})
     if not arguments.busy:
         effort = effort.model_copy(update={"finalists": 2, "rounds": 5})
-    problem = problems.parse(shape)
+    problem = attention.parse(shape)
     plan = Plan.make(
         {shape: problem},
         target,

@@ -12,9 +12,10 @@ import json
 import tempfile
 from pathlib import Path
 
-from evoflash import config, problems, targets
+from evoflash import config, targets
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.evaluator import Limits
+from evoflash.problems import attention
 from evoflash.report.live import LiveProgress
 from evoflash.run.plan import Plan, choose_families
 from evoflash.search import Search
@@ -33,7 +34,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         settings = config.load(db=f"{folder}/evoflash.db", cache=Path(folder) / "builds", jobs=arguments.jobs)
-        problem = problems.parse(arguments.shape)
+        problem = attention.parse(arguments.shape)
         target = targets.detect(settings.target)
         plan = Plan.make(
             {arguments.shape: problem},

@@ -9,7 +9,7 @@ from evoflash.core.archive import Archive, Member
 from evoflash.core.candidate import Candidate, Proposal
 from evoflash.core.evaluation import Evaluation, Timing
 from evoflash.core.status import Stage, Status
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.run.plan import Plan
 from evoflash.run.shapes import Shape
 from evoflash.space.declaration import Declaration

@@ -6,14 +6,14 @@ import math
 import pytest
 import torch
 
-from evoflash import problems
 from evoflash.codegen.template import load, load_all
 from evoflash.errors import NoPackageError, UsageError
 from evoflash.export.formats import FORMATS
 from evoflash.export.winner import Winner
-from evoflash.problems import AttentionProblem, adversaries, attention_sdpa, attention_sequences
-from evoflash.problems.attention_form import DTYPE_BYTES
-from evoflash.problems.band import Band
+from evoflash.problems import attention
+from evoflash.problems.attention import AttentionProblem, adversaries, sdpa, sequences
+from evoflash.problems.attention.band import Band
+from evoflash.problems.attention.form import DTYPE_BYTES
 from evoflash.targets import cuda
 from evoflash.worker.buffers import Arena
 
@@ -54,7 +54,7 @@ SHAPES = [
 
 
 def parse(features: str) -> AttentionProblem:
-    return problems.parse(f"{SIZES},{features}")
+    return attention.parse(f"{SIZES},{features}")
 
 
 def written_out(problem: AttentionProblem, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -137,7 +137,7 @@ def test_the_reference_and_pytorch_are_attention_written_out(features):
 
 def test_an_infinite_value_of_a_far_key_may_be_a_nan():
     """Its weight under a slope of 0.5 rounds to 0 in float16."""
-    problem = problems.parse("b=1,h=1,s=99,d=8,alibi,causal,dtype=fp16")
+    problem = attention.parse("b=1,h=1,s=99,d=8,alibi,causal,dtype=fp16")
     q, k, v, slopes = problem.inputs(3, "normal", "cpu")
     q.zero_()
     v[0, 0, 20, 1] = math.inf
@@ -149,7 +149,7 @@ def test_an_infinite_value_of_a_far_key_may_be_a_nan():
 
 def test_sdpa_is_given_a_bias_that_extends_over_keys():
     problem = parse("bias=bq")
-    mask = attention_sdpa.sdpa_mask(problem, problem.inputs(3, "normal", "cpu"))
+    mask = sdpa.sdpa_mask(problem, problem.inputs(3, "normal", "cpu"))
     assert mask is not None
     assert mask.shape == (2, 1, 13, 19)
     assert mask.is_contiguous()
@@ -165,7 +165,7 @@ def test_a_problem_is_read_back_from_what_is_stored(features):
 
 
 def test_a_plain_problem_is_stored_as_before_there_were_features():
-    assert list(problems.parse("mission").to_dict()) == [
+    assert list(attention.parse("mission").to_dict()) == [
         *("kind", "batch", "heads", "kv_heads", "seq_q", "seq_kv", "head_dim", "dtype", "causal", "scale")
     ]
 
@@ -212,9 +212,9 @@ def test_the_pairs_of_a_band_are_those_that_it_shows(band, rows, keys):
 
 
 def test_lengths_are_drawn_again_the_same_and_told():
-    problem = problems.parse("b=4,h=2,s=1,t=1000,d=8,lengths=uniform")
+    problem = attention.parse("b=4,h=2,s=1,t=1000,d=8,lengths=uniform")
     assert problem.key_lengths == (1000, 845, 758, 421)
-    assert problems.parse("b=4,h=2,s=1,t=1000,d=8,lengths=uniform:3").key_lengths != problem.key_lengths
+    assert attention.parse("b=4,h=2,s=1,t=1000,d=8,lengths=uniform:3").key_lengths != problem.key_lengths
     assert problem.label == "4x2x1:1000x8 float16 lengths uniform"
     assert problem.facts()["ragged"]
     assert parse("lengths=uniform:0") == parse("lengths=uniform")
@@ -241,18 +241,18 @@ def test_what_no_sequence_has_is_poisoned():
 
 def test_a_bound_on_bytes_counts_what_is_seen():
     """Of keys, values and the block table; a bound that counts more would call right kernels mismeasured."""
-    full = problems.parse("b=1,h=8,kv=2,s=8,t=8192,d=128,causal,window=2047,page=16,lengths=8192")
+    full = attention.parse("b=1,h=8,kv=2,s=8,t=8192,d=128,causal,window=2047,page=16,lengths=8192")
     keys, pages = 2047 + 8, 129
     assert full.min_bytes == 2 * (2 * 8 * 8 * 128 + 2 * 2 * 128 * keys) + 4 * (1 + pages)
-    some = problems.parse("b=3,h=8,kv=2,s=1,t=100,d=16,lengths=100+7+0")
+    some = attention.parse("b=3,h=8,kv=2,s=1,t=100,d=16,lengths=100+7+0")
     assert some.min_bytes == 2 * (2 * 3 * 8 * 16 + 2 * 2 * 16 * 107) + 4 * 3
     assert some.flops == 2 * 8 * 32 * 107
 
 
 def test_packed_sequences_have_no_more_rows_than_keys():
     with pytest.raises(UsageError, match=r"no more rows \(20\) than keys \(19\)"):
-        problems.parse("b=2,h=4,s=20,t=19,d=8,lengths=uniform,layout=packed")
-    problem = problems.parse("b=3,h=8,kv=2,s=5,t=100,d=16,lengths=100+3+0,layout=packed")
+        attention.parse("b=2,h=4,s=20,t=19,d=8,lengths=uniform,layout=packed")
+    problem = attention.parse("b=3,h=8,kv=2,s=5,t=100,d=16,lengths=100+3+0,layout=packed")
     assert problem.input_shapes() == ((1, 8, 8, 16), (1, 2, 103, 16), (1, 2, 103, 16), (4,), (4,))
     assert problem.output_shape() == (1, 8, 8, 16)
     assert problem.index_values() == {3: [0, 5, 8, 8], 4: [0, 100, 103, 103]}
@@ -266,19 +266,19 @@ def test_packed_sequences_have_no_more_rows_than_keys():
 def test_whole_packed_sequences_have_one_causal_mask_whatever_it_is_aligned_to():
     """So that their kernels need no band."""
     sizes = "b=3,h=2,t=40,d=8,lengths=40+3+9,layout=packed,causal"
-    whole, ends = problems.parse(f"{sizes},s=40"), problems.parse(f"{sizes},s=39")
+    whole, ends = attention.parse(f"{sizes},s=40"), attention.parse(f"{sizes},s=39")
     assert (whole.align, whole.is_banded, ends.is_banded) == ("bottom_right", False, True)
     inputs = whole.inputs(1, "normal", "cpu")
     banded = whole.model_copy(update={"window": (99, 0)})
     assert banded.is_banded
     torch.testing.assert_close(whole.reference(inputs), banded.reference(inputs))
-    alone = [attention_sdpa.sdpa_mask(own, its) for _, own, its in attention_sequences.sequences(whole, inputs)]
+    alone = [sdpa.sdpa_mask(own, its) for _, own, its in sequences.sequences(whole, inputs)]
     assert alone == [None] * 3
 
 
 @pytest.mark.parametrize("variant", adversaries.NEIGHBOURS)
 def test_every_second_packed_sequence_must_not_be_seen_by_the_others(variant):
-    problem = problems.parse("b=4,h=2,s=40,d=8,dtype=fp32,lengths=40+3+9+17,layout=packed")
+    problem = attention.parse("b=4,h=2,s=40,d=8,dtype=fp32,lengths=40+3+9+17,layout=packed")
     normal, changed = (problem.inputs(1, each, "cpu") for each in ("normal", variant))
     (before,), (after,) = problem.reference(normal), problem.reference(changed)
     starts = changed[3].tolist()
@@ -291,7 +291,7 @@ def test_every_second_packed_sequence_must_not_be_seen_by_the_others(variant):
 @pytest.mark.parametrize("features", ["", ",v=16"])
 def test_a_row_of_heads_lies_together_in_memory(features):
     """Of inputs and output, whatever the size of a value."""
-    problem = problems.parse(f"b=2,h=4,kv=2,s=5,d=8,layout=bshd{features}")
+    problem = attention.parse(f"b=2,h=4,kv=2,s=5,d=8,layout=bshd{features}")
     inputs = problem.inputs(1, "normal", "cpu")
     assert problem.features == (("value_dim",) if features else ())
     assert [each.transpose(1, 2).is_contiguous() for each in inputs] == [True] * 3
@@ -304,7 +304,7 @@ def test_a_row_of_heads_lies_together_in_memory(features):
 
 def test_a_family_is_asked_only_for_features_that_it_takes():
     facts = cuda.of_arch("sm_90a").facts
-    problem = problems.parse("b=1,h=2,s=64,d=64,window=9,sinks")
+    problem = attention.parse("b=1,h=2,s=64,d=64,window=9,sinks")
     assert load("wmma").refusals(problem, facts) == ["it lacks window, sinks"]
     assert load("mma").refusals(problem, facts) == []
     known = {name for family in load_all().values() for name in family.manifest.takes}
@@ -312,7 +312,7 @@ def test_a_family_is_asked_only_for_features_that_it_takes():
         "causal,align=bottom_right,window=3,v=4,softcap=1,bias=k,alibi,sinks,lengths=uniform,page=8,kv_dtype=fp8,lse"
     )
     assert known == {*every.features, "latent", "mask", "packed"}
-    packed = problems.parse("b=2,h=2,s=64,d=64,lengths=uniform,layout=packed")
+    packed = attention.parse("b=2,h=2,s=64,d=64,lengths=uniform,layout=packed")
     takers = {name for name, family in load_all().items() if "packed" in family.manifest.takes}
     assert takers == {"scalar", "mma", "cpu_flash", "cpu_amx"}
     assert load("mma").refusals(packed, facts) == []

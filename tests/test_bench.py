@@ -16,7 +16,7 @@ from evoflash.core.status import Status
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator.messages import Raced
 from evoflash.evaluator.sandbox import WorkerDeath
-from evoflash.problems import AttentionProblem, parse
+from evoflash.problems.attention import AttentionProblem, parse
 from evoflash.worker.clock import Disturbances
 from evoflash.worker.race import MIN_ROUNDS, interleave, prepare
 from tests.export.conftest import inlined

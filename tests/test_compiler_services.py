@@ -14,7 +14,7 @@ import pytest
 from evoflash.codegen import compiler_services
 from evoflash.codegen.compiler_services import CompilerServices
 from evoflash.codegen.template import load
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.system import processes
 from evoflash.targets import cuda
 from evoflash.targets.base import Service

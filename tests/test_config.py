@@ -2,9 +2,10 @@ import os
 
 import pytest
 
-from evoflash import config, problems
+from evoflash import config
 from evoflash.errors import NotFoundError, UsageError, unknown
-from evoflash.problems import AttentionProblem
+from evoflash.problems import attention
+from evoflash.problems.attention import AttentionProblem
 
 
 @pytest.fixture(autouse=True)
@@ -110,8 +111,8 @@ def test_a_users_effort_and_shape(tmp_path):
     write("mine: {b: 1, h: 2, s: 3, d: 4}", "configs/shapes.yaml")
     assert config.effort("mine", "cpu").budget == 3
     assert config.effort("quick", "cpu").budget > 3
-    assert problems.parse("mine").label == "1x2x3x4 float16"
-    assert "mission" in problems.shape_names()
+    assert attention.parse("mine").label == "1x2x3x4 float16"
+    assert "mission" in attention.shape_names()
 
 
 # Shapes.
@@ -130,13 +131,13 @@ def test_a_users_effort_and_shape(tmp_path):
     ],
 )
 def test_a_shape_as_it_is_typed(text, problem):
-    assert problems.parse(text) == problem
+    assert attention.parse(text) == problem
 
 
 def test_every_shape_of_the_configuration_is_a_problem():
-    for name in problems.shape_names():
-        assert problems.parse(name).flops > 0
-    assert problems.parse("mission", "bf16").dtype == "bfloat16"
+    for name in attention.shape_names():
+        assert attention.parse(name).flops > 0
+    assert attention.parse("mission", "bf16").dtype == "bfloat16"
 
 
 @pytest.mark.parametrize(
@@ -158,14 +159,14 @@ def test_every_shape_of_the_configuration_is_a_problem():
 )
 def test_a_shape_that_is_none(text, words):
     with pytest.raises(UsageError, match=words):
-        problems.parse(text)
+        attention.parse(text)
 
 
 def test_a_shape_of_the_configuration_that_is_no_mapping(tmp_path):
     (tmp_path / "configs").mkdir()
     write("mine: 7", "configs/shapes.yaml")
     with pytest.raises(UsageError, match="mine"):
-        problems.parse("mine")
+        attention.parse("mine")
 
 
 # Hints.
@@ -224,4 +225,4 @@ def test_a_malformed_shape_names_its_file(tmp_path, fields):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "shapes.yaml").write_text(f"mine: {fields}")
     with pytest.raises(UsageError, match=r"shape 'mine' of configs/shapes\.yaml"):
-        problems.parse("mine")
+        attention.parse("mine")

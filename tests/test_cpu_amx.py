@@ -11,12 +11,12 @@ import subprocess
 
 import pytest
 
-from evoflash import problems, targets
+from evoflash import targets
 from evoflash.bench.entrants import FixedEntrant
 from evoflash.codegen.template import Source, load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
-from evoflash.problems import Problem
+from evoflash.problems import Problem, attention
 from evoflash.targets.base import cxx
 from evoflash.verify.verification import Verification
 from tests.helpers import FIXTURES
@@ -60,7 +60,7 @@ def test_a_number_is_as_many_parts_as_it_takes(dtype, products):
 
 
 def multiplications(dtype: str) -> list[str]:
-    problem = problems.parse(f"b=1,h=2,s=64,d=64,dtype={dtype}")
+    problem = attention.parse(f"b=1,h=2,s=64,d=64,dtype={dtype}")
     ones = {"qk_rows": 1, "qk_columns": 1, "pv_rows": 1, "pv_columns": 1}
     genome = FAMILY.space([problem], XEON).repair(ones, random.Random(0))
     return re.findall(r"tdpbf16ps (.*)", assembly(problem, genome))
@@ -68,7 +68,7 @@ def multiplications(dtype: str) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_tile_register_is_used_that_there_is_not(seed):
-    problem = problems.parse("mission")
+    problem = attention.parse("mission")
     text = assembly(problem, FAMILY.space([problem], XEON).sample(random.Random(seed)))
     used = {int(number) for number in re.findall(r"tile\w+ .*%tmm(\d)", text)}
     assert 3 <= len(used) <= 8
@@ -76,7 +76,7 @@ def test_no_tile_register_is_used_that_there_is_not(seed):
 
 
 def test_a_processor_without_tiles_is_left_out():
-    (reason,) = FAMILY.refusals(problems.parse("mission"), {**XEON, "amx": False})
+    (reason,) = FAMILY.refusals(attention.parse("mission"), {**XEON, "amx": False})
     assert "AMX" in str(reason)
 
 
@@ -85,7 +85,7 @@ def test_random_genomes_are_right_on_every_case(shape, tmp_path):
     target = targets.detect("cpu")
     if not target.facts["amx"]:
         pytest.skip("this processor has no AMX tiles for bfloat16")
-    problem = problems.parse(shape)
+    problem = attention.parse(shape)
     genome = FAMILY.space([problem], target.facts).sample(random.Random(shape))
     source = FAMILY.render(genome, problem, target.facts)
     entrant = FixedEntrant("random", "cpu_amx", "cpu_amx", "cpu", source, dict(genome), problem)
@@ -116,7 +116,7 @@ def verification(tmp_path_factory):
 @pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
 @pytest.mark.parametrize("causal", ["", pytest.param(",causal", marks=pytest.mark.long)])
 def test_what_is_infinite_huge_or_tiny_is_right(verification, dtype, causal):
-    problem = problems.parse(f"b=1,h=4,kv=2,s=130,d=64{causal}", dtype)
+    problem = attention.parse(f"b=1,h=4,kv=2,s=130,d=64{causal}", dtype)
     genome = FAMILY.space([problem], XEON).sample(random.Random(f"{dtype}{causal}"))
     entrant = FixedEntrant(
         "emulated", "cpu_amx", "cpu_amx", "cpu", emulated(FAMILY.render(genome, problem, XEON)), dict(genome), problem
@@ -129,7 +129,7 @@ def test_what_is_infinite_huge_or_tiny_is_right(verification, dtype, causal):
 
 @pytest.mark.long
 def test_packed_sequences_are_right_beside_their_neighbours(verification):
-    problem = problems.parse("b=3,h=4,kv=2,s=130,d=64,causal,lengths=uniform,layout=packed,dtype=bf16")
+    problem = attention.parse("b=3,h=4,kv=2,s=130,d=64,causal,lengths=uniform,layout=packed,dtype=bf16")
     genome = FAMILY.space([problem], XEON).sample(random.Random(4))
     source = emulated(FAMILY.render(genome, problem, XEON))
     entrant = FixedEntrant("emulated", "cpu_amx", "cpu_amx", "cpu", source, dict(genome), problem)

@@ -8,10 +8,10 @@ from itertools import product
 
 import pytest
 
-from evoflash import problems
 from evoflash.codegen.template import load
 from evoflash.core.genome import Genome
-from evoflash.problems import AttentionProblem
+from evoflash.problems import attention
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cuda
 from evoflash.targets.base import cxx
 from tests.emulation import emulate
@@ -145,7 +145,7 @@ def test_what_the_space_yields_compiles_without_spills(arch, tmp_path):
             HEAD_DIMS, ((1, "bfloat16", False), (8, "float16", arch == "sm_80"))
         )
     ]
-    shapes.append(problems.parse("decode_fp8"))
+    shapes.append(attention.parse("decode_fp8"))
     if arch == "sm_90a":
         sources = spread("decode", shapes, target.facts)
     else:
@@ -265,15 +265,15 @@ def test_what_cannot_be_is_known_before_it_is_built(problem, changes, arch, why)
     ],
 )
 def test_what_lengths_and_pages_rule_out_is_known(features, changes, why):
-    problem = problems.parse(f"b=4,h=32,kv=8,s=1,t=8192,d=128,dtype=bf16,{features}")
+    problem = attention.parse(f"b=4,h=32,kv=8,s=1,t=8192,d=128,dtype=bf16,{features}")
     broken = load("decode").space([problem], device()).violations(Genome({**USUAL, **changes}))
     assert why in [each.why for each in broken]
 
 
 def test_the_family_takes_pages_of_whole_steps():
     shape = "b=4,h=32,kv=8,s=1,t=8192,d=128,dtype=bf16,lengths=uniform,page="
-    assert load("decode").refusals(problems.parse(f"{shape}16"), device()) == []
-    refused = load("decode").refusals(problems.parse(f"{shape}48"), device())
+    assert load("decode").refusals(attention.parse(f"{shape}16"), device()) == []
+    refused = load("decode").refusals(attention.parse(f"{shape}48"), device())
     assert refused == ["a step has whole pages, or a page whole steps"]
 
 

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from evoflash import problems
 from evoflash.codegen.template import load
+from evoflash.problems import attention
 from evoflash.targets import cuda
 from tests.emulation import emulate
 from tests.spread import build_all
@@ -69,7 +69,7 @@ WHOLE = {**SPLIT, "key_groups": 1, "split": 2, "softmax": "one_shot", "merge": "
 def test_kernels_with_features_compile_without_spills(tmp_path):
     rng, sources = random.Random(2), {}
     for family, shape in COMPILED:
-        template, problem = load(family), problems.parse(shape)
+        template, problem = load(family), attention.parse(shape)
         assert template.refusals(problem, FACTS) == []
         genome = template.space([problem], FACTS).sample(rng)
         sources[problem, genome] = template.render(genome, problem, FACTS)
@@ -98,7 +98,7 @@ def test_kernels_with_features_are_right_on_an_emulated_device():
     tasks = []
     for family, shape, genes, variant in EMULATED:
         genome = {**USUAL[family], **genes}
-        space = load(family).space([problems.parse(shape)], FACTS)
+        space = load(family).space([attention.parse(shape)], FACTS)
         assert space.violations(genome) == []
         tasks.append({"family": family, "shape": shape, "genome": genome, "variant": variant})
     correct = "(step_begin<Traits>(args.problem, row) - coord.first_key)"
@@ -115,7 +115,7 @@ def test_kernels_with_features_are_right_on_an_emulated_device():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sizes_of_keys_and_values_are_multiples_of_eight_up_to_256(family):
     def refused(features: str) -> bool:
-        return load(family).refusals(problems.parse(f"b=1,h=2,s=64,{features}"), FACTS) != []
+        return load(family).refusals(attention.parse(f"b=1,h=2,s=64,{features}"), FACTS) != []
 
     assert not refused("d=192,v=128")
     assert not refused("d=8,v=256")
@@ -126,7 +126,7 @@ def test_sizes_of_keys_and_values_are_multiples_of_eight_up_to_256(family):
 def test_warpgroups_that_share_rows_of_a_window_have_no_bridge():
     """They are at different steps when a tile ends."""
     genes = {**HOPPER, "bridge": True, "schedule": "persistent"}
-    space = load("hopper").space([problems.parse("b=8,h=16,s=2048,d=64,window=100:100")], FACTS)
+    space = load("hopper").space([attention.parse("b=8,h=16,s=2048,d=64,window=100:100")], FACTS)
     assert len(space.violations(genes)) == 1
     assert space.violations({**genes, "bridge": False}) == []
 
@@ -134,7 +134,7 @@ def test_warpgroups_that_share_rows_of_a_window_have_no_bridge():
 @pytest.mark.parametrize("family", ["mma", "split"])
 def test_a_softmax_over_all_keys_at_once_takes_no_sinks(family):
     template = load(family)
-    space = template.space([problems.parse("b=1,h=2,s=64,d=64,sinks")], FACTS)
+    space = template.space([attention.parse("b=1,h=2,s=64,d=64,sinks")], FACTS)
     rng = random.Random(1)
     assert {space.sample(rng)["softmax"] for _ in range(20)} == {"online"}
 
@@ -148,6 +148,6 @@ def test_a_merge_over_splits_merges_their_log_sum_exp():
         {"family": "decode", "genome": DECODE, "shape": "b=3,h=4,kv=2,s=1,t=130,d=32,lengths=7+0+130,page=16,lse"},
     ]
     for task in tasks:
-        space = load(task["family"]).space([problems.parse(task["shape"])], FACTS)
+        space = load(task["family"]).space([attention.parse(task["shape"])], FACTS)
         assert space.violations(task["genome"]) == []
     assert [each["wrong"] for each in emulate(tasks)] == ["", ""]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from evoflash import problems, targets
+from evoflash import targets
 from evoflash.codegen.template import load, load_all
 from evoflash.flattening import flatten
+from evoflash.problems import attention
 from evoflash.targets import cuda, nvrtc
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -181,7 +182,7 @@ def compiled(text: str, folder: Path, *flags: str) -> str:
 @pytest.mark.parametrize("family", sorted(name for name, each in load_all().items() if each.manifest.target == "cpu"))
 def test_cpu_kernels_compile_to_the_same_assembly(family, seed, tmp_path):
     template, facts = load(family), {**targets.detect("cpu").facts}
-    problem = problems.parse("mission", "bfloat16")
+    problem = attention.parse("mission", "bfloat16")
     if template.refusals(problem, facts):
         pytest.skip("; ".join(template.refusals(problem, facts)))
     genome = template.space([problem], facts).sample(random.Random(seed))

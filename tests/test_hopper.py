@@ -16,7 +16,7 @@ import pytest
 from evoflash import targets
 from evoflash.codegen.template import load
 from evoflash.core.genome import Genome
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cuda
 from tests.spread import build_all, spread
 

@@ -48,7 +48,7 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *, CUtensorMapDataType type, cuuint3
 """  # noqa: E501
 CALL = """
 import ctypes, json, sys
-from evoflash.problems.attention_arguments import AttentionArguments
+from evoflash.problems.attention.arguments import AttentionArguments
 library = ctypes.CDLL(sys.argv[1])
 given = json.loads(sys.argv[2])
 arguments = AttentionArguments()

@@ -5,15 +5,15 @@ import subprocess
 
 import pytest
 
-from evoflash import problems
 from evoflash.codegen.template import load
 from evoflash.core.genome import Genome
-from evoflash.problems import AttentionProblem
+from evoflash.problems import attention
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cuda
 from tests.spread import build_all, spread
 from tests.test_decode import device, emulate, splits
 
-MLA = problems.parse("b=1,h=16,kv=1,s=1,t=8192,d=576,v=512,latent,dtype=bf16")
+MLA = attention.parse("b=1,h=16,kv=1,s=1,t=8192,d=576,v=512,latent,dtype=bf16")
 USUAL = {
     "rows": 16, "step_keys": 32, "warps": 8, "depth_warps": 4, "query": "registers", "blocks": 1, "load": "copies",
     "stages": 2, "cluster": 1, "half_waves": 2, "merge": "float",
@@ -86,8 +86,8 @@ def test_kernels_are_right_on_an_emulated_device_and_a_mistake_shows(chosen):
 def test_what_the_space_yields_compiles_without_spills(arch, tmp_path):
     shapes = [
         MLA,
-        problems.parse("b=1,h=128,kv=1,s=1,t=8192,d=576,v=512,latent,dtype=fp16"),
-        problems.parse("b=2,h=16,kv=1,s=4,t=4096,d=288,v=256,latent,dtype=bf16,causal,align=bottom_right"),
+        attention.parse("b=1,h=128,kv=1,s=1,t=8192,d=576,v=512,latent,dtype=fp16"),
+        attention.parse("b=2,h=16,kv=1,s=4,t=4096,d=288,v=256,latent,dtype=bf16,causal,align=bottom_right"),
     ]
     target = cuda.of_arch(arch)
     if arch == "sm_90a":
@@ -172,7 +172,7 @@ def test_what_cannot_be_is_known_before_it_is_built(changes, arch, why):
     ],
 )
 def test_the_family_says_what_it_does_not_take(shape, arch, reasons):
-    assert load("latent").refusals(problems.parse(shape), device(arch)) == reasons
+    assert load("latent").refusals(attention.parse(shape), device(arch)) == reasons
 
 
 def test_families_that_take_values_apart_decline_latent_attention():

@@ -11,7 +11,7 @@ import pytest
 
 from evoflash.codegen.template import load
 from evoflash.core.genome import Genome
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cuda
 from evoflash.targets.base import cxx
 from tests.spread import build_all, spread

@@ -3,7 +3,7 @@ import pytest
 from evoflash import config, targets
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.run.plan import QUEUE, Plan, choose_families, window_of
 from evoflash.run.shapes import Shape
 from tests.helpers import PROBLEM, SHAPE, TINY, plan

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from evoflash import problems
 from evoflash.codegen.template import load
+from evoflash.problems import attention
 from evoflash.targets import cuda
 
 # All threads read a head's sink, and a sequence's length.
@@ -29,7 +29,7 @@ GLOBAL = r"ld\.global|st\.global|ld\.const|cp\.async\.(ca|cg|bulk)|atom\.|red\."
     ],
 )
 def test_an_early_kernel_waits_before_it_reads(family, shape, tmp_path):
-    target, template, problem = cuda.of_arch("sm_90a"), load(family), problems.parse(shape)
+    target, template, problem = cuda.of_arch("sm_90a"), load(family), attention.parse(shape)
     space = template.space([problem], target.facts)
     genome = space.repair({"early": True, "specialised": False, "dependent": False}, random.Random(0))
     for early in (True, False):

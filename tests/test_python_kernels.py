@@ -15,7 +15,8 @@ from evoflash.codegen.template import Source, Template, load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
 from evoflash.core.status import Gate, Status
-from evoflash.problems import Case, parse
+from evoflash.problems import Case
+from evoflash.problems.attention import parse
 from evoflash.problems.function import FunctionProblem
 from evoflash.problems.function.description import describe
 from evoflash.verify.verification import Verification

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from evoflash import problems
 from evoflash.codegen.template import load
-from evoflash.problems import adversaries, quantization
-from evoflash.problems.rivals import of_attention
+from evoflash.problems import attention
+from evoflash.problems.attention import adversaries, quantization
+from evoflash.problems.attention.rivals import of_attention
 from evoflash.targets import cuda
 
 SHAPE = "b=2,h=4,kv=2,s=3,t=40,d=16,dtype=bf16,kv_dtype=fp8"
@@ -14,13 +14,13 @@ SHAPE = "b=2,h=4,kv=2,s=3,t=40,d=16,dtype=bf16,kv_dtype=fp8"
 
 def bytes_of(variant: str, shape: str = SHAPE) -> tuple[torch.Tensor, ...]:
     """Keys and values as bytes, and their scales."""
-    _, k, v, *extras = problems.parse(shape).inputs(3, variant, "cpu")
+    _, k, v, *extras = attention.parse(shape).inputs(3, variant, "cpu")
     return k.view(torch.uint8), v.view(torch.uint8), extras[-2], extras[-1]
 
 
 def test_a_cache_of_eight_bits_takes_half_of_the_bytes():
-    problem = problems.parse("decode_fp8")
-    wide = problems.parse("b=8,h=32,kv=8,s=1,t=4096,d=128,dtype=bf16")
+    problem = attention.parse("decode_fp8")
+    wide = attention.parse("b=8,h=32,kv=8,s=1,t=4096,d=128,dtype=bf16")
     queries = 2 * 2 * 8 * 32 * 128  # and the output
     assert 2 * (problem.min_bytes - queries - 2 * 4 * 8) == wide.min_bytes - queries
     assert problem.label == "8x32(8)x1:4096x128 bfloat16 kv float8_e4m3fn"
@@ -40,7 +40,7 @@ def test_the_largest_number_of_each_head_is_448_times_its_scale():
 
 
 def test_every_byte_times_a_scale_is_exact_in_float64():
-    problem = problems.parse("b=1,h=1,s=1,t=16,d=16,dtype=fp16,kv_dtype=fp8")
+    problem = attention.parse("b=1,h=1,s=1,t=16,d=16,dtype=fp16,kv_dtype=fp8")
     q, k, v, *_ = problem.inputs(0, "normal", "cpu")
     every = torch.arange(256, dtype=torch.int64).to(torch.uint8).view(torch.float8_e4m3fn).view_as(k)
     third = torch.tensor([1 / 3])
@@ -78,21 +78,21 @@ def test_what_no_sequence_has_is_nan():
 
 @pytest.mark.parametrize("variant", ["gapped", "packed"])
 def test_rows_stay_aligned_in_layouts(variant):
-    _, k, v, *_ = problems.parse(SHAPE).inputs(0, variant, "cpu")
+    _, k, v, *_ = attention.parse(SHAPE).inputs(0, variant, "cpu")
     assert all(stride % 16 == 0 for tensor in (k, v) for stride in tensor.stride()[:3])
 
 
 def test_cases_have_no_infinite_keys_and_values():
-    problem = problems.parse(SHAPE)
+    problem = attention.parse(SHAPE)
     variants = {case.variant for case in (*problem.cases(), *problem.random_cases(1))}
     assert not variants & set(adversaries.INFINITE)
     assert variants >= {*adversaries.QUANTIZED, "infinite_query", "nan_key"}
-    assert not {case.variant for case in problems.parse("mission").cases()} & set(adversaries.QUANTIZED)
+    assert not {case.variant for case in attention.parse("mission").cases()} & set(adversaries.QUANTIZED)
 
 
 def test_bounds_bear_no_rounding_of_keys_to_the_type_of_the_queries():
     """Weights are rounded to it; keys and values need not be."""
-    problem = problems.parse("b=1,h=2,s=16,t=300,d=64,dtype=bf16,kv_dtype=fp8")
+    problem = attention.parse("b=1,h=2,s=16,t=300,d=64,dtype=bf16,kv_dtype=fp8")
     inputs = problem.inputs(0, "normal", "cpu")
     (reference,), (plain,) = problem.reference(inputs), problem.plain(inputs)
     rounded = problem.baselines("cpu")["sdpa"](*inputs)
@@ -102,7 +102,7 @@ def test_bounds_bear_no_rounding_of_keys_to_the_type_of_the_queries():
 
 
 def test_the_mirror_flips_signs_of_bytes():
-    problem = problems.parse(SHAPE)
+    problem = attention.parse(SHAPE)
     inputs = problem.inputs(0, "nan_bytes", "cpu")
     (expected,) = problem.reference(inputs)
     assert problem.mirror(inputs) == (-1,)
@@ -110,7 +110,7 @@ def test_the_mirror_flips_signs_of_bytes():
 
 
 def test_families_take_them_or_say_that_they_do_not():
-    facts, problem = cuda.of_arch("sm_90a").facts, problems.parse("decode_fp8")
+    facts, problem = cuda.of_arch("sm_90a").facts, attention.parse("decode_fp8")
     for name in ("decode", "scalar"):
         assert load(name).refusals(problem, facts) == []
     for name in ("mma", "hopper", "split", "wmma"):
@@ -120,7 +120,7 @@ def test_families_take_them_or_say_that_they_do_not():
 
 
 def test_rivals_decline_them():
-    problem = problems.parse("decode_fp8")
+    problem = attention.parse("decode_fp8")
     refusals = {rival.name: rival.refusal(problem) for target in ("cuda", "cpu") for rival in of_attention(target)}
     assert all(refusals.values()), refusals
     assert refusals["flashinfer-decode"] == "its scales of keys and of values are one for all heads"

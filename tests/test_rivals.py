@@ -14,7 +14,7 @@ from evoflash.evaluator.messages import Race, Raced
 from evoflash.evaluator.racing import RIVAL_DEADLINE_S, Racing, require_functions
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.evaluator.shape_evaluator import ShapeEvaluator
-from evoflash.problems import AttentionProblem, rivals
+from evoflash.problems.attention import AttentionProblem, rivals
 from evoflash.problems.rival import is_installed
 from evoflash.worker.kernel_timer import KernelTimer
 from evoflash.worker.references import References

@@ -8,7 +8,7 @@ from evoflash import targets
 from evoflash.core.finals import Contestant, Final, Finals
 from evoflash.core.status import Status
 from evoflash.errors import WorkerError
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.run.proposals import TRANSFER, TRANSFER_ELITES, TRANSFER_INTERVAL
 from evoflash.run.shapes import Shape
 from evoflash.search import Search

@@ -1,7 +1,7 @@
 import pytest
 
 from evoflash.errors import NotFoundError, UsageError
-from evoflash.problems import AttentionProblem, parse_all
+from evoflash.problems.attention import AttentionProblem, parse_all
 
 
 @pytest.mark.parametrize(

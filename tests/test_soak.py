@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from evoflash import problems
 from evoflash.codegen.template import load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.archive import Archive
 from evoflash.core.candidate import Proposal
 from evoflash.core.genome import Genome
+from evoflash.problems import attention
 from evoflash.targets import cuda
 
 from .helpers import failed, right
@@ -30,7 +30,7 @@ class Proposer:
     """One that has nothing but a space."""
 
     def __init__(self, target: str):
-        problem = problems.parse(soak.TINY)
+        problem = attention.parse(soak.TINY)
         self.family = soak.FAMILIES[target]
         self._spaces = {self.family: load(self.family, (soak.FOLDER,)).space([problem], FACTS[target])}
 
@@ -122,7 +122,7 @@ def test_too_few_samples_say_nothing():
 @pytest.mark.nvcc
 @pytest.mark.parametrize("fault", [NONE, *VERDICTS])
 def test_each_kind_of_the_cuda_family_builds_and_every_mark_is_another_kernel(fault: str, tmp_path: Path):
-    target, problem = cuda.of_arch("sm_90a"), problems.parse(soak.TINY)
+    target, problem = cuda.of_arch("sm_90a"), attention.parse(soak.TINY)
     template = load("soak_cuda", (soak.FOLDER,))
     genes = {"work": 8, "threads": 64, "split": 1, "layout": "rows", "pause": 7, "stamp": 0, GENE: fault}
     builds = [

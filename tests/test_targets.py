@@ -11,7 +11,7 @@ from evoflash import targets
 from evoflash.codegen.template import load, load_all
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.errors import MissingError, NotFoundError, UsageError
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cpu, cuda
 from evoflash.targets.base import Figures, compiler_version, find_compiler
 

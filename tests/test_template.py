@@ -7,7 +7,7 @@ from evoflash import resources, targets
 from evoflash.codegen.template import Source, load, load_all
 from evoflash.core.genome import Genome
 from evoflash.errors import NotFoundError, SpaceError
-from evoflash.problems import AttentionProblem, shapes
+from evoflash.problems.attention import AttentionProblem, shapes
 from evoflash.targets import cuda
 from tests.helpers import BROKEN, PROBLEM, TINY
 

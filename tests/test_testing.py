@@ -7,7 +7,8 @@ import pytest
 from evoflash.core.archive import Archive
 from evoflash.core.candidate import Proposal
 from evoflash.core.genome import Genome
-from evoflash.problems import AttentionProblem, Bounds
+from evoflash.problems import Bounds
+from evoflash.problems.attention import AttentionProblem
 from evoflash.proposers.random import RandomProposer
 from evoflash.testing import check_problem, check_proposer
 

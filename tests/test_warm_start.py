@@ -1,7 +1,7 @@
 import pytest
 
 from evoflash.core.status import Status
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.run import warm_start
 from evoflash.run.warm_start import Known
 from evoflash.store import RunStore

@@ -14,7 +14,7 @@ from evoflash.codegen.template import Source, Template, load
 from evoflash.core.genome import Genome
 from evoflash.errors import EvoflashError, NotFoundError, SpaceError, UsageError
 from evoflash.plugins import problem_from_dict
-from evoflash.problems import AttentionProblem, Problem
+from evoflash.problems import Problem
 from evoflash.store import RunStore
 from evoflash.targets import Target
 
@@ -195,7 +195,7 @@ def of_package(path: Path) -> FixedEntrant:
             target=record["target"],
             source=Source(text, _language(record["target"])),
             genome=record["genome"],
-            problem=problem_from_dict({"kind": AttentionProblem.kind, **record["problem"]}),  # none is on record
+            problem=problem_from_dict({"kind": "attention", **record["problem"]}),  # none is on record
             note="edited since it was exported" if edited else "",
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import pydantic_core
 import typer
 
-from evoflash import config, problems, targets
+from evoflash import config, targets
 from evoflash.bench.bench import Bench, Effort, case_sets
 from evoflash.bench.entrants import Entrant, FamilyEntrant, FixedEntrant
 from evoflash.bench.measurement import CaseTally, ShapeResult
@@ -27,7 +27,7 @@ from evoflash.export.call_times import Calls
 from evoflash.export.calls import measure_kernel
 from evoflash.export.winner import Winner
 from evoflash.flattening import flatten
-from evoflash.problems import FunctionProblem, Problem
+from evoflash.problems import FunctionProblem, Problem, attention
 from evoflash.report import bench_sheets as sheets
 from evoflash.report.tables import print_json, print_sheets
 from evoflash.targets import Target
@@ -89,7 +89,7 @@ def bench(
     own = {} if problem is not None or shape or every_shape else _own(entrants)
     if own:
         options.refuse(context, ("dtype",), "for kernels of a function, which are timed on their own sizes")
-    names = [*(problems.shape_names() if every_shape else []), *(shape or [])]
+    names = [*(attention.shape_names() if every_shape else []), *(shape or [])]
     chosen = own or shapes.chosen(problem, names or None, dtype, settings, device.name)
     _refuse_idle_options(context, device, entrants, wanted, self_test)
     if self_test and len(chosen) > 1:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from evoflash import problems, targets
+from evoflash import targets
 from evoflash.codegen.template import load_all
 from evoflash.config import Settings
 from evoflash.errors import EvoflashError, MissingError, NotFoundError
 from evoflash.evaluator.sandbox import Sandbox
+from evoflash.problems import attention
 from evoflash.store import RunStore, migrate
 from evoflash.system import processes
 from evoflash.targets import Target, cuda
@@ -164,7 +165,7 @@ def worker(target: Target, sandbox: Sandbox) -> Check:
 
 def families(target: Target, templates: tuple[Path, ...]) -> list[Check]:
     """Checks which families support the mission shape on a target."""
-    mission = problems.parse("mission")
+    mission = attention.parse("mission")
     left_out: list[str] = []
     loaded = load_all(templates, left_out.append)
     fix = "correct that file, or remove its folder"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 
-from evoflash import __version__, config, problems
+from evoflash import __version__, config
 from evoflash.cli import diagnostics, options, rivals
 from evoflash.cli.diagnostics import Check
 from evoflash.cli.runs import AsJson, Database
@@ -14,6 +14,7 @@ from evoflash.errors import MissingError
 from evoflash.evaluator import racing
 from evoflash.evaluator.messages import Probed
 from evoflash.evaluator.sandbox import Sandbox
+from evoflash.problems import attention
 from evoflash.problems.rival import Rival
 from evoflash.report.tables import Sheet, print_json, print_sheets
 
@@ -69,7 +70,7 @@ def _checks(settings: Settings) -> tuple[list[Check], str | None, Rivals]:
 
 def _rivals(target: str, sandbox: Sandbox | None) -> Rivals:
     """The rivals of a target, and how the imports of the installed ones go in a worker, if there is one."""
-    problem = problems.parse("mission")
+    problem = attention.parse("mission")
     others = problem.rivals(target)
     installed = [each.name for each in others if each.is_installed]
     if sandbox is None:

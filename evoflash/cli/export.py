@@ -30,7 +30,7 @@ from evoflash.export.sweep import Sweep
 from evoflash.export.winner import MOST_KERNELS, Winner
 from evoflash.flattening import flatten
 from evoflash.plugins import installed
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.report import runs as report
 from evoflash.run.plan import Plan
 from evoflash.store import RunStore

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evoflash import problems, resources, targets
+from evoflash import resources, targets
 from evoflash.config import Settings
 from evoflash.core.status import Status
 from evoflash.errors import UsageError, unknown
 from evoflash.evaluator.messages import Describe, Described
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
-from evoflash.problems import Problem
+from evoflash.problems import Problem, attention
 from evoflash.problems.sizes import fields_of
 
 DESCRIPTION_S = 60.0  # in which a function must have been run at all its sizes
@@ -34,7 +34,7 @@ def chosen(
         WorkerError: when no worker can be started to run the file.
     """
     if problem is None:
-        return dict(problems.parse_all(texts or ["mission"], dtype, settings.templates))
+        return dict(attention.parse_all(texts or ["mission"], dtype, settings.templates))
     path = _file(problem, settings.templates)
     try:
         source = path.read_text(encoding="utf-8")

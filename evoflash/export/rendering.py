@@ -16,7 +16,8 @@ from evoflash.export import attention_package, function_package
 from evoflash.export.call_times import Calls
 from evoflash.export.content import Content
 from evoflash.export.winner import MOST_KERNELS, Winner
-from evoflash.problems import AttentionProblem, FunctionProblem
+from evoflash.problems import FunctionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cpu, cuda, nvrtc
 
 # The file, inside the package, by which an earlier export is known.

@@ -1,6 +1,5 @@
-"""Problems: the computations that kernels are searched for. `parse` reads a problem from the command line."""
+"""Problems: the computations that kernels are searched for."""
 
-from evoflash.problems.attention import AttentionProblem
 from evoflash.problems.base import (
     BASE_SEEDS,
     Bounds,
@@ -13,11 +12,9 @@ from evoflash.problems.base import (
     searched_cases,
 )
 from evoflash.problems.function import FunctionProblem
-from evoflash.problems.shapes import parse, parse_all, shape_names
 
 __all__ = [
     "BASE_SEEDS",
-    "AttentionProblem",
     "Bounds",
     "Case",
     "FunctionProblem",
@@ -26,8 +23,5 @@ __all__ = [
     "Output",
     "Outputs",
     "Problem",
-    "parse",
-    "parse_all",
     "searched_cases",
-    "shape_names",
 ]

@@ -11,8 +11,8 @@ from evoflash.cli import rivals, runs
 from evoflash.cli.doctor import doctor
 from evoflash.errors import MissingError, NotFoundError, UsageError
 from evoflash.evaluator.messages import Probed
+from evoflash.problems.attention.rivals import FlashAttention3, FlexAttention, Xformers
 from evoflash.problems.rival import Rival
-from evoflash.problems.rivals import FlashAttention3, FlexAttention, Xformers
 from evoflash.store import RunStore
 from tests.cli.command import WAIT_S, start
 from tests.helpers import PROBLEM, SHAPE, TINY

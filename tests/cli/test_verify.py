@@ -16,7 +16,7 @@ from evoflash.core.genome import Genome
 from evoflash.errors import MissingError, NotFoundError, RefusedError, UsageError
 from evoflash.evaluator import sanitizers
 from evoflash.export.package import write
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.store import RunStore
 from tests.export.conftest import cpu_winner
 from tests.helpers import BROKEN, PROBLEM

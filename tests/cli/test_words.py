@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from evoflash.cli.entrants import entrant_of
 from evoflash.cli.main import app
 from evoflash.config import Settings
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.store import RunStore
 from tests.store import runs
 from tests.store.runs import candidate, ok, source

@@ -17,10 +17,9 @@ from typing import Any
 
 import torch
 
-from evoflash import problems
 from evoflash.codegen.template import Template, load
 from evoflash.core.genome import Genome
-from evoflash.problems import Problem
+from evoflash.problems import Problem, attention
 from evoflash.problems.base import Inputs, Output, Outputs
 from evoflash.problems.function.description import describe
 from evoflash.targets import cuda
@@ -175,7 +174,7 @@ def _launch(kernel: ctypes.CDLL, problem: Problem, inputs: Inputs, outputs: Outp
 
 def _problem(task: dict[str, Any]) -> Problem:
     if "problem" not in task:
-        return problems.parse(task["shape"])
+        return attention.parse(task["shape"])
     file = ROOT / "problems" / f"{task['problem']}.py"
     alone = re.sub("(?m)^(vary|cases) = .*$", "", file.read_text())  # other sizes take long to describe
     return describe(file.name, alone, task["shape"], "cpu")

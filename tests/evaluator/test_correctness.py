@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from evoflash.problems import AttentionProblem, Case, adversaries
+from evoflash.problems import Case
+from evoflash.problems.attention import AttentionProblem, adversaries
 from evoflash.worker.buffers import Arena, GuardedTensor
 from evoflash.worker.references import References, WrongResultError
 

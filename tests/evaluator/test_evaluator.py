@@ -16,7 +16,8 @@ from evoflash.evaluator import Limits, ShapeEvaluator
 from evoflash.evaluator import sandbox as sandboxes
 from evoflash.evaluator.messages import Examine, Prepare, Verified, Verify
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
-from evoflash.problems import AttentionProblem, Case
+from evoflash.problems import Case
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets.cuda import CudaTarget
 from evoflash.worker.shortage import ShortageError, own_memory
 from tests.helpers import BROKEN, PROBLEM

@@ -15,7 +15,7 @@ from evoflash.core.status import Gate, Status
 from evoflash.evaluator.floor import floor_us, reject_below_floor
 from evoflash.evaluator.messages import Examined, Raced, Verified
 from evoflash.evaluator.ranking import rank
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cpu, cuda
 from evoflash.targets.cuda import CudaTarget
 from evoflash.worker import clock, race, timing

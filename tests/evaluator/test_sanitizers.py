@@ -12,7 +12,7 @@ from evoflash.codegen.toolchain import Toolchain
 from evoflash.errors import MissingError
 from evoflash.evaluator import sanitizers
 from evoflash.evaluator.sanitizers import read_cpu, read_cuda
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets.cuda import CudaTarget
 from evoflash.worker.sanitized_launch import PERIOD, elements
 from tests.helpers import PROBLEM, TINY

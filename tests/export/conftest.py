@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from evoflash import problems
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
+from evoflash.problems import attention
 from evoflash.problems.attention import AttentionProblem
 
 HERE = Path(__file__).parent
@@ -89,7 +89,7 @@ FEATURED = {
 
 def featured_winner(name: str, features: str) -> Winner:
     """A kernel for a problem with features."""
-    problem = problems.parse(",".join(filter(None, ("b=2,h=4,s=24,d=16,dtype=fp32", features))))
+    problem = attention.parse(",".join(filter(None, ("b=2,h=4,s=24,d=16,dtype=fp32", features))))
     facts = problem.facts()
     flags = {
         "BANDED": facts["banded"],

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from evoflash.problems.attention_arguments import AttentionArguments
+from evoflash.problems.attention.arguments import AttentionArguments
 from evoflash.targets.base import cxx
 
 REPOSITORY = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import call_cost

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from evoflash import problems
 from evoflash.codegen.template import load as load_family
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
 from evoflash.flattening import flatten
+from evoflash.problems import attention
 from evoflash.targets import cuda, nvrtc
 
 from .conftest import cuda_winner, load
@@ -75,7 +75,7 @@ KINDS = (*((family, features) for family in ("scalar", "mma") for features in FE
 
 def featured_winner(name: str, family: str, features: str, arch: int) -> Winner:
     """A kernel of a family, drawn for a problem with features."""
-    problem = problems.parse(f"b=2,h=4,kv=2,s=128,d=64,{features}")
+    problem = attention.parse(f"b=2,h=4,kv=2,s=128,d=64,{features}")
     facts, template = cuda.of_arch(str(arch)).facts, load_family(family)
     genome = template.space([problem], facts).sample(random.Random(0))
     source = flatten(template.render(genome, problem, facts).text)

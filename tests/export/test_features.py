@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._subclasses import FakeTensorMode
 from torch.nn.functional import scaled_dot_product_attention
 
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 
 from .conftest import FEATURED, featured_winner
 from .test_module import inputs, normal

@@ -27,7 +27,7 @@ from evoflash.codegen.template import load as load_family
 from evoflash.export import rendering
 from evoflash.export.package import write
 from evoflash.flattening import flatten
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 
 from .conftest import cpu_winner, load
 

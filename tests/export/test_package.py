@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from evoflash import problems
 from evoflash.errors import StorageError, UsageError
 from evoflash.export import package, rendering, table
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
-from evoflash.problems import AttentionProblem
+from evoflash.problems import attention
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cpu, cuda
 
 from .conftest import FEATURED, cpu_winner, cuda_winner, featured_winner
@@ -181,7 +181,7 @@ def test_the_readme_says_how_fast_it_is_and_where():
     ],
 )
 def test_the_command_of_the_readme_searches_the_same_problem(features: str):
-    problem = problems.parse(f"b=2,h=8,kv=2,s=5,t=40,d=64{features}")
-    assert problems.parse(table.shape(replace(cpu_winner(MISSION), problem=problem))) == problem
-    latent = problems.parse("b=2,h=8,kv=1,s=1,t=40,d=96,v=64,latent")
-    assert problems.parse(table.shape(replace(cpu_winner(MISSION), problem=latent))) == latent
+    problem = attention.parse(f"b=2,h=8,kv=2,s=5,t=40,d=64{features}")
+    assert attention.parse(table.shape(replace(cpu_winner(MISSION), problem=problem))) == problem
+    latent = attention.parse("b=2,h=8,kv=1,s=1,t=40,d=96,v=64,latent")
+    assert attention.parse(table.shape(replace(cpu_winner(MISSION), problem=latent))) == latent

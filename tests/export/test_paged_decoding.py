@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evoflash import problems, targets
+from evoflash import targets
 from evoflash.codegen.template import load as load_family
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
 from evoflash.flattening import flatten
+from evoflash.problems import attention
 
 from .conftest import load
 
@@ -33,7 +34,7 @@ BEFORE, STEPS = (13, 2, 20), 16  # how many keys the sequences have at first, an
 def winner(name: str) -> Winner:
     """A kernel of cpu_flash for the decoding of paged sequences."""
     sizes = f"b={BATCH},h={HEADS},kv={KV_HEADS},s=1,t={PAGE_SIZE * MOST_PAGES},d={SIZE}"
-    problem = problems.parse(f"{sizes},dtype=fp32,lengths=uniform,page={PAGE_SIZE}")
+    problem = attention.parse(f"{sizes},dtype=fp32,lengths=uniform,page={PAGE_SIZE}")
     facts, family = targets.detect("cpu").facts, load_family("cpu_flash")
     genes = {"specialised": False, "threads": 2, "pack": "head", "row_blocks": 1, "qk_rows": 4, "panels": 1}
     genome = family.space([problem], facts).repair(genes, random.Random(0))

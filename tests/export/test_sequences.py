@@ -16,7 +16,7 @@ from torch._subclasses import FakeTensorMode
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from evoflash import problems
+from evoflash.problems import attention
 
 from .conftest import FEATURED, featured_winner
 from .test_features import computed_by
@@ -39,8 +39,8 @@ def kernel_name(name: str) -> str:
 
 def call_of(features: str, rows: int = 1) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any], Tensor]:
     """What `attention` takes for a problem with features, NaN in what no sequence has, and the search's reference."""
-    problem = problems.parse(",".join(filter(None, (SIZES, f"s={rows}", features))))
-    assert isinstance(problem, problems.AttentionProblem)
+    problem = attention.parse(",".join(filter(None, (SIZES, f"s={rows}", features))))
+    assert isinstance(problem, attention.AttentionProblem)
     inputs = problem.inputs(0, "normal", "cpu")
     q, k, v = problem.qkv(inputs)
     if problem.page_size is not None:

@@ -11,7 +11,7 @@ from evoflash.codegen.template import load
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
 from evoflash.flattening import flatten
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 
 MOST_ROWS = 20  # of the queries that the first kernel is asked for; another takes more
 

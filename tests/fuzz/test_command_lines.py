@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from evoflash import problems
 from evoflash.cli.main import app
 from evoflash.errors import UsageError
+from evoflash.problems import attention
 from evoflash.store import RunStore
 from tests.helpers import TINY
 from tests.store import runs
@@ -22,14 +22,14 @@ amounts = st.integers(-2, 10**20).map(str) | st.sampled_from(
     ["", "fp16", "bf16", "nan", "inf", "1e3", "0x10", "true", "½"]
 )
 fields = st.lists(st.tuples(keys, amounts).map("=".join) | st.text(max_size=6), max_size=8).map(",".join)
-shapes = fields | st.tuples(fields, st.text(max_size=4)).map("=".join) | st.sampled_from(problems.shape_names())
+shapes = fields | st.tuples(fields, st.text(max_size=4)).map("=".join) | st.sampled_from(attention.shape_names())
 
 
 @settings(relaxed, max_examples=200)
 @given(shapes, st.none() | st.sampled_from(["fp16", "bf16", "fp32", "fp8", ""]))
 def test_any_shape_is_a_problem_or_refused(text, dtype):
     try:
-        problem = problems.parse(text, dtype)
+        problem = attention.parse(text, dtype)
     except UsageError:
         return
     assert problem.batch >= 1

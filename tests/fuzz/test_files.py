@@ -18,9 +18,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evoflash import config, problems, resources
+from evoflash import config, resources
 from evoflash.codegen import template
 from evoflash.errors import EvoflashError
+from evoflash.problems import attention
 from evoflash.replay import Recording
 from evoflash.replay.formats import read
 from evoflash.replay.objective import Objective
@@ -120,7 +121,7 @@ def efforts(path: Path) -> None:
 
 def shapes(path: Path) -> None:
     for name in ("tiny", "mission", "llama_gqa_2k"):
-        assert problems.parse(name, folders=(path.parents[1],)).batch > 0
+        assert attention.parse(name, folders=(path.parents[1],)).batch > 0
 
 
 def own_settings(path: Path) -> None:

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from evoflash.problems.attention import SMALLEST_NORMAL, UNIT_ROUNDOFF, AttentionProblem
+from evoflash.problems.attention import AttentionProblem
+from evoflash.problems.attention.problem import SMALLEST_NORMAL, UNIT_ROUNDOFF
 from evoflash.worker.references import errors
 
 LARGEST = 2.0**127  # of float32, with room for a factor of log2(e)

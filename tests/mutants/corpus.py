@@ -14,12 +14,11 @@ from typing import Any, Literal
 
 import yaml
 
-from evoflash import problems
 from evoflash.bench.entrants import FixedEntrant
 from evoflash.codegen.template import Source, load
 from evoflash.core.genome import Genome
 from evoflash.core.status import Gate
-from evoflash.problems import Problem
+from evoflash.problems import Problem, attention
 from evoflash.problems.function.description import describe
 from evoflash.problems.sizes import fields_of
 from evoflash.targets import Target
@@ -48,7 +47,7 @@ class Base:
     def problem(self) -> Problem:
         if self.function is not None:
             return _described(self.function, self.shape)
-        return problems.parse(self.shape, self.dtype)
+        return attention.parse(self.shape, self.dtype)
 
     def refusals(self, target: Target) -> list[str]:
         """Why a target does not run this family, as `cpu_amx` without its tiles; none where it does."""

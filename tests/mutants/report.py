@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evoflash import problems, targets
+from evoflash import targets
 from evoflash.bench.entrants import FixedEntrant
 from evoflash.codegen.template import load_all
 from evoflash.codegen.toolchain import Toolchain
@@ -29,7 +29,7 @@ from evoflash.core.genome import Genome
 from evoflash.core.status import Gate
 from evoflash.errors import MissingError
 from evoflash.evaluator import sanitizers
-from evoflash.problems import Problem
+from evoflash.problems import Problem, attention
 from evoflash.targets import Target
 from evoflash.targets.environment import environment
 from evoflash.verify.verdict import Verdict
@@ -84,7 +84,7 @@ def _right(target: Target, genomes: int) -> Iterator[FixedEntrant]:
     rng = random.Random(corpus.SEED)
     for family, template in sorted(load_all().items()):
         for shape in RIGHT_SHAPES:
-            problem = problems.parse(shape)
+            problem = attention.parse(shape)
             if template.manifest.target != target.name or template.refusals(problem, target.facts):
                 continue
             space = template.space([problem], target.facts)

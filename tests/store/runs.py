@@ -8,7 +8,7 @@ from evoflash.core.finals import Conditions, Contestant, Final, Finals
 from evoflash.core.genome import Genome
 from evoflash.core.statistics import Ratio
 from evoflash.core.status import Stage, Status
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.store import RunStore
 
 PROBLEM = AttentionProblem.of(1, 2, 64, 64)

@@ -13,7 +13,7 @@ from typing import Any
 
 from evoflash.export.formats import skeletons
 from evoflash.export.winner import Winner
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 
 AUTHOR, OPERATION = "evoflash", "attention"
 ENTRY_FILE, ENTRY_FUNCTION = "main.py", "run"

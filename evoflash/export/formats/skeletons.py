@@ -12,7 +12,7 @@ from evoflash import __version__, resources
 from evoflash.errors import UsageError
 from evoflash.export import rendering, table
 from evoflash.export.winner import Winner
-from evoflash.problems import AttentionProblem
+from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cpu, cuda
 
 # Of a plain build by nvcc, with both parts of the file; the architecture is added.

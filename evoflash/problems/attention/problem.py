@@ -7,21 +7,21 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from evoflash.problems import (
+from evoflash.problems.attention import (
     adversaries,
-    attention_arguments,
-    attention_baselines,
-    attention_cases,
-    attention_plain,
-    attention_reference,
-    attention_scores,
-    attention_sdpa,
-    attention_sequences,
+    arguments,
+    baselines,
+    cases,
+    plain,
     quantization,
+    reference,
     rivals,
+    scores,
+    sdpa,
+    sequences,
 )
-from evoflash.problems.attention_form import DTYPES
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention.form import DTYPES
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Output, Outputs, Problem
 from evoflash.problems.rival import Rival
 
@@ -57,16 +57,16 @@ class AttentionProblem(AttentionTensors):
         """The fifteen base cases, then odd lengths, causal masks, grouped heads, adversaries and extreme numbers at
         this head size.
         """
-        return attention_cases.standard_cases(self, tuple(DTYPES.values()))
+        return cases.standard_cases(self, tuple(DTYPES.values()))
 
     @property
     def general_case(self) -> Case:
         """Lengths that no kernel made for its own lengths takes."""
-        return attention_cases.general_case(self, tuple(DTYPES.values()))
+        return cases.general_case(self, tuple(DTYPES.values()))
 
     def random_cases(self, seed: int) -> tuple[Case, ...]:
         """The problem itself, also with keys of -inf, random shapes, and more heads than the height of a grid."""
-        return attention_cases.random_cases(self, seed)
+        return cases.random_cases(self, seed)
 
     def inputs(self, seed: int, variant: str, device: str) -> Inputs:
         """q, k, v from a seeded normal distribution, changed according to the variant (see `adversaries`). Of latent
@@ -81,14 +81,14 @@ class AttentionProblem(AttentionTensors):
         generator = torch.Generator().manual_seed(seed)
         dense = self.model_copy(update={"page_size": None, "layout": "bhsd"}).input_shapes()[: self.leading_inputs]
         q = torch.randn(dense[0], generator=generator)
-        k, *v = (attention_sequences.draw(shape, generator) for shape in dense[1:])
+        k, *v = (sequences.draw(shape, generator) for shape in dense[1:])
         q /= max(1.0, abs(self.softmax_scale) * math.sqrt(self.head_dim))
         dtype = getattr(torch, self.dtype)
         if self.latent:
             changed = adversaries.with_latent_values(variant, q, k, self.value_size, dtype)
         else:
             changed = adversaries.with_values(variant, q, k, v[0], dtype)
-        extras = attention_scores.extra_values(self, variant, generator)
+        extras = scores.extra_values(self, variant, generator)
         q, *kv = changed
         if self.kv_dtype is not None:
             *kv, extras["k_scales"], extras["v_scales"] = quantization.quantized(variant, *kv)
@@ -101,11 +101,11 @@ class AttentionProblem(AttentionTensors):
             extras[name] = torch.tensor(values, dtype=torch.int32).view(shapes[name])
         others = {name: extras[name].to(device=device, dtype=each) for name, each in zip(shapes, types, strict=True)}
         if self.is_packed:
-            q = attention_sequences.packed(q, self.query_lengths)
-            k, *v = (attention_sequences.packed(tensor, self.key_lengths) for tensor in (k, *v))
+            q = sequences.packed(q, self.query_lengths)
+            k, *v = (sequences.packed(tensor, self.key_lengths) for tensor in (k, *v))
         elif self.is_scattered:
             table = others.get("block_table")
-            k, *v = (attention_sequences.stored(self, tensor, table) for tensor in (k, *v))
+            k, *v = (sequences.stored(self, tensor, table) for tensor in (k, *v))
         if self.layout == "bshd":
             q, k, *v = (each.transpose(1, 2).contiguous().transpose(1, 2) for each in (q, k, *v))
         q, *kv = adversaries.with_layout(variant, q, k, *v)
@@ -137,16 +137,16 @@ class AttentionProblem(AttentionTensors):
         return self.model_copy(update=whole), kept
 
     def reference(self, inputs: Inputs) -> Outputs:
-        """The outputs in float64; a row whose scores are all -inf is 0 (see `attention_reference`)."""
-        return attention_reference.reference(self, inputs)
+        """The outputs in float64; a row whose scores are all -inf is 0 (see `reference`)."""
+        return reference.reference(self, inputs)
 
     def unspecified(self, inputs: Inputs) -> tuple[torch.Tensor | None, ...]:
         """Where a NaN is accepted as well: behind a causal mask, and in rows whose scores are all -inf."""
-        return attention_reference.unspecified(self, inputs)
+        return reference.unspecified(self, inputs)
 
     def plain(self, inputs: Inputs) -> Outputs:
-        """PyTorch's default backend of SDPA, where it takes the problem (see `attention_plain`)."""
-        return attention_plain.plain(self, inputs)
+        """PyTorch's default backend of SDPA, where it takes the problem (see `plain`)."""
+        return plain.plain(self, inputs)
 
     def bounds(self, output: Output, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
         """rms <= 2 * SDPA's, max <= 3 * SDPA's + the rounding of the output type, and the absolute caps.
@@ -174,8 +174,8 @@ class AttentionProblem(AttentionTensors):
         )
 
     def baselines(self, target: str) -> Mapping[str, Baseline]:
-        """SDPA's backends by name, and eager matmul-softmax-matmul (see `attention_baselines`)."""
-        return attention_baselines.baselines(self, target)
+        """SDPA's backends by name, and eager matmul-softmax-matmul (see `baselines`)."""
+        return baselines.baselines(self, target)
 
     def rivals(self, target: str) -> tuple[Rival, ...]:
         """FlashAttention 2, 3 and 4, xFormers, FlashInfer and FlexAttention; on a CPU FlexAttention and oneDNN's.
@@ -192,9 +192,9 @@ class AttentionProblem(AttentionTensors):
         return {"q": q, "k": k, "v": v, **self.extras(inputs), **written, **numbers}
 
     def call_of(self, function: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
-        """A call as of scaled_dot_product_attention (see `attention_sdpa`)."""
-        return attention_sdpa.call_of(self, function, inputs)
+        """A call as of scaled_dot_product_attention (see `sdpa`)."""
+        return sdpa.call_of(self, function, inputs)
 
     def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
-        """Pointers, sizes and strides (see `attention_arguments`)."""
-        return attention_arguments.arguments(self, inputs, outputs)
+        """Pointers, sizes and strides (see `arguments`)."""
+        return arguments.arguments(self, inputs, outputs)

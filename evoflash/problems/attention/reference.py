@@ -8,9 +8,9 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from evoflash.problems import attention_sequences, quantization
-from evoflash.problems.attention_scores import scores
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention import quantization, sequences
+from evoflash.problems.attention.scores import scores
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Inputs, Outputs
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def by_sequence(
     """The outputs, with what a function says of each sequence that has keys, as the dense problem that it is by
     itself.
     """
-    for number, own, its in attention_sequences.sequences(problem, inputs):
+    for number, own, its in sequences.sequences(problem, inputs):
         for out, part in zip(outputs, of(own, its), strict=True):
-            attention_sequences.rows_of(problem, number, out).copy_(part)
+            sequences.rows_of(problem, number, out).copy_(part)
     return outputs
 
 

@@ -6,8 +6,8 @@ import functools
 import random
 from typing import Any
 
-from evoflash.problems import adversaries
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention import adversaries
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import BASE_SEEDS, Case
 
 BASE_SHAPES = {

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from evoflash.problems import paging
-from evoflash.problems.attention_form import DIMENSIONS, DTYPE_BYTES, AttentionForm
+from evoflash.problems.attention import paging
+from evoflash.problems.attention.form import DIMENSIONS, DTYPE_BYTES, AttentionForm
 from evoflash.problems.base import Inputs, Output
 
 if TYPE_CHECKING:

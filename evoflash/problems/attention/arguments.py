@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any
 
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Inputs, Outputs
 
 if TYPE_CHECKING:

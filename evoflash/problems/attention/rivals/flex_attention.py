@@ -7,11 +7,11 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from evoflash.problems.attention_form import FEATURES
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention.form import FEATURES
+from evoflash.problems.attention.rivals import requirements
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 from evoflash.problems.rival import BoundCall, Rival
-from evoflash.problems.rivals import requirements
 
 if TYPE_CHECKING:
     import torch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from evoflash.problems.attention_tensors import AttentionTensors
-from evoflash.problems.band import Band
+from evoflash.problems.attention.band import Band
+from evoflash.problems.attention.tensors import AttentionTensors
 
 HALVES = ("float16", "bfloat16")
 

@@ -7,13 +7,13 @@ for evoflash's layout.
 Most packages let the last row stand at the last key, and count a window from there (see `requirements`).
 """
 
+from evoflash.problems.attention.rivals.flash_attention import FlashAttention2, FlashAttention3, FlashAttention4
+from evoflash.problems.attention.rivals.flashinfer import FlashInferDecode, FlashInferPrefill
+from evoflash.problems.attention.rivals.flex_attention import FlexAttention
+from evoflash.problems.attention.rivals.nested_sdpa import NestedSdpa
+from evoflash.problems.attention.rivals.onednn_graph import OneDnnGraph
+from evoflash.problems.attention.rivals.xformers import Xformers
 from evoflash.problems.rival import Rival
-from evoflash.problems.rivals.flash_attention import FlashAttention2, FlashAttention3, FlashAttention4
-from evoflash.problems.rivals.flashinfer import FlashInferDecode, FlashInferPrefill
-from evoflash.problems.rivals.flex_attention import FlexAttention
-from evoflash.problems.rivals.nested_sdpa import NestedSdpa
-from evoflash.problems.rivals.onednn_graph import OneDnnGraph
-from evoflash.problems.rivals.xformers import Xformers
 
 
 def of_attention(target: str, packed: bool = False) -> tuple[Rival, ...]:

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from evoflash.problems.attention_scores import scores
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention.scores import scores
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Inputs, NotTakenError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evoflash.problems import paging
-from evoflash.problems.band import Band
+from evoflash.problems.attention import paging
+from evoflash.problems.attention.band import Band
 from evoflash.problems.base import Problem
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from evoflash import resources
 from evoflash.errors import NotFoundError, UsageError, unknown
-from evoflash.problems.attention import AttentionProblem
-from evoflash.problems.attention_form import DTYPES, KV_DTYPES
+from evoflash.problems.attention.form import DTYPES, KV_DTYPES
+from evoflash.problems.attention.problem import AttentionProblem
 from evoflash.problems.sizes import divided
 
 FIELDS = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from evoflash.problems import attention_sdpa
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention import sdpa
+from evoflash.problems.attention.rivals import requirements
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 from evoflash.problems.rival import BoundCall, Rival
-from evoflash.problems.rivals import requirements
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +66,7 @@ def _bias(problem: AttentionTensors, inputs: Inputs) -> torch.Tensor | None:
     import torch
 
     dtype = inputs[0].dtype
-    mask = attention_sdpa.sdpa_mask(problem, inputs)
+    mask = sdpa.sdpa_mask(problem, inputs)
     if mask is None and problem.causal:
         mask = torch.ones(problem.seq_q, problem.seq_kv, dtype=torch.bool).tril()[None, None]
     if mask is None:

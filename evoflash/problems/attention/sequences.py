@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from evoflash.problems import paging
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention import paging
+from evoflash.problems.attention.quantization import NAN_BYTE
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Inputs
-from evoflash.problems.quantization import NAN_BYTE
 
 if TYPE_CHECKING:
     import torch

@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from evoflash.problems import attention_aten, attention_sequences, quantization
-from evoflash.problems.attention_reference import softmax
-from evoflash.problems.attention_sdpa import additive_mask, heads_as_rows, sdpa, sdpa_mask
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention import aten, quantization, sequences
+from evoflash.problems.attention.reference import softmax
+from evoflash.problems.attention.sdpa import additive_mask, heads_as_rows, sdpa, sdpa_mask
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Baseline, Inputs, Outputs
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def baselines(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     make these is not in their times either: that favours them, though they have twice the bytes to read. Where
     sequences are packed, one is computed after the other, and the outputs are joined.
 
-    With a log-sum-exp: the operators behind SDPA's backends, as far as they return it (see `attention_aten`), and eager
+    With a log-sum-exp: the operators behind SDPA's backends, as far as they return it (see `aten`), and eager
     with `torch.logsumexp`.
     """
     from torch.nn.attention import SDPBackend
@@ -46,9 +46,9 @@ def baselines(problem: AttentionTensors, target: str) -> Mapping[str, Baseline]:
     if not problem.is_taken_by_sdpa:
         return eager
     if problem.lse:
-        operators = attention_aten.OPERATORS[target]
-        added = _Kept(functools.partial(attention_aten.operator_mask, problem))
-        return {**{name: attention_aten.baseline(problem, each, added.of) for name, each in operators.items()}, **eager}
+        operators = aten.OPERATORS[target]
+        added = _Kept(functools.partial(aten.operator_mask, problem))
+        return {**{name: aten.baseline(problem, each, added.of) for name, each in operators.items()}, **eager}
     if target == "cpu":
         backends = {"sdpa": None, problem.plain_baseline: SDPBackend.MATH}
     else:
@@ -77,7 +77,7 @@ def _one_after_another(problem: AttentionTensors, target: str) -> Mapping[str, B
     import torch
 
     def parts(inputs: Inputs) -> list[tuple[Mapping[str, Baseline], Inputs]]:
-        return [(baselines(own, target), its) for _, own, its in attention_sequences.sequences(problem, inputs)]
+        return [(baselines(own, target), its) for _, own, its in sequences.sequences(problem, inputs)]
 
     kept = _Kept(parts)
 
@@ -121,10 +121,10 @@ def _padded(problem: AttentionTensors, dense: AttentionTensors, inputs: Inputs) 
     added = torch.full(dense.extra_shapes()["bias" if dense.bias else "mask"], False, dtype=dtype, device=q.device)
     if dense.bias:
         added.fill_(-math.inf)
-    for number, own, its in attention_sequences.sequences(problem, inputs):
+    for number, own, its in sequences.sequences(problem, inputs):
         mask = additive_mask(own, its)
         added[number, :, :, : own.seq_kv] = True if mask is None else mask[0]
-    keys, values = (attention_sequences.padded(problem, each, extras.get("block_table")) for each in (k, v))
+    keys, values = (sequences.padded(problem, each, extras.get("block_table")) for each in (k, v))
     return (q, keys, values, added, *(extras[name] for name in ("sinks",) if name in extras))
 
 

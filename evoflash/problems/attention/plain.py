@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from evoflash.problems import quantization
-from evoflash.problems.attention_reference import by_sequence, keyless, log_sum_exp
-from evoflash.problems.attention_scores import scores
-from evoflash.problems.attention_sdpa import sdpa, sdpa_mask
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention import quantization
+from evoflash.problems.attention.reference import by_sequence, keyless, log_sum_exp
+from evoflash.problems.attention.scores import scores
+from evoflash.problems.attention.sdpa import sdpa, sdpa_mask
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Inputs, Outputs
 
 if TYPE_CHECKING:

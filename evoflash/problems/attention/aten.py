@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from evoflash.problems.attention_sdpa import sdpa_mask
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention.sdpa import sdpa_mask
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Baseline, Inputs, Outputs
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 
 if TYPE_CHECKING:

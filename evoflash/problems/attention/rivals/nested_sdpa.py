@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention.rivals import requirements
+from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Inputs
 from evoflash.problems.rival import BoundCall, Rival
-from evoflash.problems.rivals import requirements
 
 if TYPE_CHECKING:
     import torch

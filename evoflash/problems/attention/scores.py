@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from evoflash.problems.attention_tensors import AttentionTensors
+from evoflash.problems.attention.tensors import AttentionTensors
 
 if TYPE_CHECKING:
     import torch

@@ -20,7 +20,7 @@ class _FlashAttention(Rival):
     Or a `flash_attn_varlen_func`, which takes packed sequences, as views of (rows of all, heads, head size).
 
     Attributes:
-        features: those of `attention_form.FEATURES` that it takes.
+        features: those of `form.FEATURES` that it takes.
         unlimited: how it writes that a side of the window has no limit.
     """
 

@@ -16,7 +16,7 @@ def half_precision(problem: AttentionTensors) -> str:
 
 
 def features(problem: AttentionTensors, taken: Iterable[str]) -> str:
-    """For packages that take some of `attention_form.FEATURES`."""
+    """For packages that take some of `form.FEATURES`."""
     missing = [name for name in problem.features if name not in taken]
     return f"it takes no {' and no '.join(missing)}" if missing else ""
 

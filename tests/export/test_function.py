@@ -148,6 +148,7 @@ def test_what_no_kernel_takes_the_reference_computes(module):
         assert why in module.explain(*tensors, **options)
         assert module.explain(*tensors, **options).endswith("the reference computes")
         assert not module.is_supported(*tensors, **options)
+    assert module.scaled_rows(*rows(), kind="alone").shape == (6, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert "autocast is on" in module.explain(*rows())
     assert module.scaled_rows(*rows(device="meta")).out.device.type == "meta"
@@ -291,8 +292,8 @@ def test_a_module_is_made_and_called_as_the_files(tmp_path, cache):
 
     assert computes(4, 3, 2.0, (1, 2)) == "rows"
     assert computes(4, 3, factor=0.5, added=(0, 7)) == "rows"
-    assert computes(3, 3, 2.0, (1, 2)) == "reference"  # another size than was searched
-    assert computes(4, 3, 2.0, (1, 2), name="other") == "reference"  # the kernel has the searched text built in
+    assert computes(3, 3, 2.0, (1, 2)) == "neither"  # a width that the kernel does not read
+    assert computes(4, 3, 2.0, (1, 2), name="other") == "neither"  # another text
     model = module.Model(4, 3, 2.0, (1, 2))
     model(torch.randn(5, 4)).sum().backward()
     assert model.linear.weight.grad is not None

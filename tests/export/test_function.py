@@ -20,6 +20,7 @@ from evoflash.export.formats import FORMATS
 from evoflash.export.package import package_in, write
 from evoflash.export.winner import Winner
 from evoflash.problems import FunctionProblem
+from evoflash.problems.function import Interface
 from evoflash.problems.function.description import describe
 
 from .conftest import INCLUDE, load
@@ -273,10 +274,11 @@ def test_what_a_package_cannot_be(problem):
         rendering.files(replace(whole, others=(other,)))
     with pytest.raises(UsageError, match="rename the function"):
         rendering.files(replace(whole, problem=problem.model_copy(update={"name": "explain"})))
-    for form, write_form in FORMATS.items():
-        if form != "kernelbench":
-            with pytest.raises((UsageError, NoPackageError), match="not for scaled_rows"):
-                write_form(whole)
+    with pytest.raises(NoPackageError, match="does not say how scaled_rows is called"):
+        rendering.files(replace(whole, problem=problem.model_copy(update={"interface": Interface()})))
+    for write_form in FORMATS.values():
+        with pytest.raises(UsageError, match="not for scaled_rows"):
+            write_form(whole)
 
 
 def test_a_module_is_made_and_called_as_the_files(tmp_path, cache):

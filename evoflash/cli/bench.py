@@ -82,15 +82,9 @@ def bench(
         target=target, arch=arch, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
     )
     wanted = _cases(cases, fifteen)
-    if every_shape and problem is not None:
-        raise UsageError("--all are the shapes of attention; beside --problem name sizes by --shape")
     device = targets.detect(settings.target, settings.arch, settings.debug)
     entrants = _entrants(kernel or [], device, settings, seed)
-    own = {} if problem is not None or shape or every_shape else _own(entrants)
-    if own:
-        options.refuse(context, ("dtype",), "for kernels of a function, which are timed on their own sizes")
-    names = [*(attention.shape_names() if every_shape else []), *(shape or [])]
-    chosen = own or shapes.chosen(problem, names or None, dtype, settings, device.name)
+    chosen = _chosen(problem, shape, every_shape, dtype, entrants, settings, device.name)
     _refuse_idle_options(context, device, entrants, wanted, self_test)
     if self_test and len(chosen) > 1:
         raise UsageError(f"--self-test times one shape, and these are {len(chosen)}; name one --shape")
@@ -188,6 +182,27 @@ def _cases(text: str | None, fifteen: bool) -> Literal["base", "all"] | None:
     if text not in (None, "base"):
         raise UsageError(f"--cases {text!r} is unknown; choose from: base, all")
     return "base" if text or fifteen else None
+
+
+def _chosen(
+    problem: str | None,
+    texts: Sequence[str] | None,
+    every: bool,
+    dtype: str | None,
+    entrants: Sequence[Entrant],
+    settings: Settings,
+    device: str,
+) -> Mapping[str, Problem]:
+    """The problems by name, as the user wrote it; by default what kernels of functions are for, or `mission`.
+
+    Raises:
+        UsageError: for --all beside --problem, and as `shapes.chosen` does.
+    """
+    if every and problem is not None:
+        raise UsageError("--all are the shapes of attention; beside --problem name sizes by --shape")
+    names = [*(attention.shape_names() if every else []), *(texts or [])]
+    own = {} if problem is not None or names or dtype is not None else _own(entrants)
+    return own or shapes.chosen(problem, names or None, dtype, settings, device)
 
 
 def _own(entrants: Sequence[Entrant]) -> Mapping[str, Problem]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evoflash.errors import UsageError
+from evoflash.errors import NoPackageError, UsageError
 from evoflash.export.content import Content
 from evoflash.export.sizes import Forms, forms
 from evoflash.export.winner import Winner
@@ -98,9 +98,14 @@ def _kind(signature: Signature) -> list[Any]:
 
 
 def _is_free(kernel: Winner, number: Number) -> bool:
-    """Whether a kernel takes other values of a number: it was right with several, or reads the struct's member."""
+    """Whether a kernel takes other values of a number: it was right with several, or reads the struct's member.
+
+    A switch may decide what is returned, and is fixed.
+    """
     proven = {each.value for _, signature in _proven(kernel) for each in signature.numbers if each.name == number.name}
-    return len(proven) > 1 or re.search(rf"(?:->|\.)\s*{number.name}\b", kernel.source) is not None
+    if len(proven) > 1 or isinstance(number.value, bool):
+        return len(proven) > 1
+    return re.search(rf"(?:->|\.)\s*{number.name}\b", kernel.source) is not None
 
 
 def _context(winner: Winner) -> dict[str, Any]:
@@ -119,7 +124,11 @@ def _context(winner: Winner) -> dict[str, Any]:
     arguments += [_plain(name, "text", text) for name, text in dict(signature.texts).items() if name not in own]
     passed = [each for each in arguments if each["kind"] != "none"]
     order = [each["name"] for each in passed if each["kind"] == "tensor"]
-    assert order == [each.name for each in signature.inputs]
+    if order != [each.name for each in signature.inputs]:
+        raise NoPackageError(
+            f"the record of {problem.label} does not say how {problem.name} is called; search it again, or see "
+            "`evoflash show CANDIDATE --source`"
+        )
     return {
         "not_ours": ["_reference.py"],
         "computes": problem.summary.rstrip(".") or problem.name,
@@ -134,6 +143,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "parameters": ", ".join(_in_python(each) for each in arguments),
         "defaults": tuple(each["default"] for each in passed if each["schema_default"]),
         "whole": "arguments" if len(passed) == len(arguments) else "completed(arguments)",
+        "places": {each["name"]: place for place, each in enumerate(arguments)},
         "types": IS_INSTANCE,
         "are_none": tuple(each["kind"] == "none" for each in arguments),
         "public": sorted(

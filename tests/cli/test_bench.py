@@ -7,6 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from evoflash import config
 from evoflash.cli import bench as command
 from evoflash.core.status import Status
 from evoflash.errors import NotFoundError, NothingCorrectError, StorageError, UsageError
@@ -145,7 +146,14 @@ def test_an_export_for_the_other_target_or_spoilt_is_refused(place):
 
 
 def test_shapes_by_commas_or_all(place):
-    assert list(command._shapes(["tiny,small", SHAPE], False, None)) == ["tiny", "small", SHAPE]
-    assert list(command._shapes(None, False, None)) == ["mission"]
-    assert {"mission", "long_16k"} <= command._shapes(None, True, None).keys()
-    assert command._shapes(["tiny"], False, "bf16")["tiny"].label.endswith("bfloat16")
+    assert list(command._chosen(None, ["tiny,small", SHAPE], False, None, [], config.load(), "cpu")) == [
+        "tiny",
+        "small",
+        SHAPE,
+    ]
+    assert list(command._chosen(None, None, False, None, [], config.load(), "cpu")) == ["mission"]
+    assert {"mission", "long_16k"} <= command._chosen(None, None, True, None, [], config.load(), "cpu").keys()
+    (tiny,) = command._chosen(None, ["tiny"], False, "bf16", [], config.load(), "cpu").values()
+    assert tiny.label.endswith("bfloat16")
+    with pytest.raises(UsageError, match="are the shapes of attention"):
+        command._chosen("rms_norm", None, True, None, [], config.load(), "cpu")

@@ -20,6 +20,7 @@ from evoflash.export.formats import FORMATS
 from evoflash.export.package import package_in, write
 from evoflash.export.winner import Winner
 from evoflash.problems import FunctionProblem
+from evoflash.problems.function import Interface
 from evoflash.problems.function.description import describe
 
 from .conftest import INCLUDE, load
@@ -148,6 +149,7 @@ def test_what_no_kernel_takes_the_reference_computes(module):
         assert why in module.explain(*tensors, **options)
         assert module.explain(*tensors, **options).endswith("the reference computes")
         assert not module.is_supported(*tensors, **options)
+    assert module.scaled_rows(*rows(), kind="alone").shape == (6, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert "autocast is on" in module.explain(*rows())
     assert module.scaled_rows(*rows(device="meta")).out.device.type == "meta"
@@ -272,10 +274,11 @@ def test_what_a_package_cannot_be(problem):
         rendering.files(replace(whole, others=(other,)))
     with pytest.raises(UsageError, match="rename the function"):
         rendering.files(replace(whole, problem=problem.model_copy(update={"name": "explain"})))
-    for form, write_form in FORMATS.items():
-        if form != "kernelbench":
-            with pytest.raises((UsageError, NoPackageError), match="not for scaled_rows"):
-                write_form(whole)
+    with pytest.raises(NoPackageError, match="does not say how scaled_rows is called"):
+        rendering.files(replace(whole, problem=problem.model_copy(update={"interface": Interface()})))
+    for write_form in FORMATS.values():
+        with pytest.raises(UsageError, match="not for scaled_rows"):
+            write_form(whole)
 
 
 def test_a_module_is_made_and_called_as_the_files(tmp_path, cache):
@@ -291,8 +294,8 @@ def test_a_module_is_made_and_called_as_the_files(tmp_path, cache):
 
     assert computes(4, 3, 2.0, (1, 2)) == "rows"
     assert computes(4, 3, factor=0.5, added=(0, 7)) == "rows"
-    assert computes(3, 3, 2.0, (1, 2)) == "reference"  # another size than was searched
-    assert computes(4, 3, 2.0, (1, 2), name="other") == "reference"  # the kernel has the searched text built in
+    assert computes(3, 3, 2.0, (1, 2)) == "neither"  # a width that the kernel does not read
+    assert computes(4, 3, 2.0, (1, 2), name="other") == "neither"  # another text
     model = module.Model(4, 3, 2.0, (1, 2))
     model(torch.randn(5, 4)).sum().backward()
     assert model.linear.weight.grad is not None

@@ -82,7 +82,7 @@ class FunctionProblem(Problem):
     summary: str = ""
     sizes: Sizes = ()
     signature: Signature
-    interface: Interface
+    interface: Interface = Interface()
     counted_flops: int
     tolerance: tuple[tuple[str, float], ...] = ()
     layouts: tuple[str, ...] = ("contiguous", "strided", "unaligned")
@@ -147,7 +147,10 @@ class FunctionProblem(Problem):
         variants = [*(VALUES if floating else ()), *(each for each in self.layouts if each != "contiguous")]
         own = [Case(name=each, problem=self.alone, seed=seed, variant=each) for seed, each in enumerate(variants)]
         stated, drawn = [each for each in self.variants if each.is_stated], self._drawn()
-        others = [*stated, *drawn[1:FRESH_SIZES]]
+        others = [
+            *stated,
+            *(each for each in drawn[1:FRESH_SIZES] if each.name not in {known.name for known in stated}),
+        ]
         own += [Case(name=each.name, problem=self.at(each), seed=seed) for seed, each in enumerate(others)]
         return (*own, *([self.general_case] if drawn and self.general_case else []))
 

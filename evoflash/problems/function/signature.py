@@ -71,13 +71,13 @@ class Interface(Record):
     """How a function is called from Python.
 
     Attributes:
-        parameters: in order; of a module those of `forward`.
+        parameters: in order; of a module those of `forward`. Empty on the record of an earlier version.
         returns: "tensor", "tuple", "list", or the name of the file's named tuple.
         is_module: whether it is a class `Model`.
         state: of a module, its parameters and buffers: the name in the struct, and the module's own.
     """
 
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[Parameter, ...] = ()
     returns: str = "tensor"
     is_module: bool = False
     state: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_pairs), PlainSerializer(dict)] = ()

@@ -203,8 +203,9 @@ def test_more_kernels_on_this_machine(tmp_path):
 def mutant(name: str) -> tuple[Mapping[str, Any], FunctionProblem, Source]:
     """The base of a mutant, its problem, and the right source."""
     bases = MUTANTS["bases"]
-    base = bases[MUTANTS["mutants"][name].get("base", next(iter(bases)))]
-    at = problem(**base["shape"])
+    base = bases[MUTANTS["mutants"][name]["base"]]
+    (sizes,) = fields_of([base["shape"]]).values()
+    at = problem(**sizes)
     facts = cpu.detect().facts if base["target"] == "cpu" else cuda.of_arch("sm_90a").facts
     return base, at, load(base["family"]).render(Genome(base["genome"]), at, facts)
 
@@ -228,7 +229,7 @@ def test_a_mistake_shows(name, tmp_path):
             text = text.replace(correct, mistake)
         assert shortfall(on_this_machine(dataclasses.replace(source, text=text), tmp_path), at)
     else:
-        shown = {"family": base["family"], "genome": base["genome"], "shape": base["shape"], "problem": at.computes}
+        shown = {"family": base["family"], "genome": base["genome"], "shape": dict(at.sizes), "problem": at.computes}
         (told,) = emulate([{**shown, "replaced": patches}])
         assert told["wrong"]
 

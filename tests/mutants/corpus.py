@@ -24,7 +24,7 @@ from evoflash.problems.sizes import fields_of
 from evoflash.targets import Target
 
 FOLDER = Path(__file__).parent
-PROBLEMS = ("rms_norm", "cross_entropy")  # that are functions, with a file each here and in problems/
+PROBLEMS = ("rms_norm", "cross_entropy", "fused_linear")  # that are functions, with a file each here and in problems/
 FUNCTIONS = "tests.mutants.functions"
 FIRST_CASE = "tiny seed 0"
 SEED = 7  # of the cases that a kernel cannot know

@@ -14,6 +14,9 @@ from tests.mutants import corpus
 
 CPU, CUDA, FUNCTIONS = corpus.mutants("cpu"), corpus.mutants("cuda"), corpus.functions()
 PLAIN = corpus.bases("cpu")["plain"]
+# Of functions every third, since each is built, and its references computed: the others are long.
+QUICK = [each for each in CPU if each.base.function is None]
+QUICK += [each for each in CPU if each.base.function is not None][::3]
 DEADLINE_S = 10  # of a case; a right kernel takes a tenth of a second
 
 
@@ -28,14 +31,19 @@ def cpu():
 
 
 @pytest.fixture(scope="module")
-def verification(cpu, tmp_path_factory):
+def verification(cpu, tmp_path_factory, request):
     toolchain = Toolchain(cpu, tmp_path_factory.mktemp("cache"), many=True)
-    build_all(cpu, toolchain, [each for each in CPU if not each.base.refusals(cpu)])
+    parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    asked = {each["mutant"].name for each in parameters if isinstance(each.get("mutant"), corpus.Mutant)}
+    build_all(cpu, toolchain, [each for each in CPU if each.name in asked and not each.base.refusals(cpu)])
     with Verification(cpu, toolchain, deadline_s=DEADLINE_S) as made:
         yield made
 
 
-@pytest.mark.parametrize("mutant", CPU, ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "mutant",
+    [pytest.param(each, id=each.name, marks=[] if each in QUICK else [pytest.mark.long]) for each in CPU],
+)
 def test_a_wrong_kernel_is_refused_by_its_gate(cpu, verification, mutant):
     refusals = mutant.base.refusals(cpu)
     if refusals:
@@ -55,11 +63,14 @@ def test_a_wrong_function_is_refused_by_its_gate(verification, function):
     assert verdict.gate in function.gates, verdict.reason
 
 
-def test_the_right_kernels_and_function_pass_with_room(cpu, verification):
+@pytest.mark.parametrize(
+    "mutants", [pytest.param(QUICK, id="some"), pytest.param(CPU, id="all", marks=pytest.mark.long)]
+)
+def test_the_right_kernels_and_function_pass_with_room(cpu, verification, mutants):
     """On every case where a mutant of theirs shows, the plain one where any does; the report has the rest."""
-    cases = {each.case for each in (*CPU, *FUNCTIONS)}
+    cases = {each.case for each in (*mutants, *FUNCTIONS)}
     bases = [each for each in corpus.bases("cpu").values() if not each.refusals(cpu)]
-    own = {base.name: {each.case for each in CPU if each.base.name == base.name} for base in bases}
+    own = {base.name: {each.case for each in mutants if each.base.name == base.name} for base in bases}
     chosen = [(base, cases if base.name == PLAIN.name else own[base.name]) for base in bases if own[base.name]]
     for verdict in (
         *(verification.kernel(each.entrant(cpu), each.problem, corpus.SEED, only=only) for each, only in chosen),

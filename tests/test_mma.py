@@ -63,7 +63,9 @@ def ptx_of(folder: Path, text: str) -> str:
 
 @pytest.mark.nvcc
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("arch", ["sm_80", pytest.param("sm_89", marks=pytest.mark.long), "sm_90a"])
+@pytest.mark.parametrize(
+    "arch", [*(pytest.param(each, marks=pytest.mark.long) for each in ("sm_80", "sm_89")), "sm_90a"]
+)
 def test_what_the_space_yields_compiles_without_spills(arch, tmp_path):
     target = cuda.of_arch(arch)
     kinds = [("float16", False), ("bfloat16", True)] if arch == "sm_90a" else [("float16", True)]

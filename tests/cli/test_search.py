@@ -82,6 +82,7 @@ def test_two_shapes_are_killed_and_resumed_and_the_one_that_works_is_exported(fo
     assert [path.name for path in (folder / "winners").iterdir()] == [f"evoflash_attention_{_label(GOOD)}"]
 
 
+@pytest.mark.long  # what is asked of several shapes is tested in tests/test_several_shapes.py, too
 def test_one_kernel_for_two_shapes(folder):
     process = start(
         folder, *arguments("--shape", GOOD, "--shape", OTHER, "--score", "robust", "--budget", "3", "--calls")

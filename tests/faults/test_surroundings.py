@@ -57,6 +57,7 @@ def spoil(folder, rng: random.Random) -> None:
                 victim.unlink()
 
 
+@pytest.mark.long  # two searches
 def test_killed_workers_and_compilers_and_a_rotten_cache_change_no_verdict(tmp_path):
     rng = random.Random(0)
     run = search(tmp_path, "--budget", "32", "--seed", "5")

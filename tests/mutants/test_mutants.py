@@ -14,9 +14,9 @@ from tests.mutants import corpus
 
 CPU, CUDA, FUNCTIONS = corpus.mutants("cpu"), corpus.mutants("cuda"), corpus.functions()
 PLAIN = corpus.bases("cpu")["plain"]
-# Of functions every third, since each is built, and its references computed: the others are long.
+# Of functions every sixth, since each is built, and its references computed: the others are long.
 QUICK = [each for each in CPU if each.base.function is None]
-QUICK += [each for each in CPU if each.base.function is not None][::3]
+QUICK += [each for each in CPU if each.base.function is not None][::6]
 DEADLINE_S = 10  # of a case; a right kernel takes a tenth of a second
 
 

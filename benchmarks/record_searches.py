@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evoflash.codegen.template import Source
+from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.targets import cuda
 from evoflash.targets.cuda import CudaTarget

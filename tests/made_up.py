@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from evoflash.codegen.template import Source
+from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Build
 from evoflash.core.evaluation import BuildReport, Evaluation
 from evoflash.core.finals import Final, Finals

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from evoflash.codegen.template import Source, load
+from evoflash.codegen.source import Source
+from evoflash.codegen.template import load
 from evoflash.codegen.toolchain import Build, Toolchain
 from evoflash.core.genome import Genome
 from evoflash.problems import Problem

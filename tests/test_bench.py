@@ -9,7 +9,7 @@ from evoflash.bench.bench import Bench, Effort, case_sets
 from evoflash.bench.entrants import FixedEntrant, of_family
 from evoflash.bench.measurement import Entry
 from evoflash.bench.standings import standings
-from evoflash.codegen.template import Source
+from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.finals import Conditions, Contestant, contestant
 from evoflash.core.status import Status

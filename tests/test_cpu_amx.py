@@ -13,7 +13,8 @@ import pytest
 
 from evoflash import targets
 from evoflash.bench.entrants import FixedEntrant
-from evoflash.codegen.template import Source, load
+from evoflash.codegen.source import Source
+from evoflash.codegen.template import load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
 from evoflash.problems import Problem, attention

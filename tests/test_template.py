@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from evoflash import resources, targets
-from evoflash.codegen.template import Source, load, load_all
+from evoflash.codegen.source import Source
+from evoflash.codegen.template import load, load_all
 from evoflash.core.genome import Genome
 from evoflash.errors import NotFoundError, SpaceError
 from evoflash.problems.attention import AttentionProblem, shapes

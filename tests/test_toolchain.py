@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from evoflash import targets
+from evoflash.codegen.source import Source
 from evoflash.codegen.system_headers import system_headers
-from evoflash.codegen.template import Source, load
+from evoflash.codegen.template import load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
 from evoflash.core.status import Status

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from evoflash.codegen.template import Source, Template, load
+from evoflash.codegen.source import Source
+from evoflash.codegen.template import Template, load
 from evoflash.core.genome import Genome
 from evoflash.errors import EvoflashError, NotFoundError, SpaceError, UsageError
 from evoflash.plugins import problem_from_dict

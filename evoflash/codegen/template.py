@@ -1,91 +1,27 @@
 """A template: a folder with a manifest and a Jinja2 kernel; it turns a genome into one self-contained source file."""
 
-import functools
-import hashlib
-import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import jinja2
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from evoflash import resources
 from evoflash.codegen.amalgamation import Amalgamation
+from evoflash.codegen.manifest import Manifest
+from evoflash.codegen.source import INCLUDE_PATH, Source
 from evoflash.core.genome import Genome
 from evoflash.errors import SpaceError, unknown
 from evoflash.problems import Problem
 from evoflash.problems.rival import is_installed
 from evoflash.space import declaration
-from evoflash.space.declaration import Constraint, Declaration, Family
+from evoflash.space.declaration import Constraint, Declaration
 from evoflash.space.expression import compile_expression
 from evoflash.space.search_space import SearchSpace
 from evoflash.system.jinja_sandbox import ConfinedEnvironment
-
-INCLUDE_PATH = "// include path: "
-
-
-class Manifest(BaseModel):
-    """The content of templates/<family>/template.yaml.
-
-    Attributes:
-        problem: what it computes: attention, or the name of a function; target: "cuda" or "cpu".
-        source: the kernel's file name.
-        constants: the problem facts that rendering may read; whatever is not listed arrives at run time only.
-        sizes: further facts for genomes whose flag `specialised` is on; their kernels refuse other sizes.
-        takes: features of problems that the kernel computes; it is not asked for a problem with any other.
-        imports: modules that a Python kernel imports; without one of them the family is left out.
-        include_paths: folders of headers in angle brackets, such as those of CUTLASS, as in $CUTLASS_HOME/include, or
-            relative to the family's folder.
-        requires: what else the family takes, over `problem` and `device`, each with the reason.
-        max_spill_bytes: spills beyond which a build is refused; None where they only cost time.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    family: Family
-    summary: str
-    problem: str
-    target: Literal["cuda", "cpu"]
-    source: Family  # likewise a file's name, without a path
-    constants: tuple[str, ...] = ()
-    sizes: tuple[str, ...] = ()
-    takes: tuple[str, ...] = ()
-    imports: tuple[str, ...] = ()
-    include_paths: tuple[str, ...] = ()
-    requires: tuple[Constraint, ...] = ()
-    max_spill_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Source:
-    """One rendered, self-contained source file.
-
-    Attributes:
-        text: the file.
-        language: "cuda", "c++", or "python" for a module with a function `launch`, which may be Triton's.
-        shared_bytes: dynamic shared memory of a block by the space's formula `shared_bytes`; None where it has none.
-        max_spill_bytes: the manifest's.
-    """
-
-    text: str
-    language: Literal["cuda", "c++", "python"]
-    shared_bytes: int | None = field(default=None, compare=False)
-    max_spill_bytes: int | None = field(default=None, compare=False)
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """SHA-256 of the text; equal for duplicates."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-    @property
-    def include_paths(self) -> tuple[Path, ...]:
-        """Folders of headers that the compiler is told of, as the first lines say: a source on record has them, too."""
-        lines = itertools.takewhile(lambda line: line.startswith(INCLUDE_PATH), self.text.splitlines())
-        return tuple(Path(line.removeprefix(INCLUDE_PATH)) for line in lines)
 
 
 class Template:

@@ -23,8 +23,8 @@ import ninja
 
 from evoflash.codegen.build_cache import BUILDING, LIBRARY, BuildCache, file_digest, is_intact
 from evoflash.codegen.compiler_services import CompilerServices
+from evoflash.codegen.source import Source
 from evoflash.codegen.system_headers import system_headers
-from evoflash.codegen.template import Source
 from evoflash.core.evaluation import BuildReport
 from evoflash.core.status import Status
 from evoflash.system import processes

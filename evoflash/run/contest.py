@@ -7,7 +7,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
-from evoflash.codegen.template import Source, Template
+from evoflash.codegen.source import Source
+from evoflash.codegen.template import Template
 from evoflash.codegen.toolchain import Build, Toolchain
 from evoflash.core.archive import Member
 from evoflash.core.finals import Final, Finals

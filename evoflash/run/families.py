@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from evoflash.codegen.template import Source, load
+from evoflash.codegen.source import Source
+from evoflash.codegen.template import load
 from evoflash.core.candidate import Candidate
 from evoflash.run import warm_start
 from evoflash.run.plan import Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from queue import SimpleQueue
 
-from evoflash.codegen.template import Source
+from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Build, Toolchain
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.status import Status

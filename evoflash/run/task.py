@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from evoflash.codegen.template import Source
+from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.archive import Archive
 from evoflash.core.candidate import Candidate

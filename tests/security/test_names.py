@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evoflash import targets
-from evoflash.codegen.template import Manifest, Source
+from evoflash.codegen.manifest import Manifest
+from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.errors import MissingError, SpaceError, UsageError
 from evoflash.export.package import write

@@ -12,7 +12,7 @@ import pytest
 
 import evoflash
 from evoflash import targets
-from evoflash.codegen.template import Source
+from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.status import Status
 from evoflash.evaluator.messages import Examine, Prepare

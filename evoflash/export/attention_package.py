@@ -65,7 +65,7 @@ CONTENT = Content(
         "{name}/_transformers.py": "attention/transformers.py.j2",
         "tests/test_against_sdpa.py": "attention/test_against_sdpa.py.j2",
     },
-    headers=("pytorch.h", "launch.h", "attention/sdpa.h", "attention/table.h", "attention/direct.h"),
+    headers=("pytorch.h", "launch.h", "rows.h", "attention/sdpa.h", "attention/table.h", "attention/direct.h"),
     binding="attention/binding.cpp",
     table=table.document,
     context=_context,

@@ -13,10 +13,10 @@ from evoflash.errors import NoPackageError, UsageError
 from evoflash.export.content import Content
 from evoflash.export.sizes import Forms, forms
 from evoflash.export.winner import Winner
-from evoflash.problems import function
+from evoflash.problems import dtypes, function
 from evoflash.problems.function import FunctionProblem, Number, Parameter, Signature, Sizes
 from evoflash.problems.function.arguments import CODES
-from evoflash.problems.function.problem import ROUNDINGS, UNIT_ROUNDOFF
+from evoflash.problems.function.problem import ROUNDINGS
 
 # Names in a package that a function's own would hide, or that its operators have.
 RESERVED = {
@@ -163,7 +163,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "sizes": dict(problem.sizes),
         "proven": _distinct([dict(sizes) for sizes, _ in _proven(winner)]),
         "tolerance": dict(problem.tolerance),
-        "unit_roundoff": UNIT_ROUNDOFF,
+        "unit_roundoff": dtypes.UNIT_ROUNDOFF,
         "roundings": ROUNDINGS,
         "takes_one_by_one": _takes(winner),
         "takes": {source: "; ".join(_takes(kernel)) for source, kernel in winner.sources.items()},
@@ -249,7 +249,7 @@ CONTENT = Content(
         "{name}/calls.py": "function/calls.py.j2",
         "tests/test_against_reference.py": "function/test_against_reference.py.j2",
     },
-    headers=("pytorch.h", "launch.h", "function/table.h"),
+    headers=("pytorch.h", "launch.h", "rows.h", "function/table.h"),
     binding="function/binding.cpp.j2",
     table=_document,
     context=_context,

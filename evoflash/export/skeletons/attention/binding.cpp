@@ -55,7 +55,7 @@ struct Call {
   }
 
   Tensor by_pytorch(const Terms &terms, bool is_grouped) const {
-    sdpa_calls.fetch_add(1, std::memory_order_relaxed);
+    table.other_calls.fetch_add(1, std::memory_order_relaxed);
     const bool is_for_sdpa = terms.is_mask_alone() && !(attn_mask && (causal || is_grouped));
     if (is_for_sdpa) return call_sdpa(q, k, v, attn_mask, causal, scale, is_grouped);
     return call_reference(1, q, k, v, causal, scale, attn_mask, window_left, window_right, bottom_right, softcap,
@@ -81,7 +81,7 @@ std::optional<Tensor> compute(Row &row, const Inputs &inputs) {
 Tensor attend(const Call &call, bool enable_gqa) {
   const Terms terms = call.terms();
   const Inputs inputs = call.inputs(terms, enable_gqa);
-  for (size_t i = 0, rows = num_rows.load(std::memory_order_acquire); i < rows; ++i) {
+  for (size_t i = 0, rows = table.size(); i < rows; ++i) {
     if (reason(table[i].kernel, inputs) != kTaken) continue;
     if (std::optional<Tensor> out = compute(table[i], inputs)) return *std::move(out);
   }
@@ -138,7 +138,7 @@ auto of_row(const Function &function, int64_t row, const Arguments &...arguments
   const Call call{arguments...};
   const Terms terms = call.terms();
   const Inputs inputs = call.inputs(terms, true);
-  require(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
+  require(0 <= row && size_t(row) < table.size(), "there is no kernel ", row);
   return function(table[row], inputs);
 }
 
@@ -225,16 +225,10 @@ int64_t refusal(const Tensor &q, const Tensor &k, const Tensor &v, bool causal, 
 extern "C" {
 
 // For Python, under a lock: 0, or 1 where the table is full.
-int add_kernel(const Kernel *kernel) {
-  const size_t row = num_rows.load();
-  if (row == kMostRows) return 1;
-  table[row].kernel = *kernel;
-  num_rows.store(row + 1, std::memory_order_release);
-  return 0;
-}
+int add_kernel(const Kernel *kernel) { return table.add(*kernel) ? 0 : 1; }
 
 // How often a row's kernel has computed; of row -1, SDPA.
-int64_t calls_of(int64_t row) { return row < 0 ? sdpa_calls.load() : table[row].calls.load(); }
+int64_t calls_of(int64_t row) { return table.calls_of(row); }
 }
 
 #define IMPLEMENT(library)                                                                              \

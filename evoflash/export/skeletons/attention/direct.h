@@ -150,7 +150,7 @@ struct Direct {
       inputs.terms = &*terms;
     }
     if (!inputs.fit(grouped == Py_True)) return operators();
-    for (size_t i = 0, rows = num_rows.load(std::memory_order_acquire); i < rows; ++i) {
+    for (size_t i = 0, rows = table.size(); i < rows; ++i) {
       if (row.value_or(i) != i || reason(table[i].kernel, inputs) != kTaken) continue;
       if (!q->data || !k->data || !v->data) return operators();  // zeros of autograd that were never written
       if (terms && terms->mask && !terms->mask->data) return operators();
@@ -166,7 +166,7 @@ struct Direct {
 
   // What SDPA makes of inputs that no kernel takes: it can do more than the operators.
   PyObject *by_sdpa(const Arguments &given, const Inputs &inputs) const {
-    sdpa_calls.fetch_add(1, std::memory_order_relaxed);
+    table.other_calls.fetch_add(1, std::memory_order_relaxed);
     PyObject *const factor = given[kScale];
     const Reference no_dropout(PyFloat_FromDouble(0.0));
     const Reference positional(

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "launch.h"
+#include "rows.h"
 #include "sdpa.h"
 
 // EvoflashAttention of the kernels' sources.
@@ -88,16 +89,8 @@ namespace {
 constexpr int kDims = 4;                                 // batch, heads, length, head size
 constexpr int32_t kInt32 = 3, kFloat32 = 6, kBool = 11;  // c10::ScalarType
 
-struct Row {
-  Kernel kernel;
-  std::atomic<int64_t> calls{0};
-};
-
-// Rows are only added, one thread at a time, while others may read those that are counted already.
-constexpr size_t kMostRows = 64;
-Row table[kMostRows];
-std::atomic<size_t> num_rows{0};
-std::atomic<int64_t> sdpa_calls{0};
+using Row = KernelRow<Kernel>;
+Table<Kernel> table;
 
 // Which keys row i sees: those from i + diagonal - left to i + diagonal + right; -1 is no limit.
 struct Band {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "launch.h"
+#include "rows.h"
 
 constexpr int kTensors = kInputs + kOutputs;
 constexpr int kMostDims = 6;    // EVOFLASH_MAX_RANK
@@ -70,16 +71,7 @@ struct Answer {
 
 namespace {
 
-struct Row {
-  Kernel kernel;
-  std::atomic<int64_t> calls{0};
-};
-
-// Rows are only added, one thread at a time, while others may read those that are counted already.
-constexpr size_t kMostRows = 64;
-Row table[kMostRows];
-std::atomic<size_t> num_rows{0};
-std::atomic<int64_t> reference_calls{0};
+Table<Kernel> table;
 
 // The arguments of a call.
 struct Call {
@@ -177,7 +169,7 @@ std::vector<Tensor> compute(const Kernel &kernel, const Call &call, const Sizes 
 
 // The outputs by the first kernel that takes the call; empty where none does.
 std::vector<Tensor> by_a_kernel(const Call &call) {
-  for (size_t i = 0, rows = num_rows.load(std::memory_order_acquire); i < rows; ++i) {
+  for (size_t i = 0, rows = table.size(); i < rows; ++i) {
     Sizes sizes;
     if (ask(table[i].kernel, call, sizes).reason != kTaken) continue;
     std::vector<Tensor> outputs = compute(table[i].kernel, call, sizes);
@@ -190,7 +182,7 @@ std::vector<Tensor> by_a_kernel(const Call &call) {
 
 // Why the kernel of a row does not take a call. Its launcher is asked by computing, into outputs that are dropped.
 int64_t why_refused(int64_t row, const Call &call) {
-  require(0 <= row && size_t(row) < num_rows, "there is no kernel ", row);
+  require(0 <= row && size_t(row) < table.size(), "there is no kernel ", row);
   Sizes sizes;
   const Answer answer = ask(table[row].kernel, call, sizes);
   if (answer.reason != kTaken) return answer.number();
@@ -202,14 +194,8 @@ int64_t why_refused(int64_t row, const Call &call) {
 extern "C" {
 
 // For Python, under a lock: 0, or 1 where the table is full.
-int add_kernel(const Kernel *kernel) {
-  const size_t row = num_rows.load();
-  if (row == kMostRows) return 1;
-  table[row].kernel = *kernel;
-  num_rows.store(row + 1, std::memory_order_release);
-  return 0;
-}
+int add_kernel(const Kernel *kernel) { return table.add(*kernel) ? 0 : 1; }
 
 // How often a row's kernel has computed; of row -1, the reference.
-int64_t calls_of(int64_t row) { return row < 0 ? reference_calls.load() : table[row].calls.load(); }
+int64_t calls_of(int64_t row) { return table.calls_of(row); }
 }

@@ -1,12 +1,23 @@
 #pragma once
 
 #include "cluster.cuh"
+#include "programmatic_launch.cuh"
 #include "smem_address.cuh"
 #include "warp.cuh"
 
 // What the warps of a row have found, exchanged among all of them: those of a block, or of all blocks of a cluster.
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash {
+
+// What comes before a kernel's first read, and its first store to another block, which must be running.
+template <class Config>
+__device__ __forceinline__ void begin_rows() {
+  if constexpr (Config::kIsEarly) {
+    wait_for_prerequisites();  // the kernel ahead may write what this one reads
+    launch_dependents();
+  }
+  if constexpr (Config::kCluster > 1) cluster_sync();
+}
 
 // Two floats of each warp that works on a row, for the rows of a block. Two buffers take turns: a warp that is ahead
 // fills the one while others still read the other, so a row needs one barrier. All threads take part in that barrier,

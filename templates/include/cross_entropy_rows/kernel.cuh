@@ -4,7 +4,6 @@
 #include "cp_async.cuh"
 #include "cross_entropy_rows/arguments.cuh"
 #include "cross_entropy_rows/softmax.cuh"
-#include "programmatic_launch.cuh"
 #include "row_parts.cuh"
 #include "static_for.cuh"
 
@@ -239,11 +238,7 @@ struct Kernel {
 
 template <class Config>
 __device__ __forceinline__ void compute_rows(const Arguments &args, unsigned char *smem) {
-  if constexpr (Config::kIsEarly) {
-    wait_for_prerequisites();  // the kernel ahead may write what this one reads
-    launch_dependents();
-  }
-  if constexpr (Config::kCluster > 1) cluster_sync();  // before the first store to another block, which must be running
+  begin_rows<Config>();
   Kernel<Config>(args, smem).run();
 }
 

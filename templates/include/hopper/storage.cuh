@@ -2,6 +2,7 @@
 
 #include "hopper/kernel_traits.cuh"
 #include "mbarrier.cuh"
+#include "pipeline_state.cuh"
 #include "smem_address.cuh"
 
 #ifndef EVOFLASH_HOST_ONLY
@@ -97,18 +98,6 @@ struct SharedStorage {
       }
     }
     fence_mbarrier_init();
-  }
-};
-
-// Where a role stands in the stages of K or V: the stage, and the parity of the phase in which its tile is read.
-template <int kStages>
-struct PipelineState {
-  int index = 0;
-  unsigned phase = 0;
-
-  __device__ __forceinline__ void operator++() {
-    index = index + 1 == kStages ? 0 : index + 1;
-    phase ^= index == 0;
   }
 };
 

@@ -21,6 +21,11 @@ inline constexpr int kMergeColumns = 8;  // of a thread: 16 bytes of the output
 #ifndef EVOFLASH_DEVICE_ONLY
 namespace {
 
+// The kernel, and the one that adds the parts of split-K.
+struct Kernels {
+  Kernel *multiply, *merge;
+};
+
 inline size_t partials_bytes(const FusedLinear &problem, int splits) {
   return splits == 1 ? 0 : size_t(splits) * problem.x.size[0] * problem.weight.size[0] * sizeof(float);
 }

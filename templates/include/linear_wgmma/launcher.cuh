@@ -19,13 +19,8 @@ int encode_tensor_maps(Arguments &args, const FusedLinear &problem) {
   return encode_matrix_map(&args.out, problem.out, 64);
 }
 
-// The kernel, and the one that adds the parts of split-K.
-struct Kernels {
-  Kernel *multiply, *merge;
-};
-
 template <class Traits>
-int launch(const FusedLinear &problem, void *stream, const Kernels &kernels) {
+int launch(const FusedLinear &problem, void *stream, const linear::Kernels &kernels) {
   if (!linear::is_supported<typename Traits::Element>(problem)) return EVOFLASH_UNSUPPORTED;
   const int64_t m = problem.x.size[0], k = problem.x.size[1], n = problem.weight.size[0];
   if (m == 0 || n == 0) return 0;

@@ -2,6 +2,7 @@
 
 #include "linear_wgmma/kernel_traits.cuh"
 #include "mbarrier.cuh"
+#include "pipeline_state.cuh"
 #include "smem_address.cuh"
 
 #ifndef EVOFLASH_HOST_ONLY
@@ -51,24 +52,6 @@ struct SharedStorage {
     for (int buffer = 0; buffer < Traits::kNumWarpgroups * kBuffers; ++buffer)
       mbarrier_init(residual_full(0, buffer), 1);
     fence_mbarrier_init();
-  }
-};
-
-// Where a role stands in the stages: the stage, and the parity of the phase in which it is read.
-template <int kStages>
-struct PipelineState {
-  int index = 0;
-  unsigned phase = 0;
-
-  __device__ __forceinline__ void operator++() {
-    index = index + 1 == kStages ? 0 : index + 1;
-    phase ^= index == 0;
-  }
-
-  // Past stages that another warpgroup reads.
-  __device__ __forceinline__ void skip(int count) {
-    phase ^= (index + count) / kStages & 1;
-    index = (index + count) % kStages;
   }
 };
 

@@ -3,7 +3,6 @@
 #include "cache_hints.cuh"
 #include "cp_async.cuh"
 #include "math.cuh"
-#include "programmatic_launch.cuh"
 #include "rms_norm_rows/arguments.cuh"
 #include "rms_norm_rows/quantize.cuh"
 #include "row_parts.cuh"
@@ -206,11 +205,7 @@ struct Kernel {
 
 template <class Config>
 __device__ __forceinline__ void normalise_rows(const Arguments &args, unsigned char *smem) {
-  if constexpr (Config::kIsEarly) {
-    wait_for_prerequisites();  // the kernel ahead may write what this one reads
-    launch_dependents();
-  }
-  if constexpr (Config::kCluster > 1) cluster_sync();  // before the first store to another block, which must be running
+  begin_rows<Config>();
   Kernel<Config>(args, smem).run();
 }
 

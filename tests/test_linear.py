@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from evoflash.codegen.template import Source, load
+from evoflash.codegen.source import Source
+from evoflash.codegen.template import load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
 from evoflash.problems.function.description import describe

@@ -8,13 +8,18 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from evoflash import targets
 from evoflash.bench.entrants import FixedEntrant
-from evoflash.codegen.template import Source, Template, load
+from evoflash.cli.search import search
+from evoflash.codegen.source import Source
+from evoflash.codegen.template import Template, load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.genome import Genome
 from evoflash.core.status import Gate, Status
+from evoflash.errors import UsageError
 from evoflash.problems import Case
 from evoflash.problems.attention import parse
 from evoflash.problems.function import FunctionProblem
@@ -104,6 +109,17 @@ def test_a_module_that_cannot_be_launched_says_why(toolchain, text, words):
 def test_a_family_whose_module_is_not_installed_is_left_out(tmp_path, toolchain):
     template = family(tmp_path, "kernel.py.j2", RIGHT, "imports: [torch, no_such_module]\n")
     assert template.refusals(PROBLEM, toolchain.target.facts) == ["it needs no_such_module, which is not installed"]
+
+
+def test_a_sanitizer_that_cannot_watch_a_family_is_refused_before_the_search(tmp_path):
+    family(tmp_path, "kernel.py.j2", RIGHT)
+    app = typer.Typer()
+    app.command()(search)
+    shape = ["--shape", "b=1,h=1,s=5,d=8,dtype=fp32", "--target", "cpu", "--family", "own", "--sanitize"]
+    outcome = CliRunner().invoke(app, [*shape, "--templates", str(tmp_path), "--db", str(tmp_path / "runs.db")])
+    assert isinstance(outcome.exception, UsageError)
+    assert str(outcome.exception).startswith("--sanitize cannot watch the Python kernels of own")
+    assert not (tmp_path / "runs.db").exists()
 
 
 def test_headers_of_another_library_come_from_the_declared_folder(tmp_path, toolchain, monkeypatch):

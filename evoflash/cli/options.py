@@ -61,9 +61,9 @@ Baselines = Annotated[
     typer.Option(
         "--baseline",
         metavar="NAME",
-        help="Time this baseline, too: module:function with the signature of scaled_dot_product_attention, or a rival "
-        "of `evoflash doctor` that takes part only on request; none leaves out other packages than PyTorch; "
-        "repeatable.",
+        help="Time this baseline, too: module:function with the signature of scaled_dot_product_attention, or with "
+        "--problem of the file's function; or a rival of `evoflash doctor` that takes part only on request; none "
+        "leaves out other packages than PyTorch, and torch.compile; repeatable.",
     ),
 ]
 Debug = Annotated[bool | None, typer.Option("--debug", help="Build with debug information.")]

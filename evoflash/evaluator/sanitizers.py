@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evoflash.codegen.template import Source
+from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Build, Toolchain
 from evoflash.core.record import Record
 from evoflash.errors import MissingError
@@ -89,11 +89,11 @@ def run(
 
 
 def problems_of(problem: Problem, target: str) -> list[Problem]:
-    """The problem itself, since a kernel may accept no other lengths, then small cases of the same dtype and mask."""
+    """The problem itself, since a kernel may accept no other sizes, then small cases that differ in nothing else."""
     own = [problem] if problem.flops <= OWN_FLOPS[target] else []
 
-    def kind(each: Problem) -> tuple[object, ...]:
-        return each.facts().get("dtype"), each.facts().get("causal")
+    def kind(each: Problem) -> dict[str, str | bool]:
+        return {name: fact for name, fact in each.facts().items() if isinstance(fact, str | bool)}
 
     cases = dict.fromkeys(case.problem for case in problem.cases() if case.variant == "normal")
     small = [each for each in cases if each.flops <= SMALL_FLOPS and kind(each) == kind(problem) and each != problem]

@@ -136,7 +136,10 @@ class Problem(Record, abc.ABC):
         return (self.facts()["dtype"],) * len(self.input_shapes())
 
     def index_values(self, seed: int = 0) -> Mapping[int, Sequence[int]]:
-        """The values of inputs that kernels use as sizes or indices, by the number of the input."""
+        """The values of inputs that kernels use as sizes or indices, by the number of the input.
+
+        Where there are fewer than elements, they begin again.
+        """
         return {}
 
     @abc.abstractmethod

@@ -52,6 +52,7 @@ class ForkServer:
         self._unread = b""
         self._living: set[int] = set()
         self._codes: dict[int, int] = {}
+        self._said: dict[str, int] = {}  # by the last request
         self.key = _surroundings(module)
         with theirs:
             command = [sys.executable, "-P", "-m", "evoflash.system.fork_server", module, str(theirs.fileno())]
@@ -133,10 +134,10 @@ class ForkServer:
 
     def _receive(self, wanted: str) -> int:
         """Waits for a message, and returns its number."""
-        self._wanted: dict[str, int] = {}
-        while wanted not in self._wanted:
+        self._said.clear()
+        while wanted not in self._said:
             self._take(self._control.recv(4096))
-        return self._wanted[wanted]
+        return self._said[wanted]
 
     def _take(self, data: bytes) -> None:
         if not data:
@@ -148,7 +149,7 @@ class ForkServer:
                 self._codes[message["ended"]] = message["code"]
                 self._living.discard(message["ended"])
             else:
-                self._wanted |= message
+                self._said |= message
 
 
 _servers: list[ForkServer] = []

@@ -7,21 +7,23 @@ prints how many problems the kernel accepted, and exits with 3 when the launcher
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import math
 import random
 import struct
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from evoflash.plugins import problem_from_dict
+from evoflash.problems import dtypes
 from evoflash.system import processes
 
 UNSUPPORTED = -1
 SCALE = 1 / math.sqrt(3)  # of the uniform distribution, so that logits stay small
-# Bytes of an element.
-WIDTHS = {"float8_e4m3fn": 1, "bool": 1, "float16": 2, "bfloat16": 2, "int16": 2, "float32": 4, "int32": 4}
-WIDTHS |= {"float64": 8, "int64": 8}
+FORMATS = {"int64": "q", "int32": "i", "int16": "h", "int8": "b", "uint8": "B", "bool": "?"}  # of `struct`
+LARGEST_EXPONENTS = {"float8_e4m3fn": 0x78, "float8_e5m2": 0x7C}  # from there on bytes may be NaN
 PERIOD = 65521  # elements after which the values repeat, for speed; a prime, so that rows differ
 
 
@@ -85,14 +87,18 @@ class DeviceMemory:
 class Block:
     """A contiguous tensor with the part of torch's interface that `Problem.arguments` uses."""
 
-    def __init__(self, address: int, shape: tuple[int, ...]):
-        self.shape = shape
+    def __init__(self, address: int, shape: tuple[int, ...], dtype: str):
+        self.shape, self.dtype = shape, dtype
         self._address = address
         self._stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
     def data_ptr(self) -> int:
         """The address of the first element."""
         return self._address
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
 
     def stride(self) -> tuple[int, ...]:
         """Strides in elements."""
@@ -107,29 +113,44 @@ def elements(count: int, dtype: str, rng: random.Random) -> bytes:
     values = [SCALE * (2 * rng.random() - 1) for _ in range(count)]
     if dtype == "bool":
         return bytes(value > 0 for value in values)
-    if dtype == "float8_e4m3fn":  # any bytes but those whose exponent may be that of NaN
-        return bytes(rng.randrange(0x78) | rng.choice((0, 0x80)) for _ in range(count))
+    if dtype in LARGEST_EXPONENTS:
+        return bytes(rng.randrange(LARGEST_EXPONENTS[dtype]) | rng.choice((0, 0x80)) for _ in range(count))
+    if dtype == "float64":
+        return struct.pack(f"<{count}d", *values)
     if dtype == "float16":
         return struct.pack(f"<{count}e", *values)
     words = struct.pack(f"<{count}f", *values)
     if dtype == "float32":
         return words
+    assert dtype == "bfloat16", dtype
     return b"".join(words[at + 2 : at + 4] for at in range(0, len(words), 4))  # bfloat16: the upper half
+
+
+def packed(values: Sequence[int], count: int, dtype: str) -> bytes:
+    """Integers as bytes; fewer than `count` begin again."""
+    repeated = itertools.islice(itertools.cycle(values), count)
+    return struct.pack(f"<{count}{FORMATS[dtype]}", *repeated)
 
 
 def launch(library: ctypes.CDLL, problem: Any, memory: HostMemory | DeviceMemory) -> int:
     """Launches the kernel on a problem; returns the launcher's code."""
-    dtypes, rng = problem.input_dtypes(), random.Random(0)
+    rng = random.Random(0)
     addresses: list[int] = []
 
     def block(shape: tuple[int, ...], dtype: str, content: bytes | None) -> Any:
-        addresses.append(memory.allocate(WIDTHS[dtype] * math.prod(shape), content))
-        return Block(addresses[-1], shape)
+        addresses.append(memory.allocate(dtypes.BYTES[dtype] * math.prod(shape), content))
+        return Block(addresses[-1], shape, dtype)
 
-    indices = {number: struct.pack(f"<{len(values)}i", *values) for number, values in problem.index_values().items()}
+    indices = problem.index_values()
     inputs = tuple(
-        block(shape, dtype, indices[number] if number in indices else elements(math.prod(shape), dtype, rng))
-        for number, (shape, dtype) in enumerate(zip(problem.input_shapes(), dtypes, strict=True))
+        block(
+            shape,
+            dtype,
+            packed(indices[number], math.prod(shape), dtype)
+            if number in indices
+            else elements(math.prod(shape), dtype, rng),
+        )
+        for number, (shape, dtype) in enumerate(zip(problem.input_shapes(), problem.input_dtypes(), strict=True))
     )
     outputs = tuple(block(each.shape, each.dtype, None) for each in problem.outputs())
     arguments = problem.arguments(inputs, outputs)

@@ -1,20 +1,24 @@
 """What the sanitizers say, read; and what is launched under them."""
 
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evoflash import targets
-from evoflash.codegen.template import Source, load
+from evoflash.codegen.source import Source
+from evoflash.codegen.template import load
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.errors import MissingError
 from evoflash.evaluator import sanitizers
 from evoflash.evaluator.sanitizers import read_cpu, read_cuda
+from evoflash.problems import dtypes
 from evoflash.problems.attention import AttentionProblem
+from evoflash.problems.function.description import describe
 from evoflash.targets.cuda import CudaTarget
-from evoflash.worker.sanitized_launch import PERIOD, elements
+from evoflash.worker.sanitized_launch import PERIOD, elements, packed
 from tests.helpers import PROBLEM, TINY
 
 MEMCHECK = """\
@@ -123,3 +127,31 @@ def test_the_sanitized_build_is_another_than_the_plain_one(tmp_path):
     watched = replace(target, sanitize=True)
     assert "-fsanitize=address,undefined" in watched.steps()[0].command
     assert watched.toolchain_digest != target.toolchain_digest
+
+
+SHIPPED = Path(__file__).parents[2] / "problems"
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "sizes"),
+    [
+        ("rms_norm", "cpu_rms_norm", {"rows": 5, "columns": 200, "quantize": "int8"}),  # writes integers
+        ("cross_entropy", "cpu_cross_entropy", {"rows": 5, "vocabulary": 200}),  # reads indices
+    ],
+)
+def test_a_right_kernel_of_a_function_is_clean(tmp_path, name, family, sizes):
+    alone = re.sub(r"(?m)^(vary|cases) = .*$", "", (SHIPPED / f"{name}.py").read_text())
+    problem, target = describe(f"{name}.py", alone, sizes, "cpu"), targets.detect("cpu")
+    template = load(family)
+    genome = template.space([problem], target.facts).sample(random.Random(0))
+    source = template.render(genome, problem, target.facts)
+    (found,) = sanitizers.run(target, Toolchain(target, tmp_path), source, problem)
+    assert (found.clean, found.summary) == (True, "no errors on 1 problems")
+
+
+@pytest.mark.parametrize("dtype", list(dtypes.BYTES))
+def test_elements_of_every_type_that_kernels_take_fill_a_tensor(dtype):
+    if "float" in dtype or dtype == "bool":
+        assert len(elements(17, dtype, random.Random(0))) == 17 * dtypes.BYTES[dtype]
+    if "float" not in dtype:
+        assert len(packed([0, 1], 17, dtype)) == 17 * dtypes.BYTES[dtype]

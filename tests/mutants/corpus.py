@@ -15,7 +15,8 @@ from typing import Any, Literal
 import yaml
 
 from evoflash.bench.entrants import FixedEntrant
-from evoflash.codegen.template import Source, load
+from evoflash.codegen.source import Source
+from evoflash.codegen.template import load
 from evoflash.core.genome import Genome
 from evoflash.core.status import Gate
 from evoflash.problems import Problem, attention

@@ -13,6 +13,7 @@ from evoflash.problems.function.description import describe
 from evoflash.problems.function.flops import FlopCounter
 from evoflash.problems.function.header import struct_name
 from evoflash.problems.function.in_double import InDouble
+from evoflash.problems.function.program import Program
 from evoflash.targets import cuda
 from evoflash.targets.base import cxx
 from evoflash.testing import check_problem
@@ -333,3 +334,34 @@ def test_a_kernel_that_keeps_its_result_by_address_is_refused(scale, folder, fau
         case = Case(name="other", problem=other.alone)
         with pytest.raises(LaunchError, match="unsupported"):
             correctness.check(kernel, case, references.of(case), lambda: None)
+
+
+MIXED = '''"""Adds a table that the file makes on the CPU by name."""
+import torch
+
+def mixed(x: torch.Tensor) -> torch.Tensor:
+    return x + 1
+
+def get_inputs(rows: int = 3):
+    return torch.ones(rows) + torch.arange(rows, device="cpu")
+'''
+
+
+def test_inputs_are_drawn_on_the_device_unless_the_file_mixes_devices():
+    plain = MIXED.replace(', device="cpu"', "")
+    drawn = [
+        Program.of("mixed.py", text).at((("rows", 3),)).inputs(0, "meta")[0].device.type for text in (plain, MIXED)
+    ]
+    assert drawn == ["meta", "cpu"]  # meta stands for a GPU
+
+
+def test_other_failures_on_the_device_are_not_taken_for_that():
+    text = MIXED.replace("return torch.ones", 'raise RuntimeError("device is lost")\n    return torch.ones')
+    with pytest.raises(RuntimeError, match="device is lost"):
+        Program.of("mixed.py", text).at((("rows", 3),)).inputs(0, "meta")
+
+
+def test_values_that_may_be_indices_are_on_record():
+    text = MIXED.replace('torch.ones(rows) + torch.arange(rows, device="cpu")', "torch.arange(rows)")
+    problem = describe("mixed.py", text, {"rows": 5000}, "cpu")
+    assert problem.index_values() == {0: tuple(range(4096))}

@@ -4,6 +4,7 @@ import pytest
 
 from evoflash.problems.base import Inputs
 from evoflash.problems.function.description import describe
+from evoflash.problems.function.program import Program
 from evoflash.problems.function.rivals import Compiled
 
 torch = pytest.importorskip("torch")
@@ -98,7 +99,7 @@ def test_what_a_file_computes_from_a_number_follows_it():
     numbers = {each.name: each.value for each in problem.signature.numbers}
     assert numbers == {"in_features": 4, "out_features": 6, "shift_shape_0": 6, "eps": 1e-5}
     assert problem.flops == 2 * 8 * 4 * 6
-    default = problem.program.sizes
+    default = Program.of(problem.file, problem.source).sizes
     assert (default["batch_size"], default["out_features"]) == (1024, 2048)
 
 

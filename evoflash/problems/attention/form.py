@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from evoflash.problems import dtypes
 from evoflash.problems.attention import paging
 from evoflash.problems.attention.band import Band
 from evoflash.problems.base import Problem
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 KV_DTYPES = {"fp8": "float8_e4m3fn"}
-DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float8_e4m3fn": 1, "bool": 1, "int32": 4}
 
 MOST = 2**31 - 1  # of a size: kernels are given int32
 
@@ -299,7 +299,7 @@ class AttentionForm(Problem):
         """
         return {
             **self.model_dump(exclude={"scale", *FEATURES}),
-            "dtype_bytes": DTYPE_BYTES[self.dtype],
+            "dtype_bytes": dtypes.BYTES[self.dtype],
             "rows": self.heads * sum(self.query_lengths),
             "value_dim": self.value_size,
             "latent": self.latent,
@@ -314,7 +314,7 @@ class AttentionForm(Problem):
             "ragged": bool(self.lengths) and not self.is_packed,
             "page_size": self.page_size or 0,
             "quantized": self.kv_dtype is not None,
-            "kv_bytes": DTYPE_BYTES[self.kv_dtype or self.dtype],
+            "kv_bytes": dtypes.BYTES[self.kv_dtype or self.dtype],
             "packed": self.is_packed,
             "lse": self.lse,
         }

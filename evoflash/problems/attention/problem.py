@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from evoflash.problems import dtypes
 from evoflash.problems.attention import (
     adversaries,
     arguments,
@@ -27,8 +28,6 @@ from evoflash.problems.rival import Rival
 
 if TYPE_CHECKING:
     import torch
-
-UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24}
 
 # Of a log-sum-exp: the errors of the exponentials that weigh values of this type, and the operations in float32 that
 # each round it: the scale, the product, log2(e), the maximum, ln(2).
@@ -162,10 +161,10 @@ class AttentionProblem(AttentionTensors):
         largest = finite.abs().max().item() if finite.numel() else 0.0
         rms = finite.square().mean().sqrt().item() if finite.numel() else 0.0
         if output.name == "lse":
-            own, relative = LSE_ROUNDING[self.dtype], LSE_OPERATIONS * UNIT_ROUNDOFF["float32"]
+            own, relative = LSE_ROUNDING[self.dtype], LSE_OPERATIONS * dtypes.UNIT_ROUNDOFF["float32"]
             rounding_rms = (own + relative * rms) / math.sqrt(3)
             return Bounds(3 * plain_max + own + relative * largest, 2 * max(plain_rms, rounding_rms), math.inf)
-        rounding = UNIT_ROUNDOFF[self.dtype]
+        rounding = dtypes.UNIT_ROUNDOFF[self.dtype]
         magnitude = max(1.0, largest / CAPPED_OUTPUT)
         return Bounds(
             max_error=min(3 * plain_max + rounding * largest, MAX_ERROR_CAP * magnitude) + SMALLEST_NORMAL,

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from evoflash.problems import dtypes
 from evoflash.problems.attention import paging
-from evoflash.problems.attention.form import DIMENSIONS, DTYPE_BYTES, AttentionForm
+from evoflash.problems.attention.form import DIMENSIONS, AttentionForm
 from evoflash.problems.base import Inputs, Output
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class AttentionTensors(AttentionForm):
         sizes = [names.get(number, math.prod(shape)) for number, shape in enumerate(self.input_shapes())]
         types = (*self.input_dtypes(), *(each.dtype for each in self.outputs()))
         sizes += [math.prod(each.shape) for each in self.outputs()]
-        return sum(size * DTYPE_BYTES[name] for size, name in zip(sizes, types, strict=True))
+        return sum(size * dtypes.BYTES[name] for size, name in zip(sizes, types, strict=True))
 
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of q, k and v (of latent attention q and k), and of what follows them."""

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import math
-import random
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from evoflash.problems import dtypes
 from evoflash.problems.base import Outputs
+from evoflash.problems.function import statements
 from evoflash.problems.function.flops import FlopCounter
 from evoflash.problems.function.problem import FunctionProblem, Variant
-from evoflash.problems.function.program import ProblemError, Program
+from evoflash.problems.function.program import Program
 from evoflash.problems.function.signature import (
-    DTYPE_BYTES,
     MAX_RANK,
+    MOST_VALUES,
     Interface,
     Number,
     Signature,
     Size,
     Tensor,
 )
+from evoflash.problems.function.source_file import ProblemError
 from evoflash.problems.function.words import C_WORDS, RESERVED
 
-FRESH = 8  # sizes that are drawn from what the file lets vary
 FIRST_SEED, SECOND_SEED = 0, 1
 MESSAGE_LENGTH = 300  # of what an exception says
-LAYOUTS = ("contiguous", "strided", "unaligned")
 
 
 def describe(file: str, source: str, sizes: Mapping[str, Size], device: str) -> FunctionProblem:
@@ -61,9 +60,9 @@ def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -
     _require_name(program)
     own = _own(program, sizes)
     signature, counted, interface = _signature(program, own, device)
-    tolerance, layouts = _tolerance(program, signature), _layouts(program)
-    others = [_variant(program, own, each, "cases") for each in _stated(program)]
-    others += [_variant(program, own, each, "vary") for each in _fresh(program, own)]
+    tolerance, layouts = statements.tolerance(program, signature), statements.layouts(program)
+    others = [_variant(program, own, each, "cases") for each in statements.cases(program)]
+    others += [_variant(program, own, each, "vary") for each in statements.fresh(program, own)]
     problem = FunctionProblem(
         name=program.name,
         file=file,
@@ -72,7 +71,7 @@ def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -
         sizes=tuple(own.items()),
         signature=signature,
         interface=interface,
-        counted_flops=_flops(program, own, counted, signature),
+        counted_flops=statements.flops(program, own, counted, signature),
         tolerance=tolerance,
         layouts=layouts,
         variants=tuple(dict.fromkeys(others)),
@@ -94,26 +93,7 @@ def _own(program: Program, sizes: Mapping[str, Size]) -> dict[str, Size]:
     Raises:
         ProblemError: for a name that the file has not, or a value of another type.
     """
-    return {**program.sizes, **_known(program, sizes, "--shape")}
-
-
-def _known(program: Program, sizes: Mapping[str, Any], where: str) -> dict[str, Size]:
-    known: dict[str, Size] = {}
-    for name, value in sizes.items():
-        if name not in program.sizes:
-            listed = ", ".join(program.sizes) or "none"
-            raise ProblemError(f"{program.file}: {where}: there is no size {name!r}; it has {listed}")
-        known[name] = _as(type(program.sizes[name]), value, f"{program.file}: {where}: {name}")
-    return known
-
-
-def _as(kind: type, value: Any, where: str) -> Size:
-    try:
-        if kind is bool and isinstance(value, str):
-            return {"true": True, "1": True, "": True, "false": False, "0": False}[value.lower()]
-        return kind(value)
-    except (KeyError, ValueError, TypeError):
-        raise ProblemError(f"{where} is {value!r}; write a value of type {kind.__name__}") from None
+    return {**program.sizes, **statements.known(program, sizes, "--shape")}
 
 
 def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tuple[Signature, int, Interface]:
@@ -122,8 +102,8 @@ def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tupl
     Raises:
         ProblemError: when two runs differ, or the inputs of two seeds do in shape or type.
     """
-    pairs = tuple(sizes.items())
-    arguments, again = (program.arguments(pairs, seed, device) for seed in (FIRST_SEED, SECOND_SEED))
+    computation = program.at(tuple(sizes.items()))
+    arguments, again = (computation.arguments(seed, device) for seed in (FIRST_SEED, SECOND_SEED))
     if _forms(arguments.tensors) != _forms(again.tensors):
         raise ProblemError(
             f"{program.file}: get_inputs returns other shapes or types under another seed; draw values alone"
@@ -132,30 +112,29 @@ def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tupl
         _require_taken(program, name, tensor)
     inputs = tuple(each.to(device) for each in arguments.tensors.values())
     before = [each.clone() for each in inputs]
-    function = program.function(pairs)
     with torch.no_grad(), FlopCounter() as counter:
-        answer = function(*inputs)
-    first = tuple(each.clone() for each in program.outputs_of(answer))
+        answer = computation.function(*inputs)
+    first = tuple(each.clone() for each in computation.outputs_of(answer))
     for name, old, new in zip(arguments.tensors, before, inputs, strict=True):
         if program.is_module and name in arguments.state:
             new.copy_(old)
         elif not torch.equal(_bits(old), _bits(new)):
             raise ProblemError(f"{program.file}: the function changes {name} in place; return a new tensor instead")
-    second = program.call(pairs, inputs)
+    second = computation.call(inputs)
     _require_same(program, first, second)
-    names = program.output_names(answer)
+    names = computation.output_names(answer)
     outputs = [_tensor(name, each) for name, each in zip(names, first, strict=True)]
     for output in outputs:
         _require_taken(program, output.name, first[names.index(output.name)])
-    values = program.numbers(pairs, arguments)
+    values = computation.numbers(arguments)
     signature = Signature(
-        inputs=tuple(_tensor(name, each) for name, each in arguments.tensors.items()),
+        inputs=tuple(_input(name, each) for name, each in arguments.tensors.items()),
         outputs=tuple(outputs),
         numbers=tuple(Number(name=name, value=each) for name, each in values.items() if not isinstance(each, str)),
         texts=tuple((name, each) for name, each in values.items() if isinstance(each, str)),
     )
     _require_names(program, signature)
-    return signature, counter.total, program.interface(pairs, answer)
+    return signature, counter.total, computation.interface(answer)
 
 
 def _require_same(program: Program, first: Outputs, second: Outputs) -> None:
@@ -196,8 +175,8 @@ def _require_reference(problem: FunctionProblem, device: str) -> None:
 
 def _require_taken(program: Program, name: str, tensor: torch.Tensor) -> None:
     dtype = str(tensor.dtype).removeprefix("torch.")
-    if dtype not in DTYPE_BYTES:
-        raise ProblemError(f"{program.file}: {name} is of {dtype}; kernels take {', '.join(DTYPE_BYTES)}")
+    if dtype not in dtypes.BYTES:
+        raise ProblemError(f"{program.file}: {name} is of {dtype}; kernels take {', '.join(dtypes.BYTES)}")
     if tensor.dim() > MAX_RANK:
         raise ProblemError(f"{program.file}: {name} has {tensor.dim()} dimensions; kernels take up to {MAX_RANK}")
     if not tensor.numel():
@@ -226,74 +205,21 @@ def _tensor(name: str, tensor: torch.Tensor) -> Tensor:
     return Tensor(name=name, dtype=str(tensor.dtype).removeprefix("torch."), shape=tuple(tensor.shape))
 
 
+def _input(name: str, tensor: torch.Tensor) -> Tensor:
+    """With the first of its values, if they may be indices."""
+    if tensor.is_floating_point():
+        return _tensor(name, tensor)
+    values = tuple(int(each) for each in tensor.flatten()[:MOST_VALUES].tolist())
+    return _tensor(name, tensor).model_copy(update={"values": values})
+
+
 def _forms(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
     return [(name, tuple(each.shape), each.dtype) for name, each in tensors.items()]
 
 
-def _flops(program: Program, sizes: Mapping[str, Size], counted: int, signature: Signature) -> int:
-    """The file's own figure, or PyTorch's, which counts products of matrices only; else one for each output element."""
-    stated: Any = program.names.get("flops")
-    if stated is None:
-        return max(counted, sum(each.bytes // DTYPE_BYTES[each.dtype] for each in signature.outputs), 1)
-    if not callable(stated):
-        raise ProblemError(
-            f"{program.file}: flops is no function; write one of sizes, such as def flops(rows, columns)"
-        )
-    figure = stated(**{name: sizes[name] for name in program.parameters_of(stated)})
-    if not isinstance(figure, int | float) or not 0 < figure < math.inf:
-        raise ProblemError(f"{program.file}: flops returns {figure!r}; return a positive number of operations")
-    return max(1, int(figure))
-
-
-def _tolerance(program: Program, signature: Signature) -> tuple[tuple[str, float], ...]:
-    stated = program.names.get("tolerance", {})
-    if not isinstance(stated, Mapping):
-        stated = {each.name: stated for each in signature.outputs}
-    known = [each.name for each in signature.outputs]
-    for name, allowed in stated.items():
-        if name not in known:
-            raise ProblemError(f"{program.file}: tolerance names {name!r}; the outputs are {', '.join(known)}")
-        if isinstance(allowed, bool) or not isinstance(allowed, int | float) or not 0 <= allowed < math.inf:
-            raise ProblemError(
-                f"{program.file}: tolerance of {name} is {allowed!r}; write the absolute error that is allowed"
-            )
-    return tuple((name, float(allowed)) for name, allowed in stated.items())
-
-
-def _layouts(program: Program) -> tuple[str, ...]:
-    stated = program.names.get("layouts", LAYOUTS)
-    if not isinstance(stated, list | tuple) or any(each not in LAYOUTS for each in stated):
-        raise ProblemError(f"{program.file}: layouts is {stated!r}; write a tuple of some of {', '.join(LAYOUTS)}")
-    return tuple(stated)
-
-
-def _stated(program: Program) -> Sequence[Mapping[str, Any]]:
-    stated = program.names.get("cases", ())
-    if not isinstance(stated, list | tuple) or not all(isinstance(each, Mapping) for each in stated):
-        raise ProblemError(f"{program.file}: cases is no list of sizes; write dicts, such as [{{'rows': 16}}]")
-    return stated
-
-
-def _fresh(program: Program, own: Mapping[str, Size]) -> list[Mapping[str, Any]]:
-    """Sizes from what the file lets vary: the first draw by a fixed seed, so that a run and its repetition agree."""
-    ranges = program.names.get("vary", {})
-    allowed = (range, list, tuple)
-    if not isinstance(ranges, Mapping) or not all(isinstance(each, allowed) and each for each in ranges.values()):
-        raise ProblemError(
-            f"{program.file}: vary is no dict of ranges or lists of sizes; write one, such as {{'rows': range(1, 300)}}"
-        )
-    rng = random.Random(0)
-    found: list[Mapping[str, Any]] = []
-    for _ in range(FRESH if ranges else 0):
-        drawn = {name: rng.choice(values) for name, values in ranges.items()}
-        if drawn not in found and {**own, **drawn} != own:
-            found.append(drawn)
-    return found
-
-
 def _variant(program: Program, own: Mapping[str, Size], changes: Mapping[str, Any], where: str) -> Variant:
     """The function at other sizes, which `where` names: cases or vary."""
-    sizes = {**own, **_known(program, changes, where)}
+    sizes = {**own, **statements.known(program, changes, where)}
     words = ", ".join(f"{name}={value}" for name, value in changes.items())
     try:
         signature, counted, _ = _signature(program, sizes, "cpu")
@@ -302,5 +228,5 @@ def _variant(program: Program, own: Mapping[str, Size], changes: Mapping[str, An
     except Exception as error:  # whatever the file's code raises
         said = _said(error, program.file)
         raise ProblemError(f"{program.file}{said}; this is at {words}: change {where}, or mend the file") from None
-    flops = _flops(program, sizes, counted, signature)
+    flops = statements.flops(program, sizes, counted, signature)
     return Variant(sizes=tuple(sizes.items()), signature=signature, flops=flops, is_stated=where == "cases")

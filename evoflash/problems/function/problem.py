@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from evoflash.core.record import Record
+from evoflash.problems import dtypes
 from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Output, Outputs, Problem
 from evoflash.problems.function.arguments import arguments
 from evoflash.problems.function.header import header, header_name
@@ -19,13 +20,8 @@ from evoflash.problems.rival import Rival
 if TYPE_CHECKING:
     import torch
 
-    from evoflash.problems.function.program import Program
+    from evoflash.problems.function.computation import Computation
 
-# Half the distance of neighbouring numbers, relative to them.
-UNIT_ROUNDOFF = {
-    "float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8,
-    "float8_e4m3fn": 2.0**-4, "float8_e5m2": 2.0**-3,
-}  # fmt: skip
 # Operations that each round a result of float32 or float64. What PyTorch adds up in blocks and vectors, a plain loop
 # adds up in order, with the error of so many: about the square root of 4,096 terms, over 4.
 ROUNDINGS = {"float32": 16, "float64": 16}
@@ -135,6 +131,10 @@ class FunctionProblem(Problem):
         """Their types."""
         return tuple(each.dtype for each in self.signature.inputs)
 
+    def index_values(self, seed: int = 0) -> dict[int, tuple[int, ...]]:
+        """The first values of integers and booleans, of one seed: what kernels may use as indices."""
+        return {number: each.values for number, each in enumerate(self.signature.inputs) if each.values}
+
     def outputs(self) -> tuple[Output, ...]:
         """What the function returns."""
         return tuple(Output(each.name, each.shape, each.dtype) for each in self.signature.outputs)
@@ -193,11 +193,11 @@ class FunctionProblem(Problem):
     # What needs the function itself, and PyTorch.
 
     @property
-    def program(self) -> Program:
-        """The file, executed. Only workers may ask for it."""
+    def computation(self) -> Computation:
+        """The file, executed, at these sizes. Only workers may ask for it."""
         from evoflash.problems.function.program import Program
 
-        return Program.of(self.file, self.source)
+        return Program.of(self.file, self.source).at(self.sizes)
 
     def inputs(self, seed: int, variant: str, device: str) -> Inputs:
         """What `get_inputs` returns under a seed, and a module's parameters, changed according to the variant.
@@ -206,16 +206,16 @@ class FunctionProblem(Problem):
         """
         from evoflash.problems.function import adversaries
 
-        tensors = self.program.inputs(self.sizes, seed, device)
+        tensors = self.computation.inputs(seed, device)
         return tuple(adversaries.placed(each, variant, device) for each in adversaries.changed(tensors, variant))
 
     def reference(self, inputs: Inputs) -> Outputs:
         """The function in float64: what it casts to a smaller floating-point type stays float64, too."""
-        return self.program.call_in_double(self.sizes, inputs)
+        return self.computation.call_in_double(inputs)
 
     def plain(self, inputs: Inputs) -> Outputs:
         """The function as it is."""
-        return self.program.call(self.sizes, inputs)
+        return self.computation.call(inputs)
 
     def unspecified(self, inputs: Inputs) -> tuple[torch.Tensor | None, ...]:
         """Where the reference is not finite, if an input is not."""
@@ -232,14 +232,14 @@ class FunctionProblem(Problem):
         allowed = dict(self.tolerance).get(output.name)
         if allowed is not None:
             return Bounds(allowed, allowed, allowed)
-        if output.dtype not in UNIT_ROUNDOFF:
+        if output.dtype not in dtypes.UNIT_ROUNDOFF:
             return Bounds(3 * plain_max, 2 * plain_rms, math.inf)
         import torch
 
         finite = reference[reference.isfinite()]
         largest = finite.abs().max().item() if finite.numel() else 0.0
         rms = finite.square().mean().sqrt().item() if finite.numel() else 0.0
-        rounding = ROUNDINGS.get(output.dtype, 1) * UNIT_ROUNDOFF[output.dtype]
+        rounding = ROUNDINGS.get(output.dtype, 1) * dtypes.UNIT_ROUNDOFF[output.dtype]
         smallest = torch.finfo(getattr(torch, output.dtype)).tiny if output.dtype in ROUNDINGS else 2.0**-126
         return Bounds(
             max_error=3 * plain_max + rounding * largest + smallest,
@@ -249,8 +249,8 @@ class FunctionProblem(Problem):
 
     def baselines(self, target: str) -> Mapping[str, Baseline]:
         """`eager`, the function as it is."""
-        program, sizes = self.program, self.sizes
-        return {self.plain_baseline: lambda *inputs: program.call(sizes, inputs)}
+        computation = self.computation
+        return {self.plain_baseline: lambda *inputs: computation.call(inputs)}
 
     def rivals(self, target: str) -> tuple[Rival, ...]:
         """`compile`, the function by `torch.compile`."""
@@ -266,7 +266,7 @@ class FunctionProblem(Problem):
 
     def call_of(self, function: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
         """A call with the arguments in the order of the parameters; then a module's parameters and buffers."""
-        values = self.program.positional(self.sizes, inputs)
+        values = self.computation.positional(inputs)
         return lambda: function(*values)
 
     def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:

@@ -30,13 +30,13 @@ class Compiled(Rival):
 
         if self._compiled is None or self._compiled[0] != problem:
             torch.compiler.reset()  # else the problems of one process would count towards a limit of recompilations
-            function = problem.program.function(problem.sizes)
+            function = problem.computation.function
             self._compiled = (problem, torch.compile(function, dynamic=False, fullgraph=True))
-        call, program = self._compiled[1], problem.program
-        kept = program.kept(problem.sizes, inputs)
+        call, computation = self._compiled[1], problem.computation
+        kept = computation.kept(inputs)
 
         def bound() -> Any:
-            outputs = program.outputs_of(call(*kept))
+            outputs = computation.outputs_of(call(*kept))
             return outputs if len(outputs) > 1 else outputs[0]
 
         bound()

@@ -9,15 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, PlainSerializer
 
 from evoflash.core.record import Record
+from evoflash.problems import dtypes
 
 Size = bool | int | float | str
 
-DTYPE_BYTES = {
-    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1,
-    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
-}  # fmt: skip
-FLOATS = tuple(name for name in DTYPE_BYTES if "float" in name)
 MAX_RANK = 6  # EVOFLASH_MAX_RANK
+MOST_VALUES = 4096
 
 
 def _pairs(value: Any) -> Any:
@@ -29,21 +26,26 @@ Sizes = Annotated[tuple[tuple[str, Size], ...], BeforeValidator(_pairs), PlainSe
 
 
 class Tensor(Record):
-    """A tensor that a function reads or writes."""
+    """A tensor that a function reads or writes.
+
+    Attributes:
+        values: of integers and booleans that are read, the first `MOST_VALUES`, row by row; they may be indices.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    values: tuple[int, ...] = ()
 
     @property
     def bytes(self) -> int:
         """Bytes of its elements."""
-        return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
+        return math.prod(self.shape) * dtypes.BYTES[self.dtype]
 
     @property
     def is_floating(self) -> bool:
         """Whether its elements are floating-point numbers."""
-        return self.dtype in FLOATS
+        return self.dtype in dtypes.FLOATS
 
 
 class Number(Record):
@@ -110,4 +112,4 @@ class Signature(Record):
         for tensor in (*self.inputs, *self.outputs):
             facts |= {f"{tensor.name}_rank": len(tensor.shape), f"{tensor.name}_dtype": tensor.dtype}
             facts |= {f"{tensor.name}_{axis}": size for axis, size in enumerate(tensor.shape)}
-        return facts | {"dtype": self.dtype, "dtype_bytes": DTYPE_BYTES[self.dtype]}
+        return facts | {"dtype": self.dtype, "dtype_bytes": dtypes.BYTES[self.dtype]}

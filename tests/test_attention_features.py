@@ -10,10 +10,9 @@ from evoflash.codegen.template import load, load_all
 from evoflash.errors import NoPackageError, UsageError
 from evoflash.export.formats import FORMATS
 from evoflash.export.winner import Winner
-from evoflash.problems import attention
+from evoflash.problems import attention, dtypes
 from evoflash.problems.attention import AttentionProblem, adversaries, sdpa, sequences
 from evoflash.problems.attention.band import Band
-from evoflash.problems.attention.form import DTYPE_BYTES
 from evoflash.targets import cuda
 from evoflash.worker.buffers import Arena
 
@@ -323,7 +322,7 @@ def test_latent_values_are_counted_once_and_what_follows_them_in_full():
     latent, biased = parse("v=4,latent"), parse("v=4,latent,bias=hqk")
     bias = biased.input_shapes()[2]
     assert len(latent.input_shapes()) == 2
-    assert biased.min_bytes - latent.min_bytes == math.prod(bias) * DTYPE_BYTES[biased.dtype]
+    assert biased.min_bytes - latent.min_bytes == math.prod(bias) * dtypes.BYTES[biased.dtype]
 
 
 @pytest.mark.parametrize("features", ["kv_dtype=fp8", "lengths=uniform,layout=packed", "lse"])

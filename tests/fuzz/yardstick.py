@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from evoflash.problems.attention import AttentionProblem
-from evoflash.problems.attention.problem import SMALLEST_NORMAL, UNIT_ROUNDOFF
+from evoflash.problems.attention.problem import SMALLEST_NORMAL
+from evoflash.problems.dtypes import UNIT_ROUNDOFF
 from evoflash.worker.references import errors
 
 LARGEST = 2.0**127  # of float32, with room for a factor of log2(e)

@@ -31,6 +31,10 @@ class NotFoundError(UsageError):
     """A run, candidate, template, shape or strategy that does not exist."""
 
 
+class NothingToShowError(UsageError):
+    """A figure of a run that has not recorded what the figure shows."""
+
+
 class MissingError(EvoflashError):
     """The environment lacks something: a compiler, a device, a package."""
 

@@ -8,6 +8,7 @@ CUDA the time of an empty kernel in the same kind of graph, measured on this dev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from evoflash.core.status import Gate, Status
@@ -27,15 +28,33 @@ CPU_BYTES = 2 * 64  # L1 load bytes per core and clock
 AMX_FLOPS = 2048  # bf16 operations per core and clock, Intel's optimisation manual
 
 
-def floor_us(problem: Problem, target: Target, machine: Mapping[str, Any]) -> float:
-    """The lower bound, in microseconds, on computing a problem on a device.
+@dataclass(frozen=True)
+class Ceilings:
+    """Upper bounds on the rates of a device, from its kind and clock; none of them was measured, but for the launch.
+
+    Attributes:
+        flops_per_us: arithmetic with every unit busy at the highest clock.
+        bytes_per_us: loads from the nearest cache that all units share with others, or on a CPU from their own.
+        launch_us: the least time of any launch.
+    """
+
+    flops_per_us: float
+    bytes_per_us: float
+    launch_us: float
+
+
+def ceilings(
+    kind: str, facts: Mapping[str, Any], details: Mapping[str, Any], machine: Mapping[str, Any], *, half: bool
+) -> Ceilings:
+    """The upper bounds of a device.
 
     Args:
+        kind: the target's name.
+        facts, details: the target's.
         machine: the facts reported by the worker; `empty_launch_us` is the time of an empty kernel.
+        half: whether operands have 16 bits or fewer.
     """
-    facts, details = target.facts, target.details
-    half = problem.facts().get("dtype") != "float32"
-    if target.name == "cuda":
+    if kind == "cuda":
         clock_ghz = float(details.get("max_sm_clock_mhz") or 2500) / 1e3
         units = facts["multiprocessors"]
         flops = TENSOR_FLOPS.get(facts["arch"], max(TENSOR_FLOPS.values())) / (1 if half else 2)  # TF32 at most
@@ -46,8 +65,23 @@ def floor_us(problem: Problem, target: Target, machine: Mapping[str, Any]) -> fl
         flops = CPU_FMA_PORTS * 2 * facts["vector_bytes"] / 4 * (2 if half else 1)  # dot products of pairs
         flops = max(flops, AMX_FLOPS) if facts.get("amx") and half else flops
         moved, launch_us = CPU_BYTES, 0.0
-    cycles_us = 1e-3 / (clock_ghz * units)
-    return max(launch_us, problem.flops / flops * cycles_us, problem.min_bytes / moved * cycles_us)
+    cycles_per_us = 1e3 * clock_ghz * units
+    return Ceilings(flops * cycles_per_us, moved * cycles_per_us, launch_us)
+
+
+def floor_us(problem: Problem, target: Target, machine: Mapping[str, Any]) -> float:
+    """The lower bound, in microseconds, on computing a problem on a device.
+
+    Args:
+        machine: the facts reported by the worker; `empty_launch_us` is the time of an empty kernel.
+    """
+    known = ceilings(target.name, target.facts, target.details, machine, half=is_half(problem))
+    return max(known.launch_us, problem.flops / known.flops_per_us, problem.min_bytes / known.bytes_per_us)
+
+
+def is_half(problem: Problem) -> bool:
+    """Whether a problem's operands have 16 bits or fewer."""
+    return problem.facts().get("dtype") != "float32"
 
 
 def why_below_floor(time_us: float, floor: float) -> str | None:

@@ -1,11 +1,22 @@
 """The database of runs, and its copy for optuna-dashboard."""
 
 from evoflash.store.mirror import StudyMirror
-from evoflash.store.records import Ancestor, Insight, Outcome, Relative, RunSummary, StoredCandidate, Tally
+from evoflash.store.records import (
+    Ancestor,
+    CandidateSummary,
+    Insight,
+    Outcome,
+    Relative,
+    RunSummary,
+    StoredCandidate,
+    Tally,
+    Written,
+)
 from evoflash.store.store import RunStore
 
 __all__ = [
     "Ancestor",
+    "CandidateSummary",
     "Insight",
     "Outcome",
     "Relative",
@@ -14,4 +25,5 @@ __all__ = [
     "StoredCandidate",
     "StudyMirror",
     "Tally",
+    "Written",
 ]

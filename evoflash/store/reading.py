@@ -1,12 +1,12 @@
 """Queries. Each function makes a fixed number of queries, independent of the number of candidates."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select
 from sqlalchemy.orm import aliased
 
 from evoflash.core.candidate import Candidate, Origin
@@ -23,7 +23,16 @@ from evoflash.store.models import (
     SourceRow,
     TimingRow,
 )
-from evoflash.store.records import Ancestor, Outcome, Relative, RunSummary, StoredCandidate, Tally
+from evoflash.store.records import (
+    Ancestor,
+    CandidateSummary,
+    Outcome,
+    Relative,
+    RunSummary,
+    StoredCandidate,
+    Tally,
+    Written,
+)
 from evoflash.store.rows import Row, checked, record
 
 
@@ -72,6 +81,61 @@ def read_candidates(connection: Connection, chosen: CandidateIds, *, sources: bo
     parents = _parents(connection, chosen)
     evidence = Evidence(connection, chosen, final=False)
     return [_stored(row, parents.get(row["id"], []), evidence, sources) for row in rows]
+
+
+def read_summaries(connection: Connection, run_id: int) -> tuple[list[CandidateSummary], list[CandidateSummary]]:
+    """A run's candidates in the order in which they finished, and their parents in other runs."""
+    own = select(CandidateRow.id).where(CandidateRow.run_id == run_id)
+    parent = aliased(CandidateRow)
+    edges = (
+        select(LineageRow.candidate_id, LineageRow.parent_id, parent.run_id)
+        .join(CandidateRow, CandidateRow.id == LineageRow.candidate_id)
+        .join(parent, parent.id == LineageRow.parent_id)
+        .where(CandidateRow.run_id == run_id)
+        .order_by(LineageRow.candidate_id, LineageRow.ordinal)
+    )
+    parents: dict[int, list[int]] = defaultdict(list)
+    elsewhere: set[int] = set()
+    for child, each, its_run in connection.execute(edges):
+        parents[child].append(each)
+        if its_run != run_id:
+            elsewhere.add(each)
+    strangers = select(LineageRow.parent_id).where(LineageRow.candidate_id.in_(own))
+    others = (CandidateRow.run_id != run_id, CandidateRow.id.in_(strangers))
+    found = _summaries(connection, (CandidateRow.run_id == run_id,), parents)
+    return found, _summaries(connection, others, {}) if elsewhere else []
+
+
+def _summaries(
+    connection: Connection, chosen: Sequence[ColumnElement[bool]], parents: Mapping[int, Sequence[int]]
+) -> list[CandidateSummary]:
+    """The chosen candidates with what their builds report."""
+    columns = [
+        getattr(CandidateRow, name) for name in CandidateSummary.__dataclass_fields__ if hasattr(CandidateRow, name)
+    ]
+    build = (BuildRow.registers, BuildRow.shared_bytes, BuildRow.spill_bytes, BuildRow.seconds.label("build_s"))
+    cold = (TimingRow.candidate_id == CandidateRow.id, TimingRow.final.is_(False), TimingRow.regime == "cold")
+    found = (
+        select(*columns, *build, TimingRow.p50_us.label("cold_us"))
+        .outerjoin(BuildRow, BuildRow.candidate_id == CandidateRow.id)
+        .outerjoin(TimingRow, and_(*cold, TimingRow.shape == ""))
+        .where(*chosen)
+        .order_by(CandidateRow.id)
+    )
+    rows = connection.execute(found).mappings()
+    return [checked(CandidateSummary, {**row, "parent_ids": tuple(parents.get(row["id"], ()))}) for row in rows]
+
+
+def read_sources(connection: Connection, candidate_ids: Sequence[int]) -> dict[int, Written]:
+    """Id -> source, of the candidates that have one on record."""
+    chosen = (
+        select(CandidateRow.id, SourceRow.text, SourceRow.language)
+        .join(SourceRow, SourceRow.digest == CandidateRow.source_digest)
+        .where(CandidateRow.id.in_(candidate_ids))
+    )
+    return {
+        key: checked(Written, row) for key, row in ((row["id"], row) for row in connection.execute(chosen).mappings())
+    }
 
 
 def read_ancestry(connection: Connection, candidate_id: int) -> list[Ancestor]:

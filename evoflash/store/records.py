@@ -6,6 +6,7 @@ from typing import Any
 
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
+from evoflash.core.genome import Gene
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,48 @@ class Outcome:
     status: str
     fitness_us: float | None
     finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSummary:
+    """A candidate without samples, errors and source, for looking at a whole run.
+
+    Attributes:
+        genome: gene -> value.
+        parent_ids: ids of its parents in order, those of other runs last.
+        duplicate_of: an index in the same run.
+        registers, shared_bytes, spill_bytes: as the compiler reports them; None where it does not.
+        build_s: wall time of the build.
+        cold_us: the cold median in microseconds, where the search measured it.
+    """
+
+    id: int
+    run_id: int
+    index: int
+    family: str
+    genome: dict[str, Gene]
+    operator: str
+    status: str
+    stage: str
+    reason: str
+    quick: bool
+    duplicate_of: int | None
+    fitness_us: float | None
+    finished_at: datetime
+    registers: int | None
+    shared_bytes: int | None
+    spill_bytes: int | None
+    build_s: float | None
+    cold_us: float | None
+    parent_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """The source of a candidate."""
+
+    text: str
+    language: str | None
 
 
 @dataclass(frozen=True)

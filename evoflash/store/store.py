@@ -19,7 +19,16 @@ from evoflash.store import location, opening, reading, writing
 from evoflash.store.engine import decoded, explained
 from evoflash.store.finals import read_finals, write_finals
 from evoflash.store.models import CandidateRow, InsightRow, RunRow
-from evoflash.store.records import Ancestor, Insight, Outcome, RunSummary, StoredCandidate, Tally
+from evoflash.store.records import (
+    Ancestor,
+    CandidateSummary,
+    Insight,
+    Outcome,
+    RunSummary,
+    StoredCandidate,
+    Tally,
+    Written,
+)
 from evoflash.store.rows import checked
 
 LABEL = 255  # maximum length of a problem's label in the database
@@ -198,6 +207,16 @@ class RunStore:
         chosen = select(*columns).where(CandidateRow.run_id == run_id).order_by(CandidateRow.id)
         with self._reading(f"read the candidates of run {run_id}") as connection:
             return [checked(Outcome, row) for row in connection.execute(chosen).mappings()]
+
+    def summaries(self, run_id: int) -> tuple[list[CandidateSummary], list[CandidateSummary]]:
+        """A run's candidates in the order in which they finished, and their parents in other runs."""
+        with self._reading(f"read the candidates of run {run_id}") as connection:
+            return reading.read_summaries(connection, run_id)
+
+    def sources(self, candidate_ids: Sequence[int]) -> dict[int, Written]:
+        """Id -> source, of the candidates that have one on record; at most some thousands at once."""
+        with self._reading("read sources") as connection:
+            return reading.read_sources(connection, candidate_ids)
 
     def tally(self, run_id: int) -> list[Tally]:
         """Counts of a run's candidates by family, operator and status."""

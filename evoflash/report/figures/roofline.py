@@ -1,0 +1,124 @@
+"""The candidates under the device's roofline (Williams, Waterman, Patterson, CACM 2009)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from evoflash.core.statistics import geometric_mean
+from evoflash.errors import NothingToShowError
+from evoflash.evaluator.floor import ceilings, is_half
+from evoflash.report.figures.theme import BLUE, GREY, ORANGE, WINNER, frame, plain
+from evoflash.report.figures.words import head
+from evoflash.report.gene_importance import time_of
+from evoflash.report.run_data import RunData
+from evoflash.report.tables import digits, us
+
+MEASURED = "ceilings"  # the kind of an insight with measured rates: flops_per_us, bytes_per_us
+LABELLED = 4  # baselines
+
+
+@dataclass(frozen=True)
+class Roof:
+    """The device's rates; `measured` tells whether they are measurements or upper bounds of its kind."""
+
+    flops_per_us: float
+    bytes_per_us: float
+    measured: bool
+
+    def at(self, intensity: float) -> float:
+        """The highest rate, in FLOP per microsecond, at an intensity in FLOP per byte."""
+        return min(self.flops_per_us, intensity * self.bytes_per_us)
+
+
+def roof_of(data: RunData) -> Roof | None:
+    """The roof of a run's device; None where its facts are not on record."""
+    measured = data.latest(MEASURED)
+    if measured is not None:
+        return Roof(float(measured.data["flops_per_us"]), float(measured.data["bytes_per_us"]), True)
+    machine, problem = data.run.machine, next(iter(data.problems.values()), None)
+    try:
+        facts: Any = machine["facts"]
+        bounds = ceilings(data.run.target, facts, machine, machine, half=problem is not None and is_half(problem))
+    except (KeyError, TypeError):
+        return None
+    return Roof(bounds.flops_per_us, bounds.bytes_per_us, False)
+
+
+def roofline(data: RunData) -> go.Figure:
+    """What the candidates attain, at the problem's least intensity: FLOPs over the bytes that must be moved at least.
+
+    In a run over several shapes, intensity and rate are those of the geometric means.
+
+    Raises:
+        NothingToShowError: when nothing is correct, or the problem or the device is not known here.
+    """
+    if not data.correct:
+        raise NothingToShowError(f"run {data.run.id} has no correct candidate, so there is nothing under its roofline")
+    problems, roof = list(data.problems.values()), roof_of(data)
+    if not problems or roof is None:
+        raise NothingToShowError("this machine lacks the package of the problem, or the run lacks facts of its device")
+    flops = geometric_mean([float(each.flops) for each in problems])
+    moved = geometric_mean([float(each.min_bytes) for each in problems])
+    if not flops or not moved:
+        raise NothingToShowError(
+            "the problem has no floating-point operations or moves no bytes, so it has no intensity"
+        )
+    intensity = flops / moved
+    figure = frame(
+        "Roofline", "FLOP per byte that must be moved", "TFLOP/s", log_x=True, log_y=True
+    )  # fmt: skip
+    ridge = roof.flops_per_us / roof.bytes_per_us
+    ends = [min(intensity, ridge) / 8, ridge, max(intensity, ridge) * 8]
+    kind = "measured" if roof.measured else "upper bound, not measured"
+    figure.add_scatter(
+        x=ends,
+        y=[roof.at(each) / 1e6 for each in ends],
+        mode="lines",
+        name=f"ceilings: {kind}",
+        line={"width": 2, "color": ORANGE, "dash": "solid" if roof.measured else "dash"},
+        hovertext=[f"{digits(roof.bytes_per_us / 1e6)} TB/s", "ridge", f"{digits(roof.flops_per_us / 1e6)} TFLOP/s"],
+        hoverinfo="text",
+    )
+    drawn = data.thinned(data.correct)
+    figure.add_scatter(
+        x=[intensity] * len(drawn),
+        y=[flops / time_of(each) / 1e6 for each in drawn],
+        mode="markers",
+        name="correct candidates",
+        marker={"size": 14, "symbol": "line-ew", "line": {"width": 1.2, "color": BLUE}, "opacity": 0.5},
+        hovertext=[f"{head(each)}<br>{digits(flops / time_of(each) / 1e6)} TFLOP/s" for each in drawn],
+        hoverinfo="text",
+        customdata=[each.id for each in drawn],
+    )
+    for name, value in sorted(data.baselines.items(), key=lambda pair: pair[1])[:LABELLED]:
+        figure.add_scatter(
+            x=[intensity * 1.25],
+            y=[flops / value / 1e6],
+            mode="markers+text",
+            marker={"size": 8, "symbol": "triangle-left", "color": GREY},
+            text=[f" {plain(name)}"],
+            textposition="middle right",
+            textfont={"size": 11, "color": GREY},
+            hovertext=[f"{plain(name)}: {us(value)} us, {digits(flops / value / 1e6)} TFLOP/s"],
+            hoverinfo="text",
+            showlegend=False,
+        )
+    if data.winner is not None and data.winner_us:
+        share = flops / data.winner_us / roof.at(intensity)
+        words = f"{head(data.winner)}<br>{digits(flops / data.winner_us / 1e6)} TFLOP/s, {share:.1%} of the ceiling"
+        figure.add_scatter(
+            x=[intensity],
+            y=[flops / data.winner_us / 1e6],
+            mode="markers",
+            name="winner",
+            marker={"size": 13, "symbol": "star", "color": WINNER},
+            hovertext=[words],
+            hoverinfo="text",
+            customdata=[data.winner.id],
+        )
+    figure.update_xaxes(range=[math.log10(ends[0]), math.log10(ends[-1])])
+    return figure

@@ -14,7 +14,7 @@ from evoflash.store import CandidateSummary
 LEAST = 24  # correct candidates of a family until its genes are weighed
 MOST = 800  # candidates that the forest learns from, evenly spread over the run
 HELD_OUT = 0.3  # of the candidates, on which the genes are weighed
-TREES, REPEATS = 40, 5
+TREES, REPEATS = 30, 4
 
 
 @dataclass(frozen=True)

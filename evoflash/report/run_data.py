@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from evoflash.core.candidate import Candidate
 from evoflash.core.finals import Final, Finals
 from evoflash.core.genome import Genome
 from evoflash.core.status import Status
-from evoflash.errors import EvoflashError
+from evoflash.errors import EvoflashError, SpaceError
 from evoflash.problems import Problem
 from evoflash.report.gene_importance import Importance, is_time, time_of, weigh
 from evoflash.report.lineage import genome_changes
 from evoflash.run.plan import Plan
+from evoflash.space.search_space import SearchSpace
 from evoflash.store import CandidateSummary, Insight, RunStore, RunSummary
 
 THINNED = 2500  # candidates that a figure draws one by one; a browser stays quick with that many
@@ -171,22 +173,28 @@ class RunData:
 
     @cached_property
     def threads(self) -> dict[int, int]:
-        """Id -> threads of a block, where the family says so, by a gene or a figure derived from genes."""
+        """Id -> threads of a block: a gene, or in the main family a figure that its search space derives from genes."""
         found: dict[int, int] = {}
-        for family in {each.family for each in self.candidates}:
-            try:
-                problems = list(self.problems.values())
-                space = (
-                    load(family, self.plan.templates).space(problems, self.run.machine["facts"]) if self.plan else None
-                )
-            except (EvoflashError, KeyError):
-                space = None  # the family, or a package that it needs, is not on this machine
-            for each in self.candidates:
-                if each.family == family:
-                    figures = {**each.genome, **(space.derived(each.genome) if space is not None else {})}
-                    if isinstance(threads := figures.get("threads"), int):
-                        found[each.id] = threads
+        space = self._main_space
+        for each in self.candidates:
+            threads = each.genome.get("threads")
+            if threads is None and space is not None and each.family == self.main_family:
+                with contextlib.suppress(SpaceError):  # a genome of an earlier version of the space
+                    threads = space.derived(each.genome).get("threads")
+            if isinstance(threads, int):
+                found[each.id] = threads
         return found
+
+    @property
+    def _main_space(self) -> SearchSpace | None:
+        """The search space of the main family; None where this machine lacks the family, or facts of the device."""
+        facts, problems = self.run.machine.get("facts"), list(self.problems.values())
+        if self.plan is None or self.main_family is None or not facts or not problems:
+            return None
+        try:
+            return load(self.main_family, self.plan.templates).space(problems, facts)
+        except EvoflashError:
+            return None
 
     @property
     def problems(self) -> dict[str, Problem]:

@@ -31,7 +31,7 @@ def run_sheets(found: RunReport) -> list[Sheet]:
     columns = ">candidates|>correct|>improvements|>best, us"
     return [
         Sheet.facts(f"run {run.id}", head),
-        Sheet.facts("settings", _settings(run.plan)),
+        Sheet.facts("settings", settings(run.plan)),
         Sheet.facts("machine", run.machine),
         Sheet.of("by status", "status|>candidates", list(found.statuses.items())),
         Sheet.of("by family", f"family|{columns}", [_share_row(share) for share in found.families]),
@@ -45,11 +45,11 @@ def run_sheets(found: RunReport) -> list[Sheet]:
             ],
         ),
         *(finals_sheets(found.finals, found.finalist_ids) if found.finals is not None else ()),
-        insights_sheet(_latest(found.insights)),
+        insights_sheet(latest(found.insights)),
     ]
 
 
-def _settings(plan: Mapping[str, Any]) -> dict[str, Any]:
+def settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     """A plan on record with its shapes by their names; of a function its file and sizes, not its text."""
     return {**plan, "shapes": {each["name"]: _fields(each["problem"]) for each in plan.get("shapes", ())}}
 
@@ -66,7 +66,7 @@ def insights_sheet(insights: Sequence[Insight]) -> Sheet:
     return Sheet.of("insights", ">generation|kind|text", rows)
 
 
-def _latest(insights: Sequence[Insight]) -> list[Insight]:
+def latest(insights: Sequence[Insight]) -> list[Insight]:
     """The observations of the latest generation of each kind; `runs insights --all` shows all generations."""
     last = {each.kind: each.generation for each in sorted(insights, key=lambda each: each.generation)}
     return [each for each in insights if each.generation == last[each.kind]]

@@ -22,12 +22,9 @@ def comparison(runs: Sequence[RunData], over: Over = "candidates") -> go.Figure:
     """
     same = len({each.run.problem_label for each in runs}) == 1
     axis = "candidates finished" if over == "candidates" else "seconds since the run began"
-    figure = frame(
-        f"Best so far over {over}",
-        axis,
-        "microseconds" if same else "times faster than the run's fastest baseline",
-        log_y=True,
-    )
+    title = "microseconds" if same else "times its fastest baseline's speed"
+    times = [time_of(each) for data in runs for each in data.improvements]
+    figure = frame(f"Best so far over {over}", axis, title, log_y=times if same else None)
     for number, data in enumerate(runs):
         base = data.baselines.get(data.best_baseline or "")
         if not data.improvements or (not same and base is None):

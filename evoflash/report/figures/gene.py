@@ -23,7 +23,7 @@ def gene(data: RunData, name: str) -> go.Figure:
     values = genes_of(chosen).get(name)
     if values is None:
         raise NothingToShowError(f"no two correct candidates of {data.main_family} differ in {name}")
-    figure = frame(name, name, "microseconds", log_y=True, height=300)
+    figure = frame(name, name, "microseconds", log_y=[time_of(each) for each in chosen], height=300)
     fastest = []
     for value in values:
         members = [each for each in chosen if repr(each.genome.get(name)) == repr(value)]

@@ -24,7 +24,7 @@ def importance(data: RunData) -> go.Figure:
     weights = found.weights[:SHOWN][::-1]
     figure = frame(
         f"What decides the time of {data.main_family}",
-        "loss in R² when the gene is shuffled",
+        "loss in R²",
         "",
         height=90 + 28 * len(weights),
     )

@@ -32,7 +32,14 @@ def lineage(data: RunData) -> go.Figure:
     times = [each.fitness_us for each in nodes if each.fitness_us is not None and is_time(each.fitness_us)]
     top = max(times, default=1.0) * FAILED_AT
     places = {each.id: (each.index, _height(each, top)) for each in nodes}
-    figure = frame("Lineage", "candidate, in the order of proposal", "microseconds", log_y=True, height=560)
+    figure = frame(
+        "Lineage",
+        "candidate, in the order of proposal",
+        "microseconds",
+        log_y=[*times, top],
+        height=560,
+        dragmode="pan",
+    )
     _draw_edges(figure, nodes, places)
     right = [each for each in nodes if is_time(each.fitness_us)]
     by_operator: dict[str, list[CandidateSummary]] = {}
@@ -47,7 +54,6 @@ def lineage(data: RunData) -> go.Figure:
         marker = {"size": 7, "symbol": "x-thin", "line": {"width": 1.3, "color": GREY}}
         _draw_nodes(figure, data, failed, places, "without a time", marker)
     _draw_path(figure, data, places)
-    figure.update_layout(dragmode="pan")
     return figure
 
 
@@ -99,7 +105,7 @@ def _draw_path(figure: go.Figure, data: RunData, places: dict[int, tuple[int, fl
         x=[places[each.id][0] for each in path],
         y=[places[each.id][1] for each in path],
         mode="lines+markers",
-        name="the winner's ancestry",
+        name="winner's path",
         line={"width": 2.4, "color": WINNER},
         marker={
             "size": [13] + [9] * (len(path) - 1),

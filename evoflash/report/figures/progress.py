@@ -8,13 +8,14 @@ import plotly.graph_objects as go
 
 from evoflash.core.status import Status
 from evoflash.errors import NothingToShowError
-from evoflash.report.figures.theme import BLUE, FADED, GREY, WINNER, frame, plain
+from evoflash.report.figures.theme import BLUE, GREY, PAPER, WINNER, apart, frame, place, plain
 from evoflash.report.figures.words import head, story
 from evoflash.report.gene_importance import time_of
 from evoflash.report.run_data import RunData
 from evoflash.report.tables import us
 
 LABELLED = 6  # baselines that are drawn; the slowest of more would only stretch the axis
+NEAR = 1.3  # baselines within this factor share a label
 
 Over = Literal["candidates", "seconds"]
 
@@ -32,7 +33,8 @@ def progress(data: RunData, over: Over = "candidates") -> go.Figure:
         raise NothingToShowError(f"run {data.run.id} has no correct candidate, so there is no best time to show")
     where = data.places if over == "candidates" else data.seconds
     axis = "candidates finished" if over == "candidates" else "seconds since the run began"
-    figure = frame(f"Best time so far over {over}", axis, "microseconds", log_y=True)
+    span = [*(time_of(each) for each in data.correct), *data.baselines.values()]
+    figure = frame(f"Best time so far over {over}", axis, "microseconds", log_y=span)
     drawn = data.thinned(data.correct)
     figure.add_scatter(
         x=[where[each.id] for each in drawn],
@@ -75,25 +77,27 @@ def progress(data: RunData, over: Over = "candidates") -> go.Figure:
 
 
 def _draw_baselines(figure: go.Figure, data: RunData, last: float) -> None:
-    """A dashed line for each of the fastest baselines, with its name at the right end."""
-    fastest = sorted(data.baselines.items(), key=lambda pair: pair[1])[:LABELLED]
-    for name, value in fastest:
+    """A dotted line for each of the fastest baselines, with its name at the right end."""
+    fastest = dict(sorted(data.baselines.items(), key=lambda pair: pair[1])[:LABELLED])
+    for name, value in fastest.items():
         figure.add_scatter(
             x=[0, last],
             y=[value, value],
             mode="lines",
-            line={"dash": "dot", "width": 1.3, "color": FADED.replace("0.35", "0.9")},
+            line={"dash": "dot", "width": 1.3, "color": GREY},
             hovertext=f"{plain(name)}: {us(value)} us",
             hoverinfo="text",
             showlegend=False,
         )
+    for names, value in apart(fastest, NEAR):
         figure.add_annotation(
-            x=last, xanchor="right", y=_log10(value), yanchor="bottom", text=plain(name), showarrow=False,
+            x=last,
+            xanchor="right",
+            y=place(figure.layout.yaxis, value),
+            yanchor="bottom",
+            text=plain(names, 48),
+            showarrow=False,
             font={"size": 11, "color": GREY},
-        )  # fmt: skip
-
-
-def _log10(value: float) -> float:
-    import math
-
-    return math.log10(value)
+            bgcolor=PAPER,
+            borderpad=0,
+        )

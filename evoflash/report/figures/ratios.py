@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from evoflash.errors import NothingToShowError
-from evoflash.report.figures.theme import GREY, WINNER, frame, plain
+from evoflash.report.figures.theme import GREY, WINNER, frame, place, plain
 from evoflash.report.run_data import RunData
 from evoflash.report.tables import times
 
@@ -20,9 +20,9 @@ def ratios(data: RunData) -> go.Figure:
     if winner is None or not winner.ratios:
         raise NothingToShowError(f"run {data.run.id} has no winner that was timed beside baselines in its finals")
     rows = sorted(winner.ratios.items(), key=lambda pair: -pair[1].value)
-    figure = frame(
-        "Times faster than each baseline", "times faster than the baseline", "", log_x=True, height=110 + 32 * len(rows)
-    )
+    span = [1 / 1.15, 1.15, *(value for _, each in rows for value in (each.low / 1.15, each.high * 1.15))]
+    height = 110 + 32 * len(rows)
+    figure = frame("Times faster than each baseline", "times faster than the baseline", "", log_x=span, height=height)
     figure.add_vline(x=1, line={"width": 1.2, "dash": "dot", "color": GREY})
     figure.add_scatter(
         x=[each.value for _, each in rows],
@@ -41,5 +41,6 @@ def ratios(data: RunData) -> go.Figure:
         hoverinfo="text",
         showlegend=False,
     )
+    figure.update_xaxes(range=[place(figure.layout.xaxis, each) for each in (min(span), max(span))])
     figure.update_yaxes(type="category")
     return figure

@@ -14,15 +14,15 @@ from evoflash.report.run_data import RunData
 from evoflash.report.tables import digits
 from evoflash.store import CandidateSummary
 
-What = Literal["registers", "shared", "occupancy"]
+Resource = Literal["registers", "shared", "occupancy"]
 TITLES = {
     "registers": "registers per thread",
     "shared": "shared memory per block, KiB",
-    "occupancy": "occupancy: threads that fit, of those that a multiprocessor can hold",
+    "occupancy": "threads that fit on a multiprocessor",
 }
 
 
-def resources(data: RunData, what: What = "registers") -> go.Figure:
+def resources(data: RunData, what: Resource = "registers") -> go.Figure:
     """The times of correct candidates against what a block of theirs takes of a multiprocessor.
 
     Raises:
@@ -34,7 +34,9 @@ def resources(data: RunData, what: What = "registers") -> go.Figure:
     if not values:
         raise NothingToShowError(f"there are no figures of {what}: compilers report them for CUDA kernels alone")
     members = data.thinned([each for each in data.correct if each.id in values])
-    figure = frame(what.capitalize(), TITLES[what], "microseconds", log_y=True, height=360)
+    figure = frame(
+        what.capitalize(), TITLES[what], "microseconds", log_y=[time_of(each) for each in members], height=360
+    )
     for family, colour in colours(each.family for each in members).items():
         own = [each for each in members if each.family == family]
         figure.add_scatter(
@@ -63,7 +65,7 @@ def resources(data: RunData, what: What = "registers") -> go.Figure:
     return figure
 
 
-def _value(data: RunData, each: CandidateSummary, what: What) -> float | None:
+def _value(data: RunData, each: CandidateSummary, what: Resource) -> float | None:
     if what == "registers":
         return each.registers
     if what == "shared":

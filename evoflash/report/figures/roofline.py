@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from evoflash.core.statistics import geometric_mean
 from evoflash.errors import NothingToShowError
 from evoflash.evaluator.floor import ceilings, is_half
-from evoflash.report.figures.theme import BLUE, GREY, ORANGE, WINNER, frame, plain
+from evoflash.report.figures.theme import BLUE, GREY, ORANGE, WINNER, apart, frame, plain
 from evoflash.report.figures.words import head
 from evoflash.report.gene_importance import time_of
 from evoflash.report.run_data import RunData
@@ -19,6 +19,7 @@ from evoflash.report.tables import digits, us
 
 MEASURED = "ceilings"  # the kind of an insight with measured rates: flops_per_us, bytes_per_us
 LABELLED = 4  # baselines
+NEAR = 1.5  # baselines within this factor share a label
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,10 @@ def roofline(data: RunData) -> go.Figure:
             "the problem has no floating-point operations or moves no bytes, so it has no intensity"
         )
     intensity = flops / moved
-    figure = frame(
-        "Roofline", "FLOP per byte that must be moved", "TFLOP/s", log_x=True, log_y=True
-    )  # fmt: skip
     ridge = roof.flops_per_us / roof.bytes_per_us
     ends = [min(intensity, ridge) / 8, ridge, max(intensity, ridge) * 8]
+    rates = [roof.at(ends[0]), roof.flops_per_us, *(flops / time_of(each) for each in data.correct)]
+    figure = frame("Roofline", "FLOP per byte that must be moved", "TFLOP/s", log_x=ends, log_y=rates)
     kind = "measured" if roof.measured else "upper bound, not measured"
     figure.add_scatter(
         x=ends,
@@ -94,16 +94,17 @@ def roofline(data: RunData) -> go.Figure:
         hoverinfo="text",
         customdata=[each.id for each in drawn],
     )
-    for name, value in sorted(data.baselines.items(), key=lambda pair: pair[1])[:LABELLED]:
+    fastest = dict(sorted(data.baselines.items(), key=lambda pair: pair[1])[:LABELLED])
+    for names, value in apart(fastest, NEAR):
         figure.add_scatter(
             x=[intensity * 1.25],
             y=[flops / value / 1e6],
             mode="markers+text",
             marker={"size": 8, "symbol": "triangle-left", "color": GREY},
-            text=[f" {plain(name)}"],
+            text=[f" {plain(names, 40)}"],
             textposition="middle right",
             textfont={"size": 11, "color": GREY},
-            hovertext=[f"{plain(name)}: {us(value)} us, {digits(flops / value / 1e6)} TFLOP/s"],
+            hovertext=[f"{plain(names)}: {us(value)} us, {digits(flops / value / 1e6)} TFLOP/s"],
             hoverinfo="text",
             showlegend=False,
         )

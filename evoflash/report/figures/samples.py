@@ -14,7 +14,7 @@ from evoflash.report.figures.theme import BLUE, GREY, WINNER, frame, plain
 from evoflash.report.run_data import RunData
 from evoflash.report.tables import us
 
-FAR = 8.0  # contestants that many times slower than the winner are left out: they would flatten all others
+FAR = 3.0  # contestants that many times slower than the winner are left out: they would flatten all others
 
 Regime = Literal["warm", "cold"]
 
@@ -62,6 +62,7 @@ def samples(data: RunData, regime: Regime = "warm") -> go.Figure:
             "symmetric": False,
             "array": [high - median for median, _, high in medians],
             "arrayminus": [median - low for median, low, _ in medians],
+            "color": BLUE,
             "thickness": 2.5,
             "width": 6,
         },

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import evoflash
-from evoflash.cli import bench, candidates, doctor, export, kernels, new, replay, runs, search, verify
+from evoflash.cli import bench, candidates, doctor, export, kernels, new, replay, report, runs, search, verify
 from evoflash.errors import EvoflashError
 
 INTERRUPTED = 130
@@ -57,6 +57,7 @@ def _root(
 app.command()(search.search)
 app.command()(search.resume)
 app.add_typer(runs.app, name="runs")
+app.command()(report.report)
 app.command()(candidates.lineage)
 app.command()(candidates.show)
 app.command()(candidates.diff)

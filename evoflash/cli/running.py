@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from evoflash.cli import report as html_report
 from evoflash.cli.export import CALLS, export_runs, package_name
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
-from evoflash.errors import NoPackageError, NothingCorrectError, StorageError, WorkerError
+from evoflash.errors import MissingError, NoPackageError, NothingCorrectError, StorageError, WorkerError
 from evoflash.export.call_times import Calls
 from evoflash.export.calls import measure
 from evoflash.export.package import package_in
@@ -34,6 +35,7 @@ def run_search(
     out: Path | None,
     events: bool,
     as_json: bool,
+    with_report: bool,
 ) -> None:
     """Runs a search, shows its progress, then exports and shows the results.
 
@@ -41,6 +43,7 @@ def run_search(
         run_ids: the runs to resume; empty for new runs.
         out: folder of the package; with several tasks, the parent folder of the packages.
         events: print progress as JSON events.
+        with_report: write the report of the runs when all else is done.
 
     Raises:
         KeyboardInterrupt: after printing how to resume.
@@ -59,7 +62,7 @@ def run_search(
                 _interrupted(engine)
                 raise
         say(f"{'; '.join(dict.fromkeys(each.reason for each in outcomes))}; {outcomes[0].throughput}")
-        _finish(engine, outcomes, store, settings, out, as_json)
+        _finish(engine, outcomes, store, settings, out, as_json, with_report)
 
 
 def _export(
@@ -92,6 +95,16 @@ def _time_calls(store: RunStore, run: int, candidate: int, folder: Path) -> Call
     return calls
 
 
+def _report(store: RunStore, run_ids: Sequence[int], settings: Settings) -> None:
+    """Writes the report of the runs and says where; or why there is none, which is no fault of the search."""
+    try:
+        path = html_report.write(store, run_ids, html_report.default_path(settings.db, run_ids))
+    except (MissingError, StorageError) as error:
+        say(f"no report: {error}")
+    else:
+        say(f"report: {path}")
+
+
 def _interrupted(engine: Search) -> None:
     for task in engine.tasks:
         best = task.archive.best
@@ -112,6 +125,7 @@ def _finish(
     settings: Settings,
     out: Path | None,
     as_json: bool,
+    with_report: bool,
 ) -> None:
     """Exports and shows the result of each task.
 
@@ -146,6 +160,8 @@ def _finish(
                 f"{task.plan.title}, finals: {outcome.finals.conditions.doubt}; measure again on a quiet machine: "
                 f"`evoflash bench --kernel run:{outcome.run_id}`"
             )
+    if with_report:
+        _report(store, [outcome.run_id for outcome in outcomes], settings)
     if failures:
         raise NothingCorrectError(
             f"nothing correct was found in {' and '.join(failures)}; "

@@ -29,6 +29,8 @@ Events = Annotated[
     bool, typer.Option("--events", help="Print progress as JSON, one object per line on standard error.")
 ]
 
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no HTML report at the end.")]
+
 
 class Score(StrEnum):
     """The objective of a search over several shapes."""
@@ -100,6 +102,7 @@ def search(
     verbose: options.Verbose = None,
     events: Events = False,
     as_json: AsJson = False,
+    no_report: NoReport = False,
 ) -> None:
     """Search for the fastest correct kernel of a shape, or of several, and export it."""
     settings = config.load(
@@ -156,7 +159,7 @@ def search(
         )
         for number, (each, own) in enumerate(zip(tasks, chosen, strict=True))
     ]
-    run_search(plans, device, settings, (), out, events, as_json)
+    run_search(plans, device, settings, (), out, events, as_json, not no_report)
 
 
 def resume(
@@ -166,6 +169,7 @@ def resume(
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the winner's package.")] = None,
     events: Events = False,
     as_json: AsJson = False,
+    no_report: NoReport = False,
 ) -> None:
     """Resume an interrupted search, with all its shapes."""
     settings = config.load(db=db, cache=cache)
@@ -180,7 +184,7 @@ def resume(
             say(f"run {each.id} failed before its first candidate and is left out: {each.stop_reason}")
     plans = [Plan.model_validate(each.plan) for each in begun]
     device = targets.detect(plans[0].target, plans[0].arch, plans[0].debug)
-    run_search(plans, device, settings, [each.id for each in begun], out, events, as_json)
+    run_search(plans, device, settings, [each.id for each in begun], out, events, as_json, not no_report)
 
 
 def _families(

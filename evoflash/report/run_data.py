@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from evoflash.codegen.template import load
 from evoflash.core.candidate import Candidate
@@ -25,6 +25,40 @@ from evoflash.store import CandidateSummary, Insight, RunStore, RunSummary
 THINNED = 2500  # candidates that a figure draws one by one; a browser stays quick with that many
 
 
+class Profiled(Protocol):
+    """The profile of a kernel: what a tool counted, and lower bounds on its time."""
+
+    @property
+    def tool(self) -> str:
+        """What counted."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where."""
+        ...
+
+    @property
+    def time_us(self) -> float | None:
+        """The time of a launch without the tool, in microseconds."""
+        ...
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        """By the tool's own names."""
+        ...
+
+    @property
+    def floors_us(self) -> Mapping[str, float]:
+        """Lower bounds on the time by name, in microseconds."""
+        ...
+
+    @property
+    def words(self) -> Sequence[str]:
+        """What bounds the kernel, a sentence each."""
+        ...
+
+
 @dataclass(frozen=True)
 class RunData:
     """A run as the figures see it.
@@ -34,6 +68,7 @@ class RunData:
         origins: parents in other runs.
         finals: None before they ran.
         insights: oldest first.
+        profile: of the winner, where one was taken.
     """
 
     run: RunSummary
@@ -41,6 +76,7 @@ class RunData:
     origins: tuple[CandidateSummary, ...]
     finals: Finals | None
     insights: tuple[Insight, ...]
+    profile: Profiled | None = None
 
     @classmethod
     def read(cls, store: RunStore, run_id: int | None = None) -> RunData:

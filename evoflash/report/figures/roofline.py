@@ -3,50 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 
 from evoflash.core.statistics import geometric_mean
 from evoflash.errors import NothingToShowError
-from evoflash.evaluator.floor import ceilings, is_half
+from evoflash.evaluator.floor import Ceilings, ceilings, is_half
 from evoflash.report.figures.theme import BLUE, GREY, ORANGE, WINNER, apart, frame, plain
 from evoflash.report.figures.words import head
 from evoflash.report.gene_importance import time_of
 from evoflash.report.run_data import RunData
 from evoflash.report.tables import digits, us
 
-MEASURED = "ceilings"  # the kind of an insight with measured rates: flops_per_us, bytes_per_us
 LABELLED = 4  # baselines
 NEAR = 1.5  # baselines within this factor share a label
 
 
-@dataclass(frozen=True)
-class Roof:
-    """The device's rates; `measured` tells whether they are measurements or upper bounds of its kind."""
-
-    flops_per_us: float
-    bytes_per_us: float
-    measured: bool
-
-    def at(self, intensity: float) -> float:
-        """The highest rate, in FLOP per microsecond, at an intensity in FLOP per byte."""
-        return min(self.flops_per_us, intensity * self.bytes_per_us)
-
-
-def roof_of(data: RunData) -> Roof | None:
-    """The roof of a run's device; None where its facts are not on record."""
-    measured = data.latest(MEASURED)
-    if measured is not None:
-        return Roof(float(measured.data["flops_per_us"]), float(measured.data["bytes_per_us"]), True)
+def bounds_of(data: RunData) -> Ceilings | None:
+    """The upper bounds of a run's device; None where its facts are not on record."""
     machine, problem = data.run.machine, next(iter(data.problems.values()), None)
     try:
-        facts: Any = machine["facts"]
-        bounds = ceilings(data.run.target, facts, machine, machine, half=problem is not None and is_half(problem))
+        return ceilings(data.run.target, machine["facts"], machine, machine, half=problem is None or is_half(problem))
     except (KeyError, TypeError):
         return None
-    return Roof(bounds.flops_per_us, bounds.bytes_per_us, False)
 
 
 def roofline(data: RunData) -> go.Figure:
@@ -59,7 +38,7 @@ def roofline(data: RunData) -> go.Figure:
     """
     if not data.correct:
         raise NothingToShowError(f"run {data.run.id} has no correct candidate, so there is nothing under its roofline")
-    problems, roof = list(data.problems.values()), roof_of(data)
+    problems, roof = list(data.problems.values()), bounds_of(data)
     if not problems or roof is None:
         raise NothingToShowError("this machine lacks the package of the problem, or the run lacks facts of its device")
     flops = geometric_mean([float(each.flops) for each in problems])
@@ -71,18 +50,28 @@ def roofline(data: RunData) -> go.Figure:
     intensity = flops / moved
     ridge = roof.flops_per_us / roof.bytes_per_us
     ends = [min(intensity, ridge) / 8, ridge, max(intensity, ridge) * 8]
-    rates = [roof.at(ends[0]), roof.flops_per_us, *(flops / time_of(each) for each in data.correct)]
+    rates = [_rate(roof, ends[0]), roof.flops_per_us, *(flops / time_of(each) for each in data.correct)]
     figure = frame("Roofline", "FLOP per byte that must be moved", "TFLOP/s", log_x=ends, log_y=rates)
-    kind = "measured" if roof.measured else "upper bound, not measured"
     figure.add_scatter(
         x=ends,
-        y=[roof.at(each) / 1e6 for each in ends],
+        y=[_rate(roof, each) / 1e6 for each in ends],
         mode="lines",
-        name=f"ceilings: {kind}",
-        line={"width": 2, "color": ORANGE, "dash": "solid" if roof.measured else "dash"},
+        name="upper bounds, not measured",
+        line={"width": 2, "color": ORANGE, "dash": "dash"},
         hovertext=[f"{digits(roof.bytes_per_us / 1e6)} TB/s", "ridge", f"{digits(roof.flops_per_us / 1e6)} TFLOP/s"],
         hoverinfo="text",
     )
+    empty_us = data.run.machine.get("empty_launch_us")
+    if isinstance(empty_us, float) and empty_us > 0:
+        figure.add_scatter(
+            x=[ends[0], ends[-1]],
+            y=[flops / empty_us / 1e6] * 2,
+            mode="lines",
+            name="an empty launch, measured",
+            line={"width": 1.6, "color": ORANGE},
+            hovertext=f"an empty kernel takes {us(empty_us)} us",
+            hoverinfo="text",
+        )
     drawn = data.thinned(data.correct)
     figure.add_scatter(
         x=[intensity] * len(drawn),
@@ -109,8 +98,8 @@ def roofline(data: RunData) -> go.Figure:
             showlegend=False,
         )
     if data.winner is not None and data.winner_us:
-        share = flops / data.winner_us / roof.at(intensity)
-        words = f"{head(data.winner)}<br>{digits(flops / data.winner_us / 1e6)} TFLOP/s, {share:.1%} of the ceiling"
+        share = flops / data.winner_us / _rate(roof, intensity)
+        words = f"{head(data.winner)}<br>{digits(flops / data.winner_us / 1e6)} TFLOP/s, {share:.1%} of the upper bound"
         figure.add_scatter(
             x=[intensity],
             y=[flops / data.winner_us / 1e6],
@@ -123,3 +112,8 @@ def roofline(data: RunData) -> go.Figure:
         )
     figure.update_xaxes(range=[math.log10(ends[0]), math.log10(ends[-1])])
     return figure
+
+
+def _rate(roof: Ceilings, intensity: float) -> float:
+    """The highest rate, in FLOP per microsecond, at an intensity in FLOP per byte."""
+    return min(roof.flops_per_us, intensity * roof.bytes_per_us)

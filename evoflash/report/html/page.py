@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import markupsafe
 
 import evoflash
 from evoflash.errors import StorageError
@@ -105,18 +104,8 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["ticks"] = _ticks
     return environment.get_template("page.html.j2")
 
 
-def _ticks(words: str) -> markupsafe.Markup:
-    """Text with what stands between backticks as code."""
-    pieces = words.split("`")
-    return markupsafe.Markup("").join(
-        markupsafe.Markup("<code>{}</code>").format(piece) if number % 2 else markupsafe.escape(piece)
-        for number, piece in enumerate(pieces)
-    )
-
-
-def _file(name: str) -> markupsafe.Markup:
-    return markupsafe.Markup((importlib.resources.files("evoflash.report.html") / name).read_text(encoding="utf-8"))
+def _file(name: str) -> str:
+    return (importlib.resources.files("evoflash.report.html") / name).read_text(encoding="utf-8")

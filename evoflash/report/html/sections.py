@@ -12,12 +12,12 @@ import plotly.graph_objects as go
 from evoflash.errors import NothingToShowError
 from evoflash.report import figures, run_sheets
 from evoflash.report.figures.resources import Resource
-from evoflash.report.figures.roofline import roof_of
+from evoflash.report.figures.roofline import bounds_of
 from evoflash.report.gene_importance import genes_of
 from evoflash.report.html.headline import Headline, headline
 from evoflash.report.run_data import THINNED, RunData, changes, described, shown
 from evoflash.report.runs import improvements, shares
-from evoflash.report.tables import Sheet, duration, us
+from evoflash.report.tables import Sheet, digits, duration, us
 from evoflash.store import Outcome, Tally, Written
 
 FIGURES_OF_GENES = 6
@@ -261,11 +261,11 @@ def _failures(data: RunData) -> Section:
 
 
 def _hardware(data: RunData) -> Section:
-    run, roof = data.run.id, roof_of(data)
+    run, roof = data.run.id, bounds_of(data)
     words = ""
-    if roof is not None and not roof.measured:
+    if roof is not None:
         words = (
-            "No ceiling of this device was measured. The dashed lines are upper bounds of its kind: arithmetic with "
+            "Rates of this device were not measured. The dashed lines are upper bounds of its kind: arithmetic with "
             "every unit busy at the highest clock, and loads from the nearest cache. The bandwidth of its memory is "
             "not on record, so kernels that wait for memory stay well below the lines."
         )
@@ -287,12 +287,16 @@ def _hardware(data: RunData) -> Section:
 
 
 def _profile(data: RunData) -> Section | None:
-    """What a profiler said of candidates; the section appears where one was asked."""
-    found = [each for each in data.insights if each.kind == "profile"]
-    if not found:
+    """What a profiler said of the winner; the section appears where one was asked."""
+    profile = data.profile
+    if profile is None or data.winner is None:
         return None
-    sheets = [Sheet.facts(each.text.splitlines()[0] if each.text else "profile", each.data) for each in found[-3:]]
-    return Section("profile", "Profile", found[-1].text, folded=tuple(sheets))
+    head = {"tool": profile.tool, "device": profile.device, "time, µs": us(profile.time_us)}
+    floors = [(name, us(value)) for name, value in profile.floors_us.items()]
+    counters = Sheet.facts("Counters", {name: digits(value) for name, value in profile.counters.items()})
+    sheets = (Sheet.facts("Taken", {name: value for name, value in head.items() if value}),)
+    sheets += (Sheet.of("No kernel can be faster than", "floor|>µs", floors),)
+    return Section("profile", "Profile", " ".join(profile.words), sheets=sheets, folded=(counters,))
 
 
 def _samples(data: RunData) -> Section | None:

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
         verbose: print each compiler command and its output to standard error.
         jobs: parallel builds; default: the number of cores available to this process.
         calls: after a search, time calls of its export from Python.
+        report: after a search, write its HTML report; without the extra `report` a line says how to get it.
         build_deadline_s, evaluate_deadline_s: seconds after which a build, or the evaluation of a candidate, is killed.
     """
 
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     debug: bool = Field(False, validation_alias=AliasChoices("EVOFLASH_DEBUG", "DEBUG"))
     verbose: bool = False
     calls: bool = True
+    report: bool = True
     jobs: int | None = Field(None, ge=1)
     build_deadline_s: float = Field(60.0, gt=0)
     evaluate_deadline_s: float = Field(30.0, gt=0)

@@ -71,6 +71,10 @@ Calls = Annotated[
     bool | None,
     typer.Option("--calls/--no-calls", help="Time calls of the export from Python, too.", show_default=False),
 ]
+Report = Annotated[
+    bool | None,
+    typer.Option("--report/--no-report", help="Write an HTML report at the end.", show_default=False),
+]
 Verbose = Annotated[bool | None, typer.Option("--verbose", help="Show compiler commands and output.")]
 
 

@@ -35,7 +35,6 @@ def run_search(
     out: Path | None,
     events: bool,
     as_json: bool,
-    with_report: bool,
 ) -> None:
     """Runs a search, shows its progress, then exports and shows the results.
 
@@ -43,7 +42,6 @@ def run_search(
         run_ids: the runs to resume; empty for new runs.
         out: folder of the package; with several tasks, the parent folder of the packages.
         events: print progress as JSON events.
-        with_report: write the report of the runs when all else is done.
 
     Raises:
         KeyboardInterrupt: after printing how to resume.
@@ -62,7 +60,7 @@ def run_search(
                 _interrupted(engine)
                 raise
         say(f"{'; '.join(dict.fromkeys(each.reason for each in outcomes))}; {outcomes[0].throughput}")
-        _finish(engine, outcomes, store, settings, out, as_json, with_report)
+        _finish(engine, outcomes, store, settings, out, as_json)
 
 
 def _export(
@@ -125,7 +123,6 @@ def _finish(
     settings: Settings,
     out: Path | None,
     as_json: bool,
-    with_report: bool,
 ) -> None:
     """Exports and shows the result of each task.
 
@@ -160,7 +157,7 @@ def _finish(
                 f"{task.plan.title}, finals: {outcome.finals.conditions.doubt}; measure again on a quiet machine: "
                 f"`evoflash bench --kernel run:{outcome.run_id}`"
             )
-    if with_report:
+    if settings.report:
         _report(store, [outcome.run_id for outcome in outcomes], settings)
     if failures:
         raise NothingCorrectError(

@@ -29,8 +29,6 @@ Events = Annotated[
     bool, typer.Option("--events", help="Print progress as JSON, one object per line on standard error.")
 ]
 
-NoReport = Annotated[bool, typer.Option("--no-report", help="Write no HTML report at the end.")]
-
 
 class Score(StrEnum):
     """The objective of a search over several shapes."""
@@ -99,10 +97,10 @@ def search(
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the winner's package.")] = None,
     debug: options.Debug = None,
     calls: options.Calls = None,
+    report: options.Report = None,
     verbose: options.Verbose = None,
     events: Events = False,
     as_json: AsJson = False,
-    no_report: NoReport = False,
 ) -> None:
     """Search for the fastest correct kernel of a shape, or of several, and export it."""
     settings = config.load(
@@ -114,6 +112,7 @@ def search(
         cache=cache,
         debug=debug,
         calls=calls,
+        report=report,
         verbose=verbose,
     )
     proposers.require(strategy)
@@ -159,7 +158,7 @@ def search(
         )
         for number, (each, own) in enumerate(zip(tasks, chosen, strict=True))
     ]
-    run_search(plans, device, settings, (), out, events, as_json, not no_report)
+    run_search(plans, device, settings, (), out, events, as_json)
 
 
 def resume(
@@ -167,12 +166,12 @@ def resume(
     db: Database = None,
     cache: options.Cache = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the winner's package.")] = None,
+    report: options.Report = None,
     events: Events = False,
     as_json: AsJson = False,
-    no_report: NoReport = False,
 ) -> None:
     """Resume an interrupted search, with all its shapes."""
-    settings = config.load(db=db, cache=cache)
+    settings = config.load(db=db, cache=cache, report=report)
     with RunStore.open(settings.db) as store:
         asked = run_of(store, run)
         group = store.group(asked.id)
@@ -184,7 +183,7 @@ def resume(
             say(f"run {each.id} failed before its first candidate and is left out: {each.stop_reason}")
     plans = [Plan.model_validate(each.plan) for each in begun]
     device = targets.detect(plans[0].target, plans[0].arch, plans[0].debug)
-    run_search(plans, device, settings, [each.id for each in begun], out, events, as_json, not no_report)
+    run_search(plans, device, settings, [each.id for each in begun], out, events, as_json)
 
 
 def _families(

@@ -14,6 +14,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """`evoflash` with these arguments, its database and cache in the folder."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVOFLASH_")}
     environment["EVOFLASH_CALLS"] = environment.get("EVOFLASH_CALLS", "0")  # that builds a package
+    environment["EVOFLASH_REPORT"] = environment.get("EVOFLASH_REPORT", "0")  # that loads plotly
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     command = [sys.executable, "-m", "evoflash", *arguments, "--db", "runs.db", "--cache", "builds"]
     return subprocess.Popen(

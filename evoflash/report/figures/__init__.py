@@ -4,6 +4,13 @@ A function raises NothingToShowError, with the reason, where the run has not rec
 plotly (the extra `report`), so nothing loads it but what draws.
 """
 
+from evoflash.errors import MissingError
+
+try:
+    import plotly.graph_objects  # noqa: F401
+except ImportError:
+    raise MissingError("figures need plotly, which is not installed; run: pip install 'evoflash[report]'") from None
+
 from evoflash.report.figures.comparison import comparison
 from evoflash.report.figures.failures import failing_genes, failures
 from evoflash.report.figures.gene import gene

@@ -7,13 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evoflash.core.status import Status
-from evoflash.errors import MissingError
+import plotly.graph_objects as go
 
-try:
-    import plotly.graph_objects as go
-except ImportError:
-    raise MissingError("figures need plotly, which is not installed; run: pip install 'evoflash[report]'") from None
+from evoflash.core.status import Status
 
 BLUE, ORANGE, GREEN, PURPLE, RED = "#3f7fd0", "#dd7f36", "#3a9d6e", "#8d70c9", "#d2504e"
 TEAL, GOLD, PINK, BROWN, GREY = "#2c9aa6", "#bd962b", "#c9649b", "#96705b", "#8a929e"

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 from evoflash.codegen.template import load
@@ -18,7 +19,8 @@ from evoflash.errors import EvoflashError, SpaceError
 from evoflash.problems import Problem
 from evoflash.report.gene_importance import Importance, is_time, time_of, weigh
 from evoflash.report.lineage import genome_changes
-from evoflash.run.plan import Plan
+from evoflash.run.shapes import Shape, shapes_on_record
+from evoflash.run.tasks import BASELINES
 from evoflash.space.search_space import SearchSpace
 from evoflash.store import CandidateSummary, Insight, RunStore, RunSummary
 
@@ -176,8 +178,8 @@ class RunData:
         """Name -> median in microseconds: of the finals, else of the beginning of the search."""
         if self.finals is not None and self.finals.baselines:
             return {each.name: each.p50_us for each in self.finals.baselines}
-        begun = next((each.data for each in reversed(self.insights) if each.kind == "baselines"), {})
-        return {name: value for name, value in begun.items() if is_time(value)}
+        begun = self.latest(BASELINES)
+        return {name: value for name, value in (begun.data if begun is not None else {}).items() if is_time(value)}
 
     @property
     def best_baseline(self) -> str | None:
@@ -193,14 +195,6 @@ class RunData:
         for each in self.candidates:
             counts[each.family] = counts.get(each.family, 0) + 1
         return max(counts, key=lambda family: counts[family], default=None)
-
-    @cached_property
-    def plan(self) -> Plan | None:
-        """The run's plan; None where this machine lacks the package that a problem is of."""
-        try:
-            return Plan.model_validate(self.run.plan)
-        except (EvoflashError, ValueError):
-            return None
 
     @cached_property
     def importance(self) -> Importance | None:
@@ -225,17 +219,23 @@ class RunData:
     def _main_space(self) -> SearchSpace | None:
         """The search space of the main family; None where this machine lacks the family, or facts of the device."""
         facts, problems = self.run.machine.get("facts"), list(self.problems.values())
-        if self.plan is None or self.main_family is None or not facts or not problems:
+        if self.main_family is None or not facts or not problems:
             return None
         try:
-            return load(self.main_family, self.plan.templates).space(problems, facts)
+            return load(self.main_family, [Path(each) for each in self.run.plan.get("templates", ())]).space(
+                problems, facts
+            )
         except EvoflashError:
             return None
 
-    @property
+    @cached_property
     def problems(self) -> dict[str, Problem]:
-        """The problem of each shape by its name; empty where they cannot be read here."""
-        return self.plan.problems if self.plan is not None else {}
+        """The problem of each shape by its name; empty where this machine lacks the package that one is of."""
+        try:
+            shapes = [Shape.model_validate(each) for each in shapes_on_record(self.run.plan)]
+        except (EvoflashError, ValueError):
+            return {}
+        return {each.name: each.problem for each in shapes}
 
     def latest(self, kind: str) -> Insight | None:
         """The latest observation of a kind."""

@@ -16,6 +16,7 @@ from evoflash.store import RunStore
 from evoflash.targets import Target
 
 NOTED_S = 3.0  # of preparing a baseline
+BASELINES = "baselines"  # the kind of an insight: their times when the search began
 
 
 class Tasks:
@@ -65,11 +66,14 @@ class Tasks:
                 _start(*each, store, progress, is_alone=len(plans) == 1)
                 for each in zip(plans, evaluators, ids, strict=True)
             ]
-            for number, (machine, failure) in enumerate(workers):
+            for number, (machine, baselines, failure) in enumerate(workers):
                 own = (plans[number], families[number], evaluators[number], target, store, {**known, **machine})
                 run_id = ids[number]
                 task = Task.new(*own) if run_id is None else Task.resumed(*own, run_id)
                 self._tasks.append(task)
+                if baselines:  # for those who look at the run before its finals
+                    words = ", ".join(f"{name} {time:.4g} us" for name, time in baselines.items())
+                    store.record_insight(task.run_id, 0, BASELINES, words, baselines)
                 if failure:
                     task.leave_out(failure)
                     progress.note(f"{task.plan.title} is left out: {failure}")
@@ -111,18 +115,19 @@ class Tasks:
 
 def _start(
     plan: Plan, evaluator: Evaluator, run_id: int | None, store: RunStore, progress: Progress, *, is_alone: bool
-) -> tuple[Mapping[str, Any], str]:
-    """What the workers of a plan know of the machine; or why its shapes cannot be measured.
+) -> tuple[Mapping[str, Any], Mapping[str, float], str]:
+    """What the workers of a plan know of the machine, and its baselines; or why its shapes cannot be measured.
 
     Raises:
         WorkerError: when the shapes cannot be measured, and are the only ones or have been measured before.
     """
     summary = store.run(run_id) if run_id is not None else None
     if summary is not None and summary.status == "done":  # nothing more is measured: its history serves the others
-        return {}, ""
+        return {}, {}, ""
     try:
         machine = evaluator.start()
-        progress.baselines(plan.title, evaluator.baselines())
+        baselines = evaluator.baselines()
+        progress.baselines(plan.title, baselines)
         for name, why in evaluator.rivals_out.items():
             progress.note(f"{plan.title}: no baseline {name}: {why}")
         slow = [f"{name} {seconds:.0f} s" for name, seconds in evaluator.preparation_s.items() if seconds >= NOTED_S]
@@ -131,5 +136,5 @@ def _start(
     except WorkerError as error:
         if is_alone or (summary is not None and summary.candidates):
             raise
-        return {}, str(error)
-    return machine, ""
+        return {}, {}, str(error)
+    return machine, baselines, ""

@@ -74,6 +74,8 @@ def samples(data: RunData, regime: Regime = "warm") -> go.Figure:
         name="median",
         showlegend=False,
     )
+    every = [value for _, values, _ in rows for value in values]
+    figure.update_xaxes(range=[min(every) * 0.97, min(max(every) * 1.03, FAR * least)])
     figure.update_yaxes(type="category", showgrid=False)
     return figure
 

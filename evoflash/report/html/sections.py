@@ -303,8 +303,8 @@ def _samples(data: RunData) -> Section | None:
     if data.finals is None:
         return None
     words = (
-        "Small points are samples, boxes their quartiles, diamonds medians with 95 % bootstrap intervals. Contestants "
-        "that take more than three times as long as the fastest are left out."
+        "Small points are samples, boxes their quartiles, diamonds medians with 95 % bootstrap intervals. What "
+        "takes more than three times as long as the fastest is off the axis."
     )
     slots = [
         drawn(f"{data.run.id}-samples-warm", "Warm: inputs in the cache", "", lambda: figures.samples(data), wide=True)
@@ -376,7 +376,9 @@ def _diff(old: str, new: str, old_id: int, new_id: int) -> Code:
         )
     )
     kinds = {"+": "add", "-": "del", "@": "hunk"}
-    rows = tuple((kinds.get(line[:1], ""), line) for line in lines[:DIFF_LINES])
+    rows = tuple(
+        ("hunk" if number < 2 else kinds.get(line[:1], ""), line) for number, line in enumerate(lines[:DIFF_LINES])
+    )
     added = sum(line.startswith("+") for line in lines[2:])
     removed = sum(line.startswith("-") for line in lines[2:])
     words = f"{added} lines more, {removed} fewer" if lines else "the sources are equal"

@@ -269,7 +269,9 @@ def test_what_the_results_say_is_written_down_once_a_generation(begin):
         broken.run()
     search = begin(broken.tasks[0].run_id, budget=120, strategy=strategy)
     search.run()
-    found = [each for each in search.store.insights(search.tasks[0].run_id) if each.generation > 0]
+    every = search.store.insights(search.tasks[0].run_id)
+    assert next(each.data for each in every if each.kind == "baselines") == {"sdpa": 30.0}
+    found = [each for each in every if each.generation > 0]
     assert {each.generation for each in found} == {1, 2, 3}
     assert {"importance", "population"} <= {each.kind for each in found}
     keys = [(each.generation, each.kind, each.text) for each in found]

@@ -15,6 +15,7 @@ from evoflash.report import figures, run_data
 from evoflash.report.figures.resources import occupancy
 from evoflash.report.figures.theme import apart
 from evoflash.report.run_data import RunData
+from evoflash.run.tasks import BASELINES
 from evoflash.store import RunStore
 from tests.report import searches
 from tests.store import runs
@@ -64,7 +65,9 @@ def test_the_winner_is_that_of_the_finals_and_its_path_leads_to_a_first_ancestor
 def test_without_finals_the_winner_is_the_fastest_of_the_search(store, tmp_path):
     with RunStore.open(str(tmp_path / "runs.db"), write=True) as other:
         run = searches.search(other, with_finals=False)
+        other.record_insight(run, 0, BASELINES, "sdpa 50 us", {"sdpa": 50.0})
         found = RunData.read(other, run)
+    assert found.baselines == {"sdpa": 50.0}  # those of the beginning
     assert found.winner.fitness_us == min(each.fitness_us for each in found.correct)
     with pytest.raises(NothingToShowError, match="no finals"):
         figures.samples(found)

@@ -233,6 +233,8 @@ def test_every_figure_is_drawn_without_a_complaint_or_the_network(seen, page):
             "PLOTS", str(len(page.payload["figures"]))
         )
     )
+    buttons = seen.tab.locator(".modebar-btn").evaluate_all("all => [...new Set(all.map(each => each.dataset.title))]")
+    assert buttons == ["Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"]
     assert seen.complaints == []
     assert seen.requests == [page.path.as_uri()]
 

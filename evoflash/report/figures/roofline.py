@@ -86,12 +86,12 @@ def roofline(data: RunData) -> go.Figure:
     fastest = dict(sorted(data.baselines.items(), key=lambda pair: pair[1])[:LABELLED])
     for names, value in apart(fastest, NEAR):
         figure.add_scatter(
-            x=[intensity * 1.25],
+            x=[intensity / 1.25],
             y=[flops / value / 1e6],
             mode="markers+text",
-            marker={"size": 8, "symbol": "triangle-left", "color": GREY},
-            text=[f" {plain(names, 40)}"],
-            textposition="middle right",
+            marker={"size": 8, "symbol": "triangle-right", "color": GREY},
+            text=[f"{plain(names, 40)} "],
+            textposition="middle left",
             textfont={"size": 11, "color": GREY},
             hovertext=[f"{plain(names)}: {us(value)} us, {digits(flops / value / 1e6)} TFLOP/s"],
             hoverinfo="text",

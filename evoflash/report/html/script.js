@@ -79,7 +79,8 @@
       responsive: true,
       displaylogo: false,
       displayModeBar: isTouched ? false : "hover",
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      // Named one by one: plotly's own choice has a button that sends the figure's data to its makers.
+      modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
       doubleClick: "reset",
     });
     plot.on("plotly_click", (event) => {
@@ -125,9 +126,10 @@
       body.append(line);
     }
     body.append(element("h4", "Genome"));
-    body.append(table(Object.entries(each.genome).map(([name, value]) => (
+    const genes = Object.entries(each.genome).map(([name, value]) => (
       name in each.changed ? [name, value, `was ${each.changed[name]}`] : [name, value, ""]
-    ))));
+    ));
+    body.append(table([...genes.filter((gene) => gene[2]), ...genes.filter((gene) => !gene[2])]));
     const numbers = textOf(id);
     body.append(element("h4", "Source"));
     if (!numbers) {

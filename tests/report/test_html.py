@@ -116,7 +116,7 @@ def test_equal_lines_are_kept_once():
     ("run", "title", "also"),
     [
         (3, "No candidate is correct", "All 1 candidates failed"),
-        (4, "No candidate has finished", "so it has no lineage"),
+        (4, "No candidate has finished", "has no lineage yet"),
         (5, "The best so far is mma in 9.440 µs", "The finals have not run"),
     ],
 )

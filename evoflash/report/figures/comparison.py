@@ -55,7 +55,9 @@ def comparison(runs: Sequence[RunData], over: Over = "candidates") -> go.Figure:
                 showlegend=False,
             )
     if not figure.data:
-        raise NothingToShowError("no run has a correct candidate that could be compared")
+        raise NothingToShowError(
+            "no run has a correct candidate that could be compared; choose others by `evoflash runs list`"
+        )
     if not same:
         figure.add_hline(y=1, line={"width": 1.2, "dash": "dot", "color": GREY})
     return figure

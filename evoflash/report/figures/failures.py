@@ -22,7 +22,7 @@ def failures(data: RunData) -> go.Figure:
         NothingToShowError: when the run has no candidates.
     """
     if not data.candidates:
-        raise NothingToShowError(f"run {data.run.id} has no candidates yet")
+        raise NothingToShowError(f"run {data.run.id} has no candidates yet; wait for its first")
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for each in data.candidates:
         counts[each.family][each.status] += 1
@@ -61,7 +61,9 @@ def failing_genes(data: RunData) -> go.Figure:
         if counts.total() >= LEAST_TRIES and failed:
             found.append((failed / counts.total(), failed, counts, f"{family}: " * several + f"{name} = {value}"))
     if not found:
-        raise NothingToShowError(f"nothing failed that {LEAST_TRIES} candidates have in common")
+        raise NothingToShowError(
+            f"no gene has a value that failed and was tried {LEAST_TRIES} times; nothing needs a look"
+        )
     found = sorted(found, key=lambda each: (each[0], each[1], each[3]))[-SHOWN:]
     kinds = [next(status for status, _ in counts.most_common() if status != Status.OK) for *_, counts, _ in found]
     figure = frame("What fails with which gene", "share that failed", "", height=110 + 26 * len(found))

@@ -22,7 +22,9 @@ def gene(data: RunData, name: str) -> go.Figure:
     chosen = data.children_of(data.main_family or "")
     values = genes_of(chosen).get(name)
     if values is None:
-        raise NothingToShowError(f"no two correct candidates of {data.main_family} differ in {name}")
+        raise NothingToShowError(
+            f"no two correct candidates of {data.main_family} differ in {name}; choose a gene of `figures.importance`"
+        )
     figure = frame(name, name, "microseconds", log_y=[time_of(each) for each in chosen], height=300)
     fastest = []
     for value in values:

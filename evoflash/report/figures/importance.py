@@ -20,7 +20,7 @@ def importance(data: RunData) -> go.Figure:
     """
     found = data.importance
     if found is None:
-        raise NothingToShowError(f"fewer than {LEAST} correct candidates differ in genes and time, so none is weighed")
+        raise NothingToShowError(f"fewer than {LEAST} correct candidates differ in genes and time; search on")
     weights = found.weights[:SHOWN][::-1]
     figure = frame(
         f"What decides the time of {data.main_family}",

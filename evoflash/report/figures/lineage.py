@@ -27,7 +27,7 @@ def lineage(data: RunData) -> go.Figure:
         NothingToShowError: when the run has no candidates.
     """
     if not data.candidates:
-        raise NothingToShowError(f"run {data.run.id} has no candidates yet, so it has no lineage")
+        raise NothingToShowError(f"run {data.run.id} has no lineage yet; wait for its first candidate")
     nodes = data.thinned(data.candidates)
     times = [each.fitness_us for each in nodes if each.fitness_us is not None and is_time(each.fitness_us)]
     top = max(times, default=1.0) * FAILED_AT

@@ -32,14 +32,16 @@ def niches(data: RunData, by: Literal["genes", "resources"] = "genes") -> go.Fig
     if by == "resources":
         built = [each for each in data.correct if each.registers is not None]
         if not built:
-            raise NothingToShowError("the compiler reports no registers for this target, so there are no such niches")
+            raise NothingToShowError("the compiler reports no registers for this target; draw niches by genes")
         cells = [(each.registers or 0) // REGISTERS * REGISTERS for each in built]
         rows = [(each.shared_bytes or 0) // (SHARED_KIB * 1024) * SHARED_KIB for each in built]
         axes = ("registers per thread, from", "shared memory per block, KiB, from")
         return _map("Niches by resources", axes, cells, rows, built)
     names = [each.gene for each in data.importance.weights] if data.importance is not None else list(genes_of(chosen))
     if len(names) < 2:
-        raise NothingToShowError("fewer than two genes differ between the correct candidates, so there is no map")
+        raise NothingToShowError(
+            "fewer than two genes differ between the correct candidates, so there is no map; search on"
+        )
     first, second = names[:2]
     title = f"Best time by {first} and {second} ({data.main_family})"
     return _map(

@@ -22,7 +22,7 @@ def pace(data: RunData) -> go.Figure:
         NothingToShowError: when the run has no candidates.
     """
     if not data.candidates:
-        raise NothingToShowError(f"run {data.run.id} has no candidates yet")
+        raise NothingToShowError(f"run {data.run.id} has no candidates yet; wait for its first")
     first, last = data.seconds[data.candidates[0].id], data.seconds[data.candidates[-1].id]
     width = max((last - first) / min(BINS, max(1, len(data.candidates) // 4)), 1e-3)
     counts: Counter[tuple[str, int]] = Counter()

@@ -30,7 +30,9 @@ def progress(data: RunData, over: Over = "candidates") -> go.Figure:
         NothingToShowError: when no candidate is correct yet.
     """
     if not data.correct:
-        raise NothingToShowError(f"run {data.run.id} has no correct candidate, so there is no best time to show")
+        raise NothingToShowError(
+            f"run {data.run.id} has no correct candidate; see how they failed: `evoflash runs show {data.run.id}`"
+        )
     where = data.places if over == "candidates" else data.seconds
     axis = "candidates finished" if over == "candidates" else "seconds since the run began"
     span = [*(time_of(each) for each in data.correct), *data.baselines.values()]

@@ -18,7 +18,9 @@ def ratios(data: RunData) -> go.Figure:
     """
     winner = data.winning_final
     if winner is None or not winner.ratios:
-        raise NothingToShowError(f"run {data.run.id} has no winner that was timed beside baselines in its finals")
+        raise NothingToShowError(
+            f"run {data.run.id} has no winner that was timed beside baselines; `evoflash bench` times it"
+        )
     rows = sorted(winner.ratios.items(), key=lambda pair: -pair[1].value)
     span = [1 / 1.15, 1.15, *(value for _, each in rows for value in (each.low / 1.15, each.high * 1.15))]
     height = 110 + 32 * len(rows)

@@ -32,7 +32,7 @@ def resources(data: RunData, what: Resource = "registers") -> go.Figure:
         each.id: value for each in data.correct if (value := _value(data, each, what)) is not None
     }  # fmt: skip
     if not values:
-        raise NothingToShowError(f"there are no figures of {what}: compilers report them for CUDA kernels alone")
+        raise NothingToShowError(f"nothing is known of {what}, which compilers report for CUDA; draw a run on CUDA")
     members = data.thinned([each for each in data.correct if each.id in values])
     figure = frame(
         what.capitalize(), TITLES[what], "microseconds", log_y=[time_of(each) for each in members], height=360

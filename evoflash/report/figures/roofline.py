@@ -37,15 +37,19 @@ def roofline(data: RunData) -> go.Figure:
         NothingToShowError: when nothing is correct, or the problem or the device is not known here.
     """
     if not data.correct:
-        raise NothingToShowError(f"run {data.run.id} has no correct candidate, so there is nothing under its roofline")
+        raise NothingToShowError(
+            f"run {data.run.id} has no correct candidate; see how they failed: `evoflash runs show {data.run.id}`"
+        )
     problems, roof = list(data.problems.values()), bounds_of(data)
     if not problems or roof is None:
-        raise NothingToShowError("this machine lacks the package of the problem, or the run lacks facts of its device")
+        raise NothingToShowError(
+            "the problem's package or the device's facts are missing; draw it where the run was made"
+        )
     flops = geometric_mean([float(each.flops) for each in problems])
     moved = geometric_mean([float(each.min_bytes) for each in problems])
     if not flops or not moved:
         raise NothingToShowError(
-            "the problem has no floating-point operations or moves no bytes, so it has no intensity"
+            "the problem has no FLOPs or moves no bytes, so it has no intensity; say its FLOPs in its file"
         )
     intensity = flops / moved
     ridge = roof.flops_per_us / roof.bytes_per_us

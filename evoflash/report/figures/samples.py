@@ -31,7 +31,7 @@ def samples(data: RunData, regime: Regime = "warm") -> go.Figure:
     rows = sorted(contestants(data, regime), key=lambda row: -float(np.median(row[1])))
     if not rows:
         why = "has no finals yet" if data.finals is None else f"has no {regime} samples of finalists"
-        raise NothingToShowError(f"run {data.run.id} {why}, so there are no samples to show")
+        raise NothingToShowError(f"run {data.run.id} {why}; `evoflash bench --kernel run:{data.run.id}` takes samples")
     least = float(np.median(rows[-1][1]))
     rows = [row for row in rows if np.median(row[1]) <= FAR * least]
     figure = frame(f"Samples of the finals, {regime}", "microseconds", "", height=120 + 40 * len(rows))

@@ -26,6 +26,11 @@ RESOURCES: dict[Resource, str] = {
     "shared": "Shared memory against time",
     "occupancy": "Occupancy against time",
 }
+OF: dict[Resource, str] = {
+    "registers": "",
+    "shared": "",
+    "occupancy": "Of families with a gene for the threads of a block, and of the winner's.",
+}
 DIFF_LINES = 700  # of a diff; `evoflash diff` prints all
 
 
@@ -280,7 +285,7 @@ def _hardware(data: RunData) -> Section:
     ]
     if any(each.registers is not None for each in data.correct):
         slots += [
-            drawn(f"{run}-{what}", title, "", lambda what=what: figures.resources(data, what))
+            drawn(f"{run}-{what}", title, OF[what], lambda what=what: figures.resources(data, what))
             for what, title in RESOURCES.items()
         ]
     return Section("hardware", "Hardware", words, tuple(slots))

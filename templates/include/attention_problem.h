@@ -111,7 +111,9 @@ inline AttentionProblem problem_of(const Attention &call, int dtype) {
   if (!fit_int(batch, q.size[1], kv_heads, seq_q, seq_kv, q.size[3], v.size[3], call.diagonal)) return {};
   if (is_paged && !fit_int(k.size[0], k.size[1])) return {};
 
-  AttentionProblem problem{q.data, k.data, v.data, out.data, call.workspace};
+  AttentionProblem problem{};
+  problem.q = q.data, problem.k = k.data, problem.v = v.data, problem.out = out.data;
+  problem.workspace = call.workspace;
   problem.batch = int32_t(batch), problem.heads = int32_t(q.size[1]), problem.kv_heads = int32_t(kv_heads);
   problem.seq_q = int32_t(seq_q), problem.seq_kv = int32_t(seq_kv);
   problem.head_dim = int32_t(q.size[3]), problem.value_dim = int32_t(v.size[3]);
@@ -130,16 +132,14 @@ inline AttentionProblem problem_of(const Attention &call, int dtype) {
   problem.q_starts = static_cast<const int32_t *>(call.q_starts.data);
   problem.k_starts = static_cast<const int32_t *>(call.k_starts.data);
   problem.lse = static_cast<float *>(call.lse.data);
-  const bool fits = read_broadcast(call.bias, dtype, problem, problem.bias_stride) &&
-                    read_broadcast(call.mask, EVOFLASH_BOOL, problem, problem.mask_stride) &&
-                    read_pages(call.block_table, k, problem) && is_list(call.lengths, EVOFLASH_INT32, batch) &&
-                    is_list(call.slopes, EVOFLASH_FLOAT32, q.size[1]) &&
-                    is_list(call.sinks, EVOFLASH_FLOAT32, q.size[1]) &&
-                    is_list(call.k_scales, EVOFLASH_FLOAT32, kv_heads) &&
-                    is_list(call.v_scales, EVOFLASH_FLOAT32, kv_heads) &&
-                    is_list(call.q_starts, EVOFLASH_INT32, batch + 1) &&
-                    is_list(call.k_starts, EVOFLASH_INT32, batch + 1) &&
-                    (problem.lse == nullptr || is_log_sum_exp(call.lse, problem));
+  const bool fits =
+      read_broadcast(call.bias, dtype, problem, problem.bias_stride) &&
+      read_broadcast(call.mask, EVOFLASH_BOOL, problem, problem.mask_stride) &&
+      read_pages(call.block_table, k, problem) && is_list(call.lengths, EVOFLASH_INT32, batch) &&
+      is_list(call.slopes, EVOFLASH_FLOAT32, q.size[1]) && is_list(call.sinks, EVOFLASH_FLOAT32, q.size[1]) &&
+      is_list(call.k_scales, EVOFLASH_FLOAT32, kv_heads) && is_list(call.v_scales, EVOFLASH_FLOAT32, kv_heads) &&
+      is_list(call.q_starts, EVOFLASH_INT32, batch + 1) && is_list(call.k_starts, EVOFLASH_INT32, batch + 1) &&
+      (problem.lse == nullptr || is_log_sum_exp(call.lse, problem));
   return fits ? problem : AttentionProblem{};
 }
 

@@ -8,19 +8,32 @@ namespace {
 // The EvoflashDtype of a dtype of PyTorch (c10::ScalarType); -1 for one that no kernel takes.
 int32_t code_of(int32_t dtype) {
   switch (dtype) {
-    case 0: return EVOFLASH_UINT8;
-    case 1: return EVOFLASH_INT8;
-    case 2: return EVOFLASH_INT16;
-    case 3: return EVOFLASH_INT32;
-    case 4: return EVOFLASH_INT64;
-    case 5: return EVOFLASH_FLOAT16;
-    case 6: return EVOFLASH_FLOAT32;
-    case 7: return EVOFLASH_FLOAT64;
-    case 11: return EVOFLASH_BOOL;
-    case 15: return EVOFLASH_BFLOAT16;
-    case 23: return EVOFLASH_FLOAT8_E5M2;
-    case 24: return EVOFLASH_FLOAT8_E4M3;
-    default: return -1;
+    case 0:
+      return EVOFLASH_UINT8;
+    case 1:
+      return EVOFLASH_INT8;
+    case 2:
+      return EVOFLASH_INT16;
+    case 3:
+      return EVOFLASH_INT32;
+    case 4:
+      return EVOFLASH_INT64;
+    case 5:
+      return EVOFLASH_FLOAT16;
+    case 6:
+      return EVOFLASH_FLOAT32;
+    case 7:
+      return EVOFLASH_FLOAT64;
+    case 11:
+      return EVOFLASH_BOOL;
+    case 15:
+      return EVOFLASH_BFLOAT16;
+    case 23:
+      return EVOFLASH_FLOAT8_E5M2;
+    case 24:
+      return EVOFLASH_FLOAT8_E4M3;
+    default:
+      return -1;
   }
 }
 

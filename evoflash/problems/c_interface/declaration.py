@@ -89,9 +89,8 @@ class CInterface:
 
         A library with another signature must not be called: it would take one member for another.
         """
-        tensors = ", ".join(each.name for each in self.tensors)
-        numbers = ", ".join(f"{each.type} {each.name}" for each in self.numbers)
-        return f"{VERSION} {self.name}: {tensors}; {numbers}"
+        members = [each.name for each in self.tensors] + [f"{each.type} {each.name}" for each in self.numbers]
+        return f"{VERSION} {self.name}: {', '.join(members)}"
 
     def named(self, tensors: Iterable[Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
         """All tensors by their names, then these numbers."""

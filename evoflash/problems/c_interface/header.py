@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -42,6 +43,7 @@ const char evoflash_interface[] =
 ORIGIN = "Generated from the signature of {name}: what a kernel receives, and the two functions that it exports."
 
 
+@functools.cache  # of every rendered kernel
 def header(interface: CInterface) -> str:
     """The text of the header."""
     about = interface.about.strip().replace("*/", "* /") or interface.name

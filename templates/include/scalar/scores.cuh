@@ -55,8 +55,7 @@ __device__ __forceinline__ float exponential(float x) {
 
 // What a row's sum of p v is multiplied by, given the sum of its p.
 template <class Traits>
-__device__ __forceinline__ float output_scale(const AttentionProblem &problem, int bidh, float row_max,
-                                              float row_sum) {
+__device__ __forceinline__ float output_scale(const AttentionProblem &problem, int bidh, float row_max, float row_sum) {
   if constexpr (Traits::kHasSinks) {
     const float sink = problem.sinks[bidh] * log2_scale<Traits>();
     const float new_max = fmaxf(row_max, sink);

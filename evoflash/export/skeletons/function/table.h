@@ -132,8 +132,7 @@ std::vector<Tensor> compute(const Kernel &kernel, const Call &call, const Sizes 
   const DeviceGuard guard(first.device_index);
 #endif
   Problem problem{};
-  for (int place = 0; place < kInputs; ++place)
-    problem.tensors[place] = argument(operand(*call.inputs[place]));
+  for (int place = 0; place < kInputs; ++place) problem.tensors[place] = argument(operand(*call.inputs[place]));
   std::vector<Tensor> outputs;
   for (int place = kInputs; place < kTensors; ++place) {
     const Form &form = kernel.tensors[place];

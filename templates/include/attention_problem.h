@@ -44,6 +44,12 @@ inline bool has_rows(const EvoflashTensor &tensor, int dtype) {
   return tensor.dtype == dtype && tensor.rank == 4 && (tensor.stride[3] == 1 || tensor.size[3] == 1);
 }
 
+// Whether each of these can be said as int32.
+template <class... Values>
+bool fit_int(Values... values) {
+  return ((values >= INT32_MIN && values <= INT32_MAX) && ...);
+}
+
 // Numbers of each sequence or head, where there are any.
 inline bool is_list(const EvoflashTensor &tensor, int dtype, int64_t size) {
   return tensor.data == nullptr || is_vector(tensor, dtype, size);
@@ -68,7 +74,8 @@ inline bool read_pages(const EvoflashTensor &table, const EvoflashTensor &k, Att
   problem.block_table = static_cast<const int32_t *>(table.data);
   problem.table_stride = table.stride[0];
   problem.page_size = int32_t(k.size[1]), problem.num_pages = int32_t(k.size[0]);
-  return table.dtype == EVOFLASH_INT32 && table.rank == 2 && table.size[0] == problem.batch &&
+  return fit_int(k.size[0], k.size[1]) && table.dtype == EVOFLASH_INT32 && table.rank == 2 &&
+         table.size[0] == problem.batch && table.size[1] * k.size[1] >= problem.seq_kv &&
          (table.stride[1] == 1 || table.size[1] == 1);
 }
 
@@ -81,12 +88,6 @@ inline bool is_log_sum_exp(const EvoflashTensor &lse, const AttentionProblem &pr
   return true;
 }
 
-// Whether each of these can be said as int32.
-template <class... Values>
-bool fit_int(Values... values) {
-  return ((values >= INT32_MIN && values <= INT32_MAX) && ...);
-}
-
 inline int32_t clipped(int64_t value) { return int32_t(value < INT32_MAX ? value : INT32_MAX); }
 
 inline void set_strides(int64_t (&stride)[3], const EvoflashTensor &tensor, bool is_packed, bool is_paged) {
@@ -95,30 +96,30 @@ inline void set_strides(int64_t (&stride)[3], const EvoflashTensor &tensor, bool
   stride[2] = tensor.stride[is_paged ? 1 : 2];
 }
 
-// The problem of a call of this dtype. All of it is 0, which no kernel takes, where tensors do not fit together, have
-// other dtypes than attention.h says, or sizes beyond int32.
-inline AttentionProblem problem_of(const Attention &call, int dtype) {
+// Reads sizes and strides; whether the tensors are those of one problem, with elements of this dtype.
+inline bool read_sizes(const Attention &call, int dtype, AttentionProblem &problem) {
   const EvoflashTensor &q = call.q, &k = call.k, &v = call.v, &out = call.out;
   const bool is_packed = call.q_starts.data != nullptr, is_paged = call.block_table.data != nullptr;
   const int kv_dtype = call.k_scales.data != nullptr ? int(EVOFLASH_FLOAT8_E4M3) : dtype;
-  if (!has_rows(q, dtype) || !has_rows(k, kv_dtype) || !has_rows(v, kv_dtype) || !has_rows(out, dtype)) return {};
+  if (!has_rows(q, dtype) || !has_rows(k, kv_dtype) || !has_rows(v, kv_dtype) || !has_rows(out, dtype)) return false;
   for (int i = 0; i < 3; ++i)
-    if (q.size[i] != out.size[i] || k.size[i] != v.size[i]) return {};
-  if (q.size[3] != k.size[3] || v.size[3] != out.size[3] || (!is_paged && q.size[0] != k.size[0])) return {};
+    if (q.size[i] != out.size[i] || k.size[i] != v.size[i]) return false;
+  if (q.size[3] != k.size[3] || v.size[3] != out.size[3] || (!is_paged && q.size[0] != k.size[0])) return false;
   const int64_t batch = is_packed ? call.q_starts.size[0] - 1 : q.size[0], kv_heads = k.size[is_paged ? 2 : 1];
   const int64_t seq_q = is_packed ? call.max_seqlen_q : q.size[2];
   const int64_t seq_kv = is_packed || is_paged ? call.max_seqlen_k : k.size[2];
-  if (!fit_int(batch, q.size[1], kv_heads, seq_q, seq_kv, q.size[3], v.size[3], call.diagonal)) return {};
-  if (is_paged && !fit_int(k.size[0], k.size[1])) return {};
-
-  AttentionProblem problem{};
-  problem.q = q.data, problem.k = k.data, problem.v = v.data, problem.out = out.data;
-  problem.workspace = call.workspace;
   problem.batch = int32_t(batch), problem.heads = int32_t(q.size[1]), problem.kv_heads = int32_t(kv_heads);
   problem.seq_q = int32_t(seq_q), problem.seq_kv = int32_t(seq_kv);
   problem.head_dim = int32_t(q.size[3]), problem.value_dim = int32_t(v.size[3]);
   set_strides(problem.q_stride, q, is_packed, false), set_strides(problem.out_stride, out, is_packed, false);
   set_strides(problem.k_stride, k, is_packed, is_paged), set_strides(problem.v_stride, v, is_packed, is_paged);
+  return fit_int(batch, q.size[1], kv_heads, seq_q, seq_kv, q.size[3], v.size[3]);
+}
+
+// Reads what else there is, given the sizes; whether it fits them.
+inline bool read_others(const Attention &call, int dtype, AttentionProblem &problem) {
+  problem.q = call.q.data, problem.k = call.k.data, problem.v = call.v.data, problem.out = call.out.data;
+  problem.workspace = call.workspace;
   problem.scale = float(call.scale), problem.softcap = float(call.softcap);
   problem.causal = call.causal != 0, problem.banded = call.banded != 0, problem.diagonal = int32_t(call.diagonal);
   problem.window_left = clipped(call.window_left), problem.window_right = clipped(call.window_right);
@@ -132,15 +133,23 @@ inline AttentionProblem problem_of(const Attention &call, int dtype) {
   problem.q_starts = static_cast<const int32_t *>(call.q_starts.data);
   problem.k_starts = static_cast<const int32_t *>(call.k_starts.data);
   problem.lse = static_cast<float *>(call.lse.data);
-  const bool fits =
-      read_broadcast(call.bias, dtype, problem, problem.bias_stride) &&
-      read_broadcast(call.mask, EVOFLASH_BOOL, problem, problem.mask_stride) &&
-      read_pages(call.block_table, k, problem) && is_list(call.lengths, EVOFLASH_INT32, batch) &&
-      is_list(call.slopes, EVOFLASH_FLOAT32, q.size[1]) && is_list(call.sinks, EVOFLASH_FLOAT32, q.size[1]) &&
-      is_list(call.k_scales, EVOFLASH_FLOAT32, kv_heads) && is_list(call.v_scales, EVOFLASH_FLOAT32, kv_heads) &&
-      is_list(call.q_starts, EVOFLASH_INT32, batch + 1) && is_list(call.k_starts, EVOFLASH_INT32, batch + 1) &&
-      (problem.lse == nullptr || is_log_sum_exp(call.lse, problem));
-  return fits ? problem : AttentionProblem{};
+  const int batch = problem.batch, heads = problem.heads, kv_heads = problem.kv_heads;
+  return fit_int(call.diagonal) && read_broadcast(call.bias, dtype, problem, problem.bias_stride) &&
+         read_broadcast(call.mask, EVOFLASH_BOOL, problem, problem.mask_stride) &&
+         read_pages(call.block_table, call.k, problem) && is_list(call.lengths, EVOFLASH_INT32, batch) &&
+         is_list(call.slopes, EVOFLASH_FLOAT32, heads) && is_list(call.sinks, EVOFLASH_FLOAT32, heads) &&
+         is_list(call.k_scales, EVOFLASH_FLOAT32, kv_heads) && is_list(call.v_scales, EVOFLASH_FLOAT32, kv_heads) &&
+         is_list(call.q_starts, EVOFLASH_INT32, int64_t(batch) + 1) &&
+         is_list(call.k_starts, EVOFLASH_INT32, int64_t(batch) + 1) &&
+         (call.lse.data == nullptr || is_log_sum_exp(call.lse, problem));
+}
+
+// The problem of a call of this dtype. All of it is 0, which no kernel takes, where tensors do not fit together, have
+// other dtypes than attention.h says, or sizes beyond int32.
+inline AttentionProblem problem_of(const Attention &call, int dtype) {
+  AttentionProblem problem{};
+  if (!read_sizes(call, dtype, problem) || !read_others(call, dtype, problem)) problem = {};
+  return problem;
 }
 
 // The same for a kernel of these elements.

@@ -41,7 +41,7 @@ typedef struct {
   void *data;    /* the first element; NULL for a tensor that a call does not have, whose rank is 0 */
   int32_t dtype; /* an EvoflashDtype */
   int32_t rank;
-  int64_t size[EVOFLASH_MAX_RANK], stride[EVOFLASH_MAX_RANK]; /* strides in elements */
+  int64_t size[EVOFLASH_MAX_RANK], stride[EVOFLASH_MAX_RANK]; /* of `rank` dimensions; strides in elements */
 } EvoflashTensor;
 
 #endif  // EVOFLASH_H

@@ -37,12 +37,16 @@ int32_t code_of(int32_t dtype) {
   }
 }
 
-// Of a tensor that has at most EVOFLASH_MAX_RANK dimensions.
-EvoflashTensor argument(const Operand &tensor) {
-  EvoflashTensor made{tensor.data, code_of(tensor.dtype), int32_t(tensor.dims)};
+// Of a tensor that has at most EVOFLASH_MAX_RANK dimensions. What is beyond its own stays as it was.
+void set(EvoflashTensor &argument, const Operand &tensor) {
+  argument.data = tensor.data, argument.dtype = code_of(tensor.dtype), argument.rank = int32_t(tensor.dims);
   for (int64_t axis = 0; axis < tensor.dims; ++axis)
-    made.size[axis] = tensor.size[axis], made.stride[axis] = tensor.stride[axis];
-  return made;
+    argument.size[axis] = tensor.size[axis], argument.stride[axis] = tensor.stride[axis];
+}
+
+// Makes tensors absent. To clear their sizes, too, would take longer than to fill in those that a call has.
+void clear(EvoflashTensor *arguments, size_t count) {
+  for (size_t i = 0; i < count; ++i) arguments[i].data = nullptr, arguments[i].rank = 0;
 }
 
 }  // namespace

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -196,8 +198,10 @@ struct Inputs {
 
   // As a kernel with these features is asked; the output is not there yet.
   Attention problem(int32_t features) const {
-    Attention problem{};
-    problem.q = argument(q), problem.k = argument(k), problem.v = argument(v), problem.out = output();
+    Attention problem;
+    clear(&problem.q, offsetof(Attention, scale) / sizeof(EvoflashTensor));
+    std::memset(&problem.scale, 0, sizeof(Attention) - offsetof(Attention, scale));  // numbers and workspace
+    set(problem.q, q), set(problem.k, k), set(problem.v, v), set_output(problem.out);
     if (features & kLatent) std::copy_n(k.stride, kDims, problem.v.stride);  // also where a size is 1
     problem.scale = scale.has_value() ? *scale : 1.0 / std::sqrt(double(q.size[3]));
     problem.causal = (features & kCausal) != 0;
@@ -205,13 +209,14 @@ struct Inputs {
     return problem;
   }
 
-  EvoflashTensor output() const {
-    EvoflashTensor out{nullptr, code_of(q.dtype), kDims, {q.size[0], q.size[1], q.size[2], v.size[3]}};
+  void set_output(EvoflashTensor &out) const {
+    out.dtype = code_of(q.dtype), out.rank = kDims;
+    std::copy_n(q.size, 3, out.size);
+    out.size[3] = v.size[3];
     int64_t stride[3];
     out_strides(stride);
     std::copy_n(stride, 3, out.stride);
     out.stride[3] = 1;
-    return out;
   }
 
   void add_terms(Attention &problem, int32_t features) const {
@@ -222,34 +227,36 @@ struct Inputs {
       problem.window_left = left, problem.window_right = right;
     }
     problem.softcap = terms->softcap;
-    if (terms->slopes) problem.slopes = argument(*terms->slopes);
-    if (terms->sinks) problem.sinks = argument(*terms->sinks);
-    if (terms->lengths) problem.lengths = argument(*terms->lengths);
+    if (terms->slopes) set(problem.slopes, *terms->slopes);
+    if (terms->sinks) set(problem.sinks, *terms->sinks);
+    if (terms->lengths) set(problem.lengths, *terms->lengths);
     if (terms->block_table) {
-      problem.block_table = argument(*terms->block_table), problem.max_seqlen_k = keys();
+      set(problem.block_table, *terms->block_table), problem.max_seqlen_k = keys();
       for (EvoflashTensor *cache : {&problem.k, &problem.v}) {  // whose pages have their keys before their heads
         std::swap(cache->size[1], cache->size[2]);
         std::swap(cache->stride[1], cache->stride[2]);
       }
     }
-    if (terms->mask) (features & kBias ? problem.bias : problem.mask) = broadcast(*terms->mask);
+    if (terms->mask) set_broadcast(features & kBias ? problem.bias : problem.mask, *terms->mask);
   }
 
-  // A mask with all dimensions.
-  static EvoflashTensor broadcast(const Operand &mask) {
-    EvoflashTensor made{mask.data, code_of(mask.dtype), kDims, {1, 1, 1, 1}};
-    std::copy_n(mask.size, mask.dims, made.size + kDims - mask.dims);
-    std::copy_n(mask.stride, mask.dims, made.stride + kDims - mask.dims);
-    return made;
+  // A mask, with all dimensions.
+  static void set_broadcast(EvoflashTensor &argument, const Operand &mask) {
+    argument.data = mask.data, argument.dtype = code_of(mask.dtype), argument.rank = kDims;
+    const int64_t absent = kDims - mask.dims;
+    std::fill_n(argument.size, absent, 1), std::fill_n(argument.stride, absent, 0);
+    std::copy_n(mask.size, mask.dims, argument.size + absent);
+    std::copy_n(mask.stride, mask.dims, argument.stride + absent);
   }
 };
 
 // The same without a sequence, for which a kernel has nothing to do.
 void empty_batch(Attention &problem) {
-  for (EvoflashTensor *each : {&problem.q, &problem.out, &problem.lengths, &problem.block_table}) each->size[0] = 0;
-  if (problem.block_table.data == nullptr) problem.k.size[0] = problem.v.size[0] = 0;
-  for (EvoflashTensor *each : {&problem.mask, &problem.bias})
-    if (each->size[0] > 1) each->size[0] = 0;
+  const bool is_paged = problem.block_table.data != nullptr;
+  problem.q.size[0] = problem.out.size[0] = 0;
+  if (!is_paged) problem.k.size[0] = problem.v.size[0] = 0;
+  for (EvoflashTensor *each : {&problem.lengths, &problem.block_table, &problem.mask, &problem.bias})
+    if (each->data != nullptr && (each->rank < kDims || each->size[0] > 1)) each->size[0] = 0;
 }
 
 // What a kernel does that is not asked for, or does not do that is.

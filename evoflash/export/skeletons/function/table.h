@@ -132,7 +132,7 @@ std::vector<Tensor> compute(const Kernel &kernel, const Call &call, const Sizes 
   const DeviceGuard guard(first.device_index);
 #endif
   Problem problem{};
-  for (int place = 0; place < kInputs; ++place) problem.tensors[place] = argument(operand(*call.inputs[place]));
+  for (int place = 0; place < kInputs; ++place) set(problem.tensors[place], operand(*call.inputs[place]));
   std::vector<Tensor> outputs;
   for (int place = kInputs; place < kTensors; ++place) {
     const Form &form = kernel.tensors[place];
@@ -142,7 +142,7 @@ std::vector<Tensor> compute(const Kernel &kernel, const Call &call, const Sizes 
       step *= size[axis];
     }
     outputs.push_back(empty(form.rank, size, stride, form.dtype, first.device_type, first.device_index));
-    problem.tensors[place] = argument(operand(outputs.back()));
+    set(problem.tensors[place], operand(outputs.back()));
   }
   for (int place = 0; place < kNumbers; ++place) problem.numbers[place] = call.numbers[place];
   const int code =

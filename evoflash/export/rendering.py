@@ -28,6 +28,7 @@ SKELETONS = {"pyproject.toml": "pyproject.toml.j2", "{name}/_build.py": "build.p
 # By the kind of problem.
 CONTENTS = {AttentionProblem.kind: attention_package.CONTENT, FunctionProblem.kind: function_package.CONTENT}
 SUMS = "SHA256SUMS"
+SWEEP = "{name}/sweep.py"  # of kinds whose packages can measure where a kernel pays
 BINDING = "binding.cpp"  # the operators
 INTERFACE = "evoflash.h"  # the C interface of all kernels
 TABLE = "kernels.json"

@@ -64,9 +64,8 @@ class CInterface:
         about: str = "",
     ) -> CInterface:
         """An interface whose names say all; numbers are given with a value, whose type counts."""
-        tensors = (tuple(map(TensorMember, names)) for names in (read, written))
         members = tuple(NumberMember.of(*each) for each in (numbers or {}).items())
-        return cls(name, *tensors, members, about)
+        return cls(name, tuple(map(TensorMember, read)), tuple(map(TensorMember, written)), members, about)
 
     @property
     def tensors(self) -> tuple[TensorMember, ...]:

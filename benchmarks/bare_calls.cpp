@@ -2,7 +2,7 @@
 //
 //   g++ -std=c++20 -O2 -fPIC -shared [-DUSE_CUDA] -I templates/include -I <torch>/include bare_calls.cpp -L <torch>/lib
 //       -lc10 -ltorch_cpu [-ltorch_cuda]
-#include "attention.h"
+#include "evoflash.h"
 
 #include <chrono>
 #ifdef USE_CUDA
@@ -24,19 +24,19 @@ at::TensorBase empty(at::IntArrayRef size, at::IntArrayRef stride, at::ScalarTyp
 
 }  // namespace
 
-// The launcher's code, 0 or the first failure. `seconds` is the time of a call; `dtype` is PyTorch's number of it.
-extern "C" int bare_calls(EvoflashAttention *problem, int (*launch)(const EvoflashAttention *, void *),
-                          size_t (*workspace_bytes)(const EvoflashAttention *), int dtype, int device, void *stream,
-                          int count, double *seconds) {
-  const int64_t size[] = {problem->batch, problem->heads, problem->seq_q, problem->head_dim};
-  const int64_t stride[] = {problem->out_stride[0], problem->out_stride[1], problem->out_stride[2], 1};
+// The launcher's code, 0 or the first failure. `out` and `workspace` are members of the problem, `dtype` is PyTorch's
+// number of the output's, and `seconds` is the time of a call.
+extern "C" int bare_calls(void *problem, EvoflashTensor *out, void **workspace, int (*launch)(const void *, void *),
+                          size_t (*workspace_bytes)(const void *), int dtype, int device, void *stream, int count,
+                          double *seconds) {
+  const at::IntArrayRef size(out->size, out->rank), stride(out->stride, out->rank);
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < count; ++i) {
-    const at::TensorBase out = empty(size, stride, at::ScalarType(dtype), device);
-    at::TensorBase workspace;
-    if (const int64_t bytes = int64_t(workspace_bytes(problem))) workspace = empty({bytes}, {1}, at::kByte, device);
-    problem->out = out.data_ptr();
-    problem->workspace = workspace.defined() ? workspace.data_ptr() : nullptr;
+    const at::TensorBase made = empty(size, stride, at::ScalarType(dtype), device);
+    at::TensorBase memory;
+    if (const int64_t bytes = int64_t(workspace_bytes(problem))) memory = empty({bytes}, {1}, at::kByte, device);
+    out->data = made.data_ptr();
+    *workspace = memory.defined() ? memory.data_ptr() : nullptr;
     if (const int code = launch(problem, stream)) return code;
   }
   *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / count;

@@ -104,7 +104,8 @@ def bare(kernel: Any, loop: ctypes.CDLL, problem: AttentionProblem, inputs: Inpu
     seconds = ctypes.c_double()
 
     def sample(count: int) -> float:
-        fixed = (ctypes.byref(arguments), kernel.evoflash_launch, kernel.evoflash_workspace_bytes)
+        members = (ctypes.byref(arguments, getattr(type(arguments), name).offset) for name in ("out", "workspace"))
+        fixed = (ctypes.byref(arguments), *members, kernel.evoflash_launch, kernel.evoflash_workspace_bytes)
         device = (numbers[q.dtype], q.device.index or 0, ctypes.c_void_p(stream))
         code = loop.bare_calls(*fixed, *device, count, ctypes.byref(seconds))
         if code:

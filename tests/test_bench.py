@@ -28,12 +28,12 @@ DECLINED_ROWS = PROBLEM.model_copy(update={"seq_q": 7})
 EVERY_LAUNCH = "static int launches = 0; launches++;"
 CHANGES = {
     "right": "",
-    "wrong": "EvoflashAttention sharper = *p; sharper.scale *= 1.1f; p = &sharper;",
+    "wrong": "Attention sharper = *p; sharper.scale *= 1.1; p = &sharper;",
     "crashing": "__builtin_trap();",
     "late": "if (launches > 9) __builtin_trap();",  # three seeds thrice pass, then it is raced
     "broken": "no such statement;",
 }
-HEAD = "int evoflash_launch(const EvoflashAttention *p, void *) {"
+HEAD = "int evoflash_launch(const Attention *p, void *) {"
 
 
 def entrant(name: str) -> FixedEntrant:

@@ -193,7 +193,7 @@ def splits(problem: AttentionProblem, text: str, folder, family: str = "decode")
     main = f"""
     #include <stdio.h>
     int main() {{
-      EvoflashAttention problem{{}};
+      evoflash::AttentionProblem problem{{}};
       {given}
       printf("%lld", (long long)evoflash::{family}::Partition<Traits>(problem).num_splits);
     }}"""

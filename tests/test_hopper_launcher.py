@@ -11,6 +11,7 @@ import pytest
 
 from evoflash import targets
 from evoflash.codegen.template import load
+from evoflash.problems.c_interface.arguments import CODES
 from evoflash.targets import cuda
 from tests.test_hopper import DEVICE, genome, problem
 
@@ -48,12 +49,13 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap *, CUtensorMapDataType type, cuuint3
 """  # noqa: E501
 CALL = """
 import ctypes, json, sys
-from evoflash.problems.attention.arguments import AttentionArguments
+from evoflash.problems.attention.members import ATTENTION
+from evoflash.problems.c_interface.arguments import EvoflashTensor, Extents, structure
 library = ctypes.CDLL(sys.argv[1])
-given = json.loads(sys.argv[2])
-arguments = AttentionArguments()
-for name, value in given.items():
-    setattr(arguments, name, (ctypes.c_int64 * 3)(*value) if name.endswith("stride") else value)
+tensors, numbers = json.loads(sys.argv[2])
+arguments = structure(ATTENTION)(**numbers)
+for name, (address, dtype, size, stride) in tensors.items():
+    setattr(arguments, name, EvoflashTensor(address, dtype, len(size), Extents(*size), Extents(*stride)))
 print(json.dumps(library.evoflash_launch(ctypes.byref(arguments), None)))
 ctypes.CDLL(None).fflush(None)
 """
@@ -84,7 +86,7 @@ def launch(tmp_path_factory):
         return built[genes, head_dim]
 
     def call(genes, made_for=128, **changes) -> tuple[int, list[dict[str, Any]]]:
-        arguments = {**contiguous(made_for), **changes}
+        arguments = members({**contiguous(made_for), **changes})
         command = [sys.executable, "-c", CALL, build(genes, made_for), json.dumps(arguments)]
         environment = {**os.environ, "LD_LIBRARY_PATH": str(folder)}
         done = subprocess.run(command, env=environment, text=True, check=True, capture_output=True, timeout=60)
@@ -103,6 +105,18 @@ def contiguous(head_dim: int) -> dict[str, Any]:
     q, kv = ([heads * rows * head_dim, rows * head_dim, head_dim] for heads, rows in ((8, 1000), (2, 900)))
     strides = {"q_stride": q, "k_stride": kv, "v_stride": kv, "out_stride": q}
     return {**addresses, **sizes, **strides, "scale": 0.1, "causal": 1}
+
+
+def members(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tensors and numbers of the struct. `NAME_size` and `NAME_dtype` go before what follows from others."""
+    batch, head_dim = given["batch"], given["head_dim"]
+    q = [batch, given["heads"], given["seq_q"], head_dim]
+    k = [batch, given["kv_heads"], given["seq_kv"], head_dim]
+    tensors = {}
+    for name, size in {"q": q, "k": k, "v": k, "out": q}.items():
+        dtype = given.get(f"{name}_dtype", CODES["bfloat16"])
+        tensors[name] = (given[name], dtype, given.get(f"{name}_size", size), [*given[f"{name}_stride"], 1])
+    return tensors, {name: given[name] for name in ("scale", "causal", "workspace") if name in given}
 
 
 def test_each_tensor_is_mapped_and_the_grid_covers_the_rows(launch):
@@ -183,6 +197,14 @@ def test_a_stride_that_leads_nowhere_may_be_anything(launch):
         {"k_stride": [2 * 900 * 128, 0, 128]},
         {"q_stride": [8 * 1000 * 128, 1000 * 128, -128]},
         {"q_stride": [1 << 40, 1000 * 128, 128]},
+        {"q_dtype": CODES["float16"]},
+        {"v_dtype": CODES["float32"]},
+        {"out_size": [2, 8, 999, 128]},
+        {"k_size": [2, 2, 901, 128]},
+        {"v_size": [2, 2, 900, 64]},
+        {"k_size": [3, 2, 900, 128], "v_size": [3, 2, 900, 128]},
+        {"q_size": [2, 8, 1000 * 128]},
+        {"seq_q": 1 << 32},
     ],
     ids=str,
 )

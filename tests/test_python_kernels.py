@@ -36,7 +36,7 @@ PROBLEM = parse("b=1,h=1,s=5,d=8,dtype=fp32")
 RIGHT = """
 import torch
 
-def launch(q, k, v, out, scale, is_causal):
+def launch(q, k, v, out, scale, causal):
     out.copy_(torch.softmax(scale * q @ k.transpose(-1, -2), -1) @ v)
 """
 SPACE = (

@@ -159,10 +159,10 @@ def test_a_users_folder_goes_before_what_ships(tmp_path, monkeypatch):
 
 
 def test_includes_come_from_the_users_folder_first(tmp_path):
-    root = write(tmp_path, '{% include "attention.h" %}')
-    assert "EvoflashAttention" in render(root).text
+    root = write(tmp_path, '{% include "log2e.h" %}')
+    assert "kLog2E" in render(root).text
     (root / "templates" / "include").mkdir()
-    (root / "templates" / "include" / "attention.h").write_text("mine {{ genome.rows }}")
+    (root / "templates" / "include" / "log2e.h").write_text("mine {{ genome.rows }}")
     assert render(root).text == "mine 16"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from evoflash.codegen.amalgamation import self_contained
 from evoflash.codegen.source import Source
 from evoflash.codegen.template import Template, load
 from evoflash.core.genome import Genome
@@ -64,7 +65,7 @@ class FixedEntrant:
     """A source as it was found, whatever the shape; it declines what it was not made for by an error code.
 
     Attributes:
-        problem: what it was made for. Of its dtype the C interface says nothing, so another one is declined here.
+        problem: what it was made for. Another dtype is declined here, as not every kernel looks at those of tensors.
     """
 
     name: str
@@ -83,6 +84,8 @@ class FixedEntrant:
         own, asked = self.problem.facts().get("dtype"), problem.facts().get("dtype")
         if own != asked:
             return f"it was rendered for {own}"
+        if self.source.language != "python" and self.source.interface != problem.c_interface.signature:
+            return f"it was rendered for another {problem.c_interface.header} than this evoflash has; render it again"
         return Kernel(self._with_shared_bytes(problem, target), self.genome, self.note)
 
     def _with_shared_bytes(self, problem: Problem, target: Target) -> Source:
@@ -196,7 +199,7 @@ def of_package(path: Path) -> FixedEntrant:
             target=record["target"],
             source=Source(text, _language(record["target"])),
             genome=record["genome"],
-            problem=problem_from_dict({"kind": "attention", **record["problem"]}),  # none is on record
+            problem=problem_from_dict(record["problem"]),
             note="edited since it was exported" if edited else "",
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -209,12 +212,9 @@ def of_source(path: Path, problem: Problem) -> FixedEntrant:
     """A source file with a launcher in it: kernel.cu or kernel.cpp, for the problem that it is for.
 
     Raises:
-        UsageError: when it cannot be read.
+        UsageError: when it, or a header that it includes, cannot be read.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path} ({error}); name a source file") from None
+    text = self_contained(path, problem)
     target: Literal["cuda", "cpu"] = "cuda" if path.suffix == ".cu" else "cpu"
     source = Source(text, _language(target))
     return FixedEntrant(path.stem, str(path), path.stem, target, source, {}, problem)

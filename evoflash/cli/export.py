@@ -16,6 +16,7 @@ import evoflash
 from evoflash import config
 from evoflash.cli.runs import Database
 from evoflash.cli.words import CandidateOption, Runs, run_of
+from evoflash.codegen.source import Source
 from evoflash.codegen.template import load
 from evoflash.config import Settings
 from evoflash.core.finals import Final
@@ -25,12 +26,11 @@ from evoflash.export.formats import FORMATS
 from evoflash.export.package import package_in, write, write_files
 from evoflash.export.prebuilt import prebuild
 from evoflash.export.prebuilt import wheel as make_wheel
-from evoflash.export.rendering import CONTENTS
+from evoflash.export.rendering import CONTENTS, SWEEP
 from evoflash.export.sweep import Sweep
 from evoflash.export.winner import MOST_KERNELS, Winner
 from evoflash.flattening import flatten
 from evoflash.plugins import installed
-from evoflash.problems.attention import AttentionProblem
 from evoflash.report import runs as report
 from evoflash.run.plan import Plan
 from evoflash.store import RunStore
@@ -125,7 +125,7 @@ def export_runs(
         raise UsageError(
             f"a package computes one thing, not {first_problem.computes} and {others[0]}; export them apart"
         )
-    if sweep is not None and kind != AttentionProblem.kind:
+    if sweep is not None and (kind not in CONTENTS or SWEEP not in CONTENTS[kind].skeletons):
         raise UsageError(
             f"--sweep measures attention; a package of {first_problem.computes} has no sweep, leave it out"
         )
@@ -163,6 +163,12 @@ def _winner(store: RunStore, summary: RunSummary, plan: Plan, candidate: int, na
         )
     if stored.source is None or stored.language not in ("c++", "cuda"):
         raise UsageError(f"candidate {candidate} has no source; export another one")
+    source, header = Source(stored.source, stored.language), plan.shapes[0].problem.c_interface.header
+    if source.interface != plan.shapes[0].problem.c_interface.signature:
+        raise NoPackageError(
+            f"candidate {candidate} was rendered for another {header} than this evoflash has, by which a package would "
+            f"call it; export it by the version that found it, or search again (`--warm-start {summary.id}`)"
+        )
     finals = store.finals(summary.id)
     final = next((each for each in finals.finalists if each.index == stored.candidate.index), None) if finals else None
     return Winner(

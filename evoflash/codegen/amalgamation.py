@@ -13,7 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
+
+from evoflash import resources
+from evoflash.errors import UsageError
+from evoflash.problems import Problem
 
 LINE = re.compile(
     r'^[ \t]*#[ \t]*(?:include[ \t]*"(?P<name>[^"\n]+)"|(?P<condition>if|ifdef|ifndef|elif|else|endif)\b)[^\n]*\n?',
@@ -117,3 +122,22 @@ class Amalgamation:
             parts += [text[place : line.start()], line]
             place = line.end()
         return [*parts, text[place:]]
+
+
+def self_contained(path: Path, problem: Problem) -> str:
+    """The text of a source file with its headers in their places: the problem's own, those beside it, those that ship.
+
+    Raises:
+        UsageError: for a file or a header that cannot be read.
+    """
+
+    def read(name: str) -> str:
+        for folder in (path.parent, resources.shipped() / "templates" / "include"):
+            if (folder / name).is_file():
+                return (folder / name).read_text(encoding="utf-8")
+        raise UsageError(f'{path}: #include "{name}": neither its folder nor evoflash has this header; fix the name')
+
+    try:
+        return Amalgamation(read).of(path.read_text(encoding="utf-8"), dict([problem.header]))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path} ({error}); name a source file") from None

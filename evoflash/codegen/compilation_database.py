@@ -28,14 +28,15 @@ def write(
     """Writes a kernel that still includes its headers, with the database that lists them; returns the kernel's path.
 
     Args:
-        generated: headers that are in no folder, by name; they are written beside the kernel.
+        generated: headers that are in no folder, by name; they are written beside the kernel, where other
+            headers find them.
 
     Raises:
         StorageError: when it cannot be written.
     """
     folder = folder.expanduser().resolve()
     kernel = folder / target.source_name
-    includes = [f"-I{each.resolve()}" for each in include_folders]
+    includes = [f"-I{each.resolve()}" for each in (folder, *include_folders)]
     command = ["clang++", *target.clang_arguments(), *includes, "-fsyntax-only"]
     # A header that is opened by itself is a main file to clang.
     of_header = [*command, "-Wno-pragma-once-outside-header", "-Wno-unused-function"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 INCLUDE_PATH = "// include path: "
+INTERFACE = re.compile(r'const char evoflash_interface\[\] =\s*((?:"[^"\n]*"\s*)+);')  # of the generated header
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Source:
     def digest(self) -> str:
         """SHA-256 of the text; equal for duplicates."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def interface(self) -> str | None:
+        """The signature of the C interface that it was rendered for (see `CInterface`); None if it says none."""
+        found = INTERFACE.search(self.text)
+        return "".join(re.findall(r'"([^"\n]*)"', found[1])) if found else None
 
     @property
     def include_paths(self) -> tuple[Path, ...]:

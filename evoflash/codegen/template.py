@@ -168,8 +168,8 @@ class Template:
 
     @staticmethod
     def generated(problem: Problem) -> dict[str, str]:
-        """The headers that are in no folder, by the name that they are included by: that of the problem, if any."""
-        return dict([problem.header] if problem.header is not None else [])
+        """The headers that are in no folder, by the name that they are included by: that of the problem."""
+        return dict([problem.header])
 
     def headers(self, text: str, problem: Problem) -> dict[str, Path]:
         """The headers that such a file includes, directly or through others, by the name that they are included by;

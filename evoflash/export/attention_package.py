@@ -8,6 +8,7 @@ from typing import Any
 from evoflash.export import table
 from evoflash.export.content import Content
 from evoflash.export.winner import Winner
+from evoflash.problems.attention.members import ATTENTION
 
 MARGIN, NOISE = 1.02, 0.985  # as many times as fast as SDPA must a kernel be to be asked, on the mean and everywhere
 
@@ -65,10 +66,15 @@ CONTENT = Content(
         "{name}/_transformers.py": "attention/transformers.py.j2",
         "tests/test_against_sdpa.py": "attention/test_against_sdpa.py.j2",
     },
-    headers=("pytorch.h", "launch.h", "rows.h", "attention/sdpa.h", "attention/table.h", "attention/direct.h"),
+    headers=(
+        *("pytorch.h", "arguments.h", "launch.h", "rows.h"),
+        *("attention/sdpa.h", "attention/table.h", "attention/direct.h"),
+    ),
     binding="attention/binding.cpp",
     table=table.document,
     context=_context,
     plain="SDPA's math backend",
     yardstick="SDPA",
+    verbatim=lambda winner: dict([winner.problem.header]),
+    verbatim_names=(ATTENTION.header,),
 )

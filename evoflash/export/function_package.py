@@ -15,7 +15,6 @@ from evoflash.export.sizes import Forms, forms
 from evoflash.export.winner import Winner
 from evoflash.problems import dtypes, function
 from evoflash.problems.function import FunctionProblem, Number, Parameter, Signature, Sizes
-from evoflash.problems.function.arguments import CODES
 from evoflash.problems.function.problem import ROUNDINGS
 
 # Names in a package that a function's own would hide, or that its operators have.
@@ -157,7 +156,7 @@ def _context(winner: Winner) -> dict[str, Any]:
         "made_with_values": {
             each["name"]: each["default"] for each in arguments if each["name"] not in own and each["kind"] != "tensor"
         },
-        "tensor_codes": {name: [NUMBERS[name], code] for name, code in CODES.items()},
+        "numbers_of_dtypes": NUMBERS,
         "rival": "eager",
         "file": problem.file,
         "sizes": dict(problem.sizes),
@@ -249,7 +248,7 @@ CONTENT = Content(
         "{name}/calls.py": "function/calls.py.j2",
         "tests/test_against_reference.py": "function/test_against_reference.py.j2",
     },
-    headers=("pytorch.h", "launch.h", "rows.h", "function/table.h"),
+    headers=("pytorch.h", "arguments.h", "launch.h", "rows.h", "function/table.h"),
     binding="function/binding.cpp.j2",
     table=_document,
     context=_context,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from evoflash import __version__
+from evoflash import __version__, resources
 from evoflash.export import attention_package, function_package
 from evoflash.export.call_times import Calls
 from evoflash.export.content import Content
@@ -28,7 +28,9 @@ SKELETONS = {"pyproject.toml": "pyproject.toml.j2", "{name}/_build.py": "build.p
 # By the kind of problem.
 CONTENTS = {AttentionProblem.kind: attention_package.CONTENT, FunctionProblem.kind: function_package.CONTENT}
 SUMS = "SHA256SUMS"
+SWEEP = "{name}/sweep.py"  # of kinds whose packages can measure where a kernel pays
 BINDING = "binding.cpp"  # the operators
+INTERFACE = "evoflash.h"  # the C interface of all kernels
 TABLE = "kernels.json"
 STEMS = ("kernel", *(f"kernel_{number}" for number in range(2, MOST_KERNELS + 1)))
 KERNELS = tuple(f"{stem}.{suffix}" for suffix in ("cpp", "cu") for stem in STEMS)
@@ -36,7 +38,7 @@ RESULTS = "sweep.json"
 PLOT = "speed.svg"  # beside the README
 PLOT_WIDTH, LABEL_WIDTH, BAR_HEIGHT = 640, 130, 26  # pixels
 PREBUILT = (*(f"prebuilt/{stem}.so" for stem in (*STEMS, "binding")), "prebuilt/prebuilt.json")
-VERBATIM = (*KERNELS, *PREBUILT, "_nvrtc.py", "py.typed", BINDING, TABLE, RESULTS, MARKER, SUMS)
+VERBATIM = (*KERNELS, *PREBUILT, "_nvrtc.py", "py.typed", BINDING, INTERFACE, TABLE, RESULTS, MARKER, SUMS)
 
 
 def paths(name: str) -> frozenset[str]:
@@ -69,6 +71,7 @@ def files(winner: Winner) -> dict[str, str]:
         **{f"{winner.name}/{name}": kernel.source for name, kernel in winner.sources.items()},
         **{f"{winner.name}/{_file_name(each)}": (_skeletons() / each).read_text(encoding="utf-8") for each in copied},
         **{f"{winner.name}/{name}": text for name, text in content.verbatim(winner).items()},
+        f"{winner.name}/{INTERFACE}": interface(),
         f"{winner.name}/{TABLE}": json.dumps(content.table(winner), indent=2) + "\n",
         f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2) + "\n",
         f"{winner.name}/py.typed": "",
@@ -78,6 +81,11 @@ def files(winner: Winner) -> dict[str, str]:
     if winner.sweep is not None:
         package[f"{winner.name}/{RESULTS}"] = json.dumps(winner.sweep, indent=1) + "\n"
     return {**package, f"{winner.name}/{SUMS}": _sums(package, f"{winner.name}/")}
+
+
+def interface() -> str:
+    """The header that all kernels include."""
+    return (resources.shipped() / "templates" / "include" / INTERFACE).read_text(encoding="utf-8")
 
 
 def _file_name(path: str) -> str:
@@ -136,7 +144,7 @@ def _context(winner: Winner, content: Content) -> dict[str, Any]:
         "name": winner.name,
         "distribution": winner.name.replace("_", "-"),
         "version": f"1.0.0+{winner.source_sha256[:8]}",
-        "headers": [_file_name(each) for each in content.headers],
+        "headers": [INTERFACE, *map(_file_name, content.headers), *_headers(content.verbatim(winner))],
         "not_ours": [],
         "is_direct": any(_file_name(each) == "direct.h" for each in content.headers),
         "strict": f"{winner.name.upper()}_STRICT",
@@ -169,6 +177,10 @@ def _context(winner: Winner, content: Content) -> dict[str, Any]:
         "record": _record(winner),
         **content.context(winner),
     }
+
+
+def _headers(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.endswith(".h")]
 
 
 def _record(winner: Winner) -> dict[str, Any]:

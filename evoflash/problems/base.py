@@ -5,7 +5,7 @@ Problems are sent to worker processes as JSON, so they are frozen pydantic model
 tensors are created.
 
 A PyTorch function needs no class of its own: see `problems.function`. For what that cannot say, subclass `Problem`,
-put its C header into `templates/include/`, and register it in the entry-point group `evoflash.problems`.
+and register it in the entry-point group `evoflash.problems`. Its C header is generated from `c_interface`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import field_serializer
 
 from evoflash.core.record import Record
+from evoflash.problems.c_interface import CInterface
+from evoflash.problems.c_interface.arguments import arguments
+from evoflash.problems.c_interface.header import header
 from evoflash.problems.rival import Rival
 
 if TYPE_CHECKING:
@@ -92,9 +95,19 @@ class Problem(Record, abc.ABC):
         return self.kind
 
     @property
-    def header(self) -> tuple[str, str] | None:
-        """The name and the text of a C header that is generated; None for one in an include folder."""
-        return None
+    def c_interface(self) -> CInterface:
+        """What its kernels receive, from which the C header that they include is generated.
+
+        It is the same for all problems that a kernel may be asked for: what only some have is absent from the others.
+        Without an override there are the tensors alone: input0, input1 … and the outputs by their names.
+        """
+        read = [f"input{number}" for number in range(len(self.input_shapes()))]
+        return CInterface.of(self.computes, read, [each.name for each in self.outputs()])
+
+    @property
+    def header(self) -> tuple[str, str]:
+        """The name and the text of that C header."""
+        return self.c_interface.header, header(self.c_interface)
 
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -198,12 +211,11 @@ class Problem(Record, abc.ABC):
         return ()
 
     def named(self, inputs: Inputs, outputs: Outputs) -> Mapping[str, Any]:
-        """Tensors and numbers by name: the keyword arguments of a Python kernel's `launch`.
+        """The tensors and numbers that a kernel is given, by the names of `c_interface`, without absent ones.
 
-        Without an override there are the tensors alone: input0, input1 … and the outputs by their names.
+        They are the keyword arguments of a Python kernel's `launch`. Without an override there are all tensors.
         """
-        read = {f"input{number}": tensor for number, tensor in enumerate(inputs)}
-        return read | {each.name: tensor for each, tensor in zip(self.outputs(), outputs, strict=True)}
+        return self.c_interface.named((*inputs, *outputs), {})
 
     def call_of(self, function: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
         """A call of a user's function on these inputs, by the arguments that such functions have for this problem.
@@ -215,9 +227,9 @@ class Problem(Record, abc.ABC):
         """
         return lambda: function(*inputs)
 
-    @abc.abstractmethod
     def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
-        """The launcher's arguments as a ctypes structure; the caller sets its field `workspace`."""
+        """The same as the struct of the header; the caller sets its field `workspace`."""
+        return arguments(self.c_interface, self.named(inputs, outputs))
 
 
 class Case(Record):

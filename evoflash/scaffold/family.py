@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from evoflash.problems import FunctionProblem
-from evoflash.problems.function.header import header_name, struct_name
 from evoflash.problems.function.signature import Tensor
 from evoflash.scaffold.files import render, require_free, require_name, write
 from evoflash.scaffold.problem import is_as_written
@@ -62,8 +61,8 @@ def write_family(
         "asked": asked,
         "target": target,
         "source": KERNELS[target],
-        "header": header_name(problem.name),
-        "struct": struct_name(problem.name),
+        "header": problem.c_interface.header,
+        "struct": problem.c_interface.struct,
         "inputs": signature.inputs,
         "outputs": signature.outputs,
         "numbers": signature.numbers,

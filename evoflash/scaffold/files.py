@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from evoflash.errors import UsageError
-from evoflash.problems.function.words import C_WORDS, RESERVED
+from evoflash.problems.c_interface.words import C_WORDS, RESERVED
 
 
 def render(skeleton: str, **values: Any) -> str:

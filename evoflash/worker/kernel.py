@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evoflash.problems import Inputs, Outputs, Problem
-from evoflash.worker.launch import UNSUPPORTED, LaunchError
+from evoflash.worker.launch import UNSUPPORTED, LaunchError, require_interface
 from evoflash.worker.python_kernel import PythonKernel
 
 if TYPE_CHECKING:
@@ -61,9 +61,13 @@ class Kernel:
 
         Args:
             allocate: allocates the workspace, given its size in bytes; by default `torch.empty`.
+
+        Raises:
+            LaunchError: when the library was built for another struct than the problem's.
         """
         import torch
 
+        require_interface(self._library, problem)
         where = outputs[0].device
         self._on_device = self._on_device or where.type != "cpu"
         arguments = problem.arguments(inputs, outputs)

@@ -1,7 +1,8 @@
 """Launches a kernel under a sanitizer: without PyTorch, and with each tensor in an exact allocation of its own.
 
 `python -m evoflash.worker.sanitized_launch LIBRARY cpu|cuda PROBLEMS.json` launches the kernel once per problem. It
-prints how many problems the kernel accepted, and exits with 3 when the launcher returned an error code.
+prints how many problems the kernel accepted, and exits with 3 when the launcher returned an error code, or
+takes another struct.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Any
 from evoflash.plugins import problem_from_dict
 from evoflash.problems import dtypes
 from evoflash.system import processes
+from evoflash.worker.launch import UNSUPPORTED, LaunchError, require_interface
 
-UNSUPPORTED = -1
 SCALE = 1 / math.sqrt(3)  # of the uniform distribution, so that logits stay small
 FORMATS = {"int64": "q", "int32": "i", "int16": "h", "int8": "b", "uint8": "B", "bool": "?"}  # of `struct`
 LARGEST_EXPONENTS = {"float8_e4m3fn": 0x78, "float8_e5m2": 0x7C}  # from there on bytes may be NaN
@@ -85,12 +86,12 @@ class DeviceMemory:
 
 
 class Block:
-    """A contiguous tensor with the part of torch's interface that `Problem.arguments` uses."""
+    """A tensor with the part of torch's interface that `Problem.arguments` uses."""
 
-    def __init__(self, address: int, shape: tuple[int, ...], dtype: str):
+    def __init__(self, address: int, shape: tuple[int, ...], dtype: str, stride: tuple[int, ...] | None = None):
         self.shape, self.dtype = shape, dtype
         self._address = address
-        self._stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+        self._stride = stride or tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
     def data_ptr(self) -> int:
         """The address of the first element."""
@@ -103,6 +104,12 @@ class Block:
     def stride(self) -> tuple[int, ...]:
         """Strides in elements."""
         return self._stride
+
+    def narrow(self, dimension: int, start: int, length: int) -> Block:
+        """The first elements of a dimension, which `start` must say."""
+        assert start == 0
+        shape = (*self.shape[:dimension], length, *self.shape[dimension + 1 :])
+        return Block(self._address, shape, self.dtype, self._stride)
 
 
 def elements(count: int, dtype: str, rng: random.Random) -> bytes:
@@ -175,6 +182,12 @@ def main() -> int:
     library.evoflash_launch.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     with open(problems, encoding="utf-8") as file:
         wanted = [problem_from_dict(each) for each in json.load(file)]
+    try:
+        for problem in wanted:
+            require_interface(library, problem)
+    except LaunchError as error:
+        print(error)
+        return 3
     codes = [launch(library, problem, memory) for problem in wanted]
     failed = [code for code in codes if code not in (0, UNSUPPORTED)]
     print(f"launched {codes.count(0)} of {len(codes)}", flush=True)

@@ -70,14 +70,14 @@ __device__ __forceinline__ void combine(const Arguments &args) {
 namespace {
 
 template <int kHeadDim>
-bool can_combine(const EvoflashAttention &problem) {
+bool can_combine(const AttentionProblem &problem) {
   return fits_grid(problem.heads, problem.batch) &&
          int64_t(problem.seq_q) * kCombineThreadsPerRow<kHeadDim> <= INT32_MAX - kCombineThreads;
 }
 
 // Launches the kernel of a family that calls combine().
 template <int kHeadDim, class Arguments>
-int launch_combine(Kernel &kernel, const EvoflashAttention &problem, const Arguments &arguments, void *stream) {
+int launch_combine(Kernel &kernel, const AttentionProblem &problem, const Arguments &arguments, void *stream) {
   const unsigned threads = problem.seq_q * kCombineThreadsPerRow<kHeadDim>;
   const Dim grid((threads + kCombineThreads - 1) / kCombineThreads, problem.heads, problem.batch);
   return launch(kernel, {grid, kCombineThreads}, stream, arguments);

@@ -6,7 +6,7 @@
 // is_available() whether the process may run it at all.
 #include <omp.h>
 
-#include "attention.h"
+#include "attention_problem.h"
 #include "cpu_packed_kv.h"
 #include "cpu_query_tile.h"
 
@@ -21,7 +21,7 @@ struct TileCoord {
 
 // The i-th tile of query rows. With a causal mask the last tiles of a head have the most keys.
 template <class Traits>
-EVOFLASH_INLINE TileCoord tile_coord(const EvoflashAttention &problem, int64_t i, int m_blocks) {
+EVOFLASH_INLINE TileCoord tile_coord(const AttentionProblem &problem, int64_t i, int m_blocks) {
   const auto m_block_at = [=](int64_t place) { return Traits::kIsLongestFirst ? m_blocks - 1 - place : place; };
   if constexpr (Traits::kTileOrder == TileOrder::kHeadByHead) {
     const int head = i / m_blocks, m_block = m_block_at(i % m_blocks);
@@ -33,12 +33,12 @@ EVOFLASH_INLINE TileCoord tile_coord(const EvoflashAttention &problem, int64_t i
 }
 
 // The head of packed K and V that a tile sees; `group` query heads share one.
-EVOFLASH_INLINE int packed_head_of(const EvoflashAttention &problem, const TileCoord &tile, int group) {
+EVOFLASH_INLINE int packed_head_of(const AttentionProblem &problem, const TileCoord &tile, int group) {
   return tile.bidb * problem.kv_heads + tile.bidh / group;
 }
 
 template <class Traits>
-static size_t workspace_bytes(const EvoflashAttention &problem) {
+static size_t workspace_bytes(const AttentionProblem &problem) {
   const size_t scratch_bytes = 64 + Traits::kThreads * sizeof(typename Traits::Scratch);
   if constexpr (Traits::kPacking == Packing::kTile) return scratch_bytes;
   return scratch_bytes +
@@ -46,7 +46,7 @@ static size_t workspace_bytes(const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-EVOFLASH_INLINE int launch(const EvoflashAttention &problem) {
+EVOFLASH_INLINE int launch(const AttentionProblem &problem) {
   using Scratch = typename Traits::Scratch;
   using Unit = typename Traits::Unit;
   if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim) || !Traits::is_available())

@@ -1,7 +1,7 @@
 #pragma once
 
 // K and V of a head, packed once into the layout that the family's products read, and by whom.
-#include "attention.h"
+#include "attention_problem.h"
 #include "cpu_numeric_types.h"
 #include "cpu_vector.h"
 #include "score_features.h"
@@ -37,19 +37,19 @@ EVOFLASH_INLINE Element *head_of(Element *base, const int64_t *stride, int64_t b
 
 // Units of a head's packed K, and of its K and V.
 template <class Traits>
-static int64_t packed_k_units(const EvoflashAttention &problem) {
+static int64_t packed_k_units(const AttentionProblem &problem) {
   return (int64_t)round_up(problem.seq_kv, Traits::kBlockN) * Traits::kKeyUnits;
 }
 
 template <class Traits>
-static int64_t packed_kv_units(const EvoflashAttention &problem) {
+static int64_t packed_kv_units(const AttentionProblem &problem) {
   const int64_t keys = round_up(problem.seq_kv, Traits::kBlockN);
   return packed_k_units<Traits>(problem) + keys / Traits::kVnni * Traits::kValueUnits;
 }
 
 // How many heads are packed at a time.
 template <class Traits>
-static int64_t packed_heads(const EvoflashAttention &problem) {
+static int64_t packed_heads(const AttentionProblem &problem) {
   if constexpr (Traits::kPacking == Packing::kTile) return 0;
   if constexpr (Traits::kPacking == Packing::kHead) return Traits::kThreads;
   return (int64_t)problem.batch * problem.kv_heads;
@@ -82,7 +82,7 @@ struct PagedRows {
 
 // The rows of k or v of a head, from a key on.
 template <class Traits>
-EVOFLASH_INLINE auto kv_rows(const EvoflashAttention &problem, const void *tensor, const int64_t *stride, int bidb,
+EVOFLASH_INLINE auto kv_rows(const AttentionProblem &problem, const void *tensor, const int64_t *stride, int bidb,
                              int kv_head, int key) {
   using Element = KvElementOf<Traits>;
   if constexpr (Traits::kPageSize > 0) {
@@ -96,7 +96,7 @@ EVOFLASH_INLINE auto kv_rows(const EvoflashAttention &problem, const void *tenso
 
 // Packs a tile of K and V of a head. `problem` is that of the sequence.
 template <class Traits>
-EVOFLASH_INLINE void pack_keys(const EvoflashAttention &problem, PackedKv<Traits> tile, int bidb, int kv_head, int key,
+EVOFLASH_INLINE void pack_keys(const AttentionProblem &problem, PackedKv<Traits> tile, int bidb, int kv_head, int key,
                                int count) {
   pack_tile(tile, kv_rows<Traits>(problem, problem.k, problem.k_stride, bidb, kv_head, key),
             kv_rows<Traits>(problem, problem.v, problem.v_stride, bidb, kv_head, key), count);
@@ -104,8 +104,8 @@ EVOFLASH_INLINE void pack_keys(const EvoflashAttention &problem, PackedKv<Traits
 
 // Packs a tile of K and V of a head into its place in the packed head, if the sequence has such keys.
 template <class Traits>
-static void pack_head_tile(const EvoflashAttention &all, PackedKv<Traits> packed, int bidb, int kv_head, int key) {
-  const EvoflashAttention &problem = sequence_of<Traits>(all, bidb);
+static void pack_head_tile(const AttentionProblem &all, PackedKv<Traits> packed, int bidb, int kv_head, int key) {
+  const AttentionProblem &problem = sequence_of<Traits>(all, bidb);
   if ((Traits::kHasLengths || Traits::kIsPacked) && key >= problem.seq_kv) return;
   const int count = problem.seq_kv - key < Traits::kBlockN ? problem.seq_kv - key : Traits::kBlockN;
   pack_keys(problem, packed.from(key), bidb, kv_head, key, count);

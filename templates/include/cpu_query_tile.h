@@ -3,7 +3,7 @@
 // Attention of one tile of query rows: from loading Q to storing O.
 //
 // The family has load_queries, pack_tile and attend_tile. Its Scratch is what a thread works in.
-#include "attention.h"
+#include "attention_problem.h"
 #include "cpu_numeric_types.h"
 #include "cpu_packed_kv.h"
 #include "cpu_softmax.h"
@@ -13,9 +13,9 @@ namespace evoflash {
 
 // The problem with the scale of a head's quantised keys as a part of the softmax scale.
 template <class Traits>
-EVOFLASH_INLINE decltype(auto) with_key_scale(const EvoflashAttention &problem, int kv_head) {
+EVOFLASH_INLINE decltype(auto) with_key_scale(const AttentionProblem &problem, int kv_head) {
   if constexpr (Traits::kIsQuantized) {
-    EvoflashAttention own = problem;
+    AttentionProblem own = problem;
     own.scale *= problem.k_scales[kv_head];
     return own;
   } else {
@@ -66,12 +66,12 @@ static void store_log_sum_exp(float *to, const Scratch &scratch, int rows, float
 
 // `packed` is a PackedKv, that of the head, or nothing where each tile packs its own.
 template <class Scratch, class... Packed>
-static void attend_rows(const EvoflashAttention &all, Scratch &scratch, int bidb, int bidh, int first_row,
+static void attend_rows(const AttentionProblem &all, Scratch &scratch, int bidb, int bidh, int first_row,
                         Packed... packed) {
   using Traits = typename Scratch::Traits;
   const int kv_head = bidh / (all.heads / all.kv_heads);
-  const EvoflashAttention &sequence = sequence_of<Traits>(all, bidb);
-  const EvoflashAttention &problem = with_key_scale<Traits>(sequence, kv_head);
+  const AttentionProblem &sequence = sequence_of<Traits>(all, bidb);
+  const AttentionProblem &problem = with_key_scale<Traits>(sequence, kv_head);
   // There are as many tiles of each sequence as of the longest: a list of those with rows would save next to nothing.
   if (Traits::kIsPacked && first_row >= problem.seq_q) return;
   using Element = typename Traits::Element;

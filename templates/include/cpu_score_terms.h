@@ -36,7 +36,7 @@ EVOFLASH_INLINE Floats load_strided(const Element *from, int64_t stride, int cou
 // A tile of keys as a tile of query rows sees it; rows and keys are counted from the tile's first.
 template <class Traits>
 struct TileView {
-  const EvoflashAttention &problem;
+  const AttentionProblem &problem;
   int bidb, bidh, first_row, key, count;
 
   // The keys that a row sees, but for those that a mask hides: from begin(row) to end(row) - 1.

@@ -1,5 +1,6 @@
 /* The C interface of a kernel, whatever it computes. A problem's own header, generated from its signature, names the
-   tensors and numbers, and declares the two functions that a kernel exports. */
+   tensors and numbers, and declares the two functions that a kernel exports. A change here is a new version of the
+   interface: see evoflash/problems/c_interface/declaration.py. */
 #ifndef EVOFLASH_H
 #define EVOFLASH_H
 
@@ -37,10 +38,10 @@ enum EvoflashDtype {
 };
 
 typedef struct {
-  void *data;    /* the first element */
+  void *data;    /* the first element; NULL for a tensor that a call does not have, whose rank is 0 */
   int32_t dtype; /* an EvoflashDtype */
   int32_t rank;
-  int64_t size[EVOFLASH_MAX_RANK], stride[EVOFLASH_MAX_RANK]; /* strides in elements */
+  int64_t size[EVOFLASH_MAX_RANK], stride[EVOFLASH_MAX_RANK]; /* of `rank` dimensions; strides in elements */
 } EvoflashTensor;
 
 #endif  // EVOFLASH_H

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "attention.h"
+#include "attention_problem.h"
 
 // What a kernel that takes the problem as it is computes from it: where the rows of a head lie, and what a row sees.
 #ifndef EVOFLASH_HOST_ONLY
@@ -8,7 +8,7 @@ namespace evoflash {
 
 // The head of K and V that query head bidh attends to. Most problems have as many of both, and are spared the division,
 // which costs some 40 cycles at the start of a kernel.
-__device__ __forceinline__ int kv_head_of(const EvoflashAttention &problem, int bidh) {
+__device__ __forceinline__ int kv_head_of(const AttentionProblem &problem, int bidh) {
   return problem.heads == problem.kv_heads ? bidh : bidh / (problem.heads / problem.kv_heads);
 }
 
@@ -20,7 +20,7 @@ __device__ __forceinline__ Element *rows_of(Element *base, const int64_t (&strid
 
 // How many keys a row sees. The causal mask is top-left, so every row sees key 0, whatever the lengths.
 template <bool kIsCausal>
-__device__ __forceinline__ int visible_keys(const EvoflashAttention &problem, int row) {
+__device__ __forceinline__ int visible_keys(const AttentionProblem &problem, int row) {
   if constexpr (kIsCausal) {
     return min(row + 1, problem.seq_kv);
   } else {

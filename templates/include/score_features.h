@@ -1,6 +1,6 @@
 #pragma once
 
-#include "attention.h"
+#include "attention_problem.h"
 
 #ifdef __CUDACC__
 #define EVOFLASH_ANYWHERE __host__ __device__ __forceinline__
@@ -46,7 +46,7 @@ template <bool kHasFeatures>
 struct FeatureArguments {};
 template <>
 struct FeatureArguments<true> {
-  EvoflashAttention problem;
+  AttentionProblem problem;
 };
 
 // Where the log-sum-exp of rows goes: a contiguous tensor of [batch][heads][rows].
@@ -59,7 +59,7 @@ struct LseTensor {
   }
 };
 
-EVOFLASH_ANYWHERE LseTensor lse_of(const EvoflashAttention &problem) {
+EVOFLASH_ANYWHERE LseTensor lse_of(const AttentionProblem &problem) {
   return {problem.lse, problem.heads, problem.seq_q};
 }
 
@@ -79,9 +79,8 @@ constexpr bool kHasBlindRows =
 #ifndef EVOFLASH_DEVICE_ONLY
 // Whether a problem is one that the kernel was rendered for, with sizes that mean something.
 template <class Config>
-inline bool matches(const EvoflashAttention &problem, int head_dim, int value_dim) {
-  const int own_value_dim = problem.value_dim == 0 ? problem.head_dim : problem.value_dim;
-  if (problem.head_dim != head_dim || own_value_dim != value_dim) return false;
+inline bool matches(const AttentionProblem &problem, int head_dim, int value_dim) {
+  if (problem.head_dim != head_dim || problem.value_dim != value_dim) return false;
   if ((problem.banded != 0) != Config::kIsBanded) return false;
   if (!Config::kIsBanded && (problem.causal != 0) != Config::kIsCausal) return false;
   if ((problem.softcap != 0) != Config::kIsCapped || (problem.bias != nullptr) != Config::kIsBiased) return false;
@@ -103,7 +102,7 @@ struct Plain : NoFeatures {
   static constexpr bool kIsCausal = kCausal;
 };
 
-inline bool matches(const EvoflashAttention &problem, int head_dim, bool causal) {
+inline bool matches(const AttentionProblem &problem, int head_dim, bool causal) {
   return causal ? matches<Plain<true>>(problem, head_dim, head_dim)
                 : matches<Plain<false>>(problem, head_dim, head_dim);
 }
@@ -112,15 +111,15 @@ inline bool matches(const EvoflashAttention &problem, int head_dim, bool causal)
 // The problem as a sequence has it: with its own number of keys, and its last row at the last of them. A packed one has
 // its own rows, too, and begins where those before it end.
 template <class Config>
-EVOFLASH_ANYWHERE decltype(auto) sequence_of(const EvoflashAttention &problem, int bidb) {
+EVOFLASH_ANYWHERE decltype(auto) sequence_of(const AttentionProblem &problem, int bidb) {
   if constexpr (Config::kHasLengths) {
-    EvoflashAttention own = problem;
+    AttentionProblem own = problem;
     own.seq_kv = problem.lengths[bidb];
     own.diagonal = own.seq_kv - problem.seq_q;
     return own;
   } else if constexpr (Config::kIsPacked) {
     using Element = typename Config::Element;
-    EvoflashAttention own = problem;
+    AttentionProblem own = problem;
     const int64_t row = problem.q_starts[bidb], key = problem.k_starts[bidb];
     own.seq_q = int(problem.q_starts[bidb + 1] - row);
     own.seq_kv = int(problem.k_starts[bidb + 1] - key);
@@ -137,7 +136,7 @@ EVOFLASH_ANYWHERE decltype(auto) sequence_of(const EvoflashAttention &problem, i
 
 // Where a key's row begins in the head of k or v, given the strides of these, in elements.
 template <class Config>
-EVOFLASH_ANYWHERE int64_t row_offset(const EvoflashAttention &problem, const int64_t (&stride)[3], int bidb, int key) {
+EVOFLASH_ANYWHERE int64_t row_offset(const AttentionProblem &problem, const int64_t (&stride)[3], int bidb, int key) {
   if constexpr (Config::kPageSize > 0) {
     const int page = problem.block_table[bidb * problem.table_stride + key / Config::kPageSize];
     return page * stride[0] + key % Config::kPageSize * stride[2];
@@ -148,7 +147,7 @@ EVOFLASH_ANYWHERE int64_t row_offset(const EvoflashAttention &problem, const int
 
 // The keys that a row sees, but for those that a mask hides: from first_key to end_key - 1, which may be none.
 template <class Config>
-EVOFLASH_ANYWHERE int first_key(const EvoflashAttention &problem, int row) {
+EVOFLASH_ANYWHERE int first_key(const AttentionProblem &problem, int row) {
   if constexpr (Config::kIsBanded) {
     const int64_t first = int64_t(row) + problem.diagonal - problem.window_left;
     return problem.window_left < 0 || first < 0 ? 0 : first < problem.seq_kv ? int(first) : problem.seq_kv;
@@ -158,7 +157,7 @@ EVOFLASH_ANYWHERE int first_key(const EvoflashAttention &problem, int row) {
 }
 
 template <class Config>
-EVOFLASH_ANYWHERE int end_key(const EvoflashAttention &problem, int row) {
+EVOFLASH_ANYWHERE int end_key(const AttentionProblem &problem, int row) {
   if constexpr (Config::kIsBanded) {
     const int64_t end = int64_t(row) + problem.diagonal + problem.window_right + 1;
     return problem.window_right < 0 || end > problem.seq_kv ? problem.seq_kv : end < 0 ? 0 : int(end);
@@ -172,7 +171,7 @@ EVOFLASH_ANYWHERE int end_key(const EvoflashAttention &problem, int row) {
 // Where the steps over the keys that a row and those after it see begin. Where a bias or mask is read, that is at a
 // multiple of eight, so that its elements are loaded by pairs.
 template <class Config>
-EVOFLASH_ANYWHERE int step_begin(const EvoflashAttention &problem, int row) {
+EVOFLASH_ANYWHERE int step_begin(const AttentionProblem &problem, int row) {
   const int key = first_key<Config>(problem, row);
   return kReadsScoreTerms<Config> ? key / 8 * 8 : key;
 }

@@ -17,7 +17,7 @@ struct ScoreTerms {
   float softcap, inverse_softcap, slope;
   int position;  // the key at which the row stands
 
-  __device__ __forceinline__ ScoreTerms(const EvoflashAttention &problem, int bidb, int bidh, int row)
+  __device__ __forceinline__ ScoreTerms(const AttentionProblem &problem, int bidb, int bidh, int row)
       : bias_stride(problem.bias_stride[3]), mask_stride(problem.mask_stride[3]), softcap(problem.softcap) {
     if constexpr (Traits::kIsCapped) inverse_softcap = 1 / softcap;
     if constexpr (Traits::kIsBiased)

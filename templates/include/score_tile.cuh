@@ -31,8 +31,8 @@ struct TermIntegers<true> {
 // elements where the tensor's rows allow that.
 template <class Traits, int kTiles, int kRowsPerLane, bool kIsRead = kReadsScoreTerms<Traits>>
 struct ReadTerms {
-  __device__ __forceinline__ ReadTerms(const EvoflashAttention &, int, int, int) {}
-  __device__ __forceinline__ void load(const EvoflashAttention &, int) {}
+  __device__ __forceinline__ ReadTerms(const AttentionProblem &, int, int, int) {}
+  __device__ __forceinline__ void load(const AttentionProblem &, int) {}
 };
 
 template <class Traits, int kTiles, int kRowsPerLane>
@@ -45,7 +45,7 @@ struct ReadTerms<Traits, kTiles, kRowsPerLane, true> {
   bool is_paired;
   unsigned words[kTiles][kRowsPerLane];  // of the lane's two keys of a tile, the first in the lower bits
 
-  __device__ __forceinline__ ReadTerms(const EvoflashAttention &problem, int bidb, int bidh, int first_row) {
+  __device__ __forceinline__ ReadTerms(const AttentionProblem &problem, int bidb, int bidh, int first_row) {
     const auto &stride = strides(problem);
     const auto *const base = static_cast<const Element *>(tensor(problem));
 #pragma unroll
@@ -56,7 +56,7 @@ struct ReadTerms<Traits, kTiles, kRowsPerLane, true> {
   }
 
   // Loads what belongs to the step that begins at an even key.
-  __device__ __forceinline__ void load(const EvoflashAttention &problem, int first_key) {
+  __device__ __forceinline__ void load(const AttentionProblem &problem, int first_key) {
     const int lane_key = first_key + threadIdx.x % 4 * 2;
     if (is_paired && first_key + kTiles * 8 <= problem.seq_kv) {
 #pragma unroll
@@ -77,14 +77,14 @@ struct ReadTerms<Traits, kTiles, kRowsPerLane, true> {
   }
 
  private:
-  __device__ __forceinline__ static const int64_t (&strides(const EvoflashAttention &problem))[4] {
+  __device__ __forceinline__ static const int64_t (&strides(const AttentionProblem &problem))[4] {
     if constexpr (Traits::kIsBiased) {
       return problem.bias_stride;
     } else {
       return problem.mask_stride;
     }
   }
-  __device__ __forceinline__ static const void *tensor(const EvoflashAttention &problem) {
+  __device__ __forceinline__ static const void *tensor(const AttentionProblem &problem) {
     if constexpr (Traits::kIsBiased) {
       return problem.bias;
     } else {
@@ -95,14 +95,14 @@ struct ReadTerms<Traits, kTiles, kRowsPerLane, true> {
 
 template <bool kHasSlopes>
 struct SlopeTerm {
-  __device__ __forceinline__ SlopeTerm(const EvoflashAttention &, int, int) {}
+  __device__ __forceinline__ SlopeTerm(const AttentionProblem &, int, int) {}
 };
 template <>
 struct SlopeTerm<true> {
   float slope;
   int position;  // the key at which the lane's first row stands
 
-  __device__ __forceinline__ SlopeTerm(const EvoflashAttention &problem, int bidh, int first_row)
+  __device__ __forceinline__ SlopeTerm(const AttentionProblem &problem, int bidh, int first_row)
       : slope(problem.slopes[bidh]), position(first_row + problem.diagonal) {}
 };
 
@@ -112,11 +112,11 @@ struct ScoreTile : ReadTerms<Traits, kTiles, kRowsPerLane>, SlopeTerm<Traits::kH
   using Element = typename Traits::Element;
 
   // first_row is the lane's first.
-  __device__ __forceinline__ ScoreTile(const EvoflashAttention &problem, int bidb, int bidh, int first_row)
+  __device__ __forceinline__ ScoreTile(const AttentionProblem &problem, int bidb, int bidh, int first_row)
       : Read(problem, bidb, bidh, first_row), SlopeTerm<Traits::kHasSlopes>(problem, bidh, first_row) {}
 
   // Products become scores; load() has come before.
-  __device__ __forceinline__ void change(float (&acc_s)[kTiles][4], const EvoflashAttention &problem,
+  __device__ __forceinline__ void change(float (&acc_s)[kTiles][4], const AttentionProblem &problem,
                                          int first_key) const {
     float exponent_scale = 0, distance = 0;
     if constexpr (Traits::kIsCapped) exponent_scale = problem.scale * (2 * kLog2E) / problem.softcap;

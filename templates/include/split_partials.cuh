@@ -1,6 +1,6 @@
 #pragma once
 
-#include "attention.h"
+#include "attention_problem.h"
 
 // The workspace of split-KV: of each split the partial output of all rows of all heads and batches, and each row's
 // maximum and sum.
@@ -20,18 +20,18 @@ constexpr int kPartialRowBytes = kHeadDim * int(sizeof(ElementPartial));
 #ifndef EVOFLASH_DEVICE_ONLY
 constexpr int kPartialStatsBytes = 8;
 
-inline int64_t rows_of_split(const EvoflashAttention &problem) {
+inline int64_t rows_of_split(const AttentionProblem &problem) {
   return int64_t(problem.batch) * problem.heads * problem.seq_q;
 }
 
 template <class ElementPartial, int kHeadDim, int kNumSplits>
-size_t split_partials_bytes(const EvoflashAttention &problem) {
+size_t split_partials_bytes(const AttentionProblem &problem) {
   constexpr int kRowBytes = kPartialRowBytes<ElementPartial, kHeadDim>;
   return size_t(rows_of_split(problem)) * kNumSplits * (kRowBytes + kPartialStatsBytes);
 }
 
 template <class ElementPartial, int kHeadDim, int kNumSplits>
-SplitPartials split_partials_in(void *workspace, const EvoflashAttention &problem) {
+SplitPartials split_partials_in(void *workspace, const AttentionProblem &problem) {
   const int64_t rows = rows_of_split(problem);
   unsigned char *const out = static_cast<unsigned char *>(workspace);
   return {out, out + rows * kNumSplits * kPartialRowBytes<ElementPartial, kHeadDim>, rows, problem.heads};

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "attention.h"
+#include "attention_problem.h"
 
 // Tensors as kernels take them. The launcher prepares what it can: a block's first loads wait for whatever arithmetic
 // is left. Rows start on multiples of 16 bytes (see rows_aligned in checks.cuh), so strides are counted in units of 16

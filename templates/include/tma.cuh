@@ -1,6 +1,6 @@
 #pragma once
 
-#include "attention.h"
+#include "attention_problem.h"
 #include "tensor_map.cuh"
 
 // TMA, the copy engine of sm_90, which moves boxes of a tensor between global and shared memory.

@@ -7,13 +7,16 @@ import pytest
 from evoflash import config, targets
 from evoflash.cli import export as command
 from evoflash.cli.export import export_runs
-from evoflash.errors import UsageError
+from evoflash.errors import NoPackageError, UsageError
 from evoflash.export.formats import FORMATS
 from evoflash.export.sweep import Sweep
+from evoflash.problems.attention.members import ATTENTION
 from evoflash.store import RunStore
 from tests.helpers import TINY, plan
 from tests.store import runs
 from tests.store.runs import accuracy, candidate, ok, source
+
+TAKES = f'const char evoflash_interface[] = "{ATTENTION.signature}";\n'  # as the header says it
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def store(tmp_path):
     with RunStore.open(str(tmp_path / "runs.db"), write=True) as opened:
         run = runs.begin(opened, plan=wanted.model_dump(mode="json"), problem=wanted.shapes[0].problem)
         for index, time in enumerate((20.0, 22.0, 25.0, 30.0)):
-            opened.record(run, candidate(index), ok(time), source(index), "c++")
+            opened.record(run, candidate(index), ok(time), source(index) + TAKES, "c++")
         opened.finish_run(run, status="done", reason="the budget is spent", elapsed_s=1.0)
         yield opened
 
@@ -114,3 +117,12 @@ def test_where_no_finalist_takes_any_length_the_winner_goes_alone(store, tmp_pat
 def test_a_candidate_by_its_number_goes_alone(store, tmp_path):
     record_finals(store, "seed 0", "65x4099")
     assert [row["candidate"] for row in kernels(store, tmp_path, candidate=store.candidate_id(1, 1))] == [1]
+
+
+@pytest.mark.parametrize("takes", ["", TAKES.replace("scale", "factor")])
+def test_a_kernel_that_takes_another_struct_is_not_exported(store, tmp_path, takes):
+    store.record(1, candidate(4), ok(10.0), source(4) + takes, "c++")
+    chosen = store.candidate_id(1, 4)
+    with pytest.raises(NoPackageError, match=rf"candidate {chosen} was rendered for another attention\.h than"):
+        export_runs(store, [1], tmp_path / "out", config.load(), candidate=chosen)
+    assert not (tmp_path / "out").exists()

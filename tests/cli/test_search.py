@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     kernel = folder / "own" / "templates" / "tiny" / "kernel.cpp.j2"
     text = kernel.read_text()
     head = text.index("{", text.index("evoflash_launch(")) + 1
-    kernel.write_text(f"{text[:head]}\n  if (problem->seq_q == 48) return -1;{text[head:]}")
+    kernel.write_text(f"{text[:head]}\n  if (problem->q.size[2] == 48) return -1;{text[head:]}")
     return folder
 
 

@@ -1,13 +1,14 @@
 """A problem with two outputs that is not attention, and kernels that are wrong in one of them."""
 
-import ctypes
 import math
 import subprocess
 
 import pytest
 
+from evoflash.codegen.amalgamation import self_contained
 from evoflash.core.status import Gate
 from evoflash.problems import Bounds, Case, Output, Problem
+from evoflash.problems.c_interface import CInterface
 from evoflash.targets.base import cxx
 from evoflash.testing import check_problem
 from evoflash.worker import correctness
@@ -17,31 +18,25 @@ from evoflash.worker.references import References, WrongResultError
 torch = pytest.importorskip("torch")
 
 SOURCE = """
-#include <cstddef>
-struct Rows { const float *x; float *sums; short *squares; void *workspace; int rows, columns, fault; };
+#include "rows.h"
 extern "C" size_t evoflash_workspace_bytes(const Rows *) { return 0; }
 extern "C" int evoflash_launch(const Rows *p, void *) {
-  for (int row = 0; row < p->rows; ++row) {
+  const int64_t rows = p->x.size[0], columns = p->x.size[1];
+  float *const sums = (float *)p->sums.data;
+  for (int row = 0; row < rows; ++row) {
     float sum = 0;
-    for (int i = 0; i < p->columns; ++i) {
-      const float x = p->x[row * p->columns + i];
+    for (int i = 0; i < columns; ++i) {
+      const float x = ((const float *)p->x.data)[row * columns + i];
       sum += x;
-      p->squares[row * p->columns + i] = short(x * x + (p->fault == 1 && row == 2));
+      ((short *)p->squares.data)[row * columns + i] = short(x * x + (p->fault == 1 && row == 2));
     }
     if (p->fault == 2 && row == 3) continue;
-    p->sums[row] = p->fault == 3 ? sum + 0.25f : p->fault == 4 ? (sum < 0 ? -sum : sum) : sum;
+    sums[row] = p->fault == 3 ? sum + 0.25f : p->fault == 4 ? (sum < 0 ? -sum : sum) : sum;
   }
-  if (p->fault == 5) p->sums[p->rows] = 0;
+  if (p->fault == 5) sums[rows] = 0;
   return 0;
 }
 """
-
-
-class Arguments(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("x", "sums", "squares", "workspace")),
-        *((name, ctypes.c_int32) for name in ("rows", "columns", "fault")),
-    ]
 
 
 class Rows(Problem):
@@ -99,16 +94,20 @@ class Rows(Problem):
     def baselines(self, target):
         return {"eager": lambda x: (x.sum(dim=1), x.square().to(torch.int16))}
 
-    def arguments(self, inputs, outputs):
-        pointers = (each.data_ptr() for each in (*inputs, *outputs))
-        return Arguments(*pointers, None, self.rows, self.columns, self.fault)
+    @property
+    def c_interface(self):
+        return CInterface.of(self.kind, ["x"], ["sums", "squares"], {"fault": self.fault})
+
+    def named(self, inputs, outputs):
+        return self.c_interface.named((*inputs, *outputs), {"fault": self.fault})
 
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rows")
     (folder / "rows.cpp").write_text(SOURCE)
-    command = [cxx(), "-O1", "-shared", "-fPIC", str(folder / "rows.cpp"), "-o", str(folder / "rows.so")]
+    (folder / "whole.cpp").write_text(self_contained(folder / "rows.cpp", Rows()))
+    command = [cxx(), "-O1", "-shared", "-fPIC", str(folder / "whole.cpp"), "-o", str(folder / "rows.so")]
     subprocess.run(command, check=True)
     return Kernel(folder / "rows.so")
 

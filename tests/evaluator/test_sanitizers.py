@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from evoflash import targets
+from evoflash.codegen.amalgamation import self_contained
 from evoflash.codegen.source import Source
 from evoflash.codegen.template import load
 from evoflash.codegen.toolchain import Toolchain
@@ -34,12 +35,12 @@ launched 4 of 6
 ========= Warning: Race reported between Write access at attention_kernel+0x50
 ========= RACECHECK SUMMARY: 1 hazard displayed (0 errors, 1 warning)
 """
-HEADER = Path(__file__).parents[2] / "templates" / "include" / "attention.h"
 ONLY_512 = """
-extern "C" size_t evoflash_workspace_bytes(const EvoflashAttention *) { return 0; }
-extern "C" int evoflash_launch(const EvoflashAttention *p, void *) {
-  if (p->seq_q != 512) return EVOFLASH_UNSUPPORTED;
-  static_cast<volatile short *>(p->out)[p->batch * p->heads * p->seq_q * p->head_dim] = 0;
+#include "attention.h"
+extern "C" size_t evoflash_workspace_bytes(const Attention *) { return 0; }
+extern "C" int evoflash_launch(const Attention *p, void *) {
+  if (p->q.size[2] != 512) return EVOFLASH_UNSUPPORTED;
+  static_cast<volatile short *>(p->out.data)[p->q.size[0] * p->out.stride[0]] = 0;
   return 0;
 }
 """
@@ -102,7 +103,8 @@ def test_the_problem_itself_and_small_ones_of_its_kind_are_launched():
 
 def test_a_kernel_that_takes_its_own_lengths_only_is_watched_too(tmp_path):
     mission, target = AttentionProblem.of(1, 8, 512, 64), targets.detect("cpu")
-    source = Source(HEADER.read_text(encoding="utf-8") + ONLY_512, "c++")
+    (tmp_path / "only_512.cpp").write_text(ONLY_512)
+    source = Source(self_contained(tmp_path / "only_512.cpp", mission), "c++")
     (found,) = sanitizers.run(target, Toolchain(target, tmp_path), source, mission)
     assert not found.clean
     assert "heap-buffer-overflow, WRITE" in found.summary

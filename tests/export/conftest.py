@@ -10,13 +10,13 @@ from types import ModuleType
 
 import pytest
 
+from evoflash.codegen.amalgamation import self_contained
 from evoflash.export.package import write
 from evoflash.export.winner import Winner
 from evoflash.problems import attention
 from evoflash.problems.attention import AttentionProblem
 
 HERE = Path(__file__).parent
-INCLUDE = HERE.parents[1] / "templates" / "include"
 
 FINAL = {
     "time": {"p50_us": 3.25, "p90_us": 3.5, "p99_us": 4.0},
@@ -34,10 +34,7 @@ FINAL = {
 
 def inlined(name: str) -> str:
     """A fixture's source with its includes put in place, as templates are rendered."""
-    text = (HERE / name).read_text()
-    for header in ("attention.h", "launch.cuh"):
-        text = text.replace(f'#include "{header}"', (INCLUDE / header).read_text())
-    return text
+    return self_contained(HERE / name, AttentionProblem.of(1, 1, 1, 1))
 
 
 def cpu_winner(name: str) -> Winner:

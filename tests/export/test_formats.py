@@ -62,8 +62,8 @@ CONVERSIONS = """\
 #define main example_main
 #include "example.c"
 #undef main
-size_t evoflash_workspace_bytes(const EvoflashAttention *problem) { return problem == NULL; }
-int evoflash_launch(const EvoflashAttention *problem, void *stream) { return problem == stream; }
+size_t evoflash_workspace_bytes(const Attention *problem) { return problem == NULL; }
+int evoflash_launch(const Attention *problem, void *stream) { return problem == stream; }
 int main(void) {
   for (unsigned i = 0; i < 65536; i++) {
     const double value = to_double((Element)i);
@@ -146,7 +146,7 @@ def test_c_example_is_within_its_bound(problem: AttentionProblem, tmp_path: Path
     [
         ("score * p->scale", "score * p->scale * 1.01f", "NOT within"),
         ("out[d] = float(total / sum)", "(void)total", "error in 192 of 192 rows: nan"),
-        ("if (p->head_dim != kHeadSize", "if (p->head_dim == kHeadSize", "declines"),
+        ("if (p->q.size[3] != kHeadSize", "if (p->q.size[3] == kHeadSize", "declines"),
     ],
 )
 def test_c_example_finds_a_wrong_kernel(right: str, wrong: str, says: str, tmp_path: Path, cmake: str):
@@ -167,8 +167,8 @@ def test_c_example_of_sequences_finds_a_wrong_kernel(features: str, tmp_path: Pa
     if compiler is None:
         pytest.skip("a C compiler (cc) is not installed")
     winner = featured_winner("formatted", features)
-    right = "const int keys = RAGGED ? p->lengths[b] : p->seq_kv,"
-    wrong = "const int keys = (RAGGED ? p->lengths[b] : p->seq_kv) - (!RAGGED || p->lengths[b] > 0),"
+    right = "RAGGED ? static_cast<const int32_t *>(p->lengths.data)[b] : longest(p);"
+    wrong = "int(std::fmax(0, (RAGGED ? static_cast<const int32_t *>(p->lengths.data)[b] : longest(p)) - 1));"
     assert right in winner.source
     for source, says in (
         (winner.source, ", within the bound of"),

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from evoflash import resources
+from evoflash.codegen.amalgamation import Amalgamation
 from evoflash.errors import NoPackageError, UsageError
 from evoflash.export import rendering
 from evoflash.export.call_times import Calls
@@ -23,7 +25,7 @@ from evoflash.problems import FunctionProblem
 from evoflash.problems.function import Interface
 from evoflash.problems.function.description import describe
 
-from .conftest import INCLUDE, load
+from .conftest import load
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "function"
 FILE = FIXTURES / "scaled_rows.py"
@@ -70,9 +72,8 @@ extern "C" int evoflash_launch(const ScaledLinear *problem, void *) {
 
 
 def inlined(source: str, problem: FunctionProblem) -> str:
-    name, text = problem.header
-    text = text.replace('#include "evoflash.h"', (INCLUDE / "evoflash.h").read_text())
-    return source.replace(f'#include "{name}"', text)
+    shipped = resources.shipped() / "templates" / "include"
+    return Amalgamation(lambda name: (shipped / name).read_text()).of(source, dict([problem.header]))
 
 
 def winner_of(name: str, problem: FunctionProblem, source: str, **changes) -> Winner:

@@ -8,8 +8,8 @@ extern "C" __global__ void clear(float *out) { out[threadIdx.x] = 0; }
 #ifndef EVOFLASH_DEVICE_ONLY
 #include "launch.cuh"
 
-extern "C" size_t evoflash_workspace_bytes(const EvoflashAttention *) { return 0; }
-extern "C" int evoflash_launch(const EvoflashAttention *p, void *stream) {
-  return evoflash::launch(EVOFLASH_KERNEL(clear), {1, 16}, stream, static_cast<float *>(p->out));
+extern "C" size_t evoflash_workspace_bytes(const Attention *) { return 0; }
+extern "C" int evoflash_launch(const Attention *p, void *stream) {
+  return evoflash::launch(EVOFLASH_KERNEL(clear), {1, 16}, stream, static_cast<float *>(p->out.data));
 }
 #endif

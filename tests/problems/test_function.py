@@ -8,10 +8,10 @@ import pytest
 
 from evoflash.core.status import Gate
 from evoflash.problems import Case, FunctionProblem, searched_cases
+from evoflash.problems.c_interface import CInterface
 from evoflash.problems.function import adversaries
 from evoflash.problems.function.description import describe
 from evoflash.problems.function.flops import FlopCounter
-from evoflash.problems.function.header import struct_name
 from evoflash.problems.function.in_double import InDouble
 from evoflash.problems.function.program import Program
 from evoflash.targets import cuda
@@ -110,7 +110,7 @@ def compile_here(folder, text: str, *options: str, name: str = "main.cpp") -> No
 def test_the_header_names_what_a_kernel_is_given(scale):
     name, text = scale.header
     assert name == "scale.h"
-    assert struct_name("fused_linear") == "FusedLinear"
+    assert CInterface.of("fused_linear", (), ()).struct == "FusedLinear"
     members = text.partition("typedef struct {\n")[2].partition("}")[0].splitlines()
     assert members == [
         "  EvoflashTensor x, weight; /* read */",

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from evoflash import targets
 from evoflash.cli.main import app
 from evoflash.errors import UsageError
-from evoflash.problems.function.words import RESERVED
+from evoflash.problems.c_interface.words import RESERVED
 from tests.problems.files import Describer, describer
 
 ROOT = Path(__file__).parents[2]

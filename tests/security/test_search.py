@@ -17,6 +17,7 @@ from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.status import Status
 from evoflash.evaluator.messages import Examine, Prepare
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
+from evoflash.problems.attention.members import ATTENTION
 from evoflash.system import processes
 from tests.faults.command import processes_of, require_nothing_left, search
 from tests.helpers import PROBLEM
@@ -68,16 +69,22 @@ def test_children_see_named_variables_only_are_limited_and_nothing_listens(tmp_p
         assert "hunter2" not in "".join(variables.values()), line
 
 
-KERNEL = """
+KERNEL = (
+    f"""
+#define SIGNATURE "{ATTENTION.signature}"
+"""
+    + """
 #include <stddef.h>
 #include <string.h>
 #include <stdlib.h>
 #include <unistd.h>
+extern "C" { extern const char evoflash_interface[] = SIGNATURE; }
 extern "C" size_t evoflash_workspace_bytes(const void *) { return 0; }
 extern "C" int evoflash_launch(const void *, void *) {
   for (;;) memset(malloc(16 << 20), 1, 16 << 20), usleep(5000);
 }
 """
+)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def files(winner: Winner) -> dict[str, str]:
     encoding = {"mantissa": mantissa, "bias": bias}
     return {
         winner.source_name: winner.source,
-        "attention.h": skeletons.header(),
+        **skeletons.headers(winner),
         "CMakeLists.txt": skeletons.render("c/CMakeLists.txt.j2", winner, KNOWN),
         "example.c": skeletons.render("c/example.c.j2", winner, KNOWN, **encoding),
         "README.md": skeletons.render("c/README.md.j2", winner, KNOWN),

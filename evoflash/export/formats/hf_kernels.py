@@ -60,7 +60,7 @@ def files(winner: Winner) -> dict[str, str]:
     variant = f"build/torch-{winner.target}"
     return {
         **rendered,
-        "torch-ext/attention.h": skeletons.header(),
+        **{f"torch-ext/{name}": text for name, text in skeletons.headers(winner).items()},
         f"{folder}/{winner.source_name}": winner.source,
         **{f"{variant}/{path}": text for path, text in _variant(winner, package).items()},
     }

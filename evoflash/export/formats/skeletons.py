@@ -8,11 +8,13 @@ from typing import Any
 
 import jinja2
 
-from evoflash import __version__, resources
+from evoflash import __version__
 from evoflash.errors import UsageError
 from evoflash.export import rendering, table
 from evoflash.export.winner import Winner
 from evoflash.problems.attention import AttentionProblem
+from evoflash.problems.c_interface import MAX_RANK
+from evoflash.problems.c_interface.arguments import CODES
 from evoflash.targets import cpu, cuda
 
 # Of a plain build by nvcc, with both parts of the file; the architecture is added.
@@ -24,9 +26,9 @@ def render(skeleton: str, winner: Winner, known: Collection[str] = (), **more: A
     return _environment().get_template(f"formats/{skeleton}").render(_context(winner, known) | more)
 
 
-def header() -> str:
-    """The C interface of the kernels, attention.h."""
-    return (resources.shipped() / "templates" / "include" / "attention.h").read_text(encoding="utf-8")
+def headers(winner: Winner) -> dict[str, str]:
+    """The C interface of the kernel, by the names of its headers."""
+    return {rendering.INTERFACE: rendering.interface(), **dict([winner.problem.header])}
 
 
 def attention(winner: Winner, known: Collection[str] = ()) -> AttentionProblem:
@@ -77,6 +79,9 @@ def _context(winner: Winner, known: Collection[str]) -> dict[str, Any]:
         "family": winner.family,
         "source_name": winner.source_name,
         "problem": attention(winner, known),
+        "interface": winner.problem.c_interface,
+        "max_rank": MAX_RANK,
+        "dtype_code": CODES[winner.problem.facts()["dtype"]],
         "cuda": is_cuda,
         "arch": arch,
         "capability": capability(winner) if is_cuda else "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from evoflash.problems import dtypes
 from evoflash.problems.attention import (
     adversaries,
-    arguments,
     baselines,
     cases,
     plain,
@@ -22,8 +20,10 @@ from evoflash.problems.attention import (
     sequences,
 )
 from evoflash.problems.attention.form import DTYPES
+from evoflash.problems.attention.members import ATTENTION
 from evoflash.problems.attention.tensors import AttentionTensors
 from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Output, Outputs, Problem
+from evoflash.problems.c_interface import CInterface
 from evoflash.problems.rival import Rival
 
 if TYPE_CHECKING:
@@ -183,17 +183,34 @@ class AttentionProblem(AttentionTensors):
         """
         return rivals.of_attention(target, self.is_packed)
 
-    def named(self, inputs: Inputs, outputs: Outputs) -> Mapping[str, torch.Tensor | bool | float]:
-        """q, k, v and what follows them (see `extra_shapes`), the outputs, `scale` and `is_causal`."""
+    @property
+    def c_interface(self) -> CInterface:
+        """One for all forms (see `members`)."""
+        return ATTENTION
+
+    def named(self, inputs: Inputs, outputs: Outputs) -> Mapping[str, torch.Tensor | bool | int | float]:
+        """q, k, v and what follows them (see `extra_shapes`), the outputs, `scale` and `causal`, and what numbers its
+        features have.
+        """
         q, k, v = self.qkv(inputs)
         written = {each.name: tensor for each, tensor in zip(self.outputs(), outputs, strict=True)}
-        numbers = {"scale": self.softmax_scale, "is_causal": self.causal}
-        return {"q": q, "k": k, "v": v, **self.extras(inputs), **written, **numbers}
+        return {"q": q, "k": k, "v": v, **self.extras(inputs), **written, **self._numbers()}
+
+    def _numbers(self) -> dict[str, bool | int | float]:
+        numbers: dict[str, bool | int | float] = {"scale": self.softmax_scale, "causal": self.causal}
+        if self.is_banded or self.alibi:
+            numbers["diagonal"] = self.band.diagonal
+        if self.is_banded:
+            left, right = (-1 if side is None else side for side in (self.band.left, self.band.right))
+            numbers |= {"banded": True, "window_left": left, "window_right": right}
+        if self.softcap:
+            numbers["softcap"] = self.softcap
+        if self.is_packed:
+            numbers["max_seqlen_q"] = self.seq_q
+        if self.is_packed or self.page_size is not None:
+            numbers["max_seqlen_k"] = self.seq_kv
+        return numbers
 
     def call_of(self, function: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
         """A call as of scaled_dot_product_attention (see `sdpa`)."""
         return sdpa.call_of(self, function, inputs)
-
-    def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
-        """Pointers, sizes and strides (see `arguments`)."""
-        return arguments.arguments(self, inputs, outputs)

@@ -102,7 +102,7 @@ class AttentionTensors(AttentionForm):
         """q, k and v; v of latent attention is a view of k."""
         if not self.latent:
             return inputs[0], inputs[1], inputs[2]
-        return inputs[0], inputs[1], inputs[1][..., : self.value_size]
+        return inputs[0], inputs[1], inputs[1].narrow(3, 0, self.value_size)
 
     def extras(self, inputs: Inputs) -> Mapping[str, torch.Tensor]:
         """The inputs after q, k and v, by name (see `extra_shapes`)."""

@@ -10,12 +10,13 @@ import torch
 
 from evoflash.problems import dtypes
 from evoflash.problems.base import Outputs
+from evoflash.problems.c_interface import MAX_RANK
+from evoflash.problems.c_interface.words import C_WORDS, RESERVED
 from evoflash.problems.function import statements
 from evoflash.problems.function.flops import FlopCounter
 from evoflash.problems.function.problem import FunctionProblem, Variant
 from evoflash.problems.function.program import Program
 from evoflash.problems.function.signature import (
-    MAX_RANK,
     MOST_VALUES,
     Interface,
     Number,
@@ -24,7 +25,6 @@ from evoflash.problems.function.signature import (
     Tensor,
 )
 from evoflash.problems.function.source_file import ProblemError
-from evoflash.problems.function.words import C_WORDS, RESERVED
 
 FIRST_SEED, SECOND_SEED = 0, 1
 MESSAGE_LENGTH = 300  # of what an exception says

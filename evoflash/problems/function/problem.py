@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import random
 from collections.abc import Callable, Mapping
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from evoflash.core.record import Record
 from evoflash.problems import dtypes
 from evoflash.problems.base import Baseline, Bounds, Case, Inputs, Output, Outputs, Problem
-from evoflash.problems.function.arguments import arguments
-from evoflash.problems.function.header import header, header_name
+from evoflash.problems.c_interface import CInterface
 from evoflash.problems.function.rivals import Compiled
 from evoflash.problems.function.signature import Interface, Signature, Size, Sizes
 from evoflash.problems.rival import Rival
@@ -119,9 +117,10 @@ class FunctionProblem(Problem):
         return self.name
 
     @property
-    def header(self) -> tuple[str, str]:
-        """The name and the text of the header that its templates include."""
-        return header_name(self.name), header(self.name, self.summary, self.signature)
+    def c_interface(self) -> CInterface:
+        """The names of the signature."""
+        read, written = ([each.name for each in tensors] for tensors in (self.signature.inputs, self.signature.outputs))
+        return CInterface.of(self.name, read, written, self._numbers, " ".join(self.summary.split()))
 
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of the tensors, in the order of the struct."""
@@ -257,18 +256,14 @@ class FunctionProblem(Problem):
         return (Compiled(),)
 
     def named(self, inputs: Inputs, outputs: Outputs) -> Mapping[str, torch.Tensor | bool | int | float]:
-        """Inputs, outputs and numbers, as in the struct of the header."""
-        tensors = zip((*self.signature.inputs, *self.signature.outputs), (*inputs, *outputs), strict=True)
-        return {
-            **{each.name: tensor for each, tensor in tensors},
-            **{each.name: each.value for each in self.signature.numbers},
-        }
+        """Inputs, outputs and numbers."""
+        return self.c_interface.named((*inputs, *outputs), self._numbers)
+
+    @property
+    def _numbers(self) -> dict[str, bool | int | float]:
+        return {each.name: each.value for each in self.signature.numbers}
 
     def call_of(self, function: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
         """A call with the arguments in the order of the parameters; then a module's parameters and buffers."""
         values = self.computation.positional(inputs)
         return lambda: function(*values)
-
-    def arguments(self, inputs: Inputs, outputs: Outputs) -> ctypes.Structure:
-        """The struct of the problem's header."""
-        return arguments(self.signature, inputs, outputs)

@@ -13,7 +13,6 @@ from evoflash.problems import dtypes
 
 Size = bool | int | float | str
 
-MAX_RANK = 6  # EVOFLASH_MAX_RANK
 MOST_VALUES = 4096
 
 

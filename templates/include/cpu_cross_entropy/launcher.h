@@ -5,14 +5,10 @@
 
 #include "cpu_cross_entropy/row.h"
 #include "cross_entropy.h"
+#include "dtypes.h"
 #include "tensor_checks.h"
 
 namespace evoflash::cpu_cross_entropy {
-
-template <class Element>
-constexpr int kDtype = std::is_same_v<Element, float>  ? EVOFLASH_FLOAT32
-                       : std::is_same_v<Element, Half> ? EVOFLASH_FLOAT16
-                                                       : EVOFLASH_BFLOAT16;
 
 // Bytes between the buffers of two threads: whole pages, so that threads share no line.
 template <class Config>

@@ -1,19 +1,13 @@
 #pragma once
 
 // What is taken of the problem: any sizes, and any strides between rows. Their elements are contiguous.
+#include "dtypes.h"
 #include "fused_linear.h"
 
 #include "cpu_linear/activation.h"
 #include "cpu_linear/kernel_traits.h"
 
 namespace evoflash::cpu_linear {
-
-template <class Element>
-constexpr int kDtype = EVOFLASH_FLOAT32;
-template <>
-constexpr int kDtype<Half> = EVOFLASH_FLOAT16;
-template <>
-constexpr int kDtype<Bfloat16> = EVOFLASH_BFLOAT16;
 
 // A matrix by its rows.
 template <class Element>

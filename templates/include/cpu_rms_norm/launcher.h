@@ -5,16 +5,12 @@
 
 #include "cpu_rms_norm/row.h"
 #include "rms_norm.h"
+#include "dtypes.h"
 #include "tensor_checks.h"
 
 namespace evoflash::cpu_rms_norm {
 
 enum class Schedule { kStatic, kDynamic };  // of OpenMP
-
-template <class Element>
-constexpr int kDtype = std::is_same_v<Element, float>  ? EVOFLASH_FLOAT32
-                       : std::is_same_v<Element, Half> ? EVOFLASH_FLOAT16
-                                                       : EVOFLASH_BFLOAT16;
 
 // Bytes between the buffers of two threads: whole pages, so that threads share no line.
 EVOFLASH_INLINE size_t buffer_bytes(int64_t columns) { return (columns * sizeof(float) + 4095) / 4096 * 4096; }

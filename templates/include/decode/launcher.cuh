@@ -15,7 +15,7 @@ namespace {
 
 // How many keys the rows see together, at most.
 template <class Traits>
-int visible_keys(const EvoflashAttention &problem) {
+int visible_keys(const AttentionProblem &problem) {
   int64_t most = problem.seq_kv;
   if (Traits::kIsBanded) {
     if (problem.window_left >= 0 && problem.window_right >= 0)
@@ -33,7 +33,7 @@ struct Partition {
   int num_m_blocks;  // tiles of rows
   int num_splits;    // of the grid
 
-  explicit Partition(const EvoflashAttention &problem)
+  explicit Partition(const AttentionProblem &problem)
       : num_rows(problem.seq_q * (problem.heads / problem.kv_heads)),
         num_m_blocks((num_rows + Traits::kBlockM - 1) / Traits::kBlockM),
         num_splits(1) {
@@ -55,19 +55,19 @@ struct Partition {
   }
 
   // Rows of partial outputs.
-  size_t partial_rows(const EvoflashAttention &problem) const {
+  size_t partial_rows(const AttentionProblem &problem) const {
     if (Traits::kIsShared) return size_t(2) * num_splits * problem.kv_heads * Traits::kBlockM;
     return num_splits > 1 ? size_t(num_rows) * problem.kv_heads * problem.batch * num_splits : 0;
   }
 };
 
-inline bool is_empty(const EvoflashAttention &problem) {
+inline bool is_empty(const AttentionProblem &problem) {
   return problem.batch == 0 || problem.heads == 0 || problem.seq_q == 0;
 }
 
 // Whether rows and blocks can be counted, and the dimensions of the grid are allowed.
 template <class Traits>
-bool is_countable(const EvoflashAttention &problem) {
+bool is_countable(const AttentionProblem &problem) {
   const int64_t rows = int64_t(problem.seq_q) * (problem.heads / problem.kv_heads);
   if (Traits::kIsShared) {
     const int64_t tiles = (rows / Traits::kBlockM + 1) * problem.batch;
@@ -87,7 +87,7 @@ struct TileStrides {
 };
 
 template <class Traits>
-bool is_supported(const EvoflashAttention &problem) {
+bool is_supported(const AttentionProblem &problem) {
   if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kHeadDim)) return false;
   if (!q_rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
   if (!kv_rows_aligned(problem, Traits::kKvElementBytes, 16)) return false;
@@ -99,7 +99,7 @@ bool is_supported(const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-int set_keys(Arguments<Traits> &args, const EvoflashAttention &problem) {
+int set_keys(Arguments<Traits> &args, const AttentionProblem &problem) {
   const TileStrides<Traits> k(problem.k_stride), v(problem.v_stride);
   if constexpr (Traits::kIsTma) {
     constexpr int kDims = Traits::kKvDims;
@@ -116,14 +116,14 @@ int set_keys(Arguments<Traits> &args, const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-size_t workspace_bytes(const EvoflashAttention &problem) {
+size_t workspace_bytes(const AttentionProblem &problem) {
   if (!is_supported<Traits>(problem) || is_empty(problem)) return 0;
   return Partition<Traits>(problem).partial_rows(problem) * (Traits::kHeadDim * sizeof(float) + 2 * sizeof(float));
 }
 
 // `combine` is the second kernel; null where the grid is not split.
 template <class Traits>
-int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &attention, Kernel *combine) {
+int launch_attention(const AttentionProblem &problem, void *stream, Kernel &attention, Kernel *combine) {
   if (!is_supported<Traits>(problem)) return EVOFLASH_UNSUPPORTED;
   if (is_empty(problem)) return 0;
   const Partition<Traits> partition(problem);

@@ -27,7 +27,7 @@ __device__ __forceinline__ int keys_of(const Arguments<Traits> &args, int bidb) 
 template <class Traits>
 __device__ __forceinline__ KeyRange visible_keys(const Arguments<Traits> &args, int num_keys, int token) {
   if constexpr (Traits::kIsBanded && Traits::kHasLengths) {
-    EvoflashAttention own = args.problem;
+    AttentionProblem own = args.problem;
     own.seq_kv = num_keys;
     own.diagonal = num_keys - own.seq_q;
     return {first_key<Traits>(own, token), end_key<Traits>(own, token)};

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "attention.h"
+#include "attention_problem.h"
 #include "checks.cuh"
 #include "combine.cuh"
 #include "hopper/arguments.cuh"
@@ -19,7 +19,7 @@ struct Kernels {
 
 // The workspace holds the partial outputs of split-KV, then the counter of the dynamic schedule.
 template <class Traits>
-size_t partials_bytes(const EvoflashAttention &problem) {
+size_t partials_bytes(const AttentionProblem &problem) {
   if constexpr (Traits::kIsSplitKv) {
     return split_partials_bytes<typename Traits::ElementPartial, Traits::kValueDim, Traits::kNumSplits>(problem);
   } else {
@@ -28,22 +28,22 @@ size_t partials_bytes(const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-size_t workspace_bytes(const EvoflashAttention &problem) {
+size_t workspace_bytes(const AttentionProblem &problem) {
   return partials_bytes<Traits>(problem) + (Traits::kIsDynamic ? sizeof(int) : 0);
 }
 
 // The tiles of a head, and of all heads, batches and splits.
 template <class Traits>
-int64_t m_blocks(const EvoflashAttention &problem) {
+int64_t m_blocks(const AttentionProblem &problem) {
   return (int64_t(problem.seq_q) + Traits::kTileM - 1) / Traits::kTileM;
 }
 template <class Traits>
-int64_t num_tiles(const EvoflashAttention &problem) {
+int64_t num_tiles(const AttentionProblem &problem) {
   return m_blocks<Traits>(problem) * (problem.heads / Traits::kTileHeads) * problem.batch * Traits::kNumSplits;
 }
 
 template <class Traits>
-bool is_supported(const EvoflashAttention &problem) {
+bool is_supported(const AttentionProblem &problem) {
   constexpr int kElementBytes = sizeof(typename Traits::Element);
   if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim)) return false;
   if (!rows_aligned(problem, kElementBytes, 16)) return false;
@@ -59,7 +59,7 @@ bool is_supported(const EvoflashAttention &problem) {
 // A section consists of as many heads, of all batches, as kSectionBytes hold keys and values of. All sections are
 // alike.
 template <class Traits>
-int64_t heads_of_section(const EvoflashAttention &problem) {
+int64_t heads_of_section(const AttentionProblem &problem) {
   constexpr int kElementBytes = sizeof(typename Traits::Element);
   const int64_t groups = problem.heads / Traits::kTileHeads, all_groups = groups * problem.batch;
   const int64_t kv_bytes = int64_t(problem.seq_kv) * (Traits::kHeadDim + Traits::kValueDim) * kElementBytes;
@@ -70,7 +70,7 @@ int64_t heads_of_section(const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-int encode_tensor_maps(Arguments<Traits> &args, const EvoflashAttention &problem) {
+int encode_tensor_maps(Arguments<Traits> &args, const AttentionProblem &problem) {
   using Panel = typename Traits::Panel;
   using ValuePanel = typename Traits::ValuePanel;
   constexpr int kHeadDim = Traits::kHeadDim, kValueDim = Traits::kValueDim, kWarpgroupM = Traits::kWarpgroupM;
@@ -95,7 +95,7 @@ int encode_tensor_maps(Arguments<Traits> &args, const EvoflashAttention &problem
 }
 
 template <class Traits>
-int launch(const EvoflashAttention &problem, void *stream, const Kernels &kernels) {
+int launch(const AttentionProblem &problem, void *stream, const Kernels &kernels) {
   if (!is_supported<Traits>(problem)) return EVOFLASH_UNSUPPORTED;
   Arguments<Traits> args{};
   if (int error = encode_tensor_maps(args, problem)) return error;

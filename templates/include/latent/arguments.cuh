@@ -32,7 +32,7 @@ template <bool kIsBanded>
 struct BandArguments {};
 template <>
 struct BandArguments<true> {
-  EvoflashAttention problem;
+  AttentionProblem problem;
 };
 
 // A row is a query token and a head of a group: row = token * group + head.

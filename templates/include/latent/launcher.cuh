@@ -17,7 +17,7 @@ constexpr int kMaxSplits = 256;
 
 // How many keys the rows see together, at most.
 template <class Traits>
-int visible_keys(const EvoflashAttention &problem) {
+int visible_keys(const AttentionProblem &problem) {
   int64_t most = problem.seq_kv;
   if (Traits::kIsBanded) {
     if (problem.window_left >= 0 && problem.window_right >= 0)
@@ -35,7 +35,7 @@ struct Partition {
   int num_m_blocks;  // tiles of rows
   int num_splits;    // of the grid
 
-  explicit Partition(const EvoflashAttention &problem)
+  explicit Partition(const AttentionProblem &problem)
       : num_rows(problem.seq_q * (problem.heads / problem.kv_heads)),
         num_m_blocks((num_rows + Traits::kBlockM - 1) / Traits::kBlockM),
         num_splits(1) {
@@ -51,31 +51,31 @@ struct Partition {
   }
 
   // Rows of partial outputs.
-  size_t partial_rows(const EvoflashAttention &problem) const {
+  size_t partial_rows(const AttentionProblem &problem) const {
     return num_splits > 1 ? size_t(num_rows) * problem.kv_heads * problem.batch * num_splits : 0;
   }
 };
 
-inline bool is_empty(const EvoflashAttention &problem) {
+inline bool is_empty(const AttentionProblem &problem) {
   return problem.batch == 0 || problem.heads == 0 || problem.seq_q == 0;
 }
 
 // Whether rows and blocks can be counted, and the dimensions of the grid are allowed.
 template <class Traits>
-bool is_countable(const EvoflashAttention &problem) {
+bool is_countable(const AttentionProblem &problem) {
   const int64_t rows = int64_t(problem.seq_q) * (problem.heads / problem.kv_heads);
   return fits_grid(problem.kv_heads, problem.batch) && rows <= INT32_MAX / (Traits::kCluster * kMaxSplits);
 }
 
 // Whether the values are the keys' first columns.
-inline bool is_latent(const EvoflashAttention &problem) {
+inline bool is_latent(const AttentionProblem &problem) {
   const auto differs = [&](int i, int size) { return size > 1 && problem.k_stride[i] != problem.v_stride[i]; };
   return problem.v == problem.k && !differs(0, problem.batch) && !differs(1, problem.kv_heads) &&
          !differs(2, problem.seq_kv);
 }
 
 template <class Traits>
-bool is_supported(const EvoflashAttention &problem) {
+bool is_supported(const AttentionProblem &problem) {
   if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim) || !is_latent(problem)) return false;
   if (!rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
   if (!strides_fit_int(problem.q_stride) || !strides_fit_int(problem.out_stride)) return false;
@@ -84,7 +84,7 @@ bool is_supported(const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-int set_keys(Arguments<Traits> &args, const EvoflashAttention &problem) {
+int set_keys(Arguments<Traits> &args, const AttentionProblem &problem) {
   if constexpr (Traits::kIsTma) {
     return encode_tensor_map<Traits::kHeadDim, typename Traits::Panel>(
         &args.k, problem.k, problem.k_stride, problem.batch, problem.kv_heads, problem.seq_kv, Traits::kBlockN);
@@ -95,7 +95,7 @@ int set_keys(Arguments<Traits> &args, const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-size_t workspace_bytes(const EvoflashAttention &problem) {
+size_t workspace_bytes(const AttentionProblem &problem) {
   if (!is_supported<Traits>(problem) || is_empty(problem)) return 0;
   const Partition<Traits> partition(problem);
   return partition.partial_rows(problem) * (Traits::kRowPieces * 16 + 8);
@@ -103,7 +103,7 @@ size_t workspace_bytes(const EvoflashAttention &problem) {
 
 // `combine` is the second kernel; null where the grid is not split.
 template <class Traits>
-int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &attention, Kernel *combine) {
+int launch_attention(const AttentionProblem &problem, void *stream, Kernel &attention, Kernel *combine) {
   if (!is_supported<Traits>(problem)) return EVOFLASH_UNSUPPORTED;
   if (is_empty(problem)) return 0;
   const Partition<Traits> partition(problem);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "dtypes.h"
 #include "fused_linear.h"
 #include "numeric_types.cuh"
 
@@ -8,11 +9,6 @@
 #ifndef EVOFLASH_DEVICE_ONLY
 namespace evoflash::linear {
 namespace {
-
-template <class Element>
-constexpr int kDtype = EVOFLASH_FLOAT16;
-template <>
-constexpr int kDtype<Bfloat16> = EVOFLASH_BFLOAT16;
 
 // A matrix of `rows` by `columns` elements of 2 bytes whose rows may be read and written 16 bytes at a time.
 template <class Element>

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "attention.h"
+#include "attention_problem.h"
 #include "score_features.h"
 #include "split_partials.cuh"
 #include "tensors.cuh"

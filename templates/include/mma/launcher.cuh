@@ -14,7 +14,7 @@ namespace evoflash::mma {
 namespace {
 
 template <class Traits>
-bool is_supported(const EvoflashAttention &problem) {
+bool is_supported(const AttentionProblem &problem) {
   if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim)) return false;
   if (!rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
   if (!strides_fit_int(problem.out_stride)) return false;
@@ -37,25 +37,25 @@ bool is_supported(const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-int64_t num_m_blocks(const EvoflashAttention &problem) {
+int64_t num_m_blocks(const AttentionProblem &problem) {
   return (int64_t(problem.seq_q) + Traits::kBlockM - 1) / Traits::kBlockM;
 }
 
 template <class Traits>
-int64_t num_tiles(const EvoflashAttention &problem) {
+int64_t num_tiles(const AttentionProblem &problem) {
   return num_m_blocks<Traits>(problem) * problem.heads * problem.batch;
 }
 
 // Whether the tiles can be counted, and the dimensions of the grid are allowed.
 template <class Traits>
-bool fits(const EvoflashAttention &problem) {
+bool fits(const AttentionProblem &problem) {
   if (Traits::kIsSplitKv && !can_combine<Traits::kValueDim>(problem)) return false;
   if (Traits::kIsPersistent) return num_tiles<Traits>(problem) <= INT32_MAX - Traits::kResidentBlocks;
   return fits_grid(Traits::kLongestFirst ? num_m_blocks<Traits>(problem) : problem.heads, problem.batch);
 }
 
 template <class Traits>
-Dim grid_of(const EvoflashAttention &problem) {
+Dim grid_of(const AttentionProblem &problem) {
   const unsigned m_blocks = unsigned(num_m_blocks<Traits>(problem));
   if (Traits::kIsPersistent) {
     const int64_t tiles = num_tiles<Traits>(problem);
@@ -66,7 +66,7 @@ Dim grid_of(const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-int set_tensors(Arguments<Traits> &args, const EvoflashAttention &problem) {
+int set_tensors(Arguments<Traits> &args, const AttentionProblem &problem) {
   if constexpr (Traits::kIsTma) {
     constexpr int kHeadDim = Traits::kHeadDim, kValueDim = Traits::kValueDim;
     using Panel = SmemPanel<kHeadDim>;
@@ -90,7 +90,7 @@ int set_tensors(Arguments<Traits> &args, const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-void set_sizes(Arguments<Traits> &args, const EvoflashAttention &problem) {
+void set_sizes(Arguments<Traits> &args, const AttentionProblem &problem) {
   if constexpr (Traits::kIsPersistent) args.num_tiles = int(num_tiles<Traits>(problem));
   if constexpr (!Traits::kHasFixedSizes) {
     if constexpr (Traits::kIsPersistent) {
@@ -107,7 +107,7 @@ void set_sizes(Arguments<Traits> &args, const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-size_t workspace_bytes(const EvoflashAttention &problem) {
+size_t workspace_bytes(const AttentionProblem &problem) {
   if constexpr (Traits::kIsSplitKv) {
     return split_partials_bytes<typename Traits::ElementPartial, Traits::kValueDim, Traits::kNumSplits>(problem);
   } else {
@@ -117,7 +117,7 @@ size_t workspace_bytes(const EvoflashAttention &problem) {
 
 // `combine` is the second kernel of split-KV; null without.
 template <class Traits>
-int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &attention, Kernel *combine) {
+int launch_attention(const AttentionProblem &problem, void *stream, Kernel &attention, Kernel *combine) {
   if (!is_supported<Traits>(problem) || !fits<Traits>(problem)) return EVOFLASH_UNSUPPORTED;
   Arguments<Traits> args{};
   if (int error = set_tensors(args, problem)) return error;

@@ -15,7 +15,7 @@
 namespace evoflash::scalar {
 
 template <class Traits>
-__device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsigned char *smem) {
+__device__ __forceinline__ void compute_rows(const AttentionProblem &all, unsigned char *smem) {
   using Element = typename Traits::Element;
   using KvElement = typename Traits::KvElement;
   constexpr int kBlockN = Traits::kBlockN, kVector = Traits::kVector;
@@ -23,7 +23,7 @@ __device__ __forceinline__ void compute_rows(const EvoflashAttention &all, unsig
   SharedStorage<Traits> &storage = *reinterpret_cast<SharedStorage<Traits> *>(smem);
 
   const int bidh = blockIdx.y, bidb = blockIdx.z, kv_head = kv_head_of(all, bidh);
-  const EvoflashAttention &problem = sequence_of<Traits>(all, bidb);
+  const AttentionProblem &problem = sequence_of<Traits>(all, bidb);
   if constexpr (Traits::kIsPacked) {
     // The grid is as long as the longest sequence. A block beyond the rows of a shorter one ends at once, which takes
     // less than a list of the blocks with rows: lengths are known on the device alone, where a kernel would make it.

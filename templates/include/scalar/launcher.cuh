@@ -1,6 +1,6 @@
 #pragma once
 
-#include "attention.h"
+#include "attention_problem.h"
 #include "checks.cuh"
 #include "launch.cuh"
 
@@ -10,7 +10,7 @@ namespace evoflash::scalar {
 namespace {
 
 template <class Traits>
-bool is_supported(const EvoflashAttention &problem) {
+bool is_supported(const AttentionProblem &problem) {
   constexpr int kElementBytes = sizeof(typename Traits::Element), kKvBytes = sizeof(typename Traits::KvElement);
   return matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim) &&
          q_rows_aligned(problem, kElementBytes, Traits::kVector * kElementBytes) &&
@@ -18,7 +18,7 @@ bool is_supported(const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &attention) {
+int launch_attention(const AttentionProblem &problem, void *stream, Kernel &attention) {
   if (!is_supported<Traits>(problem)) return EVOFLASH_UNSUPPORTED;
   const unsigned m_blocks = unsigned((int64_t(problem.seq_q) + Traits::kBlockM - 1) / Traits::kBlockM);
   const Dim grid(m_blocks, problem.heads, problem.batch);

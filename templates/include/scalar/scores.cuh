@@ -37,7 +37,7 @@ __device__ __forceinline__ constexpr float log2_scale() {
 // What products are multiplied by to be scores; and, where these are not changed any more, by log2_scale(). The scale
 // of quantised keys is a part of it.
 template <class Traits>
-__device__ __forceinline__ float softmax_scale(const EvoflashAttention &problem, int kv_head) {
+__device__ __forceinline__ float softmax_scale(const AttentionProblem &problem, int kv_head) {
   float scale = problem.scale;
   if constexpr (Traits::kIsQuantized) scale *= problem.k_scales[kv_head];
   return kHasScoreTerms<Traits> ? scale : scale * log2_scale<Traits>();
@@ -55,8 +55,7 @@ __device__ __forceinline__ float exponential(float x) {
 
 // What a row's sum of p v is multiplied by, given the sum of its p.
 template <class Traits>
-__device__ __forceinline__ float output_scale(const EvoflashAttention &problem, int bidh, float row_max,
-                                              float row_sum) {
+__device__ __forceinline__ float output_scale(const AttentionProblem &problem, int bidh, float row_max, float row_sum) {
   if constexpr (Traits::kHasSinks) {
     const float sink = problem.sinks[bidh] * log2_scale<Traits>();
     const float new_max = fmaxf(row_max, sink);
@@ -71,7 +70,7 @@ __device__ __forceinline__ float output_scale(const EvoflashAttention &problem, 
 
 // The log-sum-exp of a row, given the sum of its p.
 template <class Traits>
-__device__ __forceinline__ float log_sum_exp(const EvoflashAttention &problem, int bidh, float row_max, float row_sum) {
+__device__ __forceinline__ float log_sum_exp(const AttentionProblem &problem, int bidh, float row_max, float row_sum) {
   float maximum = row_max, sum = row_sum;
   if constexpr (Traits::kHasSinks) {
     const float sink = problem.sinks[bidh] * log2_scale<Traits>();

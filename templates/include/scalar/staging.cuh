@@ -10,12 +10,12 @@ namespace evoflash::scalar {
 
 // The keys that any row of the block sees: from the first of its first row to the last of its last.
 template <class Traits>
-__device__ __forceinline__ int first_key_of_block(const EvoflashAttention &problem) {
+__device__ __forceinline__ int first_key_of_block(const AttentionProblem &problem) {
   return first_key<Traits>(problem, int(blockIdx.x) * Traits::kBlockM);
 }
 
 template <class Traits>
-__device__ __forceinline__ int end_key_of_block(const EvoflashAttention &problem) {
+__device__ __forceinline__ int end_key_of_block(const AttentionProblem &problem) {
   const int last_row = min(int(blockIdx.x) * Traits::kBlockM + Traits::kBlockM, problem.seq_q) - 1;
   return end_key<Traits>(problem, last_row);
 }
@@ -33,7 +33,7 @@ __device__ __forceinline__ void load_tile(Element (&tile)[kBlockN][kPitch], cons
 
 // The same from pages; the first row is that of a key, and the head begins at `head` in page 0.
 template <class Traits, class Element, int kBlockN, int kPitch>
-__device__ __forceinline__ void load_paged_tile(Element (&tile)[kBlockN][kPitch], const EvoflashAttention &problem,
+__device__ __forceinline__ void load_paged_tile(Element (&tile)[kBlockN][kPitch], const AttentionProblem &problem,
                                                 const Element *head, const int64_t (&stride)[3], int first_key,
                                                 int num_rows) {
   constexpr int kVector = Traits::kVector;

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "attention.h"
+#include "attention_problem.h"
 #include "checks.cuh"
 #include "launch.cuh"
 #include "math.cuh"
@@ -12,7 +12,7 @@ namespace evoflash::split {
 namespace {
 
 template <class Traits>
-bool is_supported(const EvoflashAttention &problem) {
+bool is_supported(const AttentionProblem &problem) {
   if (!matches<Traits>(problem, Traits::kHeadDim, Traits::kValueDim)) return false;
   if (!rows_aligned(problem, sizeof(typename Traits::Element), 16)) return false;
   if (!strides_fit_int(problem.out_stride)) return false;
@@ -28,7 +28,7 @@ bool is_supported(const EvoflashAttention &problem) {
 }
 
 template <class Traits>
-int encode_tensor_maps(Arguments<Traits> &args, const EvoflashAttention &problem) {
+int encode_tensor_maps(Arguments<Traits> &args, const AttentionProblem &problem) {
   using Panel = typename Traits::Panel;
   using ValuePanel = typename Traits::ValuePanel;
   constexpr int kHeadDim = Traits::kHeadDim, kValueDim = Traits::kValueDim;
@@ -45,7 +45,7 @@ int encode_tensor_maps(Arguments<Traits> &args, const EvoflashAttention &problem
 }
 
 template <class Traits>
-int launch(const EvoflashAttention &problem, void *stream, Kernel &kernel) {
+int launch(const AttentionProblem &problem, void *stream, Kernel &kernel) {
   if (!is_supported<Traits>(problem)) return EVOFLASH_UNSUPPORTED;
   Arguments<Traits> args{};
   if (int error = encode_tensor_maps(args, problem)) return error;

@@ -22,7 +22,7 @@ namespace evoflash::wmma {}
 namespace evoflash::wmma {
 
 template <class Traits>
-__device__ __forceinline__ void compute_tile(const EvoflashAttention &problem, unsigned char *smem) {
+__device__ __forceinline__ void compute_tile(const AttentionProblem &problem, unsigned char *smem) {
   using Element = Operand<Traits>;
   constexpr int kBlockM = Traits::kBlockM, kBlockN = Traits::kBlockN, kStages = Traits::kStages;
   constexpr bool kIsAsync = Traits::kIsAsync;

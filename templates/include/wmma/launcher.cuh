@@ -1,6 +1,6 @@
 #pragma once
 
-#include "attention.h"
+#include "attention_problem.h"
 #include "checks.cuh"
 #include "launch.cuh"
 
@@ -10,14 +10,14 @@ namespace evoflash::wmma {
 namespace {
 
 template <class Traits>
-bool is_supported(const EvoflashAttention &problem) {
+bool is_supported(const AttentionProblem &problem) {
   return matches(problem, Traits::kHeadDim, Traits::kIsCausal) &&
          rows_aligned(problem, sizeof(typename Traits::Element), 16) && row_strides_fit_int(problem) &&
          problem.scale > 0;  // the maximum is taken before scaling
 }
 
 template <class Traits>
-int launch_attention(const EvoflashAttention &problem, void *stream, Kernel &attention) {
+int launch_attention(const AttentionProblem &problem, void *stream, Kernel &attention) {
   if (!is_supported<Traits>(problem)) return EVOFLASH_UNSUPPORTED;
   const unsigned m_blocks = unsigned((int64_t(problem.seq_q) + Traits::kBlockM - 1) / Traits::kBlockM);
   if (!fits_grid(Traits::kLongestFirst ? m_blocks : problem.heads, problem.batch)) return EVOFLASH_UNSUPPORTED;

@@ -17,7 +17,7 @@ namespace evoflash::wmma {
 
 // Hides the keys that a row does not see; `row` and `key` are the first of the warp's rows and of the slice.
 template <class Traits>
-__device__ __forceinline__ void apply_mask(Scores<Traits> &acc_s, const EvoflashAttention &problem, int row, int key) {
+__device__ __forceinline__ void apply_mask(Scores<Traits> &acc_s, const AttentionProblem &problem, int row, int key) {
 #pragma unroll
   for (int m = 0; m < Traits::kTilesM; ++m)
 #pragma unroll

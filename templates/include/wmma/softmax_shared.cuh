@@ -20,7 +20,7 @@ namespace evoflash::wmma {
 template <class Traits>
 __device__ __forceinline__ void online_softmax(const Scores<Traits> &acc_s, SoftmaxState<Traits> &state,
                                                float (*s)[Traits::kPitchS], Operand<Traits> (*p)[Traits::kPitchP],
-                                               float *scores_scale, const EvoflashAttention &problem, int row, int key,
+                                               float *scores_scale, const AttentionProblem &problem, int row, int key,
                                                bool is_masked, float softmax_scale_log2) {
   using Element = typename Traits::Element;
   __syncwarp();  // what the step before has left there has been read

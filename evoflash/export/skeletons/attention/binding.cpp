@@ -66,15 +66,13 @@ struct Call {
 // The output of a kernel; nothing where it declines.
 std::optional<Tensor> compute(Row &row, const Inputs &inputs) {
   const Operand &q = inputs.q;
-  Problem problem = inputs.problem(row.kernel.features);
+  Attention problem = inputs.problem(row.kernel.features);
 #ifdef USE_CUDA
   const DeviceGuard guard(q.device_index);
 #endif
-  const int64_t size[] = {q.size[0], q.size[1], q.size[2], inputs.v.size[3]};
-  const int64_t stride[] = {problem.out_stride[0], problem.out_stride[1], problem.out_stride[2], 1};
-  Tensor out = empty(kDims, size, stride, q.dtype, q.device_type, q.device_index);
-  problem.out = out.data_ptr();
-  if (!run(row, problem, q)) return std::nullopt;
+  Tensor out = empty(kDims, problem.out.size, problem.out.stride, q.dtype, q.device_type, q.device_index);
+  problem.out.data = out.data_ptr();
+  if (!run(row, problem, inputs)) return std::nullopt;
   return out;
 }
 
@@ -199,14 +197,14 @@ int64_t why_refused(const Row &row, const Inputs &inputs) {
   const Kernel &kernel = row.kernel;
   const Reason found = reason(kernel, inputs);
   if (found != kTaken) return found;
-  Problem problem = inputs.problem(kernel.features);
-  problem.out = problem.workspace = const_cast<void *>(problem.q);  // as well aligned as an output
+  Attention problem = inputs.problem(kernel.features);
+  problem.out.data = problem.workspace = problem.q.data;  // as well aligned as an output
 #ifdef USE_CUDA
   const DeviceGuard guard(inputs.q.device_index);
   const RecordingStream recording;
   const int code = kernel.launcher.launch(&problem, recording.get());
 #else
-  problem.batch = 0;
+  empty_batch(problem);
   const int code = kernel.launcher.launch(&problem, nullptr);
 #endif
   return code == kLauncherDeclines ? kDeclined : kTaken;

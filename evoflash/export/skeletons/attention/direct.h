@@ -300,28 +300,26 @@ struct Direct {
 
   // The output of a kernel; null where it declines, or with an error.
   PyObject *compute(Row &row, const Inputs &inputs) const {
-    Problem problem = inputs.problem(row.kernel.features);
+    Attention problem = inputs.problem(row.kernel.features);
 #ifdef USE_CUDA
     const DeviceGuard guard(inputs.q.device_index);
 #endif
-    Reference out(empty(inputs, problem));
+    Reference out(empty(problem.out, inputs.q.dtype));
     const std::optional<Operand> written = out.get() != nullptr ? operand(out.get()) : std::nullopt;
     if (!written) return nullptr;
-    problem.out = written->data;
+    problem.out.data = written->data;
     const WithoutLock other_threads_run;
-    return run(row, problem, inputs.q) ? out.release() : nullptr;
+    return run(row, problem, inputs) ? out.release() : nullptr;
   }
 
-  PyObject *empty(const Inputs &inputs, const Problem &problem) const {
-    const Operand &q = inputs.q;
-    const Reference size(numbers({q.size[0], q.size[1], q.size[2], inputs.v.size[3]}));
-    const Reference stride(numbers({problem.out_stride[0], problem.out_stride[1], problem.out_stride[2], 1}));
-    const Reference number(PyLong_FromLong(q.dtype));
+  PyObject *empty(const EvoflashTensor &form, int32_t number_of_dtype) const {
+    const Reference size(numbers(form.size)), stride(numbers(form.stride));
+    const Reference number(PyLong_FromLong(number_of_dtype));
     PyObject *dtype = PyDict_GetItem(dtypes, number.get());
     return PyObject_CallFunctionObjArgs(empty_strided, size.get(), stride.get(), dtype, nullptr);
   }
 
-  static PyObject *numbers(const int64_t (&values)[kDims]) {
+  static PyObject *numbers(const int64_t *values) {
     PyObject *tuple = PyTuple_New(kDims);
     for (int i = 0; i < kDims; ++i) PyTuple_SetItem(tuple, i, PyLong_FromLongLong(values[i]));
     return tuple;

@@ -1,37 +1,19 @@
 // The table of this package's kernels, and how one of them is asked, whoever asks: the operators or the direct call.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
+#include <utility>
 
+#include "arguments.h"
+#include "attention.h"
 #include "launch.h"
 #include "rows.h"
 #include "sdpa.h"
-
-// EvoflashAttention of the kernels' sources.
-struct Problem {
-  const void *q, *k, *v;
-  void *out;
-  void *workspace;
-  int32_t batch, heads, kv_heads, seq_q, seq_kv, head_dim;
-  int64_t q_stride[3], k_stride[3], v_stride[3], out_stride[3];  // of batch, head and row, in elements
-  float scale;
-  int32_t causal;
-  int32_t value_dim;
-  int32_t banded, diagonal, window_left, window_right;  // row i sees keys by their distance from i + diagonal
-  float softcap;
-  const void *bias, *mask, *slopes, *sinks;
-  int64_t bias_stride[4], mask_stride[4];  // of batch, head, row and key; 0 where they are broadcast
-  const int32_t *lengths;                  // keys of each sequence, whose last row stands at its last key
-  const int32_t *block_table;  // the pages of each sequence; k_stride and v_stride are those of page, head and row
-  int64_t table_stride;
-  int32_t page_size, num_pages;
-  // Of quantised or packed sequences, and the log-sum-exp, which no kernel of a package has.
-  const float *k_scales, *v_scales;
-  const int32_t *q_starts, *k_starts;
-  float *lse;
-};
 
 // What a kernel does beside softmax(scale q k^T) v, as bits. A kernel does what it is made for, and nothing less.
 enum Feature : int32_t {
@@ -50,7 +32,7 @@ enum Feature : int32_t {
 
 // A row of the table: a kernel, and what it is asked for.
 struct Kernel {
-  Launcher<Problem> launcher;
+  Launcher<Attention> launcher;
   int32_t device_type, dtype;  // in PyTorch's numbers
   int32_t head_size, value_size;
   int32_t features;
@@ -214,47 +196,68 @@ struct Inputs {
     stride[2] = is_by_position() ? q.size[1] * row : row;
   }
 
-  // As a kernel with these features is asked.
-  Problem problem(int32_t features) const {
-    const double factor = scale.has_value() ? *scale : 1.0 / std::sqrt(double(q.size[3]));
-    Problem problem{q.data, k.data, v.data, nullptr, nullptr};
-    problem.batch = int32_t(q.size[0]), problem.heads = int32_t(q.size[1]), problem.kv_heads = int32_t(k.size[1]);
-    problem.seq_q = int32_t(q.size[2]), problem.seq_kv = int32_t(keys()), problem.head_dim = int32_t(q.size[3]);
-    const int64_t *const v_stride = features & kLatent ? k.stride : v.stride;  // also where a size is 1
-    for (int i = 0; i < 3; ++i) {
-      problem.q_stride[i] = q.stride[i], problem.k_stride[i] = k.stride[i], problem.v_stride[i] = v_stride[i];
-    }
-    out_strides(problem.out_stride);
-    problem.scale = float(factor), problem.causal = (features & kCausal) != 0;
-    problem.value_dim = int32_t(v.size[3]);
+  // As a kernel with these features is asked; the output is not there yet.
+  Attention problem(int32_t features) const {
+    Attention problem;
+    clear(&problem.q, offsetof(Attention, scale) / sizeof(EvoflashTensor));
+    std::memset(&problem.scale, 0, sizeof(Attention) - offsetof(Attention, scale));  // numbers and workspace
+    set(problem.q, q), set(problem.k, k), set(problem.v, v), set_output(problem.out);
+    if (features & kLatent) std::copy_n(k.stride, kDims, problem.v.stride);  // also where a size is 1
+    problem.scale = scale.has_value() ? *scale : 1.0 / std::sqrt(double(q.size[3]));
+    problem.causal = (features & kCausal) != 0;
     if (terms != nullptr) add_terms(problem, features);
     return problem;
   }
 
-  void add_terms(Problem &problem, int32_t features) const {
-    const auto clipped = [](int64_t value) { return int32_t(value < INT32_MAX ? value : INT32_MAX); };
+  void set_output(EvoflashTensor &out) const {
+    out.dtype = code_of(q.dtype), out.rank = kDims;
+    std::copy_n(q.size, 3, out.size);
+    out.size[3] = v.size[3];
+    int64_t stride[3];
+    out_strides(stride);
+    std::copy_n(stride, 3, out.stride);
+    out.stride[3] = 1;
+  }
+
+  void add_terms(Attention &problem, int32_t features) const {
     const auto [diagonal, left, right] = band();
-    problem.diagonal = int32_t(diagonal);
+    problem.diagonal = diagonal;
     if (features & kBand) {
       problem.banded = 1, problem.causal = causal;
-      problem.window_left = clipped(left), problem.window_right = clipped(right);
+      problem.window_left = left, problem.window_right = right;
     }
-    problem.softcap = float(terms->softcap);
-    if (terms->slopes) problem.slopes = terms->slopes->data;
-    if (terms->sinks) problem.sinks = terms->sinks->data;
-    if (terms->lengths) problem.lengths = static_cast<const int32_t *>(terms->lengths->data);
+    problem.softcap = terms->softcap;
+    if (terms->slopes) set(problem.slopes, *terms->slopes);
+    if (terms->sinks) set(problem.sinks, *terms->sinks);
+    if (terms->lengths) set(problem.lengths, *terms->lengths);
     if (terms->block_table) {
-      problem.block_table = static_cast<const int32_t *>(terms->block_table->data);
-      problem.table_stride = terms->block_table->stride[0];
-      problem.page_size = int32_t(page_size()), problem.num_pages = int32_t(k.size[0]);
+      set(problem.block_table, *terms->block_table), problem.max_seqlen_k = keys();
+      for (EvoflashTensor *cache : {&problem.k, &problem.v}) {  // whose pages have their keys before their heads
+        std::swap(cache->size[1], cache->size[2]);
+        std::swap(cache->stride[1], cache->stride[2]);
+      }
     }
-    if (!terms->mask) return;
-    const Operand &mask = *terms->mask;
-    (features & kBias ? problem.bias : problem.mask) = mask.data;
-    int64_t (&stride)[kDims] = features & kBias ? problem.bias_stride : problem.mask_stride;
-    for (int64_t i = 0; i < mask.dims; ++i) stride[kDims - mask.dims + i] = mask.size[i] == 1 ? 0 : mask.stride[i];
+    if (terms->mask) set_broadcast(features & kBias ? problem.bias : problem.mask, *terms->mask);
+  }
+
+  // A mask, with all dimensions.
+  static void set_broadcast(EvoflashTensor &argument, const Operand &mask) {
+    argument.data = mask.data, argument.dtype = code_of(mask.dtype), argument.rank = kDims;
+    const int64_t absent = kDims - mask.dims;
+    std::fill_n(argument.size, absent, 1), std::fill_n(argument.stride, absent, 0);
+    std::copy_n(mask.size, mask.dims, argument.size + absent);
+    std::copy_n(mask.stride, mask.dims, argument.stride + absent);
   }
 };
+
+// The same without a sequence, for which a kernel has nothing to do.
+void empty_batch(Attention &problem) {
+  const bool is_paged = problem.block_table.data != nullptr;
+  problem.q.size[0] = problem.out.size[0] = 0;
+  if (!is_paged) problem.k.size[0] = problem.v.size[0] = 0;
+  for (EvoflashTensor *each : {&problem.lengths, &problem.block_table, &problem.mask, &problem.bias})
+    if (each->data != nullptr && (each->rank < kDims || each->size[0] > 1)) each->size[0] = 0;
+}
 
 // What a kernel does that is not asked for, or does not do that is.
 Reason difference(int32_t features, int32_t asked) {
@@ -282,7 +285,7 @@ Reason reason(const Kernel &kernel, const Inputs &inputs) {
   const int64_t keys = inputs.keys();
   if (q.is_empty() || k.is_empty() || keys == 0) return kEmpty;
   for (const int64_t size : {q.size[0], q.size[1], q.size[2], k.size[0], keys})
-    if (size > INT32_MAX) return kDeclined;  // more than a Problem can say
+    if (size > INT32_MAX) return kDeclined;  // more than kernels count
   if (!within(kernel.query_length, q.size[2])) return kQueryLength;
   if (!within(kernel.key_length, keys)) return kKeyLength;
   if (!within(kernel.batch_heads, q.size[0] * q.size[1])) return kBatchHeads;
@@ -291,11 +294,12 @@ Reason reason(const Kernel &kernel, const Inputs &inputs) {
 }
 
 // Starts the kernel of a row; false where it declines. The caller has set the device and allocated the output.
-bool run(Row &row, Problem &problem, const Operand &q) {
+bool run(Row &row, Attention &problem, const Inputs &inputs) {
+  const Operand &q = inputs.q;
   const int code = start(row.kernel.launcher, problem, problem.workspace, q.device_type, q.device_index);
   if (code == kLauncherDeclines) return false;
-  require(code == 0, "the kernel failed with code ", code, " on q of ", problem.batch, " x ", problem.heads, " x ",
-          problem.seq_q, " x ", problem.head_dim, ", k of ", problem.seq_kv, " rows");
+  require(code == 0, "the kernel failed with code ", code, " on q of ", q.size[0], " x ", q.size[1], " x ", q.size[2],
+          " x ", q.size[3], ", k of ", inputs.keys(), " rows");
   row.calls.fetch_add(1, std::memory_order_relaxed);
   return true;
 }

@@ -6,19 +6,13 @@
 #include <cstring>
 #include <vector>
 
+#include "arguments.h"
 #include "launch.h"
 #include "rows.h"
 
 constexpr int kTensors = kInputs + kOutputs;
-constexpr int kMostDims = 6;    // EVOFLASH_MAX_RANK
+constexpr int kMostDims = EVOFLASH_MAX_RANK;
 constexpr int kMostSizes = 16;  // that have names
-
-// EvoflashTensor of the kernels' sources.
-struct KernelTensor {
-  void *data;
-  int32_t dtype, rank;
-  int64_t size[kMostDims], stride[kMostDims];
-};
 
 // A member that is no tensor.
 union Number {
@@ -29,7 +23,7 @@ union Number {
 
 // The struct of the kernels' sources: the inputs, the outputs, the numbers, and last the workspace.
 struct Problem {
-  KernelTensor tensors[kTensors];
+  EvoflashTensor tensors[kTensors];
   Number numbers[kNumbers + 1];
 };
 
@@ -42,7 +36,6 @@ struct Formula {
 
 struct Form {
   int32_t dtype;  // in PyTorch's numbers
-  int32_t code;   // the same as an EvoflashDtype
   int32_t rank;
   Formula size[kMostDims];
 };
@@ -132,13 +125,6 @@ Answer ask(const Kernel &kernel, const Call &call, Sizes &sizes) {
   return {kTaken};
 }
 
-KernelTensor written(const Form &form, const Operand &tensor) {
-  KernelTensor made{tensor.data, form.code, form.rank};
-  for (int axis = 0; axis < form.rank; ++axis)
-    made.size[axis] = tensor.size[axis], made.stride[axis] = tensor.stride[axis];
-  return made;
-}
-
 // The outputs of a kernel that was asked for its sizes; empty where its launcher declines.
 std::vector<Tensor> compute(const Kernel &kernel, const Call &call, const Sizes &sizes) {
   const Operand first = operand(*call.inputs[0]);
@@ -146,8 +132,7 @@ std::vector<Tensor> compute(const Kernel &kernel, const Call &call, const Sizes 
   const DeviceGuard guard(first.device_index);
 #endif
   Problem problem{};
-  for (int place = 0; place < kInputs; ++place)
-    problem.tensors[place] = written(kernel.tensors[place], operand(*call.inputs[place]));
+  for (int place = 0; place < kInputs; ++place) set(problem.tensors[place], operand(*call.inputs[place]));
   std::vector<Tensor> outputs;
   for (int place = kInputs; place < kTensors; ++place) {
     const Form &form = kernel.tensors[place];
@@ -157,7 +142,7 @@ std::vector<Tensor> compute(const Kernel &kernel, const Call &call, const Sizes 
       step *= size[axis];
     }
     outputs.push_back(empty(form.rank, size, stride, form.dtype, first.device_type, first.device_index));
-    problem.tensors[place] = written(form, operand(outputs.back()));
+    set(problem.tensors[place], operand(outputs.back()));
   }
   for (int place = 0; place < kNumbers; ++place) problem.numbers[place] = call.numbers[place];
   const int code =

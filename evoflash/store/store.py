@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.finals import Finals
+from evoflash.core.profile import Profile
 from evoflash.errors import NotFoundError, StorageError
 from evoflash.problems.base import Problem
 from evoflash.store import location, opening, reading, writing
@@ -130,6 +131,15 @@ class RunStore:
         with self._writing(f"record an insight of run {run_id}") as connection:
             writing.write_insight(connection, run_id, generation, kind, text, data)
 
+    def record_profile(self, candidate_id: int, profile: Profile) -> None:
+        """Records a candidate's profile, replacing an earlier one.
+
+        Raises:
+            NotFoundError: when there is no candidate with this id.
+        """
+        with self._writing(f"record a profile of candidate {candidate_id}") as connection:
+            writing.write_profile(connection, candidate_id, profile)
+
     def finish_run(self, run_id: int, *, status: str, reason: str, elapsed_s: float) -> None:
         """Ends a run with a status ("done", "interrupted" or "failed"), a reason and its total seconds of search."""
         values = {"status": status, "stop_reason": reason, "elapsed_s": elapsed_s, "finished_at": datetime.now(UTC)}
@@ -228,6 +238,11 @@ class RunStore:
         with self._reading(f"read candidate {candidate_id}") as connection:
             found = reading.read_candidates(connection, select(literal(candidate_id)))
         return found[0] if found else _no_candidate(candidate_id)
+
+    def profile(self, candidate_id: int) -> Profile | None:
+        """The latest profile of a candidate; None where it was not profiled."""
+        with self._reading(f"read the profile of candidate {candidate_id}") as connection:
+            return reading.read_profile(connection, candidate_id)
 
     def candidate_ids(self, run_id: int, indices: Sequence[int]) -> dict[int, int]:
         """Index in a run -> id, for several indices.

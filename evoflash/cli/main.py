@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import evoflash
-from evoflash.cli import bench, candidates, doctor, export, kernels, new, replay, runs, search, verify
+from evoflash.cli import bench, candidates, dashboard, doctor, export, kernels, new, replay, runs, search, verify
 from evoflash.errors import EvoflashError
 
 INTERRUPTED = 130
@@ -60,6 +60,7 @@ app.add_typer(runs.app, name="runs")
 app.command()(candidates.lineage)
 app.command()(candidates.show)
 app.command()(candidates.diff)
+app.command()(dashboard.dashboard)
 app.command()(export.export)
 app.command()(bench.bench)
 app.command()(verify.verify)

@@ -156,7 +156,8 @@ def _finish(
                 if len(outcomes) > 1:
                     print(f"{task.plan.title}\n")
                 ids = report.report(store, outcome.run_id).finalist_ids
-                print_sheets(*sheets.finals_sheets(outcome.finals, ids))
+                if not sys.stdout.isatty():  # a screen has the summary, and `runs show` has the tables
+                    print_sheets(*sheets.finals_sheets(outcome.finals, ids))
                 if calls is not None:
                     print(f"{calls}\n")
                 summaries.append(Summary.of(store, outcome.run_id, task.plan.title))

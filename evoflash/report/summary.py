@@ -18,7 +18,7 @@ from evoflash.store import Insight, RunStore, RunSummary
 LABEL = 11  # columns of a label
 MATTERED = 3  # lines on what mattered
 MOST_WIDTH = 120
-KINDS = ("importance", "bound", "failing")  # of insights, in the order in which they are worth a line
+KINDS = ("importance", "bound", "failing", "silent")  # of insights, in the order in which they are worth a line
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,21 @@ class RunStore:
             found = reading.read_candidates(connection, chosen, sources=False)
         return [(stored.candidate, stored.evaluation) for stored in found]
 
+    def stored(self, run_id: int, *, after: int = 0, limit: int | None = None) -> list[StoredCandidate]:
+        """Candidates of a run with their evidence and without sources, ordered by index.
+
+        Args:
+            after: only those that were recorded after the candidate with this id.
+            limit: at most so many, the earliest recorded.
+        """
+        own = (CandidateRow.run_id == run_id, CandidateRow.id > after)
+        with self._reading(f"read the candidates of run {run_id}") as connection:
+            found = connection.scalars(select(CandidateRow.id).where(*own).order_by(CandidateRow.id).limit(limit)).all()
+            if not found:
+                return []
+            chosen = select(CandidateRow.id).where(*own, CandidateRow.id <= found[-1])
+            return reading.read_candidates(connection, chosen, sources=False)
+
     def finished_by_source(self, run_id: int, statuses: Sequence[str]) -> dict[str, int]:
         """Source digest -> candidate id, of a run's fully evaluated candidates with one of these statuses."""
         chosen = (CandidateRow.run_id == run_id, CandidateRow.status.in_(statuses), CandidateRow.quick.is_(False))

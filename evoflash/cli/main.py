@@ -8,7 +8,20 @@ import typer
 from typer.core import TyperGroup
 
 import evoflash
-from evoflash.cli import bench, candidates, dashboard, doctor, export, kernels, new, replay, runs, search, verify
+from evoflash.cli import (
+    bench,
+    candidates,
+    dashboard,
+    doctor,
+    export,
+    kernels,
+    new,
+    profile,
+    replay,
+    runs,
+    search,
+    verify,
+)
 from evoflash.errors import EvoflashError
 
 INTERRUPTED = 130
@@ -64,6 +77,7 @@ app.command()(dashboard.dashboard)
 app.command()(export.export)
 app.command()(bench.bench)
 app.command()(verify.verify)
+app.command()(profile.profile)
 app.command()(replay.replay)
 app.command()(kernels.render)
 app.command()(kernels.build)

@@ -124,7 +124,7 @@ class _View:
     def _curve(self, own: ShapeCounts) -> Text:
         values = resampled(own.steps, own.results, max(1, self.width - LABEL - 24))
         ends = f"{us(own.steps[0][1])} first" if own.steps else ""
-        return self._labelled("over time", (sparkline(values, self.glyphs.bars), "green"), GAP, (ends, "dim"))
+        return self._labelled("curve", (sparkline(values, self.glyphs.bars), "green"), GAP, (ends, "dim"))
 
     def _baselines(self, own: ShapeCounts) -> list[Text]:
         """The fastest baselines, of which each has a row; the slower ones share the last."""

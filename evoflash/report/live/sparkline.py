@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-=+*#@"
+LEAST_SPAN = math.log(1.5)  # from the lowest bar to the highest, so that one percent does not look like a leap
 
 
 def sparkline(values: Sequence[float | None], bars: str = BARS) -> str:
@@ -18,12 +19,12 @@ def sparkline(values: Sequence[float | None], bars: str = BARS) -> str:
     """
     known = [value for value in values if value is not None]
     low, high = (math.log(min(known)), math.log(max(known))) if known else (0.0, 0.0)
-    span = high - low
+    span = max(high - low, LEAST_SPAN)
 
     def bar(value: float | None) -> str:
         if value is None:
             return " "
-        return bars[round((math.log(value) - low) / span * (len(bars) - 1)) if span else 0]
+        return bars[round((math.log(value) - low) / span * (len(bars) - 1))]
 
     return "".join(map(bar, values))
 

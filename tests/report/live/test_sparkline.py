@@ -13,6 +13,8 @@ from evoflash.report.live.sparkline import ASCII_BARS, resampled, sparkline
         ([5.0, 5.0], "▁▁"),
         ([128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.0], "█▇▆▅▄▃▂▁"),  # equal ratios, equal steps
         ([None, 2.0, 1.0], " █▁"),
+        ([1.01, 1.0], "▁▁"),  # one percent is no leap
+        ([1.2, 1.1, 1.0], "▄▃▁"),
     ],
 )
 def test_bars_have_the_height_of_the_logarithm(values, shown):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import textwrap
 from collections.abc import Sequence
@@ -127,9 +128,12 @@ def print_summary(found: Sequence[Summary], exports: Sequence[str], commands: Se
     """
     console = Console()
     width = min(console.width, MOST_WIDTH) if console.is_terminal else MOST_WIDTH
-    lines = [line for each in found for line in (*summary_lines(each, width), Text())]
+    lines = [line for each in found for line in (Text(), *summary_lines(each, width))]
     for number, folder in enumerate(exports):
-        lines.append(Text.assemble((f"{'' if number else 'package':<{LABEL}}", "dim"), folder))
+        shown = os.path.relpath(folder)
+        shown = shown if len(shown) < len(folder) and not shown.startswith("..") else folder
+        lines.append(Text.assemble((f"{'' if number else 'package':<{LABEL}}", "dim"), shown))
+    lines.append(Text())
     for line in (*lines, *next_lines(commands, width)):
         console.print(line, soft_wrap=True, highlight=False)
 

@@ -245,6 +245,8 @@ class _View:
             kinds = [*kinds[: SHARES - 1], ("duplicate", duplicates, "dim")]
         lines = [Text(f"{self._sized('failure', name)}{'count':>6}", "dim")]
         lines += [Text(f"{self._sized(word, name)}{count:>6}", style) for word, count, style in kinds[:SHARES]]
+        if not kinds:
+            lines.append(Text(self._sized("none", name + 6), "dim"))
         return _filled(lines, name + 6)
 
     # Words.

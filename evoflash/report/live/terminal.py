@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 from types import TracebackType
 from typing import Self
@@ -63,9 +64,12 @@ class TerminalProgress:
         )
 
     def note(self, text: str) -> None:
-        """Prints a permanent line above the panel."""
+        """Prints a permanent line above the panel, wrapped between words."""
+        head = f"{self.counts.elapsed_s:6.1f} s  "
         with self._painting:
-            self._painter.print(Text(f"{self.counts.elapsed_s:6.1f} s  {text}"))
+            width = max(len(head) + 20, self._painter.size[0] - 1)
+            for line in textwrap.wrap(head + text, width, subsequent_indent=" " * len(head), break_long_words=False):
+                self._painter.print(Text(line))
         self.paint()
 
     def paint(self) -> None:

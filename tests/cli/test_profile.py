@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from evoflash.cli import main
 from evoflash.cli import profile as command
 from evoflash.core.profile import Profile
 from evoflash.report.summary import Summary, next_commands, next_lines, summary_lines
@@ -126,10 +127,8 @@ def test_every_command_of_the_summary_works_as_printed(path):
             continue  # it needs a kernel that builds: see below
         words = shlex.split(line)
         assert words.pop(0) == "evoflash"
-        done = subprocess.run(
-            [sys.executable, "-m", "evoflash", *words], capture_output=True, text=True, timeout=WAIT_S
-        )
-        assert done.returncode == 0, done.stderr
+        done = CliRunner().invoke(main.app, words)
+        assert done.exit_code == 0, done.stderr
         assert done.stdout
 
 

@@ -83,7 +83,7 @@ class _View:
         counts, work = self.counts, self.work
         times = f"{clock(work.elapsed_s)} of {clock(60 * counts.minutes)}"
         preparing = f"timing the baselines, {clock(counts.elapsed_s)}"
-        right = {"baselines": preparing, "finals": f"{times}, finals"}.get(work.phase, times)
+        right = {"baselines": preparing, "finals": "finals"}.get(work.phase, times)
         title = self._cut(counts.title, self.width - len(right) - 2)
         space = self.width - cell_len(title) - len(right)
         head = Text.assemble((title, "bold"), " " * space, (right, "dim"))

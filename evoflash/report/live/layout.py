@@ -21,6 +21,7 @@ from evoflash.report.live.words import against, clock, us
 
 LABEL = 11  # columns of a label
 MOST_WIDTH = 160  # beyond which lines would be too long to read
+NARROW = 66  # columns from which on families and operators stand side by side
 WIDE = 120  # columns from which on blocks stand side by side
 BASELINES = 4  # rows
 SHAPES = 5
@@ -60,6 +61,7 @@ def panel(counts: Counts, width: int, height: int, glyphs: Glyphs) -> list[Text]
     lines = [line for block in blocks for line in block][: max(1, height - 1)]
     for line in lines:
         line.truncate(width)
+        line.rstrip()  # terminals forget blanks at the end where they wrap a line again, and its rows are counted
     return lines
 
 
@@ -208,9 +210,9 @@ class _View:
         return [line, Text()]
 
     def _shares(self) -> list[Text]:
-        """Families beside operators, and on a wide terminal beside failures."""
-        operators = self._operators()
-        others = [operators, self._kinds()] if self.width >= WIDE else [operators]
+        """Families, beside operators where there is room, and on a wide terminal beside failures."""
+        others = [self._operators()] if self.width >= NARROW else []
+        others += [self._kinds()] if self.width >= WIDE else []
         families = self._families(self.width - sum(each[0].cell_len + len(GAP) for each in others))
         return [Text(GAP).join(row) for row in zip(families, *others, strict=True)]
 

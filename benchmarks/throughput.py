@@ -16,7 +16,7 @@ from evoflash import config, targets
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.evaluator import Limits
 from evoflash.problems import attention
-from evoflash.report.live import LiveProgress
+from evoflash.report.live import Counts, progress_of
 from evoflash.run.plan import Plan, choose_families
 from evoflash.search import Search
 from evoflash.store import RunStore
@@ -48,8 +48,11 @@ def main() -> None:
             limits=Limits(),
         )
         toolchain = Toolchain(target, settings.cache, settings.build_deadline_s)
-        with RunStore.open(settings.db, write=True) as store, LiveProgress(plan.effort.budget) as progress:
-            (outcome,) = Search([plan], target, toolchain, store, progress).run()
+        counts = Counts(plan.effort.budget, plan.effort.minutes, plan.title)
+        with RunStore.open(settings.db, write=True) as store, progress_of(counts) as progress:
+            engine = Search([plan], target, toolchain, store, progress)
+            counts.watch(lambda: engine.work)
+            (outcome,) = engine.run()
     print(json.dumps({"device": target.device, "builders": plan.builders, **outcome.throughput.model_dump()}))
 
 

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
+
+Phase = Literal["baselines", "search", "finals"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a search is doing at one moment.
+
+    Attributes:
+        phase: "baselines" until they are timed, "finals" from the last result on.
+        building, examining: candidates that a builder, or the device, is at work on.
+        waiting: candidates that wait for either.
+        elapsed_s: seconds of search, those before an interruption included.
+        session_s: seconds of search since it began or was resumed.
+    """
+
+    phase: Phase = "baselines"
+    building: tuple[Candidate, ...] = ()
+    examining: tuple[Candidate, ...] = ()
+    waiting: int = 0
+    elapsed_s: float = 0.0
+    session_s: float = 0.0
 
 
 class Progress(Protocol):

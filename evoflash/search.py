@@ -31,7 +31,7 @@ from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.finals import Finals
 from evoflash.errors import StorageError
 from evoflash.evaluator import Evaluator
-from evoflash.progress import Progress
+from evoflash.progress import Phase, Progress, Work
 from evoflash.run.pipeline import Pipeline
 from evoflash.run.plan import Plan
 from evoflash.run.task import Task, Trial, make_evaluator
@@ -90,6 +90,7 @@ class Search:
         self._window = max(plan.window for plan in plans)
         self._in_flight: deque[Trial] = deque()  # in the order of proposal
         self._stop_reason = ""
+        self._phase: Phase = "baselines"
         self._spent_s = max((store.run(run_id).elapsed_s or 0.0 for run_id in run_ids), default=0.0)
         self._start = time.monotonic()
         self._worked_s = time.thread_time()
@@ -121,6 +122,7 @@ class Search:
         known |= {"evoflash": evoflash.__version__, "git": git_state(Path.cwd())}
         self.tasks.begin(self.plans, self._run_ids, self.target, self.store, self.progress, self._make_evaluator, known)
         self._start, self._worked_s = time.monotonic(), time.thread_time()
+        self._phase = "search"
 
     def _propose(self) -> None:
         """Fills the window with new trials, of the task that has proposed least."""
@@ -172,6 +174,7 @@ class Search:
 
     def _announce_finals(self) -> None:
         """Says what the budget was spent on, since what follows takes time as well."""
+        self._phase = "finals"
         if any(not task.is_closed and task.archive.best is not None for task in self.tasks):
             self.progress.note(
                 f"the search took {self.elapsed_s:.1f} s; finals and export follow, which its minutes do not count"
@@ -206,6 +209,13 @@ class Search:
             with contextlib.suppress(StorageError):  # the database may be what failed; the first error counts
                 task.end(status, reason, self.elapsed_s)
         self.pools.close()
+
+    @property
+    def work(self) -> Work:
+        """What is going on now; another thread may ask."""
+        building, examining = tuple(self.pipeline.with_builders), tuple(self.pipeline.with_device)
+        waiting = self.pipeline.building + self.pipeline.examining - len(building) - len(examining)
+        return Work(self._phase, building, examining, max(0, waiting), self.elapsed_s, time.monotonic() - self._start)
 
     @property
     def elapsed_s(self) -> float:

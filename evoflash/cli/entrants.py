@@ -20,6 +20,11 @@ KERNEL_HELP = (
 )
 
 
+def names_candidate(text: str) -> bool:
+    """Whether a word names a candidate of the database, not a folder or family."""
+    return text.isdecimal() or is_run(text) or text.partition(":")[0] == "run"
+
+
 def entrant_of(text: str, settings: Settings, seed: int) -> Entrant:
     """The kernel that the user named.
 
@@ -28,7 +33,7 @@ def entrant_of(text: str, settings: Settings, seed: int) -> Entrant:
         UsageError: for a word that names no kernel, or a file in place of a family.
     """
     word = text.partition(":")[0]
-    if text.isdecimal() or is_run(text) or word == "run":
+    if names_candidate(text):
         named = CandidateWord.parse(text)
         with RunStore.open(settings.db) as store:
             return of_candidate(store, named.find(store), text)

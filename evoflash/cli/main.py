@@ -8,7 +8,21 @@ import typer
 from typer.core import TyperGroup
 
 import evoflash
-from evoflash.cli import bench, candidates, doctor, export, kernels, new, replay, report, runs, search, verify
+from evoflash.cli import (
+    bench,
+    candidates,
+    dashboard,
+    doctor,
+    export,
+    kernels,
+    new,
+    profile,
+    replay,
+    report,
+    runs,
+    search,
+    verify,
+)
 from evoflash.errors import EvoflashError
 
 INTERRUPTED = 130
@@ -61,9 +75,11 @@ app.command()(report.report)
 app.command()(candidates.lineage)
 app.command()(candidates.show)
 app.command()(candidates.diff)
+app.command()(dashboard.dashboard)
 app.command()(export.export)
 app.command()(bench.bench)
 app.command()(verify.verify)
+app.command()(profile.profile)
 app.command()(replay.replay)
 app.command()(kernels.render)
 app.command()(kernels.build)

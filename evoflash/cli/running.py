@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
 
+from evoflash import config
 from evoflash.cli import report as html_report
 from evoflash.cli.export import CALLS, export_runs, package_name
 from evoflash.codegen.toolchain import Toolchain
@@ -18,7 +21,8 @@ from evoflash.export.package import package_in
 from evoflash.report import run_sheets as sheets
 from evoflash.report import runs as report
 from evoflash.report.events import Events
-from evoflash.report.live import LiveProgress
+from evoflash.report.live import Counts, QuietProgress, Shown, progress_of
+from evoflash.report.summary import Summary, next_commands, print_summary
 from evoflash.report.tables import print_json, print_sheets
 from evoflash.run.plan import Plan
 from evoflash.run.task import Task
@@ -35,6 +39,7 @@ def run_search(
     out: Path | None,
     events: bool,
     as_json: bool,
+    quiet: bool,
 ) -> None:
     """Runs a search, shows its progress, then exports and shows the results.
 
@@ -42,6 +47,7 @@ def run_search(
         run_ids: the runs to resume; empty for new runs.
         out: folder of the package; with several tasks, the parent folder of the packages.
         events: print progress as JSON events.
+        quiet: print nothing but the result.
 
     Raises:
         KeyboardInterrupt: after printing how to resume.
@@ -52,8 +58,16 @@ def run_search(
     with RunStore.open(settings.db, write=True) as store:
         for plan in plans:
             say(f"{plan.title}: {plan.label} on {device.device}; families: {', '.join(plan.families)}")
-        with Events() if events else LiveProgress(plans[0].effort.budget) as progress:
+        with (
+            QuietProgress()
+            if quiet
+            else Events()
+            if events
+            else _shown(plans, run_ids, device, store, settings) as progress
+        ):
             engine = Search(plans, device, toolchain, store, progress, run_ids)
+            if isinstance(progress, Shown):
+                progress.counts.watch(lambda: engine.work)
             try:
                 outcomes = engine.run()
             except KeyboardInterrupt:
@@ -61,6 +75,16 @@ def run_search(
                 raise
         say(f"{'; '.join(dict.fromkeys(each.reason for each in outcomes))}; {outcomes[0].throughput}")
         _finish(engine, outcomes, store, settings, out, as_json)
+
+
+def _shown(plans: Sequence[Plan], run_ids: Sequence[int], device: Target, store: RunStore, settings: Settings) -> Shown:
+    """Progress for people, which knows what is on record of the runs to resume."""
+    effort = plans[0].effort
+    title = f"{', '.join(plan.title for plan in plans)} on {device.device}"
+    counts = Counts(effort.budget, effort.minutes, title, [plan.title for plan in plans])
+    for plan, run_id in zip(plans, run_ids, strict=False):  # none for new runs
+        counts.recall(plan.title, store.outcomes(run_id))
+    return progress_of(counts, plain=settings.verbose)
 
 
 def _export(
@@ -111,9 +135,9 @@ def _interrupted(engine: Search) -> None:
             if best
             else "nothing correct yet"
         )
-        say(f"{task.plan.title}: interrupted after {len(task.archive)} candidates; {found}")
+        say(f"{task.plan.title}: interrupted after {len(task.archive)} candidates; {found}", always=True)
     if len(engine.tasks):  # otherwise none has begun
-        say(f"`evoflash resume {engine.tasks[0].run_id}` continues it")
+        say(f"`evoflash resume {engine.tasks[0].run_id}` continues it", always=True)
 
 
 def _finish(
@@ -129,7 +153,7 @@ def _finish(
     Raises:
         NothingCorrectError: after the export of the others, when no correct kernel was found for a task.
     """
-    documents, failures = [], []
+    documents, failures, summaries, exports = [], [], [], []
     for task, outcome in zip(engine.tasks, outcomes, strict=True):
         if outcome.finals is None:
             failures.append(f"run {outcome.run_id} ({task.plan.title}, {outcome.reason})")
@@ -143,14 +167,19 @@ def _finish(
                 if len(outcomes) > 1:
                     print(f"{task.plan.title}\n")
                 ids = report.report(store, outcome.run_id).finalist_ids
-                print_sheets(*sheets.finals_sheets(outcome.finals, ids), sheets.best_sheet(best))
+                if not sys.stdout.isatty():  # a screen has the summary, and `runs show` has the tables
+                    print_sheets(*sheets.finals_sheets(outcome.finals, ids))
                 if calls is not None:
                     print(f"{calls}\n")
-                if folder is not None:
-                    print(f"exported to {folder}\n" if len(outcomes) > 1 else f"exported to {folder}")
+                summaries.append(Summary.of(store, outcome.run_id, task.plan.title))
+                exports += [str(folder)] if folder is not None else []
         _mirror(task, outcome, settings)
     if as_json and (documents or len(outcomes) > 1):
         print_json(documents if len(outcomes) > 1 else documents[0])
+    if summaries:
+        own_db = None if config.load().db == settings.db else settings.db
+        has_dashboard = importlib.util.find_spec("optuna_dashboard") is not None
+        print_summary(summaries, exports, next_commands(summaries, db=own_db, has_dashboard=has_dashboard))
     for task, outcome in zip(engine.tasks, outcomes, strict=True):
         if outcome.finals is not None and outcome.finals.conditions.doubt:
             say(
@@ -179,6 +208,15 @@ def _mirror(task: Task, outcome: Outcome, settings: Settings) -> None:
         say(f"optuna-dashboard will not show run {outcome.run_id}: {error}")
 
 
-def say(text: str) -> None:
-    """Prints a line to standard error and flushes it."""
-    print(text, file=sys.stderr, flush=True)
+def hush(quiet: bool) -> None:
+    """Whether `say` says nothing from now on, as --quiet asks."""
+    _QUIET.set(quiet)
+
+
+def say(text: str, *, always: bool = False) -> None:
+    """Prints a line to standard error and flushes it; `always` even under --quiet."""
+    if always or not _QUIET.get():
+        print(text, file=sys.stderr, flush=True)
+
+
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)

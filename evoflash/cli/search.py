@@ -11,7 +11,7 @@ import typer
 
 from evoflash import config, proposers, targets
 from evoflash.cli import families, options, rivals
-from evoflash.cli.running import run_search, say
+from evoflash.cli.running import hush, run_search, say
 from evoflash.cli.runs import AsJson, Database
 from evoflash.cli.shapes import chosen as chosen_shapes
 from evoflash.cli.words import Run, RunWord, is_run, run_of
@@ -28,6 +28,7 @@ from evoflash.targets import Target
 Events = Annotated[
     bool, typer.Option("--events", help="Print progress as JSON, one object per line on standard error.")
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
 
 
 class Score(StrEnum):
@@ -100,9 +101,11 @@ def search(
     report: options.Report = None,
     verbose: options.Verbose = None,
     events: Events = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Search for the fastest correct kernel of a shape, or of several, and export it."""
+    hush(quiet)
     settings = config.load(
         target=target,
         arch=arch,
@@ -158,7 +161,7 @@ def search(
         )
         for number, (each, own) in enumerate(zip(tasks, chosen, strict=True))
     ]
-    run_search(plans, device, settings, (), out, events, as_json)
+    run_search(plans, device, settings, (), out, events, as_json, quiet)
 
 
 def resume(
@@ -168,9 +171,11 @@ def resume(
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the winner's package.")] = None,
     report: options.Report = None,
     events: Events = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Resume an interrupted search, with all its shapes."""
+    hush(quiet)
     settings = config.load(db=db, cache=cache, report=report)
     with RunStore.open(settings.db) as store:
         asked = run_of(store, run)
@@ -183,7 +188,7 @@ def resume(
             say(f"run {each.id} failed before its first candidate and is left out: {each.stop_reason}")
     plans = [Plan.model_validate(each.plan) for each in begun]
     device = targets.detect(plans[0].target, plans[0].arch, plans[0].debug)
-    run_search(plans, device, settings, [each.id for each in begun], out, events, as_json)
+    run_search(plans, device, settings, [each.id for each in begun], out, events, as_json, quiet)
 
 
 def _families(

@@ -140,6 +140,50 @@ class SelfTest(Record):
     seed: int = 0
 
 
+class MeasureCeilings(Record):
+    """Request to measure what the device attains at best.
+
+    Attributes:
+        dtype: of the problem that is to be compared.
+    """
+
+    op: Literal["measure_ceilings"] = "measure_ceilings"
+    dtype: str
+
+
+class Ceilings(Record):
+    """The response to `MeasureCeilings`.
+
+    Attributes:
+        copy_bytes_per_s: bytes read and written by a copy beyond the caches.
+        flops_per_s: operations of a matrix product.
+        dtype: of the product.
+    """
+
+    copy_bytes_per_s: float
+    flops_per_s: float
+    dtype: str
+
+
+class Count(Record):
+    """Request to launch a library again and again until a command ends, which counts meanwhile.
+
+    Attributes:
+        command: "{pid}" in it stands for the worker.
+    """
+
+    op: Literal["count"] = "count"
+    problem: AnyProblem
+    library: Path
+    command: tuple[str, ...]
+
+
+class Counted(Record):
+    """The response to `Count`: what the command wrote to standard error."""
+
+    output: str
+
+
 class Examined(Record):
     """The response to `Examine`; `gate` is the check that rejected the kernel."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
 
 from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Build, Toolchain
+from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.status import Status
 from evoflash.errors import StorageError
@@ -22,6 +25,8 @@ class Pipeline:
     Attributes:
         building: trials that wait for a builder or are being built.
         examining: trials that wait for the device or are being examined.
+        with_builders, with_device: candidates that are being built or examined right now, without those that wait. The
+            threads of the pools change these lists, so a reader copies them.
     """
 
     def __init__(self, toolchain: Toolchain, pools: WorkerPools):
@@ -29,6 +34,8 @@ class Pipeline:
         self._pools = pools
         self.building = 0
         self.examining = 0
+        self.with_builders: list[Candidate] = []
+        self.with_device: list[Candidate] = []
         self._finished: list[Trial] = []  # need neither a builder nor the device
         self._done: SimpleQueue[tuple[Trial, Future[Build] | Future[Evaluation]]] = SimpleQueue()
         # Per task the latest source on record that was right. The evaluator checks the device by it.
@@ -41,7 +48,7 @@ class Pipeline:
             self._finished.append(trial)
             return
         self.building += 1
-        self._enqueue(trial, self._pools.build(lambda: self._toolchain.build(trial.source)))
+        self._enqueue(trial, self._pools.build(lambda: self._build(trial)))
 
     def remember(self, trial: Trial) -> None:
         """Registers a trial whose evaluation is on record, so that its duplicates are found."""
@@ -76,7 +83,15 @@ class Pipeline:
             self._enqueue(trial, self._pools.examine(lambda: self._examine(trial, build)))
         return evaluation
 
+    def _build(self, trial: Trial) -> Build:
+        with _among(trial.candidate, self.with_builders):
+            return self._toolchain.build(trial.source)
+
     def _examine(self, trial: Trial, build: Build) -> Evaluation:
+        with _among(trial.candidate, self.with_device):
+            return self._examined(trial, build)
+
+    def _examined(self, trial: Trial, build: Build) -> Evaluation:
         """Damage to the library since its build must not count against the kernel."""
         task = trial.task
         known_good = self._known_good.pop(task, None)
@@ -94,3 +109,13 @@ class Pipeline:
 
     def _enqueue(self, trial: Trial, future: Future[Build] | Future[Evaluation]) -> None:
         future.add_done_callback(lambda done: self._done.put((trial, done)))
+
+
+@contextlib.contextmanager
+def _among(candidate: Candidate, there: list[Candidate]) -> Iterator[None]:
+    """A candidate is in a list meanwhile."""
+    there.append(candidate)
+    try:
+        yield
+    finally:
+        there.remove(candidate)

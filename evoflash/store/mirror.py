@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,18 +11,16 @@ from sqlalchemy import MetaData, event, insert, select
 
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
-from evoflash.core.genome import Gene
 from evoflash.errors import StorageError
 from evoflash.store.engine import BUSY_SECONDS, explained
 from evoflash.store.location import resolve, shown
+from evoflash.store.trials import Choices, distributions_of, trial_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.storages import RDBStorage
     from optuna.study import Study
     from optuna.trial import FrozenTrial
-
-Choices = Mapping[str, Sequence[Gene]]
 
 
 class StudyMirror:
@@ -61,7 +58,7 @@ class StudyMirror:
             known = self._known if self._known is not None else self._load(study)
             new = {candidate.index: (candidate, evaluation) for candidate, evaluation in pairs}
             new = {index: pair for index, pair in new.items() if index not in known}
-            trials = [_trial(*pair, self._distributions) for pair in new.values()]
+            trials = [trial_of(*pair, self._distributions) for pair in new.values()]
             if trials:
                 study_id = storage.get_study_id_from_name(self._name)
                 _insert(storage, study_id, len(known), trials, self._distributions)
@@ -70,12 +67,7 @@ class StudyMirror:
 
     def _load(self, study: "Study") -> set[int]:
         """Reads the indices in the study, and the choices of its parameters."""
-        from optuna.distributions import CategoricalDistribution
-
-        named: dict[str, Sequence[Gene]] = {"family": sorted(self._spaces)}
-        for family, parameters in self._spaces.items():
-            named |= {f"{family}.{name}": choices for name, choices in parameters.items()}
-        self._distributions = {name: CategoricalDistribution(tuple(each)) for name, each in named.items() if each}
+        self._distributions = distributions_of(self._spaces)
         self._known = set()
         for trial in study.get_trials(deepcopy=False):
             self._distributions.update(trial.distributions)
@@ -113,38 +105,6 @@ class StudyMirror:
             if storage is not None:
                 storage.remove_session()
                 storage.engine.dispose()
-
-
-def _trial(
-    candidate: Candidate, evaluation: Evaluation, distributions: Mapping[str, "BaseDistribution"]
-) -> "FrozenTrial":
-    from optuna.distributions import CategoricalDistribution
-    from optuna.trial import TrialState, create_trial
-
-    attributes: dict[str, Any] = {
-        "index": candidate.index,
-        "operator": candidate.operator,
-        "status": evaluation.status.value,
-    }
-    if evaluation.reason:
-        attributes["reason"] = evaluation.reason
-    parameters: dict[str, Gene] = {}
-    genes = {f"{candidate.family}.{name}": value for name, value in candidate.genome.items()}
-    for name, value in {"family": candidate.family, **genes}.items():
-        distribution = distributions.get(name)
-        same = isinstance(distribution, CategoricalDistribution) and any(
-            type(choice) is type(value) and choice == value for choice in distribution.choices
-        )
-        (parameters if same else attributes)[name] = value
-    fitness = evaluation.fitness_us
-    finished = fitness is not None and math.isfinite(fitness)
-    return create_trial(
-        state=TrialState.COMPLETE if finished else TrialState.FAIL,
-        value=fitness if finished else None,
-        params=parameters,
-        distributions={name: distributions[name] for name in parameters},
-        user_attrs=attributes,
-    )
 
 
 def _insert(

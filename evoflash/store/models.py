@@ -2,6 +2,7 @@
 
 runs ─┬─ candidates ─┬─ lineage (child, parent, ordinal)
       │              ├─ builds, accuracies, timings      the evidence for a candidate
+      │              ├─ profiles                         what its counters say, where it was profiled
       │              └─ sources                          shared by digest
       ├─ finals, contestants                             the finals of a run
       └─ insights
@@ -161,6 +162,20 @@ class TimingRow(Times, Base):
     ordinal: Mapped[int] = mapped_column(primary_key=True)
     regime: Mapped[str] = mapped_column(String(32))
     launches: Mapped[int] = mapped_column(BigInteger)
+
+
+class ProfileRow(Base):
+    """The latest profile of a candidate."""
+
+    __tablename__ = "profiles"
+
+    candidate_id: Mapped[int] = mapped_column(ForeignKey("candidates.id", ondelete="CASCADE"), primary_key=True)
+    tool: Mapped[str] = mapped_column(String(32))
+    device: Mapped[str] = mapped_column(String(255))
+    time_us: Mapped[float | None] = mapped_column(Double)
+    counters: Mapped[dict[str, Any]]
+    floors_us: Mapped[dict[str, Any]]
+    words: Mapped[list[Any]]
 
 
 class FinalRow(Base):

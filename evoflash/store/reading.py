@@ -12,6 +12,7 @@ from sqlalchemy.orm import aliased
 from evoflash.core.candidate import Candidate, Origin
 from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation, Timing
 from evoflash.core.genome import Gene, Genome
+from evoflash.core.profile import Profile
 from evoflash.core.status import Status
 from evoflash.store.columns import decoding
 from evoflash.store.models import (
@@ -19,6 +20,7 @@ from evoflash.store.models import (
     BuildRow,
     CandidateRow,
     LineageRow,
+    ProfileRow,
     RunRow,
     SourceRow,
     TimingRow,
@@ -65,6 +67,7 @@ CandidateIds = Select[Any]
 _BUILD = [getattr(BuildRow, name) for name in BuildReport.model_fields]
 _ACCURACY = [getattr(AccuracyRow, name) for name in Accuracy.model_fields]
 _TIMING = [getattr(TimingRow, name) for name in Timing.model_fields]
+_PROFILE = [getattr(ProfileRow, name) for name in Profile.model_fields]
 _HEAD = [getattr(CandidateRow, name) for name in _Head.__dataclass_fields__]
 
 
@@ -244,6 +247,13 @@ def read_runs(connection: Connection, run_id: int | None = None) -> list[RunSumm
     if run_id is not None:
         found = found.where(RunRow.id == run_id)
     return [_summary(row) for row in connection.execute(found.order_by(RunRow.id)).mappings()]
+
+
+def read_profile(connection: Connection, candidate_id: int) -> Profile | None:
+    """The latest profile of a candidate."""
+    chosen = select(*_PROFILE).where(ProfileRow.candidate_id == candidate_id)
+    row = connection.execute(chosen).mappings().first()
+    return record(Profile, row) if row is not None else None
 
 
 class Evidence:

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.finals import Finals
+from evoflash.core.profile import Profile
 from evoflash.errors import NotFoundError, StorageError
 from evoflash.problems.base import Problem
 from evoflash.store import location, opening, reading, writing
@@ -139,6 +140,15 @@ class RunStore:
         with self._writing(f"record an insight of run {run_id}") as connection:
             writing.write_insight(connection, run_id, generation, kind, text, data)
 
+    def record_profile(self, candidate_id: int, profile: Profile) -> None:
+        """Records a candidate's profile, replacing an earlier one.
+
+        Raises:
+            NotFoundError: when there is no candidate with this id.
+        """
+        with self._writing(f"record a profile of candidate {candidate_id}") as connection:
+            writing.write_profile(connection, candidate_id, profile)
+
     def finish_run(self, run_id: int, *, status: str, reason: str, elapsed_s: float) -> None:
         """Ends a run with a status ("done", "interrupted" or "failed"), a reason and its total seconds of search."""
         values = {"status": status, "stop_reason": reason, "elapsed_s": elapsed_s, "finished_at": datetime.now(UTC)}
@@ -194,6 +204,21 @@ class RunStore:
             found = reading.read_candidates(connection, chosen, sources=False)
         return [(stored.candidate, stored.evaluation) for stored in found]
 
+    def stored(self, run_id: int, *, after: int = 0, limit: int | None = None) -> list[StoredCandidate]:
+        """Candidates of a run with their evidence and without sources, ordered by index.
+
+        Args:
+            after: only those that were recorded after the candidate with this id.
+            limit: at most so many, the earliest recorded.
+        """
+        own = (CandidateRow.run_id == run_id, CandidateRow.id > after)
+        with self._reading(f"read the candidates of run {run_id}") as connection:
+            found = connection.scalars(select(CandidateRow.id).where(*own).order_by(CandidateRow.id).limit(limit)).all()
+            if not found:
+                return []
+            chosen = select(CandidateRow.id).where(*own, CandidateRow.id <= found[-1])
+            return reading.read_candidates(connection, chosen, sources=False)
+
     def finished_by_source(self, run_id: int, statuses: Sequence[str]) -> dict[str, int]:
         """Source digest -> candidate id, of a run's fully evaluated candidates with one of these statuses."""
         chosen = (CandidateRow.run_id == run_id, CandidateRow.status.in_(statuses), CandidateRow.quick.is_(False))
@@ -247,6 +272,11 @@ class RunStore:
         with self._reading(f"read candidate {candidate_id}") as connection:
             found = reading.read_candidates(connection, select(literal(candidate_id)))
         return found[0] if found else _no_candidate(candidate_id)
+
+    def profile(self, candidate_id: int) -> Profile | None:
+        """The latest profile of a candidate; None where it was not profiled."""
+        with self._reading(f"read the profile of candidate {candidate_id}") as connection:
+            return reading.read_profile(connection, candidate_id)
 
     def candidate_ids(self, run_id: int, indices: Sequence[int]) -> dict[int, int]:
         """Index in a run -> id, for several indices.

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Accuracy, Evaluation, Timing
+from evoflash.core.profile import Profile
 from evoflash.errors import NotFoundError, StorageError
 from evoflash.store.models import (
     AccuracyRow,
@@ -20,6 +21,7 @@ from evoflash.store.models import (
     CandidateRow,
     InsightRow,
     LineageRow,
+    ProfileRow,
     RunRow,
     SourceRow,
     TimingRow,
@@ -89,6 +91,18 @@ def write_insight(
     """Inserts an observation about a run; generation 0 is the run as a whole."""
     row = {"run_id": run_id, "generation": generation, "kind": kind, "text": text, "data": dict(data)}
     connection.execute(insert(InsightRow).values(row))
+
+
+def write_profile(connection: Connection, candidate_id: int, profile: Profile) -> None:
+    """Inserts a candidate's profile in place of an earlier one.
+
+    Raises:
+        NotFoundError: when there is no such candidate.
+    """
+    if connection.execute(select(CandidateRow.id).where(CandidateRow.id == candidate_id)).first() is None:
+        raise NotFoundError(f"there is no candidate {candidate_id}; `evoflash runs best` shows the best of a run")
+    connection.execute(delete(ProfileRow).where(ProfileRow.candidate_id == candidate_id))
+    connection.execute(insert(_table(ProfileRow)), {"candidate_id": candidate_id, **profile.model_dump()})
 
 
 def update_run(connection: Connection, run_id: int, values: dict[str, Any]) -> None:

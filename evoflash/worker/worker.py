@@ -25,10 +25,13 @@ from evoflash.core.status import Gate, Status
 from evoflash.evaluator.messages import (
     PREPARING,
     Call,
+    Ceilings,
+    Count,
     Describe,
     Described,
     Examine,
     Examined,
+    MeasureCeilings,
     Prepare,
     Probe,
     Probed,
@@ -39,7 +42,7 @@ from evoflash.evaluator.messages import (
 )
 from evoflash.problems import Case, searched_cases
 from evoflash.system import processes
-from evoflash.worker import correctness, functions, rivals
+from evoflash.worker import ceilings, correctness, functions, rivals
 from evoflash.worker.kernel import AnyKernel, load
 from evoflash.worker.kernel_timer import KernelTimer
 from evoflash.worker.launch import UNSUPPORTED, LaunchError
@@ -68,6 +71,8 @@ class Worker:
             "race": lambda body: self._kernel_timer.race(Race(**body)),
             "probe": lambda body: self._probe(Probe(**body)),
             "self_test": lambda body: self._kernel_timer.self_test(SelfTest(**body)),
+            "count": lambda body: self._kernel_timer.count(Count(**body)),
+            "measure_ceilings": lambda body: self._measure_ceilings(MeasureCeilings(**body)),
             "call": lambda body: self._call(Call(**body)),
         }
 
@@ -116,6 +121,10 @@ class Worker:
             return Described(problem=describe(request.file, request.source, request.sizes, self._device))
         except ProblemError as error:
             return Described(reason=str(error))
+
+    def _measure_ceilings(self, request: MeasureCeilings) -> Ceilings:
+        self._stage("measuring ceilings")
+        return ceilings.measure(self._device, request.dtype)
 
     def _probe(self, request: Probe) -> Probed:
         versions: dict[str, str] = {}

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from evoflash.core.evaluation import Evaluation
+from evoflash.core.profile import Profile
 from evoflash.core.status import Stage, Status
 from evoflash.errors import NotFoundError, StorageError
 from evoflash.store import RunStore
@@ -192,3 +193,22 @@ def test_what_does_not_exist_is_named(store):
         store.candidate_id(1, 5)
     with pytest.raises(NotFoundError, match="no run 8"):
         store.finish_run(8, status="done", reason="", elapsed_s=0)
+
+
+def test_the_latest_profile_of_a_candidate_comes_back_exactly(store):
+    run = runs.begin(store)
+    own = store.record(run, candidate(0), ok(1.0), source(0), "cpp")
+    assert store.profile(own) is None
+    store.record_profile(own, Profile(tool="clock", words=("first",)))
+    latest = Profile(
+        tool="ncu",
+        device="test device",
+        time_us=12.345678901234567,
+        counters={"dram__bytes.sum": 2.5e9, "none": math.inf},
+        floors_us={"memory": 1.25, "arithmetic": 7.0},
+        words=("bound by memory", "ünïcode"),
+    )
+    store.record_profile(own, latest)
+    assert exact(store.profile(own)) == exact(latest)
+    with pytest.raises(NotFoundError, match="there is no candidate 7"):
+        store.record_profile(7, latest)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable
 
-from evoflash.problems.function.signature import Number, Signature
+from evoflash.problems.function.signature import Number, Signature, Tensor
 
 TEXT = """\
 /* {about}
@@ -47,15 +48,16 @@ def header_name(name: str) -> str:
 
 def header(name: str, summary: str, signature: Signature) -> str:
     """The text of the header."""
-    members = [_tensors([each.name for each in tensors], about) for tensors, about in (
-        (signature.inputs, "read"), (signature.outputs, "written")) if tensors]  # fmt: skip
+    groups = itertools.groupby(signature.inputs, lambda each: "read and written" if each.is_updated else "read")
+    members = [_tensors(tensors, about) for about, tensors in groups]
+    members += [_tensors(signature.outputs, "written")] if signature.outputs else []
     members += [f"  {_type(each)} {each.name};" for each in signature.numbers]
     about = " ".join(summary.split()).replace("*/", "* /") or name
     return TEXT.format(about=about, name=name, guard=name.upper(), struct=struct_name(name), members="\n".join(members))
 
 
-def _tensors(names: Sequence[str], about: str) -> str:
-    return f"  EvoflashTensor {', '.join(names)}; /* {about} */"
+def _tensors(tensors: Iterable[Tensor], about: str) -> str:
+    return f"  EvoflashTensor {', '.join(each.name for each in tensors)}; /* {about} */"
 
 
 def _type(number: Number) -> str:

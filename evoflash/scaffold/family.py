@@ -65,7 +65,7 @@ def write_family(
         "header": header_name(problem.name),
         "struct": struct_name(problem.name),
         "inputs": signature.inputs,
-        "outputs": signature.outputs,
+        "outputs": signature.results,
         "numbers": signature.numbers,
         "tensors": tensors,
         "codes": {each.name: _code(each) for each in tensors},

@@ -86,7 +86,7 @@ class Interface(Record):
 
     Attributes:
         parameters: in order; of a module those of `forward`. Empty on the record of an earlier version.
-        returns: "tensor", "tuple", "list", or the name of the file's named tuple.
+        returns: "tensor", "tuple", "list", "none", or the name of the file's named tuple.
         is_module: whether it is a class `Model`.
         state: of a module, its parameters and buffers: the name in the struct, and the module's own.
     """

@@ -204,7 +204,8 @@ class Arena:
         named["workspace"] = [self._workspace] if self._workspace else []
         named["inputs"] = self._guarded
         kept = {name: [each.guards_intact() for each in group] for name, group in named.items()}
-        flags = torch.stack([flag for group in kept.values() for flag in group]).tolist()
+        every = [flag for group in kept.values() for flag in group]
+        flags = torch.stack(every).tolist() if every else []  # nothing is guarded where all is updated in place
         for name, group in kept.items():
             if not all(flags[: len(group)]):
                 return name

@@ -180,7 +180,7 @@ def test_what_is_updated_in_place_is_not_returned_too(describe):
     assert "the function changes x in place; return a new tensor instead, or declare it" in refusal(describe, source)
     words = refusal(describe, f'{source}\nmutates = ("x",)\n')
     assert "the function returns x, which it updates in place; return None" in words
-    assert describe(f'{source.replace("return ", "")}\nmutates = ["x"]\n').interface.returns == "none"
+    assert describe(f'{source.replace("return x", "x")}\nmutates = ["x"]\n').interface.returns == "none"
 
 
 def test_sizes_on_the_command_line(describe):

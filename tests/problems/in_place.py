@@ -20,6 +20,7 @@ def get_inputs(rows: int = 6, columns: int = 16, dtype: str = "float32"):
 
 
 vary = {"rows": range(1, 9), "columns": [8, 16, 24]}
+cases = [{"columns": 40}]
 '''
 
 CACHE = '''\

@@ -24,7 +24,7 @@ cases = [{"columns": 40}]
 '''
 
 CACHE = '''\
-"""New keys go into a cache, at the places that are free; returns how large they are."""
+"""New keys go into a cache; returns how large they are."""
 
 import torch
 

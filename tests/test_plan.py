@@ -1,6 +1,9 @@
+import shutil
+
 import pytest
 
 from evoflash import config, targets
+from evoflash.codegen.template import load
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits
 from evoflash.problems.attention import AttentionProblem
@@ -85,6 +88,26 @@ def test_a_half_written_family_does_not_stop_another(target, tmp_path):
     assert len(said) == 1
     assert said[0].startswith(f"{folder / 'template.yaml'} is left out: ")
     assert str(folder / "template.yaml") in said[0]
+
+
+def test_a_family_that_reads_facts_of_another_version_is_left_out(target, tmp_path):
+    shutil.copytree(TINY, tmp_path / "root")
+    root = tmp_path / "root"
+    (root / "templates" / "tiny").rename(root / "templates" / "older")
+    (root / "search_spaces" / "tiny.yaml").rename(root / "search_spaces" / "older.yaml")
+    manifest, space = root / "templates" / "older" / "template.yaml", root / "search_spaces" / "older.yaml"
+    manifest.write_text(manifest.read_text().replace("family: tiny", "family: older"))
+    text = space.read_text().replace("family: tiny", "family: older")
+    space.write_text(text.replace("split <= problem.head_dim", "split <= problem.size_d"))
+    why = "it reads the fact size_d, which attention has not; fix its manifest or space"
+    said = []
+    chosen = choose_families([PROBLEM], target, (), (TINY, root), say=said.append)
+    assert "tiny" in chosen
+    assert "older" not in chosen
+    assert said == [f"family older is left out: {why}"]
+    assert load("older", (root,)).refusals(PROBLEM, target.facts) == [why]
+    with pytest.raises(SpaceError, match=f"older: {why}"):
+        choose_families([PROBLEM], target, ("older",), (TINY, root))
 
 
 def test_a_plan_of_an_earlier_version_is_read(target):

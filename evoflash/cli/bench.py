@@ -88,6 +88,11 @@ def bench(
     _refuse_idle_options(context, device, entrants, wanted, self_test)
     if self_test and len(chosen) > 1:
         raise UsageError(f"--self-test times one shape, and these are {len(chosen)}; name one --shape")
+    if self_test and any(each.updates is not None for each in next(iter(chosen.values())).outputs()):
+        raise UsageError(
+            "--self-test launches thousands of times in a row, and what is updated in place would drift away; "
+            "name another problem"
+        )
     beside = rivals.chosen(baseline, chosen.values(), device.name)
     toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
     toolchain.require_writable()

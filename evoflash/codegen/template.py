@@ -1,6 +1,7 @@
 """A template: a folder with a manifest and a Jinja2 kernel; it turns a genome into one self-contained source file."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,9 +78,28 @@ class Template:
         absent = [text for text, path in self._include_paths() if not path.is_dir()]
         if absent:
             return [f"it needs the headers in {absent[0]}, which is no folder"]
+        if stale := self.missing_facts(problem):
+            return [stale]
         names = {"problem": SimpleNamespace(**problem.facts()), "device": SimpleNamespace(**device)}
         where = f"template {self.family}: requires"
         return [each.why for each in self.manifest.requires if not compile_expression(each.expr, where)(names)]
+
+    def missing_facts(self, problem: Problem) -> str:
+        """What says that manifest or space read facts that the problem has not, by an older or a wrong name.
+
+        A tensor of fewer dimensions may lack a size that is read where its rank is another: `x_2`. Empty for none.
+        """
+        facts = problem.facts()
+        where = f"search space {self.family}"
+        texts = [each.expr for each in (*self.manifest.requires, *self.declaration.constraints)]
+        texts += map(str, self.declaration.derived.values())
+        read = dict.fromkeys(self.manifest.constants)
+        for text in texts:
+            read |= dict.fromkeys(sorted(compile_expression(text, where).facts))
+        missing = [name for name in read if name not in facts and f"{re.sub(r'_[0-9]+$', '', name)}_rank" not in facts]
+        if problem.computes != self.manifest.problem or not missing:
+            return ""
+        return f"it reads the fact {missing[0]}, which {problem.computes} has not; fix its manifest or space"
 
     def space(self, problems: Sequence[Problem], device: Mapping[str, Any]) -> SearchSpace:
         """The search space of this family for problems on a device; bound once for each.

@@ -26,6 +26,7 @@ PYTHON_TYPES = {**SCHEMA_TYPES, "none": "Tensor | None"}
 IS_INSTANCE = {**SCHEMA_TYPES, "float": "(float, int)", "none": "type(None)"}
 CPP_TYPES = {"tensor": "const Tensor &", "float": "double ", "int": "int64_t ", "bool": "bool ", "text": "std::string "}
 CPP_REFERENCES = {**CPP_TYPES, "text": "const std::string &"}
+INDICES = ("int64", "int32")  # types of what a next call may look up
 # PyTorch's numbers of the types, in its C interface (c10::ScalarType).
 NUMBERS = {
     "uint8": 0, "int8": 1, "int16": 2, "int32": 3, "int64": 4, "float16": 5, "float32": 6, "float64": 7, "bool": 11,
@@ -128,6 +129,12 @@ def _context(winner: Winner) -> dict[str, Any]:
             f"the record of {problem.label} does not say how {problem.name} is called; search it again, or see "
             "`evoflash show CANDIDATE --source`"
         )
+    updated = {each.name for each in signature.updated}
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    for each in passed:
+        if each["name"] in updated:
+            each["schema"] = f"Tensor({next(letters)}!) {each['name']}"
+    moves_indices = any(each.dtype in INDICES for each in signature.updated)
     return {
         "not_ours": ["_reference.py"],
         "computes": problem.summary.rstrip(".") or problem.name,
@@ -150,6 +157,11 @@ def _context(winner: Winner) -> dict[str, Any]:
         ),
         "annotation": _annotation(problem),
         "returns": "Tensor" if len(signature.outputs) == 1 else f"({', '.join(['Tensor'] * len(signature.outputs))})",
+        "returned": {0: "None", 1: "outputs[0]"}.get(len(signature.outputs), "tuple(outputs)"),
+        "updated": signature.updated,
+        "updated_places": tuple(place for place, each in enumerate(passed) if each["name"] in updated),
+        "updated_arguments": tuple(place for place, each in enumerate(arguments) if each["name"] in updated),
+        "most_calls": 1 if moves_indices else 60 if updated or winner.target == "cuda" else 1000,
         "constants": {
             name: value for name, value in dict(problem.sizes).items() if interface.is_module and type(value) is int
         },
@@ -179,12 +191,13 @@ def _in_python(argument: Mapping[str, Any]) -> str:
 def _annotation(problem: FunctionProblem) -> str:
     """What the function returns, as an annotation."""
     many = ", ".join(["Tensor"] * len(problem.signature.outputs))
-    known = {"tensor": "Tensor", "tuple": f"tuple[{many}]", "list": "list[Tensor]"}
+    known = {"none": "None", "tensor": "Tensor", "tuple": f"tuple[{many}]", "list": "list[Tensor]"}
     return known.get(problem.interface.returns, f'"_reference.{problem.interface.returns}"')
 
 
 def _names(signature: Signature) -> list[list[str]]:
-    return [[each.name for each in group] for group in (signature.inputs, signature.outputs, signature.numbers)]
+    groups = (signature.inputs, signature.outputs, signature.numbers, signature.updated)
+    return [[each.name for each in group] for group in groups]
 
 
 def _argument(parameter: Parameter) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from evoflash.problems.base import (
     Outputs,
     Problem,
     searched_cases,
+    updated,
 )
 from evoflash.problems.function import FunctionProblem
 
@@ -24,4 +25,5 @@ __all__ = [
     "Outputs",
     "Problem",
     "searched_cases",
+    "updated",
 ]

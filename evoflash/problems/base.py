@@ -54,17 +54,25 @@ class Output:
     Attributes:
         name: what messages call it where a problem has several.
         dtype: as PyTorch names it.
+        updates: the number of the input that is updated in place: the output is in its memory. None for an output of
+            its own.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    updates: int | None = None
 
     def empty(self, device: str | torch.device) -> torch.Tensor:
         """A contiguous tensor for it, whose values are undefined."""
         import torch
 
         return torch.empty(self.shape, dtype=getattr(torch, self.dtype), device=device)
+
+
+def updated(outputs: Sequence[Output], inputs: Inputs) -> Outputs:
+    """The outputs that are inputs updated in place, in their order."""
+    return tuple(inputs[each.updates] for each in outputs if each.updates is not None)
 
 
 class Problem(Record, abc.ABC):
@@ -157,15 +165,21 @@ class Problem(Record, abc.ABC):
 
     @abc.abstractmethod
     def outputs(self) -> tuple[Output, ...]:
-        """What a kernel writes: one output, or several with names of their own."""
+        """What a kernel writes: one output, or several with names of their own.
+
+        Those that are inputs updated in place come last.
+        """
 
     @abc.abstractmethod
     def reference(self, inputs: Inputs) -> Outputs:
-        """The expected outputs, computed in float64 from the same inputs."""
+        """The expected outputs, computed in float64 from the same inputs, which stay as they are."""
 
     @abc.abstractmethod
     def plain(self, inputs: Inputs) -> Outputs:
-        """PyTorch's own results in the dtypes of the outputs; the bounds are derived from their errors."""
+        """PyTorch's own results in the dtypes of the outputs; the bounds are derived from their errors.
+
+        The inputs stay as they are.
+        """
 
     @abc.abstractmethod
     def bounds(self, output: Output, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
@@ -204,7 +218,10 @@ class Problem(Record, abc.ABC):
 
     @abc.abstractmethod
     def baselines(self, target: str) -> Mapping[str, Baseline]:
-        """The baselines by name for a target ("cuda" or "cpu"); each takes the inputs and returns the outputs."""
+        """The baselines by name for a target ("cuda" or "cpu"); each takes the inputs and returns the outputs.
+
+        What is updated in place they update, and do not return.
+        """
 
     def rivals(self, target: str) -> tuple[Rival, ...]:
         """What other packages offer for it on a target, installed or not."""

@@ -170,7 +170,8 @@ def choose_families(
     Args:
         problems: all that one kernel must serve.
         need_all: every wanted family must fit, not only some.
-        say: is told of each family that is left out because it is malformed; without it that is an error.
+        say: is told of each family that is left out because it is malformed, or reads facts that a problem has not;
+            without it the first is an error.
 
     Raises:
         NotFoundError: for a family that does not exist.
@@ -183,6 +184,10 @@ def choose_families(
     ]
     reasons = {each.family: _reasons(each, problems, target) for each in candidates}
     chosen = tuple(family for family, reason in reasons.items() if not reason)
+    if say is not None and chosen and not wanted:
+        for each in candidates:
+            if stale := next(filter(None, map(each.missing_facts, problems)), ""):
+                say(f"family {each.family} is left out: {stale}")
     if not chosen or (need_all and len(chosen) < len(wanted)):
         lines = [f"  {family}: {'; '.join(reason)}" for family, reason in reasons.items() if reason]
         label = " and ".join(each.label for each in problems)

@@ -64,7 +64,7 @@ def write_family(
         "header": problem.c_interface.header,
         "struct": problem.c_interface.struct,
         "inputs": signature.inputs,
-        "outputs": signature.outputs,
+        "outputs": signature.results,
         "numbers": signature.numbers,
         "tensors": tensors,
         "codes": {each.name: _code(each) for each in tensors},

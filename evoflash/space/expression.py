@@ -38,7 +38,12 @@ def _is_allowed(node: nodes.Expr) -> bool:
 
 
 class Expression:
-    """A compiled, immutable expression; `names` are the top-level names that it reads."""
+    """A compiled, immutable expression.
+
+    Attributes:
+        names: the top-level names that it reads.
+        facts: the attributes of `problem` that it reads.
+    """
 
     def __init__(self, text: str, where: str):
         self.text = text
@@ -57,6 +62,8 @@ class Expression:
             why = getattr(error, "message", None) or error
             raise SpaceError(f"{where}: {text!r} does not parse: {why}; fix the expression") from None
         self.names = frozenset(meta.find_undeclared_variables(tree)) - FUNCTIONS.keys()
+        pairs = ((each.node, each.attr) for each in tree.find_all(nodes.Getattr))
+        self.facts = frozenset(name for of, name in pairs if isinstance(of, nodes.Name) and of.name == "problem")
 
     def __call__(self, namespace: Mapping[str, Any]) -> Any:
         """Evaluates the expression with these names.

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from evoflash.problems import Inputs, Output, Outputs, Problem
+from evoflash.problems import Inputs, Output, Outputs, Problem, updated
 from evoflash.testing.expectation import expect
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def check_problem(problem: Problem, device: str = "cpu") -> None:
         )
         _check_data(case.problem)
         inputs = case.problem.inputs(case.seed, case.variant, device)
-        outputs = tuple(each.empty(device) for each in case.problem.outputs())
+        own = tuple(each.empty(device) for each in case.problem.outputs() if each.updates is None)
+        outputs = (*own, *updated(case.problem.outputs(), inputs))
         _check_arguments(case.problem, inputs, outputs)
     _check_inputs(problem, device)
     _check_answers(problem, device)
@@ -49,6 +50,9 @@ def _check_data(problem: Problem) -> None:
     expect(bool(problem.label), "label must not be empty")
     names = [each.name for each in problem.outputs()]
     expect(bool(names), "outputs() must give at least one output")
+    places = [each.updates for each in problem.outputs()]
+    own = places.count(None)
+    expect(places[:own] == [None] * own, "outputs that are inputs updated in place must come last")
     expect(len(set(names)) == len(names) and all(map(str.isidentifier, names)), f"outputs have the names {names}")
     expect(not {"workspace", "inputs"} & set(names), f"outputs have the names {names}; messages have others of these")
     for name, fact in problem.facts().items():
@@ -89,12 +93,19 @@ def _check_answers(problem: Problem, device: str) -> None:
     worked = 0
     for name, function in answers:
         try:
-            answer = function(inputs) if name == "plain" else function(*inputs)
+            given = inputs if name == "plain" else tuple(each.clone() for each in inputs)
+            answer = function(given) if name == "plain" else function(*given)
         except RuntimeError:  # a backend that does not support this problem
             expect(name != "plain", "plain() fails")
             continue
         worked += name != "plain"
-        outputs = (answer,) if count == 1 and name != "plain" and not isinstance(answer, tuple) else answer
+        outputs = answer
+        if name != "plain":
+            returned = answer if isinstance(answer, tuple) else () if answer is None else (answer,)
+            outputs = (*returned, *updated(wanted, given))
+            in_place = {each.updates for each in wanted}
+            pairs = [pair for number, pair in enumerate(zip(before, given, strict=True)) if number not in in_place]
+            expect(all(torch.equal(*pair) for pair in pairs), f"{name} overwrites the inputs")
         expect(isinstance(outputs, tuple) and len(outputs) == count, f"{name} must return a tuple of {count}")
         for out, output in zip(outputs, wanted, strict=True):
             words = f"{name} returns {output.name}"
@@ -105,7 +116,7 @@ def _check_answers(problem: Problem, device: str) -> None:
     for output, plain, values in zip(wanted, problem.plain(inputs), reference, strict=True):
         _check_bounds(problem, output, plain, values)
     unchanged = all(torch.equal(one, two) for one, two in zip(before, inputs, strict=True))
-    expect(unchanged, "the reference or a baseline overwrites the inputs")
+    expect(unchanged, "the reference or plain() overwrites the inputs")
 
 
 def _check_mirror(problem: Problem, device: str) -> None:

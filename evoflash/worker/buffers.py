@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from evoflash.problems import Inputs, Output, Outputs
+from evoflash.problems import Inputs, Output, Outputs, updated
+from evoflash.worker.bits import bits
 from evoflash.worker.shortage import own_memory
+from evoflash.worker.updates import Updates
 
 if TYPE_CHECKING:
     import torch
@@ -117,39 +119,50 @@ class Arena:
 
     An output of the shape of the first input has the strides of that, too; others are contiguous.
 
-    An output of another shape has its dimensions in memory in the order of those of the first input.
+    An output of another shape has its dimensions in memory in the order of those of the first input. One that is an
+    input updated in place is that input, with its first values before each launch.
 
     Args:
         outputs: the problem's.
         copy: False uses the inputs in place, without guards.
+        values: of inputs that are used in place, inputs with the first values; without it they have them now.
 
     Attributes:
         inputs: guarded copies with the same strides, or the inputs themselves.
         outputs: the tensors that the kernel writes.
-        names: what messages call them: by name where there are several.
+        names: what messages call them: by name where there are several, or one is updated in place.
+        updates: the inputs that are updated in place.
 
     Raises:
         ShortageError: when there is no memory for inputs and outputs.
     """
 
-    def __init__(self, inputs: Inputs, outputs: Sequence[Output], copy: bool = True):
+    def __init__(self, inputs: Inputs, outputs: Sequence[Output], copy: bool = True, values: Inputs | None = None):
+        own = [each for each in outputs if each.updates is None]
         with own_memory("the tensors of a call"):
             self._guarded = [GuardedTensor.copy(tensor) for tensor in inputs] if copy else []
-            self._written = [_guarded_output(each, inputs[0]) for each in outputs]
+            self._written = [_guarded_output(each, inputs[0]) for each in own]
         self.inputs: Inputs = tuple(each.tensor for each in self._guarded) if copy else inputs
-        self.outputs: Outputs = tuple(each.tensor for each in self._written)
-        self.names = tuple(each.name for each in outputs) if len(outputs) > 1 else ("output",)
+        self.outputs: Outputs = (*(each.tensor for each in self._written), *updated(outputs, self.inputs))
+        self.names = tuple(each.name for each in outputs) if len(outputs) > 1 or not own else ("output",)
+        self.updates = Updates(outputs, self.inputs, inputs if copy else values)
+        self._in_place = frozenset(each.updates for each in outputs)
         self._workspace: GuardedTensor | None = None
+
+    def is_updated(self, number: int) -> bool:
+        """Whether an input is updated in place."""
+        return number in self._in_place
 
     def workspace(self, size: int) -> torch.Tensor:
         """Allocates a guarded, poisoned workspace of `size` bytes."""
         import torch
 
-        self._workspace = GuardedTensor((size,), (1,), torch.uint8, self.outputs[0].device)
+        self._workspace = GuardedTensor((size,), (1,), torch.uint8, self.inputs[0].device)
         return self._workspace.tensor
 
     def poison(self, other: bool = False) -> None:
-        """Poisons outputs and workspace, so that nothing of an earlier launch is left."""
+        """Poisons outputs and workspace and restores inputs, so that nothing of an earlier launch is left."""
+        self.updates.restore()
         for each in self._written:
             each.poison(other)
         if self._workspace is not None:
@@ -161,18 +174,22 @@ class Arena:
         return any(each.may_hold_poison for each in self._written)
 
     def unwritten(self, again: Callable[[], object]) -> dict[str, torch.Tensor]:
-        """Mask of the elements of each output that a launch left as they were, by its name in messages.
+        """Mask of the elements of each output of its own that a launch left as they were, by its name in messages.
 
         Args:
             again: launches once more. Of outputs whose every value may be a result, this is done after another poison,
                 so the outputs may be those of this launch afterwards.
         """
-        found = {name: each.unwritten() for name, each in zip(self.names, self._written, strict=True)}
+        found = {name: each.unwritten() for name, each in self._named()}
         if not self.may_hold_poison or not any(bool(mask.any().item()) for mask in found.values()):
             return found
         self.poison(other=True)
         again()
-        return {name: found[name] & each.unwritten() for name, each in zip(self.names, self._written, strict=True)}
+        return {name: found[name] & each.unwritten() for name, each in self._named()}
+
+    def _named(self) -> list[tuple[str, GuardedTensor]]:
+        """The outputs of their own, which come first, by their names in messages."""
+        return list(zip(self.names, self._written, strict=False))
 
     def zero_surroundings(self) -> None:
         """Puts zeros around the inputs. An output that changes by this depends on out-of-bounds reads."""
@@ -183,11 +200,12 @@ class Arena:
         """The buffer whose guards were overwritten: the name of an output, "workspace", "inputs", or None."""
         import torch
 
-        named = {name: [each] for name, each in zip(self.names, self._written, strict=True)}
+        named = {name: [each] for name, each in self._named()}
         named["workspace"] = [self._workspace] if self._workspace else []
         named["inputs"] = self._guarded
         kept = {name: [each.guards_intact() for each in group] for name, group in named.items()}
-        flags = torch.stack([flag for group in kept.values() for flag in group]).tolist()
+        every = [flag for group in kept.values() for flag in group]
+        flags = torch.stack(every).tolist() if every else []  # nothing is guarded where all is updated in place
         for name, group in kept.items():
             if not all(flags[: len(group)]):
                 return name
@@ -222,10 +240,3 @@ def _guarded_output(output: Output, like: torch.Tensor) -> GuardedTensor:
 def poison(tensor: torch.Tensor) -> None:
     """Fills a tensor of any strides with the poison of its type."""
     bits(tensor).fill_(POISON[str(tensor.dtype).removeprefix("torch.")])
-
-
-def bits(tensor: torch.Tensor) -> torch.Tensor:
-    """An integer view of the same memory."""
-    import torch
-
-    return tensor.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])

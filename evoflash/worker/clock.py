@@ -64,8 +64,12 @@ class Clock(Protocol):
         """Captures this many launches, cycling through the calls, for replay."""
         ...
 
-    def sample(self, captured: Any) -> float:
-        """Replays once; returns microseconds per launch."""
+    def sample(self, captured: Any, before: Call | None = None) -> float:
+        """Replays once; returns microseconds per launch.
+
+        Args:
+            before: is called before the launches, and is not in the time.
+        """
         ...
 
     def is_complete(self, captured: Any) -> bool:
@@ -108,9 +112,13 @@ class CpuClock:
         """A list of the calls, cycled."""
         return [calls[number % len(calls)] for number in range(launches)]
 
-    def sample(self, captured: list[Call]) -> float:
-        """Microseconds per launch; of several tries the first undisturbed one, else the least disturbed."""
-        time_us, waiting = self._try(captured)
+    def sample(self, captured: list[Call], before: Call | None = None) -> float:
+        """Microseconds per launch; of several tries the first undisturbed one, else the least disturbed.
+
+        Args:
+            before: is called before each try, and is not in the time.
+        """
+        time_us, waiting = self._try(captured, before)
         if waiting is None:
             return time_us
         retakes = 0
@@ -119,7 +127,7 @@ class CpuClock:
             time.sleep(self.NAPS_S[retakes])
             if time_us < self.WAKING_US:
                 captured[0]()
-            again_us, waiting_again = self._try(captured)
+            again_us, waiting_again = self._try(captured, before)
             retakes += 1
             spent_us += again_us * len(captured)
             if waiting_again is not None and waiting_again < waiting:
@@ -130,11 +138,13 @@ class CpuClock:
         self.disturbances = self.disturbances.plus(retakes, is_disturbed)
         return time_us
 
-    def _try(self, captured: list[Call]) -> tuple[float, float | None]:
+    def _try(self, captured: list[Call], before: Call | None) -> tuple[float, float | None]:
         """Microseconds per launch, and the share of the time in which threads waited; None where it is not known.
 
         What takes too long ends after a chunk of its launches.
         """
+        if before is not None:
+            before()
         done, elapsed_us = 0, 0.0
         waited_us = self._waits.read_us()
         start = time.perf_counter_ns()
@@ -207,8 +217,14 @@ class CudaClock:
                 graph.capture_end()
         return CapturedGraph(graph, launches, first_nodes, nodes)
 
-    def sample(self, captured: CapturedGraph) -> float:
-        """Microseconds per launch."""
+    def sample(self, captured: CapturedGraph, before: Call | None = None) -> float:
+        """Microseconds per launch.
+
+        Args:
+            before: is called before the launches, on the same stream, and is not in the time.
+        """
+        if before is not None:
+            before()
         self._start.record()
         captured.graph.replay()
         self._end.record()

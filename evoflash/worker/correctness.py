@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
 from evoflash.problems import Case, Inputs, Outputs, Problem
-from evoflash.worker.buffers import Arena, bits
+from evoflash.worker.bits import bits
+from evoflash.worker.buffers import Arena
 from evoflash.worker.kernel import AnyKernel
 from evoflash.worker.references import Reference, WrongResultError, unravel_index
 
@@ -60,7 +61,7 @@ def check(kernel: AnyKernel, case: Case, reference: Reference, synchronize: Call
         where = difference(first, launch(), arena.names)
         if where:
             raise WrongResultError(f"{name}: run {run} differs from run 1 at {where}", Gate.REPEAT)
-    renewed = Renewed(problem, arena.inputs, reference)
+    renewed = Renewed(problem, arena, reference)
     last = clones(launch())
     renewed.restore()
     require_no_stray_writes(arena, reference.inputs, name)
@@ -71,24 +72,29 @@ def check(kernel: AnyKernel, case: Case, reference: Reference, synchronize: Call
 class Renewed:
     """The inputs of an arena, which are given other values in place.
 
-    These are mirrored (`Problem.mirror`) or, where a problem has no such transformation, those of another seed.
+    These are mirrored (`Problem.mirror`) or, where a problem has no such transformation, those of another seed. What a
+    launch updates in place has them before it.
 
     Attributes:
         signs: what `Problem.mirror` returned.
     """
 
-    def __init__(self, problem: Problem, inputs: Inputs, reference: Reference):
-        self._problem, self._inputs, self._reference = problem, inputs, reference
-        self.signs = problem.mirror(inputs)
+    def __init__(self, problem: Problem, arena: Arena, reference: Reference):
+        self._problem, self._arena, self._reference = problem, arena, reference
+        arena.updates.restore()
+        self.signs = problem.mirror(arena.inputs)
         if not self.signs and reference.other is not None:
             self._copy(reference.other.inputs)
+        arena.updates.remember()
 
     def restore(self) -> None:
         """Gives the inputs their first values again."""
+        self._arena.updates.restore()
         if self.signs:
-            self._problem.mirror(self._inputs)
+            self._problem.mirror(self._arena.inputs)
         elif self._reference.other is not None:
             self._copy(self._reference.inputs)
+        self._arena.updates.remember()
 
     def check(self, outputs: Outputs, name: str) -> None:
         """Raises WrongResultError when these are not the outputs of the other values."""
@@ -103,14 +109,14 @@ class Renewed:
         return bool(self.signs) or self._reference.other is not None
 
     def _copy(self, values: Inputs) -> None:
-        for mine, others in zip(self._inputs, values, strict=True):
+        for mine, others in zip(self._arena.inputs, values, strict=True):
             mine.copy_(others)
 
 
 def require_no_stray_writes(arena: Arena, before: Inputs, name: str) -> None:
     """Raises WrongResultError when a kernel wrote anywhere other than its outputs and workspace."""
     for number, (old, new) in enumerate(zip(before, arena.inputs, strict=True)):
-        if not bitwise_equal(old, new):
+        if not arena.is_updated(number) and not bitwise_equal(old, new):
             raise WrongResultError(f"{name}: input {number} was overwritten at {_difference(old, new)}", Gate.INPUTS)
     stray_write = arena.stray_write()
     if stray_write is not None:
@@ -154,10 +160,11 @@ def check_timed_launches(
         WrongResultError: when an output is wrong, or something else was written.
     """
     require_no_stray_writes(arena, reference.inputs, name)
-    renewed = Renewed(problem, arena.inputs, reference)
+    renewed = Renewed(problem, arena, reference)
     arena.poison()
     again()
-    outputs = clones(arena.outputs) if arena.may_hold_poison else arena.outputs
+    may_change = arena.may_hold_poison or any(each.updates is not None for each in problem.outputs())
+    outputs = clones(arena.outputs) if may_change else arena.outputs
     renewed.restore()
     require_no_stray_writes(arena, reference.inputs, name)
     for output, unwritten in arena.unwritten(again).items():
@@ -181,7 +188,7 @@ def check_stream(kernel: AnyKernel, case: Case, reference: Reference) -> None:
     problem = case.problem
     arena = Arena(reference.inputs, problem.outputs())
     bound = kernel.bind(problem, arena.inputs, arena.outputs, arena.workspace)
-    renewed = Renewed(problem, arena.inputs, reference)
+    renewed = Renewed(problem, arena, reference)
     torch.cuda.synchronize()
     with torch.cuda.stream(torch.cuda.Stream()):
         torch.cuda._sleep(STREAM_DELAY_CYCLES)

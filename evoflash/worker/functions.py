@@ -10,7 +10,7 @@ from typing import Any
 
 from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
-from evoflash.problems import Case, Inputs, NotTakenError, Outputs, Problem
+from evoflash.problems import Case, Inputs, NotTakenError, Outputs, Problem, updated
 from evoflash.worker.buffers import Arena
 from evoflash.worker.correctness import Renewed, check_first_outputs, clones, difference, require_no_stray_writes
 from evoflash.worker.launch import UNSUPPORTED, LaunchError
@@ -62,11 +62,13 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
         return answer
 
     def compute() -> Outputs:
-        return outputs_of(call(), reference, name)
+        arena.updates.restore()
+        return outputs_of(call(), reference, name, arena.inputs)
 
     kept = compute()
     first = clones(kept)
-    for output, returned in zip(arena.names, kept, strict=True):
+    own = sum(each.updates is None for each in problem.outputs())  # the others are updated in place
+    for output, returned in zip(arena.names[:own], kept[:own], strict=True):
         for number, tensor in enumerate(arena.inputs):
             if returned.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr():
                 raise WrongResultError(f"{name}: the {output} shares memory with input {number}", Gate.ALIAS)
@@ -74,7 +76,7 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
     accuracy = check_first_outputs(first, arena, reference, name, compute)
     if difference(first, compute(), arena.names):
         raise WrongResultError(f"{name}: the second call differs from the first", Gate.REPEAT)
-    renewed = Renewed(problem, arena.inputs, reference)
+    renewed = Renewed(problem, arena, reference)
     last = clones(compute())
     renewed.restore()
     if renewed.changes:
@@ -83,7 +85,7 @@ def check(function: Callable[..., Any], case: Case, reference: Reference, synchr
         except WrongResultError as error:
             words = f"{error}, with new values at the same addresses"
             raise WrongResultError(words, Gate.FRESH, error.accuracy) from None
-    if difference(first, kept, arena.names):
+    if difference(first[:own], kept[:own], arena.names[:own]):
         raise WrongResultError(f"{name}: a later call changed an earlier output", Gate.KEPT)
     require_no_stray_writes(arena, reference.inputs, name)
     return accuracy
@@ -101,19 +103,26 @@ def call_of(function: Callable[..., Any], problem: Problem, inputs: Inputs) -> C
         raise LaunchError(str(error), UNSUPPORTED) from None
 
 
-def outputs_of(answer: Any, reference: Reference, name: str) -> Outputs:
-    """The outputs in what a function has returned: the one tensor, or a tuple of several.
+def outputs_of(answer: Any, reference: Reference, name: str, inputs: Inputs) -> Outputs:
+    """The outputs in what a function has returned, the one tensor, a tuple of several or None, and has updated.
+
+    Args:
+        inputs: those that it was called with.
 
     Raises:
         WrongResultError: for something else, or a tensor of another shape, type or device.
     """
     import torch
 
-    wanted = [each.output for each in reference.outputs]
+    every = [each.output for each in reference.outputs]
+    wanted = [each for each in every if each.updates is None]
     outputs = (answer,) if len(wanted) == 1 else answer
+    if not wanted and answer is None:
+        outputs = ()
     if not isinstance(outputs, tuple) or len(outputs) != len(wanted):
         what = f"{len(outputs)} values" if isinstance(outputs, tuple) else f"a {type(answer).__name__}"
-        raise WrongResultError(f"{name}: returned {what} instead of {len(wanted)} tensors", Gate.FORM)
+        instead = f"{len(wanted)} tensors" if wanted else "None"
+        raise WrongResultError(f"{name}: returned {what} instead of {instead}", Gate.FORM)
     device = reference.inputs[0].device.type
     for out, output in zip(outputs, wanted, strict=True):
         if not isinstance(out, torch.Tensor):
@@ -123,4 +132,4 @@ def outputs_of(answer: Any, reference: Reference, name: str) -> Outputs:
         if got != (output.shape, dtype, device):
             form = f"{output.shape} {dtype} on {device}"
             raise WrongResultError(f"{name}: returned {got[0]} {got[1]} on {got[2]}, expected {form}", Gate.FORM)
-    return outputs
+    return (*outputs, *updated(every, inputs))

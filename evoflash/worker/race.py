@@ -16,6 +16,7 @@ from evoflash.worker.clock import Call, Clock
 from evoflash.worker.device_monitor import DeviceMonitor, was_throttled
 from evoflash.worker.other_processes import OtherProcesses
 from evoflash.worker.rounds import Round, Rounds
+from evoflash.worker.updates import Repetition
 
 MIN_ROUNDS = 3  # recorded even when the budget is exceeded
 MAX_ROUNDS_FACTOR = 15  # maximum number of rounds, as a multiple of the requested rounds, while there is spare time
@@ -31,25 +32,36 @@ class PreparedCalls:
         calls: one call per input set.
         captured: the launches of one sample, as the clock captured them.
         launches: launches per sample.
+        before: is called before each sample, outside of its time.
     """
 
     calls: Sequence[Call]
     captured: Any
     launches: int
+    before: Call | None = None
 
 
-def prepare(clock: Clock, calls: Sequence[Call]) -> PreparedCalls:
+def prepare(
+    clock: Clock, calls: Sequence[Call], before: Call | None = None, repetition: Repetition | None = None
+) -> PreparedCalls:
     """Captures calls, with the number of launches per sample chosen by a trial.
+
+    Args:
+        before: is called before each sample, outside of its time.
+        repetition: limits the launches of a sample, where they update something in place.
 
     Raises:
         RuntimeError: when the calls fail, or there is too little memory to capture them.
     """
     captured = clock.capture(calls, len(calls))
-    estimate = clock.sample(captured)
+    estimate = clock.sample(captured, before)
     if estimate < SLOW_US:
-        estimate = statistics.median(clock.sample(captured) for _ in range(5))
+        estimate = statistics.median(clock.sample(captured, before) for _ in range(5))
     launches = clock.launches(estimate, len(calls))
-    return PreparedCalls(calls, captured if launches == len(calls) else clock.capture(calls, launches), launches)
+    if repetition is not None:
+        launches = repetition.launches(launches, len(calls))
+    captured = captured if launches == len(calls) else clock.capture(calls, launches)
+    return PreparedCalls(calls, captured, launches, before)
 
 
 @dataclass(frozen=True)
@@ -111,7 +123,7 @@ def interleave(
         for name in tuple(order):
             try:
                 contestants[name].calls[0]()
-                values[name] = clock.sample(contestants[name].captured)
+                values[name] = clock.sample(contestants[name].captured, contestants[name].before)
             except RuntimeError as error:
                 if name not in optional or type(error).__name__ != OUT_OF_MEMORY:
                     raise
@@ -141,7 +153,8 @@ def interleave(
         if wanted:
             held.add(hold())
         else:  # NVML may not sample an idle device
-            clock.sample(contestants[held.quickest_pending].captured)
+            quickest = contestants[held.quickest_pending]
+            clock.sample(quickest.captured, quickest.before)
         held.judge()
     samples = held.samples([name for name in contestants if name not in out])
     conditions = held.conditions(len(samples))

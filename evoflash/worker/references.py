@@ -10,6 +10,7 @@ from evoflash.core.evaluation import Accuracy
 from evoflash.core.status import Gate
 from evoflash.problems import BASE_SEEDS, Bounds, Case, Inputs, Output, Outputs, Problem
 from evoflash.worker.shortage import own_memory
+from evoflash.worker.updates import repeated
 
 if TYPE_CHECKING:
     import torch
@@ -126,32 +127,36 @@ class References:
         self._device = device
         self._known: dict[str, Reference] = {}
 
-    def of(self, case: Case) -> Reference:
+    def of(self, case: Case, calls: int = 1) -> Reference:
         """The reference of a case.
+
+        Args:
+            calls: how often in a row the function is called, each time on what it has updated in place.
 
         Raises:
             ShortageError: when there is no memory for it.
         """
         with own_memory(f"the reference of {case.name}, {case.problem.label}"):
-            reference = self._of(case)
+            reference = self._of(case, calls)
             if _mirrors(case.problem):
                 return reference
-            return replace(reference, other=self._of(_other(case)))
+            return replace(reference, other=self._of(_other(case), calls))
 
-    def _of(self, case: Case) -> Reference:
-        key = case.model_dump_json()
-        reference = self._known.pop(key, None) or self._compute(case)
+    def _of(self, case: Case, calls: int) -> Reference:
+        key = f"{calls} {case.model_dump_json()}"
+        reference = self._known.pop(key, None) or self._compute(case, calls)
         self._known[key] = reference
         if len(self._known) > self.LIMIT:
             del self._known[next(iter(self._known))]
         return reference
 
-    def _compute(self, case: Case) -> Reference:
+    def _compute(self, case: Case, calls: int) -> Reference:
         problem = case.problem
         inputs = problem.inputs(case.seed, case.variant, self._device)
-        found = [_yardstick(problem, inputs)]
+        found = [_yardstick(problem, inputs, calls)]
         if (whole := problem.unmasked(inputs)) is not None:
-            found.append(_yardstick(*whole))
+            unmasked, same = whole
+            found.append(_yardstick(unmasked, same, calls))
         outputs = []
         for output, own, *others in zip(problem.outputs(), *found, strict=True):
             plain_max = max(each.largest for each in (own, *others))
@@ -200,9 +205,12 @@ class _Yardstick:
         return cls(values, unspecified, disputed, largest, rms)
 
 
-def _yardstick(problem: Problem, inputs: Inputs) -> Sequence[_Yardstick]:
-    """Of each output."""
-    values, unspecified, plain = problem.reference(inputs), problem.unspecified(inputs), problem.plain(inputs)
+def _yardstick(problem: Problem, inputs: Inputs, calls: int) -> Sequence[_Yardstick]:
+    """Of each output, after so many calls in a row."""
+    values, plain = (
+        repeated(compute, problem.outputs(), inputs, calls) for compute in (problem.reference, problem.plain)
+    )
+    unspecified = problem.unspecified(inputs)
     may_dispute = _is_infinite(inputs) or (problem.is_overflow_excused and not _are_finite(plain))
     return [_Yardstick.of(*each, may_dispute) for each in zip(plain, values, unspecified, strict=True)]
 

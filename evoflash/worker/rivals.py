@@ -15,6 +15,7 @@ from evoflash.worker.clock import Clock
 from evoflash.worker.correctness import bitwise_equal
 from evoflash.worker.launch import LaunchError
 from evoflash.worker.references import References, WrongResultError
+from evoflash.worker.updates import Repetition, Updates
 
 LONGEST_REASON = 300  # characters
 
@@ -74,12 +75,19 @@ def find(name: str, problem: Problem, device: str) -> Rival:
 
 
 def prepare(
-    rival: Rival, problem: Problem, sets: Sequence[Inputs], references: References, clock: Clock
+    rival: Rival,
+    problem: Problem,
+    sets: Sequence[Inputs],
+    references: References,
+    clock: Clock,
+    repetition: Repetition | None = None,
 ) -> race.PreparedCalls:
     """The captured calls of a rival whose output is right, eagerly and as captured.
 
     Args:
-        sets: copies of the inputs of the searched cases, in their order; what a rival has changed there is restored.
+        sets: copies of the inputs of the searched cases, in their order, which begins again; what a rival has changed
+            there is restored.
+        repetition: limits the launches of a sample, where the problem updates something in place.
 
     Raises:
         UnfitError: when it does not take the problem, or some of its launches escape the capture.
@@ -89,26 +97,37 @@ def prepare(
     refusal = rival.refusal(problem)
     if refusal:
         raise UnfitError(refusal)
-    cases = searched_cases(problem)
+    searched = searched_cases(problem)
+    cases = [searched[number % len(searched)] for number in range(len(sets))]
     known = [references.of(case) for case in cases]
+    updates = [Updates(problem.outputs(), *each) for each in zip(sets, [one.inputs for one in known], strict=True)]
+
+    def restore() -> None:
+        for each in updates:
+            each.restore()
+
     try:
         calls = [_Kept(rival.bind(problem, inputs)) for inputs in sets]
-        for call, case, reference in zip(calls, cases, known, strict=True):
+        restore()
+        for call, inputs, case, reference in zip(calls, sets, cases, known, strict=True):
             call()
-            reference.check(functions.outputs_of(call.answer, reference, case.name), case.name)
-        prepared = race.prepare(clock, calls)
+            reference.check(functions.outputs_of(call.answer, reference, case.name, inputs), case.name)
+        prepared = race.prepare(clock, calls, restore if repetition else None, repetition)
         if not clock.is_complete(prepared.captured):
             raise UnfitError("some of its launches are outside the CUDA graph that is timed")
-        timed = list(zip(calls, cases, known, strict=True))[: prepared.launches]
-        for call, case, reference in timed:
-            for out in functions.outputs_of(call.answer, reference, case.name):
+        timed = list(zip(calls, sets, cases, known, strict=True))[: prepared.launches]
+        for call, inputs, case, reference in timed:
+            for out in functions.outputs_of(call.answer, reference, case.name, inputs):
                 poison(out)
-        clock.sample(prepared.captured)
-        for call, case, reference in timed:
-            reference.check(functions.outputs_of(call.answer, reference, case.name), f"{case.name}, as timed")
+        clock.sample(prepared.captured, prepared.before)
+        for call, inputs, case, _ in timed:
+            reference = references.of(case, prepared.launches // len(calls) or 1 if repetition else 1)
+            outputs = functions.outputs_of(call.answer, reference, case.name, inputs)
+            reference.check(outputs, f"{case.name}, as timed")
+        in_place = {each.updates for each in problem.outputs()}
         for inputs, case, reference in zip(sets, cases, known, strict=True):
             for number, (old, new) in enumerate(zip(reference.inputs, inputs, strict=True)):
-                if not bitwise_equal(old, new):
+                if number not in in_place and not bitwise_equal(old, new):
                     raise WrongResultError(f"{case.name}: input {number} was overwritten", Gate.INPUTS)
     except Exception:
         for inputs, reference in zip(sets, known, strict=True):

@@ -159,7 +159,10 @@ def launch(library: ctypes.CDLL, problem: Any, memory: HostMemory | DeviceMemory
         )
         for number, (shape, dtype) in enumerate(zip(problem.input_shapes(), problem.input_dtypes(), strict=True))
     )
-    outputs = tuple(block(each.shape, each.dtype, None) for each in problem.outputs())
+    outputs = tuple(
+        block(each.shape, each.dtype, None) if each.updates is None else inputs[each.updates]
+        for each in problem.outputs()
+    )
     arguments = problem.arguments(inputs, outputs)
     size = library.evoflash_workspace_bytes(ctypes.byref(arguments))
     if size:

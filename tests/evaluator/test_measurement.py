@@ -115,7 +115,7 @@ class Clock:
     def capture(self, calls, launches):
         return calls, launches
 
-    def sample(self, captured):
+    def sample(self, captured, before=None):
         return float(captured[0][0]() or 10.0) * (1 + self.noise * self.rng.gauss(0, 1))
 
     def launches(self, estimate_us, calls):

@@ -66,7 +66,7 @@ class Machine:
     def sleep(self, seconds: float) -> None:
         self.now_s += seconds
 
-    def sample(self, captured: Any) -> float:
+    def sample(self, captured: Any, before: Any = None) -> float:
         self.worked_s.append(self.now_s)
         is_disturbed = self._neighbour(self.now_s - self.START_S) > 0
         self.now_s += SAMPLE_S

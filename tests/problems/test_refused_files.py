@@ -131,6 +131,9 @@ def test_what_a_file_may_not_do(describe, old, new, words):
         ("tolerance = 'small'", "tolerance of out is 'small'; write the absolute error that is allowed"),
         ("tolerance = {'out': -1}", "tolerance of out is -1; write"),
         ("tolerance = {'result': 1.0}", "tolerance names 'result'; the outputs are out"),
+        ("mutates = 'x'", "mutates is 'x'; write the names of what is updated in place, such as (\"x\",)"),
+        ("mutates = ('y',)", "mutates names 'y'; the tensors are x"),
+        ("mutates = ('x',)", "mutates names x, which a call leaves as it was; leave it out, or update it in place"),
         ("layouts = 'strided'", "layouts is 'strided'; write a tuple of some of contiguous, strided, unaligned"),
         ("layouts = ('odd',)", "layouts is ('odd',); write"),
         ("flops = 8", "flops is no function; write one of sizes, such as def flops(rows, columns)"),
@@ -170,6 +173,14 @@ def test_other_answers_by_call(describe, answer, words):
 )
 def test_a_module(describe, base, arguments, words):
     assert words in refusal(describe, MODULE.format(base=base, arguments=arguments))
+
+
+def test_what_is_updated_in_place_is_not_returned_too(describe):
+    source = changed("return x * factor", "return x.mul_(factor)")
+    assert "the function changes x in place; return a new tensor instead, or declare it" in refusal(describe, source)
+    words = refusal(describe, f'{source}\nmutates = ("x",)\n')
+    assert "the function returns x, which it updates in place; return None" in words
+    assert describe(f'{source.replace("return x", "x")}\nmutates = ["x"]\n').interface.returns == "none"
 
 
 def test_sizes_on_the_command_line(describe):

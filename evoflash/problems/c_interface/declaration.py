@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,10 +17,12 @@ class TensorMember:
 
     Attributes:
         about: what it is, for the header; empty where the name says it.
+        is_updated: whether a kernel writes it, too, in place.
     """
 
     name: str
     about: str = ""
+    is_updated: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,12 @@ class CInterface:
         written: Iterable[str],
         numbers: Mapping[str, bool | int | float] | None = None,
         about: str = "",
+        updated: Collection[str] = (),
     ) -> CInterface:
         """An interface whose names say all; numbers are given with a value, whose type counts."""
         members = tuple(NumberMember.of(*each) for each in (numbers or {}).items())
-        return cls(name, tuple(map(TensorMember, read)), tuple(map(TensorMember, written)), members, about)
+        inputs = tuple(TensorMember(each, is_updated=each in updated) for each in read)
+        return cls(name, inputs, tuple(map(TensorMember, written)), members, about)
 
     @property
     def tensors(self) -> tuple[TensorMember, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -48,7 +49,11 @@ def header(interface: CInterface) -> str:
     """The text of the header."""
     about = interface.about.strip().replace("*/", "* /") or interface.name
     members = [
-        *_tensors(interface.read, "read"),
+        *(
+            line
+            for is_updated, group in itertools.groupby(interface.read, lambda each: each.is_updated)
+            for line in _tensors(tuple(group), "read and written" if is_updated else "read")
+        ),
         *_tensors(interface.written, "written"),
         *(line for each in interface.numbers for line in _member(f"{each.type} {each.name};", each.about)),
     ]

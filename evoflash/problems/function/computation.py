@@ -53,6 +53,7 @@ class Definition:
         parameters: its parameters with their defaults.
         input_sizes: the parameters of `get_inputs` with their defaults.
         names: all names of the file.
+        mutates: the tensors that a call updates in place, by the names of the struct.
     """
 
     file: str
@@ -61,6 +62,7 @@ class Definition:
     input_sizes: Mapping[str, Any]
     names: Mapping[str, Any]
     is_module: bool
+    mutates: tuple[str, ...] = ()
 
 
 class Computation:
@@ -186,19 +188,29 @@ class Computation:
         return call
 
     def call(self, inputs: Inputs) -> Outputs:
-        """The outputs of the function."""
+        """What the function returns, then what it updates in place; the inputs stay as they are."""
+        copies = self._copied(self.kept(inputs))
+        with torch.no_grad():
+            outputs = self.outputs_of(self.function(*copies))
+        return (*outputs, *self._updates_in(copies))
+
+    def call_in_double(self, inputs: Inputs) -> Outputs:
+        """The same in float64."""
+        doubles = tuple(in_double(each) for each in self._copied(self.kept(inputs)))
+        with torch.no_grad(), InDouble():
+            outputs = self.outputs_of(self.function(*doubles))
+        return tuple(each.double() for each in (*outputs, *self._updates_in(doubles)))
+
+    def run(self, inputs: Inputs) -> Outputs:
+        """What the function returns; it updates the inputs themselves."""
         with torch.no_grad():
             return self.outputs_of(self.function(*self.kept(inputs)))
 
-    def call_in_double(self, inputs: Inputs) -> Outputs:
-        """The outputs in float64."""
-        doubles = tuple(in_double(each) for each in self.kept(inputs))
-        with torch.no_grad(), InDouble():
-            outputs = self.outputs_of(self.function(*doubles))
-        return tuple(each.double() for each in outputs)
-
     def kept(self, inputs: Inputs) -> Inputs:
-        """The inputs, with copies of the buffers that a module updates, as a normalisation in training does."""
+        """The inputs, with copies of the buffers that a module updates, as a normalisation in training does.
+
+        What the file declares is no such buffer.
+        """
         if not self._definition.is_module:
             return inputs
         if self._updated is None:
@@ -212,10 +224,26 @@ class Computation:
         buffers = {name for name, _ in arguments.model.named_buffers()}
         first = len(inputs) - len(arguments.keys)
         numbers = [first + place for place, key in enumerate(arguments.keys) if key in buffers]
-        copies = [each.clone() if number in numbers else each for number, each in enumerate(inputs)]
+        declared = self.updates
+        copies = [each.clone() if number in (*numbers, *declared) else each for number, each in enumerate(inputs)]
         with torch.no_grad():
             self.function(*copies)
-        return frozenset(number for number in numbers if not torch.equal(copies[number], inputs[number]))
+        changed = (number for number in numbers if not torch.equal(copies[number], inputs[number]))
+        return frozenset(changed) - frozenset(declared)
+
+    @functools.cached_property
+    def updates(self) -> tuple[int, ...]:
+        """The numbers of the inputs that a call updates in place, as the file declares."""
+        arguments = self._fixed()
+        names = [name for name, each in arguments.values.items() if isinstance(each, torch.Tensor)]
+        names += [_identifier(key) for key in arguments.keys]
+        return tuple(number for number, name in enumerate(names) if name in self._definition.mutates)
+
+    def _copied(self, inputs: Inputs) -> Inputs:
+        return tuple(each.clone() if number in self.updates else each for number, each in enumerate(inputs))
+
+    def _updates_in(self, inputs: Inputs) -> Outputs:
+        return tuple(inputs[number] for number in self.updates)
 
     def positional(self, inputs: Inputs) -> list[Any]:
         """All arguments in the order of the parameters, then a module's parameters and buffers."""
@@ -230,12 +258,14 @@ class Computation:
     # Answers.
 
     def outputs_of(self, answer: Any) -> Outputs:
-        """An answer as a tuple of tensors.
+        """An answer as a tuple of tensors; None is none, of a function that updates something in place.
 
         Raises:
             ProblemError: when it is no tensor and no tuple of tensors.
         """
-        tensors = tuple(answer) if isinstance(answer, tuple | list) else (answer,)
+        if answer is None and self._definition.mutates:
+            return ()
+        tensors: tuple[Any, ...] = tuple(answer) if isinstance(answer, tuple | list) else (answer,)
         if not tensors or not all(isinstance(each, torch.Tensor) for each in tensors):
             kinds = ", ".join(type(each).__name__ for each in tensors) or "nothing"
             raise ProblemError(f"{self._definition.file}: the function returns {kinds}; return a tensor, or several")
@@ -244,6 +274,8 @@ class Computation:
     @staticmethod
     def output_names(answer: Any) -> list[str]:
         """The fields of a named tuple; otherwise `out`, or `out0`, `out1` …"""
+        if answer is None:
+            return []
         if hasattr(answer, "_fields"):
             return list(answer._fields)
         count = len(answer) if isinstance(answer, tuple | list) else 1
@@ -269,6 +301,8 @@ class Computation:
         )
 
     def _form(self, answer: Any) -> str:
+        if answer is None:
+            return "none"
         name = type(answer).__name__
         if hasattr(answer, "_fields") and self._definition.names.get(name) is type(answer):
             return name

@@ -60,6 +60,11 @@ def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -
     _require_name(program)
     own = _own(program, sizes)
     signature, counted, interface = _signature(program, own, device)
+    for each in signature.updated:
+        if not each.changed:
+            raise ProblemError(
+                f"{file}: mutates names {each.name}, which a call leaves as it was; leave it out, or update it in place"
+            )
     tolerance, layouts = statements.tolerance(program, signature), statements.layouts(program)
     others = [_variant(program, own, each, "cases") for each in statements.cases(program)]
     others += [_variant(program, own, each, "vary") for each in statements.fresh(program, own)]
@@ -110,31 +115,54 @@ def _signature(program: Program, sizes: Mapping[str, Size], device: str) -> tupl
         )
     for name, tensor in arguments.tensors.items():
         _require_taken(program, name, tensor)
+    _require_known(program, arguments.tensors)
     inputs = tuple(each.to(device) for each in arguments.tensors.values())
-    before = [each.clone() for each in inputs]
+    copies = tuple(each.clone() for each in inputs)
     with torch.no_grad(), FlopCounter() as counter:
-        answer = computation.function(*inputs)
+        answer = computation.function(*copies)
     first = tuple(each.clone() for each in computation.outputs_of(answer))
-    for name, old, new in zip(arguments.tensors, before, inputs, strict=True):
-        if program.is_module and name in arguments.state:
-            new.copy_(old)
-        elif not torch.equal(_bits(old), _bits(new)):
-            raise ProblemError(f"{program.file}: the function changes {name} in place; return a new tensor instead")
+    changed: dict[str, int] = {}
+    for name, old, new in zip(arguments.tensors, inputs, copies, strict=True):
+        count = int((_bits(old) != _bits(new)).sum().item())
+        if name in program.mutates:
+            changed[name] = count
+            _require_apart(program, name, new, computation.outputs_of(answer))
+        elif count and not (program.is_module and name in arguments.state):
+            raise ProblemError(
+                f"{program.file}: the function changes {name} in place; return a new tensor instead, or declare it: "
+                f'mutates = ("{name}",)'
+            )
     second = computation.call(inputs)
-    _require_same(program, first, second)
+    _require_same(program, (*first, *(copies[number] for number in computation.updates)), second)
     names = computation.output_names(answer)
     outputs = [_tensor(name, each) for name, each in zip(names, first, strict=True)]
     for output in outputs:
         _require_taken(program, output.name, first[names.index(output.name)])
     values = computation.numbers(arguments)
     signature = Signature(
-        inputs=tuple(_input(name, each) for name, each in arguments.tensors.items()),
+        inputs=tuple(_input(name, each, changed.get(name)) for name, each in arguments.tensors.items()),
         outputs=tuple(outputs),
         numbers=tuple(Number(name=name, value=each) for name, each in values.items() if not isinstance(each, str)),
         texts=tuple((name, each) for name, each in values.items() if isinstance(each, str)),
     )
     _require_names(program, signature)
     return signature, counter.total, computation.interface(answer)
+
+
+def _require_known(program: Program, tensors: Mapping[str, torch.Tensor]) -> None:
+    for name in program.mutates:
+        if name not in tensors:
+            raise ProblemError(f"{program.file}: mutates names {name!r}; the tensors are {', '.join(tensors)}")
+
+
+def _require_apart(program: Program, name: str, tensor: torch.Tensor, outputs: Outputs) -> None:
+    """Raises ProblemError when an output is in the memory of what is updated: one value would be two."""
+    for output in outputs:
+        if output.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr():
+            raise ProblemError(
+                f"{program.file}: the function returns {name}, which it updates in place; return None, or the other "
+                "outputs alone: what is updated is an output by its own name"
+            )
 
 
 def _require_same(program: Program, first: Outputs, second: Outputs) -> None:
@@ -165,7 +193,7 @@ def _require_reference(problem: FunctionProblem, device: str) -> None:
             f"{problem.file}{_said(error, problem.file)}; this is the function in float64, with which kernels are "
             "compared: use operations that have it"
         ) from None
-    for output, values in zip(problem.signature.outputs, reference, strict=True):
+    for output, values in zip(problem.signature.results, reference, strict=True):
         if tuple(values.shape) != output.shape:
             raise ProblemError(
                 f"{problem.file}: in float64 {output.name} has the shape {tuple(values.shape)}, not {output.shape}; "
@@ -205,12 +233,13 @@ def _tensor(name: str, tensor: torch.Tensor) -> Tensor:
     return Tensor(name=name, dtype=str(tensor.dtype).removeprefix("torch."), shape=tuple(tensor.shape))
 
 
-def _input(name: str, tensor: torch.Tensor) -> Tensor:
+def _input(name: str, tensor: torch.Tensor, changed: int | None) -> Tensor:
     """With the first of its values, if they may be indices."""
+    made = _tensor(name, tensor).model_copy(update={"changed": changed})
     if tensor.is_floating_point():
-        return _tensor(name, tensor)
+        return made
     values = tuple(int(each) for each in tensor.flatten()[:MOST_VALUES].tolist())
-    return _tensor(name, tensor).model_copy(update={"values": values})
+    return made.model_copy(update={"values": values})
 
 
 def _forms(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, tuple[int, ...], torch.dtype]]:

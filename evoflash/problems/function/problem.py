@@ -108,8 +108,8 @@ class FunctionProblem(Problem):
 
     @property
     def min_bytes(self) -> int:
-        """The bytes of inputs and outputs."""
-        return max(1, sum(each.bytes for each in (*self.signature.inputs, *self.signature.outputs)))
+        """The bytes of inputs and outputs; of what is updated in place those that change, read and written."""
+        return max(1, sum(each.moved_bytes for each in (*self.signature.inputs, *self.signature.outputs)))
 
     @property
     def computes(self) -> str:
@@ -120,7 +120,8 @@ class FunctionProblem(Problem):
     def c_interface(self) -> CInterface:
         """The names of the signature."""
         read, written = ([each.name for each in tensors] for tensors in (self.signature.inputs, self.signature.outputs))
-        return CInterface.of(self.name, read, written, self._numbers, " ".join(self.summary.split()))
+        updated = [each.name for each in self.signature.updated]
+        return CInterface.of(self.name, read, written, self._numbers, " ".join(self.summary.split()), updated)
 
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of the tensors, in the order of the struct."""
@@ -135,8 +136,11 @@ class FunctionProblem(Problem):
         return {number: each.values for number, each in enumerate(self.signature.inputs) if each.values}
 
     def outputs(self) -> tuple[Output, ...]:
-        """What the function returns."""
-        return tuple(Output(each.name, each.shape, each.dtype) for each in self.signature.outputs)
+        """What the function returns, then what it updates in place."""
+        numbers = {each.name: number for number, each in enumerate(self.signature.inputs)}
+        returned = [Output(each.name, each.shape, each.dtype) for each in self.signature.outputs]
+        updated = [Output(each.name, each.shape, each.dtype, numbers[each.name]) for each in self.signature.updated]
+        return (*returned, *updated)
 
     # Cases.
 
@@ -219,7 +223,7 @@ class FunctionProblem(Problem):
     def unspecified(self, inputs: Inputs) -> tuple[torch.Tensor | None, ...]:
         """Where the reference is not finite, if an input is not."""
         if all(bool(each.double().isfinite().all().item()) for each in inputs if each.is_floating_point()):
-            return (None,) * len(self.signature.outputs)
+            return (None,) * len(self.signature.results)
         return tuple(~each.isfinite() for each in self.reference(inputs))
 
     def bounds(self, output: Output, reference: torch.Tensor, plain_max: float, plain_rms: float) -> Bounds:
@@ -249,21 +253,25 @@ class FunctionProblem(Problem):
     def baselines(self, target: str) -> Mapping[str, Baseline]:
         """`eager`, the function as it is."""
         computation = self.computation
-        return {self.plain_baseline: lambda *inputs: computation.call(inputs)}
+        return {self.plain_baseline: lambda *inputs: computation.run(inputs)}
 
     def rivals(self, target: str) -> tuple[Rival, ...]:
         """`compile`, the function by `torch.compile`."""
         return (Compiled(),)
 
     def named(self, inputs: Inputs, outputs: Outputs) -> Mapping[str, torch.Tensor | bool | int | float]:
-        """Inputs, outputs and numbers."""
-        return self.c_interface.named((*inputs, *outputs), self._numbers)
+        """Inputs, outputs and numbers, as in the struct of the header: what is updated in place is there once."""
+        returned = outputs[: len(self.signature.outputs)]
+        return self.c_interface.named((*inputs, *returned), self._numbers)
 
     @property
     def _numbers(self) -> dict[str, bool | int | float]:
         return {each.name: each.value for each in self.signature.numbers}
 
     def call_of(self, function: Callable[..., Any], inputs: Inputs) -> Callable[[], Any]:
-        """A call with the arguments in the order of the parameters; then a module's parameters and buffers."""
+        """A call with the arguments in the order of the parameters; then a module's parameters and buffers.
+
+        The function updates what the problem's does, and returns the rest.
+        """
         values = self.computation.positional(inputs)
         return lambda: function(*values)

@@ -29,6 +29,7 @@ class Program:
         sizes: what may be set, with the file's own values: the parameters of `get_inputs` and the function's defaults;
             of a module without parameters of `get_inputs`, the numbers that the file assigns to names at its top, and
             of a tuple of numbers each, as `shape_0`, `shape_1` …
+        mutates: the tensors that a call updates in place, by the names of the struct.
 
     Raises:
         ProblemError: when the file does not run, or defines no problem.
@@ -44,7 +45,8 @@ class Program:
         self.is_module = self.names.get(MODEL) is not None
         self.name, function, parameters = self._computed()
         own = self._input_sizes()
-        self._definition = Definition(file, function, parameters, own, self.names, self.is_module)
+        self.mutates = self._mutates()
+        self._definition = Definition(file, function, parameters, own, self.names, self.is_module, self.mutates)
         self._constants = source_file.assigned_numbers(source, self.names) if self.is_module and not own else {}
         defaults = {name: value for name, value in parameters.items() if isinstance(value, bool | int | float | str)}
         self.sizes: dict[str, Size] = {**own, **defaults, **self._constants}
@@ -110,6 +112,14 @@ class Program:
                 "begin the names of the others with an underscore"
             )
         return others[0], functions[others[0]]
+
+    def _mutates(self) -> tuple[str, ...]:
+        stated = self.names.get("mutates", ())
+        if not isinstance(stated, list | tuple) or not all(isinstance(each, str) for each in stated):
+            raise ProblemError(
+                f'{self.file}: mutates is {stated!r}; write the names of what is updated in place, such as ("x",)'
+            )
+        return tuple(stated)
 
     def _input_sizes(self) -> dict[str, Any]:
         own = inspect.signature(self.names[INPUTS]).parameters.values()

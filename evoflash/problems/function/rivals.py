@@ -37,7 +37,7 @@ class Compiled(Rival):
 
         def bound() -> Any:
             outputs = computation.outputs_of(call(*kept))
-            return outputs if len(outputs) > 1 else outputs[0]
+            return outputs[0] if len(outputs) == 1 else outputs
 
         bound()
         return bound

@@ -29,17 +29,29 @@ class Tensor(Record):
 
     Attributes:
         values: of integers and booleans that are read, the first `MOST_VALUES`, row by row; they may be indices.
+        changed: of an argument that is updated in place, how many elements one call has changed; None of others.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     values: tuple[int, ...] = ()
+    changed: int | None = None
 
     @property
     def bytes(self) -> int:
         """Bytes of its elements."""
         return math.prod(self.shape) * dtypes.BYTES[self.dtype]
+
+    @property
+    def is_updated(self) -> bool:
+        """Whether the function updates it in place."""
+        return self.changed is not None
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that a call must move: its own, or of one that is updated what changes, read and written."""
+        return self.bytes if self.changed is None else 2 * self.changed * dtypes.BYTES[self.dtype]
 
     @property
     def is_floating(self) -> bool:
@@ -73,7 +85,7 @@ class Interface(Record):
 
     Attributes:
         parameters: in order; of a module those of `forward`. Empty on the record of an earlier version.
-        returns: "tensor", "tuple", "list", or the name of the file's named tuple.
+        returns: "tensor", "tuple", "list", "none", or the name of the file's named tuple.
         is_module: whether it is a class `Model`.
         state: of a module, its parameters and buffers: the name in the struct, and the module's own.
     """
@@ -89,7 +101,7 @@ class Signature(Record):
 
     Attributes:
         inputs: the arguments that are tensors and, of a module, its parameters and buffers.
-        outputs: what it returns.
+        outputs: what it returns; none where it only updates its arguments.
         numbers: the arguments that are numbers.
         texts: the arguments that are text, which only templates and constraints can read.
     """
@@ -104,6 +116,16 @@ class Signature(Record):
         """That of the first input of floating-point numbers, or of the first output if there is none."""
         tensors = [*self.inputs, *self.outputs]
         return next((each.dtype for each in tensors if each.is_floating), tensors[0].dtype)
+
+    @property
+    def updated(self) -> tuple[Tensor, ...]:
+        """The inputs that are updated in place."""
+        return tuple(each for each in self.inputs if each.is_updated)
+
+    @property
+    def results(self) -> tuple[Tensor, ...]:
+        """All that a call leaves behind: what it returns, then what it has updated."""
+        return (*self.outputs, *self.updated)
 
     def facts(self) -> dict[str, Size]:
         """Scalars by name; of each tensor NAME its `NAME_rank`, sizes `NAME_0`, `NAME_1` … and `NAME_dtype`."""

@@ -47,7 +47,7 @@ def flops(program: Program, sizes: Mapping[str, Size], counted: int, signature: 
     """The file's own figure, or PyTorch's, which counts products of matrices only; else one for each output element."""
     stated: Any = program.names.get("flops")
     if stated is None:
-        return max(counted, sum(each.bytes // dtypes.BYTES[each.dtype] for each in signature.outputs), 1)
+        return max(counted, sum(each.bytes // dtypes.BYTES[each.dtype] for each in signature.results), 1)
     if not callable(stated):
         raise ProblemError(
             f"{program.file}: flops is no function; write one of sizes, such as def flops(rows, columns)"
@@ -66,8 +66,8 @@ def tolerance(program: Program, signature: Signature) -> tuple[tuple[str, float]
     """
     stated = program.names.get("tolerance", {})
     if not isinstance(stated, Mapping):
-        stated = {each.name: stated for each in signature.outputs}
-    known = [each.name for each in signature.outputs]
+        stated = {each.name: stated for each in signature.results}
+    known = [each.name for each in signature.results]
     for name, allowed in stated.items():
         if name not in known:
             raise ProblemError(f"{program.file}: tolerance names {name!r}; the outputs are {', '.join(known)}")

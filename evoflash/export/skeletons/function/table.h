@@ -4,6 +4,7 @@
 #pragma once
 #include <atomic>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "arguments.h"
@@ -125,8 +126,8 @@ Answer ask(const Kernel &kernel, const Call &call, Sizes &sizes) {
   return {kTaken};
 }
 
-// The outputs of a kernel that was asked for its sizes; empty where its launcher declines.
-std::vector<Tensor> compute(const Kernel &kernel, const Call &call, const Sizes &sizes) {
+// The outputs of its own of a kernel that was asked for its sizes; nothing where its launcher declines.
+std::optional<std::vector<Tensor>> compute(const Kernel &kernel, const Call &call, const Sizes &sizes) {
   const Operand first = operand(*call.inputs[0]);
 #ifdef USE_CUDA
   const DeviceGuard guard(first.device_index);
@@ -147,31 +148,32 @@ std::vector<Tensor> compute(const Kernel &kernel, const Call &call, const Sizes 
   for (int place = 0; place < kNumbers; ++place) problem.numbers[place] = call.numbers[place];
   const int code =
       start(kernel.launcher, problem, problem.numbers[kNumbers].pointer, first.device_type, first.device_index);
-  if (code == kLauncherDeclines) return {};
+  if (code == kLauncherDeclines) return std::nullopt;
   require(code == 0, "the kernel failed with code ", code);
   return outputs;
 }
 
-// The outputs by the first kernel that takes the call; empty where none does.
-std::vector<Tensor> by_a_kernel(const Call &call) {
+// The outputs by the first kernel that takes the call; nothing where none does.
+std::optional<std::vector<Tensor>> by_a_kernel(const Call &call) {
   for (size_t i = 0, rows = table.size(); i < rows; ++i) {
     Sizes sizes;
     if (ask(table[i].kernel, call, sizes).reason != kTaken) continue;
-    std::vector<Tensor> outputs = compute(table[i].kernel, call, sizes);
-    if (outputs.empty()) continue;
+    std::optional<std::vector<Tensor>> outputs = compute(table[i].kernel, call, sizes);
+    if (!outputs) continue;
     table[i].calls.fetch_add(1, std::memory_order_relaxed);
     return outputs;
   }
-  return {};
+  return std::nullopt;
 }
 
-// Why the kernel of a row does not take a call. Its launcher is asked by computing, into outputs that are dropped.
+// Why the kernel of a row does not take a call. Its launcher is asked by computing, into outputs that are dropped, and
+// of what it updates in place into copies that Python gives.
 int64_t why_refused(int64_t row, const Call &call) {
   require(0 <= row && size_t(row) < table.size(), "there is no kernel ", row);
   Sizes sizes;
   const Answer answer = ask(table[row].kernel, call, sizes);
   if (answer.reason != kTaken) return answer.number();
-  return Answer{compute(table[row].kernel, call, sizes).empty() ? kDeclined : kTaken}.number();
+  return Answer{compute(table[row].kernel, call, sizes) ? kTaken : kDeclined}.number();
 }
 
 }  // namespace

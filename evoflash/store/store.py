@@ -19,7 +19,7 @@ from evoflash.store import location, opening, reading, writing
 from evoflash.store.engine import decoded, explained
 from evoflash.store.finals import read_finals, write_finals
 from evoflash.store.models import CandidateRow, InsightRow, RunRow
-from evoflash.store.records import Ancestor, Insight, Outcome, RunSummary, StoredCandidate, Tally
+from evoflash.store.records import Ancestor, Insight, Outcome, Relative, RunSummary, StoredCandidate, Tally
 from evoflash.store.rows import checked
 
 LABEL = 255  # maximum length of a problem's label in the database
@@ -180,10 +180,7 @@ class RunStore:
 
     def recorded(self, run_id: int) -> list[tuple[Candidate, Evaluation]]:
         """All evaluated candidates of a run, ordered by index."""
-        chosen = select(CandidateRow.id).where(CandidateRow.run_id == run_id)
-        with self._reading(f"read the candidates of run {run_id}") as connection:
-            found = reading.read_candidates(connection, chosen, sources=False)
-        return [(stored.candidate, stored.evaluation) for stored in found]
+        return [(stored.candidate, stored.evaluation) for stored in self.stored(run_id)]
 
     def finished_by_source(self, run_id: int, statuses: Sequence[str]) -> dict[str, int]:
         """Source digest -> candidate id, of a run's fully evaluated candidates with one of these statuses."""
@@ -261,6 +258,17 @@ class RunStore:
         """
         with self._reading(f"read the lineage of candidate {candidate_id}") as connection:
             return reading.read_ancestry(connection, candidate_id) or _no_candidate(candidate_id)
+
+    def relatives(self, run_id: int) -> list[Relative]:
+        """The candidates of a run, and their parents in other runs, ordered by id."""
+        with self._reading(f"read the lineage of run {run_id}") as connection:
+            return reading.read_relatives(connection, run_id)
+
+    def stored(self, run_id: int) -> list[StoredCandidate]:
+        """All candidates of a run with their evidence, but without their sources, ordered by index."""
+        chosen = select(CandidateRow.id).where(CandidateRow.run_id == run_id)
+        with self._reading(f"read the candidates of run {run_id}") as connection:
+            return reading.read_candidates(connection, chosen, sources=False)
 
     def insights(self, run_id: int) -> list[Insight]:
         """The observations about a run, oldest first."""

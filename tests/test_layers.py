@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("module", ["evoflash.search", "evoflash.cli.main"])
+@pytest.mark.parametrize("module", ["evoflash.search", "evoflash.api", "evoflash.cli.main"])
 def test_the_driver_starts_without_torch(module):
     code = f"import sys, {module}; print(sorted({{'torch', 'evoflash.worker'}} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
@@ -50,7 +50,11 @@ def test_the_documentation_names_no_extra_that_does_not_exist():
 
 
 def test_what_is_imported_is_installed_with_evoflash():
-    installed = {_package(each) for each in _project()["dependencies"]} | {"pydantic-core"}  # pydantic's other half
+    """By its dependencies, or by an extra whose absence a message names."""
+    project = _project()
+    extras = [each for extra, names in project["optional-dependencies"].items() if extra != "dev" for each in names]
+    installed = {_package(each) for each in (*project["dependencies"], *extras)}
+    installed.add("pydantic-core")  # pydantic's other half
     providers = metadata.packages_distributions()
     for module in sorted(_imported() - set(sys.stdlib_module_names) - {"evoflash"}):
         assert {each.lower().replace("_", "-") for each in providers[module]} & installed, (

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-import evoflash
 from evoflash.cli import bench, candidates, doctor, export, kernels, new, replay, runs, search, verify
 from evoflash.errors import EvoflashError
+from evoflash.version import __version__
 
 INTERRUPTED = 130
 
@@ -41,7 +41,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(evoflash.__version__)
+        print(__version__)
         raise typer.Exit
 
 

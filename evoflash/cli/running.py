@@ -4,92 +4,73 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from evoflash.cli.export import CALLS, export_runs, package_name
-from evoflash.codegen.toolchain import Toolchain
-from evoflash.config import Settings
-from evoflash.errors import NoPackageError, NothingCorrectError, StorageError, WorkerError
+from evoflash.api.exporting import Exported, export
+from evoflash.api.prepared import PreparedSearch
+from evoflash.api.run import Run
+from evoflash.core.record import Document
+from evoflash.errors import NoPackageError, NothingCorrectError
 from evoflash.export.call_times import Calls
-from evoflash.export.calls import measure
-from evoflash.export.package import package_in
+from evoflash.export.runs import package_name
 from evoflash.report import run_sheets as sheets
-from evoflash.report import runs as report
 from evoflash.report.events import Events
 from evoflash.report.live import LiveProgress
-from evoflash.report.tables import print_json, print_sheets
+from evoflash.report.runs import Best
+from evoflash.report.tables import print_document, print_sheets
 from evoflash.run.plan import Plan
-from evoflash.run.task import Task
 from evoflash.search import Outcome, Search
-from evoflash.store import RunStore, StudyMirror
-from evoflash.targets import Target
 
 
-def run_search(
-    plans: Sequence[Plan],
-    device: Target,
-    settings: Settings,
-    run_ids: Sequence[int],
-    out: Path | None,
-    events: bool,
-    as_json: bool,
-) -> None:
+class SearchResult(Best):
+    """The winner of a search.
+
+    Attributes:
+        shape: what was searched, as the user wrote it.
+        export: the folder of its package; None where no package can ask its kernel.
+        calls: the times of the package's calls from Python, where they were taken.
+    """
+
+    shape: str
+    export: str | None
+    calls: Calls | None = None
+
+
+class SearchDocument(Document):
+    """What a search has found.
+
+    Attributes:
+        results: one for each shape of which a kernel was correct; with `--score robust` one for all.
+    """
+
+    results: tuple[SearchResult, ...]
+
+
+def run_search(prepared: PreparedSearch, out: Path | None, events: bool, as_json: bool) -> None:
     """Runs a search, shows its progress, then exports and shows the results.
 
     Args:
-        run_ids: the runs to resume; empty for new runs.
         out: folder of the package; with several tasks, the parent folder of the packages.
         events: print progress as JSON events.
 
     Raises:
         KeyboardInterrupt: after printing how to resume.
-        NothingCorrectError: when no correct kernel was found for one of the tasks.
+        NothingCorrectError: after the export of the others, when no correct kernel was found for one of the tasks.
     """
-    toolchain = Toolchain(device, settings.cache, plans[0].build_deadline_s, settings.verbose, many=True)
-    toolchain.require_writable()
-    with RunStore.open(settings.db, write=True) as store:
+    plans = prepared.plans
+    with prepared.database() as store:
         for plan in plans:
-            say(f"{plan.title}: {plan.label} on {device.device}; families: {', '.join(plan.families)}")
+            say(f"{plan.title}: {plan.label} on {prepared.device.device}; families: {', '.join(plan.families)}")
         with Events() if events else LiveProgress(plans[0].effort.budget) as progress:
-            engine = Search(plans, device, toolchain, store, progress, run_ids)
+            engine = prepared.search(store, progress)
             try:
                 outcomes = engine.run()
             except KeyboardInterrupt:
                 _interrupted(engine)
                 raise
+            prepared.mirror(engine, outcomes)
         say(f"{'; '.join(dict.fromkeys(each.reason for each in outcomes))}; {outcomes[0].throughput}")
-        _finish(engine, outcomes, store, settings, out, as_json)
-
-
-def _export(
-    store: RunStore, run: int, candidate: int, out: Path | None, settings: Settings
-) -> tuple[Path | None, Calls | None]:
-    """The folder of the export, and the times of its calls; None, and a word about it, where there are none."""
-    try:
-        folder = export_runs(store, [run], out, settings)
-    except NoPackageError as error:
-        say(str(error))
-        return None, None
-    calls = _time_calls(store, run, candidate, folder) if settings.calls else None
-    if calls is not None:
-        folder = export_runs(store, [run], out, settings)  # with the times in its README
-    return folder, calls
-
-
-def _time_calls(store: RunStore, run: int, candidate: int, folder: Path) -> Calls | None:
-    """Times the export's calls and records them with the run; None, and a word about it, where they cannot be timed."""
-    name = package_in(folder)
-    if name is None:
-        return None
-    say("timing calls of the export from Python")
-    try:
-        calls = measure(folder, name)
-    except WorkerError as error:
-        say(str(error))
-        return None
-    store.record_insight(run, 0, CALLS, str(calls), {**calls.model_dump(mode="json"), "candidate": candidate})
-    return calls
+    _finish(prepared, outcomes, out, as_json)
 
 
 def _interrupted(engine: Search) -> None:
@@ -105,47 +86,38 @@ def _interrupted(engine: Search) -> None:
         say(f"`evoflash resume {engine.tasks[0].run_id}` continues it")
 
 
-def _finish(
-    engine: Search,
-    outcomes: Sequence[Outcome],
-    store: RunStore,
-    settings: Settings,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+def _finish(prepared: PreparedSearch, outcomes: Sequence[Outcome], out: Path | None, as_json: bool) -> None:
     """Exports and shows the result of each task.
 
     Raises:
         NothingCorrectError: after the export of the others, when no correct kernel was found for a task.
     """
-    documents, failures = [], []
-    for task, outcome in zip(engine.tasks, outcomes, strict=True):
+    results, failures = [], []
+    for plan, outcome in zip(prepared.plans, outcomes, strict=True):
         if outcome.finals is None:
-            failures.append(f"run {outcome.run_id} ({task.plan.title}, {outcome.reason})")
-        else:
-            own = out / package_name([task.plan]) if out is not None and len(outcomes) > 1 else out
-            best = report.best(store, outcome.run_id)
-            folder, calls = _export(store, outcome.run_id, best.candidate, own, settings)
-            document = {**asdict(best), "shape": task.plan.title, "export": str(folder) if folder else None}
-            documents.append(document | ({"calls": calls.model_dump(mode="json")} if calls is not None else {}))
-            if not as_json:
-                if len(outcomes) > 1:
-                    print(f"{task.plan.title}\n")
-                ids = report.report(store, outcome.run_id).finalist_ids
-                print_sheets(*sheets.finals_sheets(outcome.finals, ids), sheets.best_sheet(best))
-                if calls is not None:
-                    print(f"{calls}\n")
-                if folder is not None:
-                    print(f"exported to {folder}\n" if len(outcomes) > 1 else f"exported to {folder}")
-        _mirror(task, outcome, settings)
-    if as_json and (documents or len(outcomes) > 1):
-        print_json(documents if len(outcomes) > 1 else documents[0])
-    for task, outcome in zip(engine.tasks, outcomes, strict=True):
-        if outcome.finals is not None and outcome.finals.conditions.doubt:
-            say(
-                f"{task.plan.title}, finals: {outcome.finals.conditions.doubt}; measure again on a quiet machine: "
-                f"`evoflash bench --kernel run:{outcome.run_id}`"
+            failures.append(f"run {outcome.run_id} ({plan.title}, {outcome.reason})")
+            continue
+        own = out / package_name([plan]) if out is not None and len(outcomes) > 1 else out
+        run = Run(outcome.run_id, prepared.settings.db)
+        exported = _exported(prepared, run, own)
+        best, folder, calls = run.best, exported and exported.folder, exported and exported.calls
+        results.append(
+            SearchResult(
+                **best.model_dump(), shape=plan.title, export=str(folder) if folder is not None else None, calls=calls
             )
+        )
+        if as_json:
+            continue
+        if len(outcomes) > 1:
+            print(f"{plan.title}\n")
+        print_sheets(*sheets.finals_sheets(outcome.finals, run.details.finalist_ids), sheets.best_sheet(best))
+        if calls is not None:
+            print(f"{calls}\n")
+        if folder is not None:
+            print(f"exported to {folder}\n" if len(outcomes) > 1 else f"exported to {folder}")
+    if as_json and results:
+        print_document(SearchDocument(results=tuple(results)))
+    _doubt(prepared.plans, outcomes)
     if failures:
         raise NothingCorrectError(
             f"nothing correct was found in {' and '.join(failures)}; "
@@ -153,17 +125,23 @@ def _finish(
         )
 
 
-def _mirror(task: Task, outcome: Outcome, settings: Settings) -> None:
-    """Copies the run for optuna-dashboard."""
+def _exported(prepared: PreparedSearch, run: Run, out: Path | None) -> Exported | None:
+    """The export of a run's winner; None, and a word about it, where no package can ask its kernel."""
     try:
-        spaces = {
-            family: {name: parameter.values for name, parameter in space.parameters.items()}
-            for family, space in task.families.spaces.items()
-        }
-        mirror = StudyMirror(settings.db, outcome.run_id, task.plan.strategy, spaces)
-        mirror.sync((member.candidate, member.evaluation) for member in task.archive)
-    except StorageError as error:
-        say(f"optuna-dashboard will not show run {outcome.run_id}: {error}")
+        return export(prepared.settings, [run.id], out, calls=prepared.settings.calls, say=say)
+    except NoPackageError as error:
+        say(str(error))
+        return None
+
+
+def _doubt(plans: Sequence[Plan], outcomes: Sequence[Outcome]) -> None:
+    """Says which finals were disturbed."""
+    for plan, outcome in zip(plans, outcomes, strict=True):
+        if outcome.finals is not None and outcome.finals.conditions.doubt:
+            say(
+                f"{plan.title}, finals: {outcome.finals.conditions.doubt}; measure again on a quiet machine: "
+                f"`evoflash bench --kernel run:{outcome.run_id}`"
+            )
 
 
 def say(text: str) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import jinja2
 
-from evoflash import __version__, resources
+from evoflash import resources
 from evoflash.errors import UsageError
 from evoflash.export import rendering, table
 from evoflash.export.winner import Winner
 from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cpu, cuda
+from evoflash.version import __version__
 
 # Of a plain build by nvcc, with both parts of the file; the architecture is added.
 NVCC_FLAGS = ("-std=c++17", "-O3", "-shared", "-Xcompiler", "-fPIC")

@@ -25,8 +25,9 @@ from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation, Timing
 from evoflash.core.genome import Genome
 from evoflash.core.status import Stage, Status
 from evoflash.problems import attention
-from evoflash.report import lineage
 from evoflash.report import runs as report
+from evoflash.report.lineage import of_candidate
+from evoflash.report.lineage_drawings import walk
 from evoflash.store import RunStore
 
 
@@ -90,7 +91,7 @@ def large(folder: Path, count: int) -> dict[str, Any]:
     for _ in range(7):
         with RunStore.open(str(path)) as store:
             timed(report.report, asked["runs show"])(store, 1)
-            timed(lambda: list(lineage.walk(store.ancestry(chosen))), asked["lineage"])()
+            timed(lambda: list(walk(of_candidate(store.ancestry(chosen)))), asked["lineage"])()
             timed(store.runs, asked["runs list"])()
             timed(report.best, asked["runs best"])(store, 1)
     with RunStore.open(str(path)) as store:

@@ -69,7 +69,7 @@ def searched(words: list[str], target: str, folder: Path, number: int, *, look: 
     record = {"command": shlex.join(["evoflash", "search", *options]), "wall_s": round(time.monotonic() - began, 1)}
     if done.returncode:
         return record | {"failed": done.returncode, "said": done.stderr.splitlines()[-5:]}
-    winner = json.loads(done.stdout)
+    (winner,) = json.loads(done.stdout)["results"]
     record |= {name: winner[name] for name in winner if name not in ("run", "candidate", "export", "source_digest")}
     shown = json.loads(evoflash("runs", "show", *database, "--json").stdout)
     record |= {"searched_s": shown["run"]["elapsed_s"], "date": shown["run"]["created_at"][:10]}

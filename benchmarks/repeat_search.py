@@ -35,7 +35,8 @@ def main() -> int:
             limits = ["--minutes", str(arguments.minutes)] if arguments.minutes else []
             fixed = ["--warm-start", "none", "--effort", arguments.effort, "--seed", str(seed), *limits]
             package = f"{folder}/winner{seed}"
-            found = evoflash("search", *shared, *fixed, "--db", f"{folder}/{seed}.db", "--out", package, "--json")
+            words = [*shared, *fixed, "--db", f"{folder}/{seed}.db", "--out", package]
+            (found,) = evoflash("search", *words, "--json")["results"]
             winners.append(renamed(Path(package), f"winner{seed}"))
             print(f"seed {seed}: {found['family']} {found['p50_us']:.3f} us in its own finals", flush=True)
         kernels = [word for package in winners for word in ("--kernel", str(package))]

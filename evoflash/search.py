@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import evoflash
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.finals import Finals
 from evoflash.errors import StorageError
@@ -40,6 +39,7 @@ from evoflash.run.worker_pools import Throughput, WorkerPools
 from evoflash.store import RunStore
 from evoflash.targets import Target
 from evoflash.targets.environment import git_state
+from evoflash.version import __version__
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Search:
 
     def _begin(self) -> None:
         known = {"device": self.target.device, "facts": dict(self.target.facts), **self.target.details}
-        known |= {"evoflash": evoflash.__version__, "git": git_state(Path.cwd())}
+        known |= {"evoflash": __version__, "git": git_state(Path.cwd())}
         self.tasks.begin(self.plans, self._run_ids, self.target, self.store, self.progress, self._make_evaluator, known)
         self._start, self._worked_s = time.monotonic(), time.thread_time()
         self._phase = "search"

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("module", ["evoflash.search", "evoflash.cli.main"])
+@pytest.mark.parametrize("module", ["evoflash.search", "evoflash.api", "evoflash.cli.main"])
 def test_the_driver_starts_without_torch_and_plotly(module):
     code = f"import sys, {module}; print(sorted({{'torch', 'plotly', 'evoflash.worker'}} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)

@@ -10,7 +10,8 @@ from evoflash.core.candidate import Origin
 from evoflash.core.genome import Genome
 from evoflash.core.status import Stage, Status
 from evoflash.errors import SpaceError, StorageError
-from evoflash.report import lineage
+from evoflash.report.lineage import of_candidate
+from evoflash.report.lineage_drawings import walk
 from evoflash.run import warm_start
 from evoflash.run.plan import Plan
 from evoflash.search import Search
@@ -295,7 +296,7 @@ def test_a_second_search_begins_where_the_first_ended(begin):
     assert [candidate.origin for candidate in found[: len(warm)]] == [Origin(1, each.index) for each in warm]
     ancestry = second.store.ancestry(second.store.candidate_id(2, 0))
     assert [each.stored.run_id for each in ancestry][:2] == [2, 1]
-    own, taken, *_ = lineage.walk(ancestry)
+    own, taken, *_ = walk(of_candidate(ancestry))
     assert taken.line.startswith(f"{ancestry[1].stored.id} of run 1 tiny by ")
     assert " of run " not in own.line
     assert built[0] <= 12 - len(warm)  # what the first had found was not built again

@@ -12,14 +12,16 @@ import pydantic_core
 import typer
 
 from evoflash import config, targets
+from evoflash.api import rivals, shapes
 from evoflash.bench.bench import Bench, Effort, case_sets
 from evoflash.bench.entrants import Entrant, FamilyEntrant, FixedEntrant
 from evoflash.bench.measurement import CaseTally, ShapeResult
-from evoflash.cli import options, rivals, shapes
+from evoflash.cli import options
 from evoflash.cli.entrants import KERNEL_HELP, entrant_of
 from evoflash.cli.runs import AsJson, Database
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
+from evoflash.core.record import Document
 from evoflash.core.reliability import Reliability
 from evoflash.core.status import Status
 from evoflash.errors import NothingCorrectError, StorageError, UsageError, WorkerError
@@ -29,9 +31,29 @@ from evoflash.export.winner import Winner
 from evoflash.flattening import flatten
 from evoflash.problems import FunctionProblem, Problem, attention
 from evoflash.report import bench_sheets as sheets
-from evoflash.report.tables import print_json, print_sheets
+from evoflash.report.tables import print_document, print_sheets
 from evoflash.targets import Target
 from evoflash.targets.environment import environment
+
+
+class BenchDocument(Document):
+    """Times of baselines and kernels; or with `--self-test`, how well this machine tells times apart.
+
+    Attributes:
+        environment: facts of machine, device and software.
+        shapes: the times on each shape.
+        cases: the correctness cases of `--cases`.
+        calls: with `--calls`, by shape and kernel: the times of its calls from Python, or why there are none.
+        problem: of a self-test: the label of the problem.
+        self_test: of a self-test: each kernel against itself, and against itself with 2 % more work.
+    """
+
+    environment: dict[str, Any]
+    shapes: tuple[ShapeResult, ...] = ()
+    cases: tuple[CaseTally, ...] = ()
+    calls: dict[str, dict[str, Calls | str]] = {}
+    problem: str | None = None
+    self_test: tuple[Reliability, ...] = ()
 
 
 def bench(
@@ -100,30 +122,31 @@ def bench(
     results: list[ShapeResult] = []
     tallies: list[CaseTally] = []
     timed: dict[str, dict[str, Calls | str]] = {}
-    extra: dict[str, Any] = {}
     _say(f"{len(chosen)} shapes, {len(entrants)} kernels and the baselines on {device.device}")
     with Bench(device, toolchain, entrants, effort, _say, beside) as engine:
-        document: dict[str, Any] = {"environment": environment(device, engine.start(), ["evoflash", *sys.argv[1:]])}
+        document = BenchDocument(environment=environment(device, engine.start(), ["evoflash", *sys.argv[1:]]))
         if self_test:
             _self_test(engine, next(iter(chosen.values())), trials, document, out, as_json)
             return
-        _save(document | {"shapes": [], "cases": []}, out)
+        _save(document, out)
         for name, asked in chosen.items():
             results.append(engine.shape(name, asked))
-            _save(document | {"shapes": results, "cases": tallies}, out)
+            document = document.model_copy(update={"shapes": tuple(results)})
+            _save(document, out)
             if not as_json:
                 print_sheets(sheets.shape_sheet(results[-1]))
             if calls:
                 timed[name] = _time_calls(results[-1], asked, entrants, device)
-                extra = {"calls": timed}
-                _save(document | {"shapes": results, "cases": tallies} | extra, out)
+                document = document.model_copy(update={"calls": timed})
+                _save(document, out)
                 if not as_json:
                     print_sheets(sheets.calls_sheet(name, timed[name]))
         for of, group in case_sets(list(chosen.values()), wanted == "all").items() if wanted else ():
             tallies += engine.cases(of, group)
-            _save(document | {"shapes": results, "cases": tallies} | extra, out)
+            document = document.model_copy(update={"cases": tuple(tallies)})
+            _save(document, out)
     if as_json:
-        print_json(document | {"shapes": results, "cases": tallies} | extra)
+        print_document(document)
     else:
         print_sheets(*sheets.cases_sheets(tallies), sheets.kernels_sheet(results))
     _require_something_correct(results, tallies)
@@ -159,7 +182,7 @@ def _time_calls(
 
 
 def _self_test(
-    engine: Bench, problem: Problem, trials: int, document: dict[str, Any], out: Path | None, as_json: bool
+    engine: Bench, problem: Problem, trials: int, document: BenchDocument, out: Path | None, as_json: bool
 ) -> None:
     """Times each kernel against itself.
 
@@ -167,10 +190,10 @@ def _self_test(
         NothingCorrectError: when the timing is not reliable.
     """
     found = {name: Reliability.of(name, each) for name, each in engine.self_test(problem, trials).items()}
-    document = document | {"problem": problem.label, "self_test": list(found.values())}
+    document = document.model_copy(update={"problem": problem.label, "self_test": tuple(found.values())})
     _save(document, out)
     if as_json:
-        print_json(document)
+        print_document(document)
     else:
         print_sheets(sheets.self_test_sheet(problem.label, list(found.values())))
     unsound = [f"{name}: {each.verdict}" for name, each in found.items() if not each.sound]
@@ -260,11 +283,11 @@ def _refuse_idle_options(
         options.refuse(context, ("seed",), "without a --kernel FAMILY whose genome is drawn")
 
 
-def _save(document: dict[str, Any], out: Path | None) -> None:
+def _save(document: BenchDocument, out: Path | None) -> None:
     """Writes the document, replacing the file atomically."""
     if out is None:
         return
-    text = pydantic_core.to_json(document, indent=1, inf_nan_mode="null", fallback=str)
+    text = pydantic_core.to_json(document.model_dump(), indent=1, inf_nan_mode="null", fallback=str)
     partial = out.with_name(f".{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from evoflash import config
+from evoflash.api.words import RUN_HELP, RunWord
 from evoflash.cli.runs import Database
-from evoflash.cli.words import RUN_HELP, RunWord
 from evoflash.report.dashboard import Server, Studies
 from evoflash.store import RunStore
 

@@ -3,22 +3,80 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 
-from evoflash import __version__, config
-from evoflash.cli import diagnostics, options, rivals
+from evoflash import config
+from evoflash.api import rivals
+from evoflash.cli import diagnostics, options
 from evoflash.cli.diagnostics import Check
 from evoflash.cli.runs import AsJson, Database
 from evoflash.config import Settings
+from evoflash.core.record import Document, Record
 from evoflash.errors import MissingError
 from evoflash.evaluator import racing
 from evoflash.evaluator.messages import Probed
 from evoflash.evaluator.sandbox import Sandbox
 from evoflash.problems import attention
 from evoflash.problems.rival import Rival
-from evoflash.report.tables import Sheet, print_json, print_sheets
+from evoflash.report.tables import Sheet, print_document, print_sheets
+from evoflash.version import __version__
 
 Rivals = tuple[tuple[Rival, ...], Probed]  # installed or not, and how the imports of the installed ones went
+
+
+class CheckFacts(Record):
+    """The result of one check.
+
+    Attributes:
+        name: what was checked.
+        need: what needs it: "any" search, "cpu", "cuda", or "optional" work such as profiling.
+        ok: whether it is there and works.
+        state: the same in a word, "ok" or "missing".
+        found: what was found: version, path, or why it does not work.
+        fix: what to do if it is missing.
+    """
+
+    name: str
+    need: str
+    ok: bool
+    state: str
+    found: str
+    fix: str
+
+
+class RivalFacts(Record):
+    """A baseline beside PyTorch's.
+
+    Attributes:
+        name: as `--baseline` takes it.
+        module: what is imported.
+        version: of the installed package.
+        state: "installed", "not installed" or "unusable".
+        reason: why it is unusable.
+    """
+
+    name: str
+    module: str
+    version: str
+    state: str
+    reason: str
+
+
+class DoctorDocument(Document):
+    """What this machine has and what is missing.
+
+    Attributes:
+        evoflash: its version.
+        target: the target that a search would choose; None if there is none.
+        can_search: whether a search can run here.
+        checks: in the order in which they were made.
+        rivals: baselines beside PyTorch's on the target.
+    """
+
+    evoflash: str
+    target: str | None
+    can_search: bool
+    checks: tuple[CheckFacts, ...]
+    rivals: tuple[RivalFacts, ...]
 
 
 def doctor(
@@ -34,9 +92,15 @@ def doctor(
     checks, chosen, (others, probed) = _checks(settings)
     blocking = _blocking(checks, chosen)
     if as_json:
-        lines = [{**asdict(check), "state": check.state} for check in checks]
-        head = {"evoflash": __version__, "target": chosen, "can_search": not blocking}
-        print_json({**head, "checks": lines, "rivals": rivals.facts(others, probed)})
+        print_document(
+            DoctorDocument(
+                evoflash=__version__,
+                target=chosen,
+                can_search=not blocking,
+                checks=tuple(_facts(each) for each in checks),
+                rivals=tuple(RivalFacts.model_validate(each) for each in rivals.facts(others, probed)),
+            )
+        )
     else:
         rows = [(check.name, check.state, check.need, check.found, "" if check.ok else check.fix) for check in checks]
         print_sheets(Sheet.of(f"evoflash {__version__}", "what|state|needed by|found|what to do", rows))
@@ -46,6 +110,12 @@ def doctor(
         raise MissingError(f"no search can run here; {todo}")
     if not as_json:
         print(f"`evoflash search` can run here, on {chosen}")
+
+
+def _facts(check: Check) -> CheckFacts:
+    return CheckFacts(
+        name=check.name, need=check.need, ok=check.ok, state=check.state, found=check.found, fix=check.fix
+    )
 
 
 def _checks(settings: Settings) -> tuple[list[Check], str | None, Rivals]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
+from evoflash.api import families
+from evoflash.api.families import FUNCTION
+from evoflash.api.words import CANDIDATE_HELP, CandidateWord, is_run
 from evoflash.bench.entrants import Entrant, of_candidate, of_family, of_package, package_folder
-from evoflash.cli import families
-from evoflash.cli.words import CANDIDATE_HELP, CandidateWord, is_run
 from evoflash.config import Settings
 from evoflash.errors import NotFoundError, UsageError
 from evoflash.store import RunStore
 
-FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # module:function
 KERNEL_HELP = (
     f"A candidate ({CANDIDATE_HELP}), the folder of an exported package, FAMILY, or "
     'FAMILY:{"gene": value, ...}; repeatable.'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import sys
 from pathlib import Path
@@ -11,17 +12,21 @@ from typing import Annotated
 import typer
 
 from evoflash import config, flattening, targets
-from evoflash.cli import families, options
+from evoflash.api import families
+from evoflash.api.shapes import device_of, one
+from evoflash.cli import options
 from evoflash.cli.runs import AsJson
-from evoflash.cli.shapes import device_of, one
 from evoflash.codegen import compilation_database
+from evoflash.codegen.manifest import Manifest
 from evoflash.codegen.template import Template, load_all
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
-from evoflash.core.genome import Genome
+from evoflash.core.evaluation import BuildReport
+from evoflash.core.genome import Gene, Genome
+from evoflash.core.record import Document, Record
 from evoflash.errors import EvoflashError, SpaceError, UsageError
 from evoflash.problems import Problem
-from evoflash.report.tables import Sheet, print_json, print_sheets
+from evoflash.report.tables import Sheet, print_document, print_sheets
 from evoflash.targets import Target, cuda
 
 Family = Annotated[str, typer.Argument(help="A family: see `evoflash templates list`.")]
@@ -37,6 +42,80 @@ class BuildFailedError(EvoflashError):
     """A build that was asked for by name failed."""
 
     exit_code = 1
+
+
+class FamilyFacts(Record):
+    """A family of kernels.
+
+    Attributes:
+        family: its name.
+        summary: what its kernels are, in one line.
+        problem: what it computes: attention, or the name of a function.
+        target: "cuda" or "cpu".
+        takes: the features of problems that its kernels compute.
+        parameters: number of parameters of its search space.
+        genomes: number of genomes before constraints.
+        manifest: all of its template.yaml.
+        refusals: why it does not take the problem that was asked for; empty if it does, None if none was asked for.
+    """
+
+    family: str
+    summary: str
+    problem: str
+    target: str
+    takes: tuple[str, ...]
+    parameters: int
+    genomes: int
+    manifest: Manifest
+    refusals: tuple[str, ...] | None = None
+
+
+class FamilyList(Document):
+    """The families of kernels.
+
+    Attributes:
+        families: ordered by name.
+    """
+
+    families: tuple[FamilyFacts, ...]
+
+
+class RenderDocument(Document):
+    """What is compiled for a genome.
+
+    Attributes:
+        family: the template that rendered it.
+        target: the device that it is for.
+        genome: the parameter values that it was rendered with.
+        source: the file; None with `--compile-commands`, which writes it.
+        path: the file that `--compile-commands` has written.
+    """
+
+    family: str
+    target: str
+    genome: dict[str, Gene]
+    source: str | None = None
+    path: str | None = None
+
+
+class BuildDocument(BuildReport, Document):
+    """A build of a genome.
+
+    Attributes:
+        family: the template that rendered it.
+        target: the device that it is for.
+        genome: the parameter values that it was rendered with.
+        library: the path of the library in the build cache; None if it was not built.
+        status: "ok", or how the build failed.
+        reason: why it failed.
+    """
+
+    family: str
+    target: str
+    genome: dict[str, Gene]
+    library: str | None
+    status: str
+    reason: str
 
 
 @templates_app.command("list")
@@ -61,32 +140,41 @@ def list_templates(
         refusals = {name: each.refusals(asked, _target_of(each, settings).facts) for name, each in found.items()}
     else:
         options.refuse(context, ("dtype", "arch"), "without --problem or --shape")
+    facts = [_facts(each, None if refusals is None else refusals[name]) for name, each in sorted(found.items())]
     if as_json:
-        documents = {name: each.manifest.model_dump() for name, each in found.items()}
-        if refusals is not None:
-            documents = {name: {**each, "refusals": refusals[name]} for name, each in documents.items()}
-        print_json(documents)
+        print_document(FamilyList(families=tuple(facts)))
         return
-    rows = []
-    for name, each in sorted(found.items()):
-        size = 1
-        for parameter in each.declaration.parameters.values():
-            size *= len(parameter.values)
-        rows.append(
-            (
-                name,
-                *([] if refusals is None else ["; ".join(refusals[name]) or "yes"]),
-                each.manifest.problem,
-                each.manifest.target,
-                len(each.declaration.parameters),
-                f"{size:.1e}",
-                ", ".join(each.manifest.takes) or "-",
-                each.manifest.summary,
-            )
+    rows = [
+        (
+            each.family,
+            *([] if each.refusals is None else ["; ".join(each.refusals) or "yes"]),
+            each.problem,
+            each.target,
+            each.parameters,
+            f"{each.genomes:.1e}",
+            ", ".join(each.takes) or "-",
+            each.summary,
         )
+        for each in facts
+    ]
     taken = "" if refusals is None else "takes it|"
     columns = f"family|{taken}computes|target|>parameters|>genomes before constraints|features|summary"
     print_sheets(Sheet.of("families", columns, rows))
+
+
+def _facts(template: Template, refusals: list[str] | None) -> FamilyFacts:
+    manifest, parameters = template.manifest, template.declaration.parameters
+    return FamilyFacts(
+        family=template.family,
+        summary=manifest.summary,
+        problem=manifest.problem,
+        target=manifest.target,
+        takes=manifest.takes,
+        parameters=len(parameters),
+        genomes=math.prod(len(each.values) for each in parameters.values()),
+        manifest=manifest,
+        refusals=None if refusals is None else tuple(refusals),
+    )
 
 
 def render(
@@ -111,6 +199,7 @@ def render(
             "its headers; prints the file's path.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print what is compiled for a genome on standard output; the genome goes to standard error."""
     if flat and compile_commands is not None:
@@ -119,14 +208,27 @@ def render(
     template = families.named(family, settings.templates)
     asked = one(problem, shape, dtype, settings, device_of(template.manifest.target))
     target, chosen = _chosen(context, template, asked, settings, genome, seed)
-    print(f"genome {json.dumps(dict(chosen))}", file=sys.stderr)
+    document = RenderDocument(family=family, target=target.device, genome=dict(chosen))
+    if not as_json:
+        print(f"genome {json.dumps(document.genome)}", file=sys.stderr)
     if compile_commands is not None:
         text = template.written(chosen, asked, target.facts)
         headers, generated = template.headers(text, asked).values(), template.generated(asked)
-        print(compilation_database.write(compile_commands, text, headers, template.include_folders, target, generated))
+        path = str(
+            compilation_database.write(compile_commands, text, headers, template.include_folders, target, generated)
+        )
+        if as_json:
+            print_document(document.model_copy(update={"path": path}))
+        else:
+            print(path)
         return
-    source = template.render(chosen, asked, target.facts)
-    sys.stdout.write(flattening.flatten(source.text) if flat else source.text)
+    source = template.render(chosen, asked, target.facts).text
+    if flat:
+        source = flattening.flatten(source)
+    if as_json:
+        print_document(document.model_copy(update={"source": source}))
+    else:
+        sys.stdout.write(source)
 
 
 def build(
@@ -152,18 +254,19 @@ def build(
     target, chosen = _chosen(context, template, asked, settings, genome, seed)
     source = template.render(chosen, asked, target.facts)
     built = Toolchain(target, settings.cache, settings.build_deadline_s, settings.verbose).build(source)
-    report = built.report.model_dump()
-    document = {
-        "family": family,
-        "target": target.device,
-        "genome": dict(chosen),
-        "library": str(built.library),
-        **report,
-    }
+    document = BuildDocument(
+        **built.report.model_dump(),
+        family=family,
+        target=target.device,
+        genome=dict(chosen),
+        library=str(built.library) if built.library is not None else None,
+        status=built.status or "ok",
+        reason=built.reason,
+    )
     if as_json:
-        print_json({**document, "status": built.status or "ok", "reason": built.reason})
+        print_document(document)
     else:
-        facts = {key: value for key, value in document.items() if key not in ("log", "genome") and value is not None}
+        facts = document.model_dump(exclude={"log", "genome", "status", "reason"}, exclude_none=True)
         print_sheets(Sheet.facts("build", {**facts, "genome": json.dumps(dict(chosen))}))
         print(built.report.log, end="", file=sys.stderr)
     if built.library is None:

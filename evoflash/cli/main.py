@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-import evoflash
 from evoflash.cli import (
     bench,
     candidates,
@@ -24,6 +23,7 @@ from evoflash.cli import (
     verify,
 )
 from evoflash.errors import EvoflashError
+from evoflash.version import __version__
 
 INTERRUPTED = 130
 
@@ -55,7 +55,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(evoflash.__version__)
+        print(__version__)
         raise typer.Exit
 
 

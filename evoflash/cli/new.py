@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from evoflash import config, scaffold, targets
-from evoflash.cli import options, shapes
+from evoflash.api import shapes
+from evoflash.cli import options
 from evoflash.errors import UsageError
 from evoflash.problems import FunctionProblem
 

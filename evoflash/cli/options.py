@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evoflash.cli import families
+from evoflash.api import families
 from evoflash.errors import UsageError
 
 Shape = Annotated[

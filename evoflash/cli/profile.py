@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from evoflash import config, targets
+from evoflash.api.shapes import device_of, one
+from evoflash.api.words import CANDIDATE_HELP, CandidateWord
 from evoflash.bench.entrants import Entrant, FixedEntrant
 from evoflash.cli import options
 from evoflash.cli.entrants import entrant_of, names_candidate
 from evoflash.cli.runs import AsJson, Database
-from evoflash.cli.shapes import device_of, one
-from evoflash.cli.words import CANDIDATE_HELP, CandidateWord
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.core.profile import Profile

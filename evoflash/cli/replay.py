@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from evoflash import config, proposers
+from evoflash.api.words import RunWord, is_run
 from evoflash.cli.runs import AsJson, Database
-from evoflash.cli.words import RunWord, is_run
 from evoflash.errors import UsageError
 from evoflash.replay import Recording, Standing, Trace, standing
 from evoflash.replay.formats import read
+from evoflash.replay.measures import ReplayDocument
 from evoflash.replay.race import Race
 from evoflash.replay.stored import recording
 from evoflash.report.replay_sheets import replay_sheets, write_curves
-from evoflash.report.tables import print_json, print_sheets
+from evoflash.report.tables import print_document, print_sheets
 from evoflash.store import RunStore
 from evoflash.targets.base import usable_cores
 
@@ -84,7 +84,7 @@ def replay(
     if out is not None:
         print(f"curves: {write_curves(out, traces, recordings)}", file=sys.stderr)
     if as_json:
-        print_json([asdict(each) for each in standings])
+        print_document(ReplayDocument(evaluations=evaluations, repeats=repeats, standings=tuple(standings)))
     else:
         print_sheets(*replay_sheets(standings, evaluations))
 

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from evoflash import config
+from evoflash.api.words import run_of
 from evoflash.cli.runs import Database
-from evoflash.cli.words import Runs, run_of
+from evoflash.cli.words import Runs
 from evoflash.store import RunStore, location
 
 

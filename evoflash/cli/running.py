@@ -6,66 +6,71 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import asdict
 from pathlib import Path
 
 from evoflash import config
+from evoflash.api.exporting import Exported, export
+from evoflash.api.prepared import PreparedSearch
+from evoflash.api.run import Run
 from evoflash.cli import report as html_report
-from evoflash.cli.export import CALLS, export_runs, package_name
-from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
-from evoflash.errors import MissingError, NoPackageError, NothingCorrectError, StorageError, WorkerError
+from evoflash.core.record import Document
+from evoflash.errors import MissingError, NoPackageError, NothingCorrectError, StorageError
 from evoflash.export.call_times import Calls
-from evoflash.export.calls import measure
-from evoflash.export.package import package_in
+from evoflash.export.runs import package_name
 from evoflash.report import run_sheets as sheets
-from evoflash.report import runs as report
 from evoflash.report.events import Events
 from evoflash.report.live import Counts, QuietProgress, Shown, progress_of
+from evoflash.report.runs import Best
 from evoflash.report.summary import Summary, next_commands, print_summary
-from evoflash.report.tables import print_json, print_sheets
+from evoflash.report.tables import print_document, print_sheets
 from evoflash.run.plan import Plan
-from evoflash.run.task import Task
 from evoflash.search import Outcome, Search
-from evoflash.store import RunStore, StudyMirror
-from evoflash.targets import Target
+from evoflash.store import RunStore
 
 
-def run_search(
-    plans: Sequence[Plan],
-    device: Target,
-    settings: Settings,
-    run_ids: Sequence[int],
-    out: Path | None,
-    events: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+class SearchResult(Best):
+    """The winner of a search.
+
+    Attributes:
+        shape: what was searched, as the user wrote it.
+        export: the folder of its package; None where no package can ask its kernel.
+        calls: the times of the package's calls from Python, where they were taken.
+    """
+
+    shape: str
+    export: str | None
+    calls: Calls | None = None
+
+
+class SearchDocument(Document):
+    """What a search has found.
+
+    Attributes:
+        results: one for each shape of which a kernel was correct; with `--score robust` one for all.
+    """
+
+    results: tuple[SearchResult, ...]
+
+
+def run_search(prepared: PreparedSearch, out: Path | None, events: bool, as_json: bool, quiet: bool) -> None:
     """Runs a search, shows its progress, then exports and shows the results.
 
     Args:
-        run_ids: the runs to resume; empty for new runs.
         out: folder of the package; with several tasks, the parent folder of the packages.
         events: print progress as JSON events.
         quiet: print nothing but the result.
 
     Raises:
         KeyboardInterrupt: after printing how to resume.
-        NothingCorrectError: when no correct kernel was found for one of the tasks.
+        NothingCorrectError: after the export of the others, when no correct kernel was found for one of the tasks.
     """
-    toolchain = Toolchain(device, settings.cache, plans[0].build_deadline_s, settings.verbose, many=True)
-    toolchain.require_writable()
-    with RunStore.open(settings.db, write=True) as store:
+    plans = prepared.plans
+    with prepared.database() as store:
         for plan in plans:
-            say(f"{plan.title}: {plan.label} on {device.device}; families: {', '.join(plan.families)}")
-        with (
-            QuietProgress()
-            if quiet
-            else Events()
-            if events
-            else _shown(plans, run_ids, device, store, settings) as progress
-        ):
-            engine = Search(plans, device, toolchain, store, progress, run_ids)
+            say(f"{plan.title}: {plan.label} on {prepared.device.device}; families: {', '.join(plan.families)}")
+        with QuietProgress() if quiet else Events() if events else _shown(prepared, store) as progress:
+            engine = prepared.search(store, progress)
             if isinstance(progress, Shown):
                 progress.counts.watch(lambda: engine.work)
             try:
@@ -73,58 +78,19 @@ def run_search(
             except KeyboardInterrupt:
                 _interrupted(engine)
                 raise
+            prepared.mirror(engine, outcomes)
         say(f"{'; '.join(dict.fromkeys(each.reason for each in outcomes))}; {outcomes[0].throughput}")
-        _finish(engine, outcomes, store, settings, out, as_json)
+    _finish(prepared, outcomes, out, as_json)
 
 
-def _shown(plans: Sequence[Plan], run_ids: Sequence[int], device: Target, store: RunStore, settings: Settings) -> Shown:
+def _shown(prepared: PreparedSearch, store: RunStore) -> Shown:
     """Progress for people, which knows what is on record of the runs to resume."""
-    effort = plans[0].effort
-    title = f"{', '.join(plan.title for plan in plans)} on {device.device}"
+    plans, effort = prepared.plans, prepared.plans[0].effort
+    title = f"{', '.join(plan.title for plan in plans)} on {prepared.device.device}"
     counts = Counts(effort.budget, effort.minutes, title, [plan.title for plan in plans])
-    for plan, run_id in zip(plans, run_ids, strict=False):  # none for new runs
+    for plan, run_id in zip(plans, prepared.run_ids, strict=False):  # none for new runs
         counts.recall(plan.title, store.outcomes(run_id))
-    return progress_of(counts, plain=settings.verbose)
-
-
-def _export(
-    store: RunStore, run: int, candidate: int, out: Path | None, settings: Settings
-) -> tuple[Path | None, Calls | None]:
-    """The folder of the export, and the times of its calls; None, and a word about it, where there are none."""
-    try:
-        folder = export_runs(store, [run], out, settings)
-    except NoPackageError as error:
-        say(str(error))
-        return None, None
-    calls = _time_calls(store, run, candidate, folder) if settings.calls else None
-    if calls is not None:
-        folder = export_runs(store, [run], out, settings)  # with the times in its README
-    return folder, calls
-
-
-def _time_calls(store: RunStore, run: int, candidate: int, folder: Path) -> Calls | None:
-    """Times the export's calls and records them with the run; None, and a word about it, where they cannot be timed."""
-    name = package_in(folder)
-    if name is None:
-        return None
-    say("timing calls of the export from Python")
-    try:
-        calls = measure(folder, name)
-    except WorkerError as error:
-        say(str(error))
-        return None
-    store.record_insight(run, 0, CALLS, str(calls), {**calls.model_dump(mode="json"), "candidate": candidate})
-    return calls
-
-
-def _report(store: RunStore, run_ids: Sequence[int], settings: Settings) -> None:
-    """Writes the report of the runs and says where; or why there is none, which is no fault of the search."""
-    try:
-        path = html_report.write(store, run_ids, html_report.default_path(settings.db, run_ids))
-    except (MissingError, StorageError) as error:
-        say(f"no report: {error}")
-    else:
-        say(f"report: {path}")
+    return progress_of(counts, plain=prepared.settings.verbose)
 
 
 def _interrupted(engine: Search) -> None:
@@ -140,54 +106,46 @@ def _interrupted(engine: Search) -> None:
         say(f"`evoflash resume {engine.tasks[0].run_id}` continues it", always=True)
 
 
-def _finish(
-    engine: Search,
-    outcomes: Sequence[Outcome],
-    store: RunStore,
-    settings: Settings,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+def _finish(prepared: PreparedSearch, outcomes: Sequence[Outcome], out: Path | None, as_json: bool) -> None:
     """Exports and shows the result of each task.
 
     Raises:
         NothingCorrectError: after the export of the others, when no correct kernel was found for a task.
     """
-    documents, failures, summaries, exports = [], [], [], []
-    for task, outcome in zip(engine.tasks, outcomes, strict=True):
+    results, failures, summaries, exports = [], [], [], []
+    for plan, outcome in zip(prepared.plans, outcomes, strict=True):
         if outcome.finals is None:
-            failures.append(f"run {outcome.run_id} ({task.plan.title}, {outcome.reason})")
-        else:
-            own = out / package_name([task.plan]) if out is not None and len(outcomes) > 1 else out
-            best = report.best(store, outcome.run_id)
-            folder, calls = _export(store, outcome.run_id, best.candidate, own, settings)
-            document = {**asdict(best), "shape": task.plan.title, "export": str(folder) if folder else None}
-            documents.append(document | ({"calls": calls.model_dump(mode="json")} if calls is not None else {}))
-            if not as_json:
-                if len(outcomes) > 1:
-                    print(f"{task.plan.title}\n")
-                ids = report.report(store, outcome.run_id).finalist_ids
-                if not sys.stdout.isatty():  # a screen has the summary, and `runs show` has the tables
-                    print_sheets(*sheets.finals_sheets(outcome.finals, ids))
-                if calls is not None:
-                    print(f"{calls}\n")
-                summaries.append(Summary.of(store, outcome.run_id, task.plan.title))
-                exports += [str(folder)] if folder is not None else []
-        _mirror(task, outcome, settings)
-    if as_json and (documents or len(outcomes) > 1):
-        print_json(documents if len(outcomes) > 1 else documents[0])
+            failures.append(f"run {outcome.run_id} ({plan.title}, {outcome.reason})")
+            continue
+        own = out / package_name([plan]) if out is not None and len(outcomes) > 1 else out
+        run = Run(outcome.run_id, prepared.settings.db)
+        exported = _exported(prepared, run, own)
+        best, folder, calls = run.best, exported and exported.folder, exported and exported.calls
+        results.append(
+            SearchResult(
+                **best.model_dump(), shape=plan.title, export=str(folder) if folder is not None else None, calls=calls
+            )
+        )
+        if as_json:
+            continue
+        if len(outcomes) > 1:
+            print(f"{plan.title}\n")
+        if not sys.stdout.isatty():  # a screen has the summary, and `runs show` has the tables
+            print_sheets(*sheets.finals_sheets(outcome.finals, run.details.finalist_ids))
+        if calls is not None:
+            print(f"{calls}\n")
+        with RunStore.open(prepared.settings.db) as store:
+            summaries.append(Summary.of(store, outcome.run_id, plan.title))
+        exports += [str(folder)] if folder is not None else []
+    if as_json and results:
+        print_document(SearchDocument(results=tuple(results)))
     if summaries:
-        own_db = None if config.load().db == settings.db else settings.db
+        own_db = None if config.load().db == prepared.settings.db else prepared.settings.db
         has_dashboard = importlib.util.find_spec("optuna_dashboard") is not None
         print_summary(summaries, exports, next_commands(summaries, db=own_db, has_dashboard=has_dashboard))
-    for task, outcome in zip(engine.tasks, outcomes, strict=True):
-        if outcome.finals is not None and outcome.finals.conditions.doubt:
-            say(
-                f"{task.plan.title}, finals: {outcome.finals.conditions.doubt}; measure again on a quiet machine: "
-                f"`evoflash bench --kernel run:{outcome.run_id}`"
-            )
-    if settings.report:
-        _report(store, [outcome.run_id for outcome in outcomes], settings)
+    _doubt(prepared.plans, outcomes)
+    if prepared.settings.report:
+        _report([outcome.run_id for outcome in outcomes], prepared.settings)
     if failures:
         raise NothingCorrectError(
             f"nothing correct was found in {' and '.join(failures)}; "
@@ -195,17 +153,34 @@ def _finish(
         )
 
 
-def _mirror(task: Task, outcome: Outcome, settings: Settings) -> None:
-    """Copies the run for optuna-dashboard."""
+def _exported(prepared: PreparedSearch, run: Run, out: Path | None) -> Exported | None:
+    """The export of a run's winner; None, and a word about it, where no package can ask its kernel."""
     try:
-        spaces = {
-            family: {name: parameter.values for name, parameter in space.parameters.items()}
-            for family, space in task.families.spaces.items()
-        }
-        mirror = StudyMirror(settings.db, outcome.run_id, task.plan.strategy, spaces)
-        mirror.sync((member.candidate, member.evaluation) for member in task.archive)
-    except StorageError as error:
-        say(f"optuna-dashboard will not show run {outcome.run_id}: {error}")
+        return export(prepared.settings, [run.id], out, calls=prepared.settings.calls, say=say)
+    except NoPackageError as error:
+        say(str(error))
+        return None
+
+
+def _report(run_ids: Sequence[int], settings: Settings) -> None:
+    """Writes the report of the runs and says where; or why there is none, which is no fault of the search."""
+    try:
+        with RunStore.open(settings.db) as store:
+            path = html_report.write(store, run_ids, html_report.default_path(settings.db, run_ids))
+    except (MissingError, StorageError) as error:
+        say(f"no report: {error}")
+    else:
+        say(f"report: {path}")
+
+
+def _doubt(plans: Sequence[Plan], outcomes: Sequence[Outcome]) -> None:
+    """Says which finals were disturbed."""
+    for plan, outcome in zip(plans, outcomes, strict=True):
+        if outcome.finals is not None and outcome.finals.conditions.doubt:
+            say(
+                f"{plan.title}, finals: {outcome.finals.conditions.doubt}; measure again on a quiet machine: "
+                f"`evoflash bench --kernel run:{outcome.run_id}`"
+            )
 
 
 def hush(quiet: bool) -> None:

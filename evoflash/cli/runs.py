@@ -3,19 +3,20 @@
 import gzip
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from evoflash import config
-from evoflash.cli.words import Run, run_of
+from evoflash.api.words import run_of
+from evoflash.cli.words import Run
 from evoflash.errors import StorageError, UsageError
 from evoflash.replay.formats import t4
 from evoflash.report import run_sheets as sheets
 from evoflash.report import runs as report
-from evoflash.report.tables import print_json, print_sheets
+from evoflash.report.runs import InsightList, RunList
+from evoflash.report.tables import print_document, print_json, print_sheets
 from evoflash.store import RunStore
 
 Database = Annotated[
@@ -38,7 +39,7 @@ def list_runs(db: Database = None, as_json: AsJson = False) -> None:
     with reading(db) as store:
         runs = store.runs()
     if as_json:
-        print_json([asdict(run) for run in runs])
+        print_document(RunList(runs=tuple(runs)))
     elif runs:
         print_sheets(sheets.runs_sheet(runs))
     else:
@@ -51,7 +52,7 @@ def show_run(run: Run = None, db: Database = None, as_json: AsJson = False) -> N
     with reading(db) as store:
         found = report.report(store, run_of(store, run).id)
     if as_json:
-        print_json(report.run_document(found))
+        print_document(found)
     else:
         print_sheets(*sheets.run_sheets(found))
 
@@ -70,7 +71,7 @@ def show_insights(
     last = max((each.generation for each in found), default=0)
     found = [each for each in found if every or each.generation == last]
     if as_json:
-        print_json([asdict(each) for each in found])
+        print_document(InsightList(run=summary.id, insights=tuple(found)))
     elif found:
         print_sheets(sheets.insights_sheet(found))
     else:
@@ -108,6 +109,6 @@ def best_candidate(run: Run = None, db: Database = None, as_json: AsJson = False
     if found.vs_best is None:
         print(f"run {found.run} has no finals with this candidate: the time is that of the search", file=sys.stderr)
     if as_json:
-        print_json(asdict(found))
+        print_document(found)
     else:
         print_sheets(sheets.best_sheet(found))

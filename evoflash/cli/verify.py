@@ -11,21 +11,23 @@ from typing import Annotated
 import typer
 
 from evoflash import config, targets
+from evoflash.api import families
+from evoflash.api.families import FUNCTION
+from evoflash.api.shapes import device_of, one
+from evoflash.api.words import CANDIDATE_HELP
 from evoflash.bench.entrants import Entrant, FixedEntrant, of_source
-from evoflash.cli import families, options
-from evoflash.cli.entrants import FUNCTION, entrant_of
+from evoflash.cli import options
+from evoflash.cli.entrants import entrant_of
 from evoflash.cli.runs import AsJson, Database
-from evoflash.cli.shapes import device_of, one
-from evoflash.cli.words import CANDIDATE_HELP
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.errors import RefusedError, UsageError
 from evoflash.evaluator import sanitizers
 from evoflash.problems import Problem
 from evoflash.report import verify_sheets as sheets
-from evoflash.report.tables import print_json, print_sheets
+from evoflash.report.tables import print_document, print_sheets
 from evoflash.targets.environment import environment
-from evoflash.verify.verdict import Verdict
+from evoflash.verify.verdict import Verdict, VerifyDocument
 from evoflash.verify.verification import Verification
 
 SOURCES = (".cu", ".cpp")
@@ -89,7 +91,7 @@ def verify(
             if not as_json:
                 print_sheets(sheets.cases_sheet(verdicts[-1]))
     if as_json:
-        print_json({"environment": facts, "verdicts": [each.document for each in verdicts]})
+        print_document(VerifyDocument(environment=facts, verdicts=tuple(verdicts)))
     else:
         print_sheets(sheets.verdicts_sheet(verdicts))
     refused = [each for each in verdicts if not each.accepted]

@@ -13,7 +13,10 @@ class Manifest(BaseModel):
     """The content of templates/<family>/template.yaml.
 
     Attributes:
-        problem: what it computes: attention, or the name of a function; target: "cuda" or "cpu".
+        family: the family's name, which is that of its folder.
+        summary: what its kernels are, in one line.
+        problem: what it computes: attention, or the name of a function.
+        target: "cuda" or "cpu".
         source: the kernel's file name.
         constants: the problem facts that rendering may read; whatever is not listed arrives at run time only.
         sizes: further facts for genomes whose flag `specialised` is on; their kernels refuse other sizes.

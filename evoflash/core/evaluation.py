@@ -70,7 +70,9 @@ class Timing(Record):
     Attributes:
         regime: "warm" (inputs in the last-level cache) or "cold" (input sets rotated beyond its capacity).
         shape: the shape, in a multi-shape run; empty for the score, which is then the geometric mean over the shapes.
-        samples: each sample is the mean over `launches` launches.
+        p50_us, p90_us, p99_us: percentiles of the samples.
+        launches: launches of a sample.
+        samples: each is the mean over its launches.
     """
 
     regime: str
@@ -89,6 +91,9 @@ class Evaluation(Record):
         status: how the evaluation ended.
         stage: the last stage that it reached.
         reason: a readable reason for a failure; otherwise empty.
+        build: the compiler's report; None if it was not built.
+        accuracy: its errors on each case that was run.
+        timings: its times in each cache regime.
         quick: True when timing stopped early because the candidate is far slower than the best.
         duplicate_of: the index of the original, for a candidate with the same source or machine code.
         seconds: wall time on the device.

@@ -70,8 +70,11 @@ class Conditions(Record):
 class Contestant(Record):
     """The interleaved times of a baseline or finalist.
 
-    `shape` is the shape, in a multi-shape run. It is empty for the geometric mean over the shapes and in a run with
-    one shape.
+    Attributes:
+        name: of the baseline, or "candidate" and the candidate's number in its run.
+        shape: the shape, in a multi-shape run; empty for the geometric mean over the shapes, and in runs of one shape.
+        p50_us, p90_us, p99_us: percentiles of the samples, microseconds a launch.
+        samples: one a round, in the order of the rounds, which are the same for all.
     """
 
     name: str
@@ -87,13 +90,16 @@ class Final(Record):
 
     Attributes:
         index: the candidate's number in its run.
+        status: "ok", or how it failed.
         reason: why it was eliminated, or that it is tied with the fastest.
         cases: number of correctness cases that it passed.
         refused: cases that its launcher declined by an error code.
+        accuracy: its errors on each case.
         time: its interleaved times; in a multi-shape run the geometric mean of `by_shape`.
         cold: its cold timing, on CUDA.
         ratios: by baseline, how many times faster the finalist is.
-        vs_best: the ratio against the fastest baseline, which is `best_baseline`.
+        vs_best: the ratio against the fastest baseline.
+        best_baseline: the name of the fastest baseline.
         vs_math: the ratio against SDPA's math backend.
         by_shape: in a multi-shape run, the times on each shape.
     """
@@ -114,14 +120,17 @@ class Final(Record):
 
 
 class Finals(Record):
-    """The finals of a run: the finalists, winner first, and the baselines that they were timed against.
-
-    In a multi-shape run `baselines_by_shape` has the baselines' times on each shape, and `baselines` their geometric
-    means.
+    """The finals of a run: the finalists, and the baselines that they were timed against.
 
     Attributes:
+        finalists: the winner first.
+        baselines: their times; in a multi-shape run the geometric means of those on each shape.
+        baselines_by_shape: in a multi-shape run the baselines' times on each shape.
         baseline_failures: by name, why a baseline has no times.
         versions: by name, the version of the package of each baseline that is not PyTorch's; empty where unknown.
+        rounds: interleaved rounds that were recorded.
+        conditions: the state of the device meanwhile.
+        sanitized: by name, what the sanitizers said.
     """
 
     finalists: tuple[Final, ...]

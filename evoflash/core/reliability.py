@@ -44,11 +44,19 @@ class Reliability(Record):
     """The outcome of a self-test.
 
     Attributes:
+        name: the kernel's name in tables.
+        trials: how often it was timed against itself, and against itself with more work.
+        rounds: rounds per trial.
+        launches: launches per sample.
+        p50_us: its median time in microseconds.
         false_alarms: trials of a kernel against itself whose interval excludes 1 (by more than `EQUIVALENCE_MARGIN`).
         detected: trials against the same kernel with 2 % more launches whose interval is above 1 by more than that.
         false_alarm_interval, detected_interval: 95 % Clopper-Pearson intervals of the two shares.
         sound: whether the false alarms are consistent with 95 % intervals, and the 2 % are detected in 95 % of the
             trials.
+        verdict: that, in words.
+        same, more: the ratio of each trial, against itself and with 2 % more launches.
+        seconds: wall time of the self-test.
     """
 
     name: str

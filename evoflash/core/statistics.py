@@ -17,7 +17,12 @@ EQUIVALENCE_MARGIN = 0.003
 
 
 class Ratio(Record):
-    """A speedup over a baseline: the median of paired ratios, with a 95 % bootstrap interval."""
+    """A speedup over a baseline.
+
+    Attributes:
+        value: the median of paired ratios.
+        low, high: its 95 % bootstrap interval.
+    """
 
     value: float
     low: float

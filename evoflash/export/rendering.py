@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from evoflash import __version__, resources
+from evoflash import resources
 from evoflash.export import attention_package, function_package
 from evoflash.export.call_times import Calls
 from evoflash.export.content import Content
@@ -19,6 +19,7 @@ from evoflash.export.winner import MOST_KERNELS, Winner
 from evoflash.problems import FunctionProblem
 from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cpu, cuda, nvrtc
+from evoflash.version import __version__
 
 # The file, inside the package, by which an earlier export is known.
 MARKER = "provenance.json"

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from evoflash.core.record import Document
 from evoflash.replay.recording import Recording
 from evoflash.replay.simulation import Trace
 
@@ -36,7 +37,9 @@ class Standing:
     """The measures of a strategy over all spaces.
 
     Attributes:
-        score: the score above, with a 95 % bootstrap interval over the seeds.
+        strategy: its name and settings.
+        score: the score of Willemsen and others, 0 for random search and 1 for the optimum at once.
+        score_interval: its 95 % bootstrap interval over the seeds.
         ev95: evaluations until 95 % of the optimum: the median over the seeds, then the geometric mean over the spaces.
         medians: evaluations -> fraction of the optimum: the median over the seeds, then the mean over the spaces.
         reached: evaluations -> share of the runs that have 95 % of the optimum by then.
@@ -54,6 +57,20 @@ class Standing:
     p_value: float | None
     proposal_ms: float
     by_space: dict[str, dict[str, float]]
+
+
+class ReplayDocument(Document):
+    """Strategies on recorded spaces.
+
+    Attributes:
+        evaluations: evaluations of each run.
+        repeats: runs of each strategy on each space.
+        standings: the measures of each strategy, in the order in which they were named.
+    """
+
+    evaluations: int
+    repeats: int
+    standings: tuple[Standing, ...]
 
 
 def expected_random(descending: np.ndarray, draws: np.ndarray) -> np.ndarray:

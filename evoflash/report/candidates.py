@@ -1,14 +1,74 @@
 """Reports on one candidate, and on the difference between two."""
 
 import difflib
+from datetime import datetime
 from typing import Any
 
-from evoflash.core.evaluation import Accuracy, BuildReport
+from evoflash.core.evaluation import Accuracy, BuildReport, Evaluation
 from evoflash.core.finals import Final
+from evoflash.core.genome import Gene
+from evoflash.core.record import Document
 from evoflash.report.lineage import genome_changes, speedup
 from evoflash.report.run_sheets import moment
 from evoflash.report.tables import Sheet, digits, duration, times, us
 from evoflash.store import StoredCandidate
+
+
+class CandidateDocument(Document):
+    """A candidate and its evidence.
+
+    Attributes:
+        candidate: its id.
+        run: its run.
+        index: its number in the run.
+        family: the template that rendered it.
+        genome: the parameter values that it was rendered with.
+        genome_digest: twelve hexadecimal digits that identify the genome.
+        operator: how it was proposed.
+        parents: ids of the candidates that it was derived from.
+        p50_us: its median time in the search, microseconds; None for a failure.
+        evaluation: what the search found, including the compiler's log.
+        final: its result in the finals, if it took part.
+        source_digest: SHA-256 of its source.
+        language: "c++", "cuda" or "python".
+        source: the rendered file.
+        finished_at: when it was evaluated, UTC.
+    """
+
+    candidate: int
+    run: int
+    index: int
+    family: str
+    genome: dict[str, Gene]
+    genome_digest: str
+    operator: str
+    parents: tuple[int, ...]
+    p50_us: float | None
+    evaluation: Evaluation
+    final: Final | None
+    source_digest: str | None
+    language: str | None
+    source: str | None
+    finished_at: datetime
+
+
+class DiffDocument(Document):
+    """The difference between two candidates.
+
+    Attributes:
+        a, b: the ids of the first and the second.
+        genes: name -> (value of the first, of the second), of the genes that differ; None where a gene is missing.
+        diff: a unified diff of the sources; empty when they are equal.
+        p50_us: the median times of both in the search, microseconds; None for a failure.
+        speedup: how many times faster the second is; None if either has no time.
+    """
+
+    a: int
+    b: int
+    genes: dict[str, tuple[Any, Any]]
+    diff: str
+    p50_us: tuple[float | None, float | None]
+    speedup: float | None
 
 
 def candidate_sheets(stored: StoredCandidate, final: Final | None) -> list[Sheet]:
@@ -61,26 +121,26 @@ def candidate_sheets(stored: StoredCandidate, final: Final | None) -> list[Sheet
     ]
 
 
-def candidate_document(stored: StoredCandidate, final: Final | None) -> dict[str, Any]:
-    """A candidate for --json, including its source and the compiler's log."""
+def candidate_document(stored: StoredCandidate, final: Final | None) -> CandidateDocument:
+    """A candidate for `--json`; `final` is its result in the finals, if any."""
     candidate = stored.candidate
-    return {
-        "candidate": stored.id,
-        "run": stored.run_id,
-        "index": candidate.index,
-        "family": candidate.family,
-        "genome": dict(candidate.genome),
-        "genome_digest": candidate.genome.digest,
-        "operator": candidate.operator,
-        "parents": list(stored.parent_ids),
-        "p50_us": stored.fitness_us,
-        "evaluation": stored.evaluation.model_dump(),
-        "final": final.model_dump() if final is not None else None,
-        "source_digest": stored.source_digest,
-        "language": stored.language,
-        "source": stored.source,
-        "finished_at": stored.finished_at,
-    }
+    return CandidateDocument(
+        candidate=stored.id,
+        run=stored.run_id,
+        index=candidate.index,
+        family=candidate.family,
+        genome=dict(candidate.genome),
+        genome_digest=candidate.genome.digest,
+        operator=candidate.operator,
+        parents=stored.parent_ids,
+        p50_us=stored.fitness_us,
+        evaluation=stored.evaluation,
+        final=final,
+        source_digest=stored.source_digest,
+        language=stored.language,
+        source=stored.source,
+        finished_at=stored.finished_at,
+    )
 
 
 def source_diff(old: StoredCandidate, new: StoredCandidate) -> str:
@@ -90,16 +150,16 @@ def source_diff(old: StoredCandidate, new: StoredCandidate) -> str:
     return "\n".join(diff)
 
 
-def diff_document(old: StoredCandidate, new: StoredCandidate) -> dict[str, Any]:
-    """The difference for --json; `speedup` is how many times faster the second is."""
-    return {
-        "a": old.id,
-        "b": new.id,
-        "genes": genome_changes(old.candidate, new.candidate),
-        "diff": source_diff(old, new),
-        "p50_us": [old.fitness_us, new.fitness_us],
-        "speedup": speedup(old, new),
-    }
+def diff_document(old: StoredCandidate, new: StoredCandidate) -> DiffDocument:
+    """The difference between two candidates, for `--json`."""
+    return DiffDocument(
+        a=old.id,
+        b=new.id,
+        genes=genome_changes(old.candidate, new.candidate),
+        diff=source_diff(old, new),
+        p50_us=(old.fitness_us, new.fitness_us),
+        speedup=speedup(old, new),
+    )
 
 
 def genes_sheet(old: StoredCandidate, new: StoredCandidate) -> Sheet:

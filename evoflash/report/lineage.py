@@ -1,22 +1,15 @@
-"""The lineage of a candidate as a tree: what each step changed, and the speedup."""
+"""The lineage of a candidate, or of a whole run: who descends from whom, what each step changed, and the speedup."""
 
-import json
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-from rich.tree import Tree
-
 from evoflash.core.candidate import Candidate
-from evoflash.report.tables import times, us
+from evoflash.core.genome import Gene
+from evoflash.core.record import Document, Record
 from evoflash.store import Ancestor, Relative, StoredCandidate
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Record):
     """The change from a parent.
 
     Attributes:
@@ -30,33 +23,77 @@ class Change:
     speedup: float | None
 
 
-@dataclass(frozen=True)
-class Step:
-    """A node of the tree.
+class Member(Record):
+    """A candidate in a lineage.
 
     Attributes:
-        level: its depth in the tree.
-        repeated: whether the tree has already shown this ancestor and its ancestors.
-        elsewhere: whether it belongs to a different run than the tree's root.
+        candidate: its id.
+        run: its run.
+        index: its number in the run.
+        family: the template that rendered it.
+        operator: how it was proposed.
+        genome: the parameter values that it was rendered with.
+        status: how its evaluation ended.
+        p50_us: its median time in microseconds; None for a failure.
+        changes: from each of its parents in the lineage.
     """
 
-    stored: Relative
-    level: int
+    candidate: int
+    run: int
+    index: int
+    family: str
+    operator: str
+    genome: dict[str, Gene]
+    status: str
+    p50_us: float | None
     changes: tuple[Change, ...]
-    repeated: bool
-    elsewhere: bool
 
-    @property
-    def line(self) -> str:
-        """The node as one line of text."""
-        candidate = self.stored.candidate
-        time = self.stored.fitness_us
-        result = f"{us(time)} us" if time is not None else self.stored.status
-        run = f" of run {self.stored.run_id}" if self.elsewhere else ""
-        head = f"{self.stored.id}{run} {candidate.family} by {candidate.operator}: {result}"
-        if self.repeated:
-            return f"{head} (see above)"
-        return "; ".join([head, *(_describe(change) for change in self.changes)])
+
+class Lineage(Document):
+    """A candidate and its ancestors, or the candidates of a whole run.
+
+    Attributes:
+        candidate: the id of the candidate whose lineage this is; of a whole run the fastest, None if none is correct.
+        run: its run.
+        candidates: each once; of a candidate the nearest ancestors first, of a run by id.
+        left_out: number of candidates of the run beyond the limit.
+    """
+
+    candidate: int | None
+    run: int
+    candidates: tuple[Member, ...]
+    left_out: int = 0
+
+
+def of_candidate(ancestry: Sequence[Ancestor]) -> Lineage:
+    """The lineage of the first of these candidates; the others are its ancestors."""
+    known = {ancestor.stored.id: ancestor.stored for ancestor in ancestry}
+    root = ancestry[0].stored
+    return Lineage(
+        candidate=root.id, run=root.run_id, candidates=tuple(_member(each, known) for each in known.values())
+    )
+
+
+def of_run(run: int, relatives: Sequence[Relative], limit: int) -> Lineage:
+    """The lineage of a run.
+
+    Args:
+        relatives: its candidates, and their parents in other runs.
+        limit: the most candidates; the fastest are kept with all their ancestors. Those of the fastest are always kept.
+    """
+    known = {each.id: each for each in relatives}
+    own = [each for each in relatives if each.run_id == run]
+    ranking = sorted(own, key=lambda each: (each.fitness_us is None, each.fitness_us or 0.0, each.id))
+    kept: set[int] = set()
+    for each in ranking:
+        added = _with_ancestors(each.id, known, but=kept)
+        if kept and len(kept) + len(added) > limit:
+            break
+        kept |= added
+    shown = {key: known[key] for key in sorted(kept)}
+    best = ranking[0].id if ranking and ranking[0].fitness_us is not None else None
+    members = tuple(_member(each, shown) for each in shown.values())
+    return Lineage(candidate=best, run=run, candidates=members, left_out=sum(each.id not in kept for each in own))
 
 
 def genome_changes(old: Candidate, new: Candidate) -> dict[str, tuple[Any, Any]]:
@@ -72,89 +109,36 @@ def speedup(old: StoredCandidate | Relative, new: StoredCandidate | Relative) ->
     return old.fitness_us / new.fitness_us
 
 
-def walk(ancestry: Sequence[Ancestor]) -> Iterator[Step]:
-    """The tree from the candidate back to its first ancestors, depth first; shared ancestors are expanded once."""
-    known = {ancestor.stored.id: ancestor.stored for ancestor in ancestry}
-    entered: set[int] = set()
-    waiting = [(ancestry[0].stored.id, 0)]
-    while waiting:  # an explicit stack, since a lineage may be deeper than Python's recursion limit
-        key, level = waiting.pop()
-        stored = known[key]
-        elsewhere = stored.run_id != ancestry[0].stored.run_id
-        yield Step(stored, level, _changes(stored, known), key in entered, elsewhere)
-        if key not in entered:
-            entered.add(key)
-            waiting += [(parent, level + 1) for parent in reversed(stored.parent_ids)]
+def _with_ancestors(key: int, known: Mapping[int, Relative], but: Iterable[int]) -> set[int]:
+    """A candidate and its ancestors, except those below which everything is kept already."""
+    found: set[int] = set()
+    waiting = [key]
+    while waiting:
+        each = waiting.pop()
+        if each in known and each not in found and each not in but:
+            found.add(each)
+            waiting += known[each].parent_ids
+    return found
 
 
-def print_tree(ancestry: Sequence[Ancestor]) -> None:
-    """Prints the tree to standard output: drawn on a terminal, as indented lines when piped."""
-    console = Console(file=sys.stdout)
-    if not console.is_terminal:
-        for step in walk(ancestry):
-            print(f"{'  ' * step.level}{step.line}")
-        return
-    branch: list[Tree] = []
-    for step in walk(ancestry):
-        node = Tree(Text(step.line))
-        del branch[step.level :]
-        if branch:
-            branch[-1].children.append(node)
-        branch.append(node)
-    console.print(branch[0])
-
-
-def print_document(ancestry: Sequence[Ancestor]) -> None:
-    """Prints the tree as one JSON document, with parents nested in their children."""
-    branch: list[dict[str, Any]] = []
-    deepest = 0
-    for step in walk(ancestry):
-        node = _node(step)
-        del branch[step.level :]
-        if branch:
-            branch[-1]["parents"].append(node)
-        branch.append(node)
-        deepest = max(deepest, step.level)
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(limit + 4 * deepest)  # the encoder recurses twice per generation
-    try:
-        print(json.dumps(branch[0]))
-    finally:
-        sys.setrecursionlimit(limit)
-
-
-def _node(step: Step) -> dict[str, Any]:
-    candidate = step.stored.candidate
-    return {
-        "candidate": step.stored.id,
-        "run": step.stored.run_id,
-        "index": candidate.index,
-        "family": candidate.family,
-        "operator": candidate.operator,
-        "genome": dict(candidate.genome),
-        "status": step.stored.status,
-        "p50_us": step.stored.fitness_us,
-        "changes": [
-            {"parent": change.parent, "genes": change.genes, "speedup": change.speedup} for change in step.changes
-        ],
-        "repeated": step.repeated,
-        "parents": [],
-    }
-
-
-def _changes(stored: Relative, known: dict[int, Relative]) -> tuple[Change, ...]:
-    parents = [known[key] for key in stored.parent_ids]
-    return tuple(
-        Change(parent.id, genome_changes(parent.candidate, stored.candidate), speedup(parent, stored))
-        for parent in parents
+def _member(stored: Relative, known: Mapping[int, Relative]) -> Member:
+    candidate = stored.candidate
+    parents = [known[key] for key in stored.parent_ids if key in known]
+    return Member(
+        candidate=stored.id,
+        run=stored.run_id,
+        index=candidate.index,
+        family=candidate.family,
+        operator=candidate.operator,
+        genome=dict(candidate.genome),
+        status=stored.status,
+        p50_us=stored.fitness_us,
+        changes=tuple(
+            Change(
+                parent=parent.id,
+                genes=genome_changes(parent.candidate, candidate),
+                speedup=speedup(parent, stored),
+            )
+            for parent in parents
+        ),
     )
-
-
-def _describe(change: Change) -> str:
-    genes = ", ".join(f"{name} {_value(old)} → {_value(new)}" for name, (old, new) in change.genes.items())
-    speed = f", {times(change.speedup)}" if change.speedup is not None else ""
-    return f"from {change.parent}: {genes or 'nothing changed'}{speed}"
-
-
-def _value(value: Any) -> str:
-    return "none" if value is None else str(value)

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from evoflash.core.finals import Final, Finals
 from evoflash.core.genome import Gene
+from evoflash.core.record import Document
 from evoflash.core.statistics import Ratio
 from evoflash.core.status import Status
 from evoflash.errors import NotFoundError, NothingCorrectError, UsageError
@@ -16,7 +16,15 @@ from evoflash.store import Insight, Outcome, RunStore, RunSummary, Tally
 
 @dataclass(frozen=True)
 class Share:
-    """The results of one family or operator; `improvements` counts how often it improved the best time of the run."""
+    """The results of one family or operator.
+
+    Attributes:
+        name: of the family or operator.
+        candidates: how many it has.
+        correct: how many of them are ok.
+        improvements: how often it improved the best time of the run.
+        best_us: its best time in microseconds.
+    """
 
     name: str
     candidates: int
@@ -27,7 +35,16 @@ class Share:
 
 @dataclass(frozen=True)
 class Improvement:
-    """An improvement of the best time of a run; `after` is the number of candidates finished by then."""
+    """An improvement of the best time of a run.
+
+    Attributes:
+        after: number of candidates finished by then.
+        seconds: time since the run began.
+        candidate: id of the candidate.
+        index: its number in the run.
+        operator: how it was proposed.
+        best_us: its time in microseconds.
+    """
 
     after: int
     seconds: float
@@ -37,32 +54,73 @@ class Improvement:
     best_us: float
 
 
-@dataclass(frozen=True)
-class RunReport:
-    """The content of `evoflash runs show`."""
+class RunList(Document):
+    """All runs of a database.
+
+    Attributes:
+        runs: ordered by id.
+    """
+
+    runs: tuple[RunSummary, ...]
+
+
+class InsightList(Document):
+    """What the results of a run say.
+
+    Attributes:
+        run: its id.
+        insights: oldest first; without `--all` those of the last generation.
+    """
+
+    run: int
+    insights: tuple[Insight, ...]
+
+
+class RunReport(Document):
+    """A run: its settings, counts, convergence, finals and insights.
+
+    Attributes:
+        run: settings, machine and totals.
+        siblings: the runs of the same search over other shapes.
+        statuses: number of candidates by status.
+        families: totals by family.
+        operators: totals by operator.
+        convergence: each improvement of the best time.
+        finals: None before they ran.
+        finalist_ids: the finalists' indices in the run -> their ids.
+        insights: what the results say, oldest first.
+    """
 
     run: RunSummary
-    siblings: tuple[RunSummary, ...]  # the runs of the same search over other shapes
+    siblings: tuple[RunSummary, ...]
     statuses: dict[str, int]
     families: tuple[Share, ...]
     operators: tuple[Share, ...]
     convergence: tuple[Improvement, ...]
     finals: Finals | None
-    finalist_ids: dict[int, int]  # index in the run -> id
+    finalist_ids: dict[int, int]
     insights: tuple[Insight, ...]
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best candidate of a run.
+class Best(Document):
+    """The best candidate of a run, compared with the baselines.
 
     Attributes:
-        candidate: its id; `index` is its number in the run.
+        run: its run.
+        candidate: its id.
+        index: its number in the run.
+        family: the template that rendered it.
+        genome: the parameter values that it was rendered with.
         p50_us: the median of the finals' interleaved rounds, or that of the search if no finals ran.
         vs_best: how many times faster than the fastest baseline, `best_baseline`; None without finals.
+        vs_best_interval: its 95 % bootstrap interval.
+        best_baseline: the name of the fastest baseline.
         vs_math: how many times faster than SDPA's math backend.
+        vs_math_interval: its 95 % bootstrap interval.
         baselines: medians of the baselines in the finals, microseconds.
         cases: number of correctness cases that it passed.
+        source_digest: SHA-256 of its source.
+        status: "ok", unless the finals refuted all candidates.
     """
 
     run: int
@@ -208,8 +266,3 @@ def _fastest(store: RunStore, run: RunSummary, refuted: set[int]) -> int:
 
 def _interval(ratio: Ratio | None) -> tuple[float, float] | None:
     return (ratio.low, ratio.high) if ratio is not None else None
-
-
-def run_document(found: RunReport) -> dict[str, Any]:
-    """The report for --json."""
-    return asdict(found) | {"finals": found.finals.model_dump() if found.finals is not None else None}

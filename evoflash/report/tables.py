@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evoflash.core.record import Document
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -55,6 +57,11 @@ def print_sheets(*sheets: Sheet) -> None:
 def print_json(document: Any) -> None:
     """Prints a JSON document to standard output; NaN and infinities, which JSON lacks, become null."""
     print(pydantic_core.to_json(document, indent=2, inf_nan_mode="null", fallback=str).decode())
+
+
+def print_document(document: Document) -> None:
+    """Prints what `--json` asks for: one object on standard output, described in docs/json.md."""
+    print_json(document.model_dump())
 
 
 def us(value: float | None) -> str | None:

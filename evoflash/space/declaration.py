@@ -63,7 +63,12 @@ class Parameter(BaseModel):
 
 
 class Constraint(BaseModel):
-    """An expression that must hold, and a readable reason."""
+    """An expression that must hold.
+
+    Attributes:
+        expr: the expression.
+        why: a readable reason.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

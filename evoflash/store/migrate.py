@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
-from evoflash import __version__
 from evoflash.errors import StorageError
+from evoflash.version import __version__
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 from sqlalchemy.orm import aliased
 
 from evoflash.core.candidate import Candidate, Origin
@@ -159,6 +159,16 @@ def read_ancestry(connection: Connection, candidate_id: int) -> list[Ancestor]:
                 depths[parent.id] = depths[each] + 1
                 queue.append(parent.id)
     return [Ancestor(_relative(rows[each], parents.get(each, [])), depth) for each, depth in depths.items()]
+
+
+def read_relatives(connection: Connection, run_id: int) -> list[Relative]:
+    """The candidates of a run, and their parents in other runs, ordered by id; the latter without their own parents."""
+    own = select(CandidateRow.id).where(CandidateRow.run_id == run_id)
+    elsewhere = select(LineageRow.parent_id).where(LineageRow.candidate_id.in_(own))
+    chosen = or_(CandidateRow.run_id == run_id, CandidateRow.id.in_(elsewhere))
+    heads = connection.execute(select(*_HEAD).where(chosen).order_by(CandidateRow.id)).mappings().all()
+    parents = _parents(connection, own)
+    return [_relative(row, parents.get(row["id"], [])) for row in heads]
 
 
 def read_tally(connection: Connection, run_id: int) -> list[Tally]:

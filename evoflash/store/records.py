@@ -14,14 +14,23 @@ class RunSummary:
     """One run, with the totals of its candidates.
 
     Attributes:
+        id: the run's number.
+        created_at: when it began, UTC.
+        finished_at: when it ended; None while it runs.
+        strategy: what proposed candidates.
+        seed: seed of every random choice.
+        target: "cuda" or "cpu".
         status: "running", "done", "interrupted" or "failed"; a run whose process died is interrupted.
         stop_reason: a readable reason why it ended.
         problem: the problem's fields and its "kind".
+        problem_label: its sizes as text.
         plan: the resolved settings.
         machine: device, driver, toolkit, torch, git commit, clocks.
         elapsed_s: seconds of search; for a killed run, until its last candidate.
-        candidates: number of recorded candidates, of which `correct` are ok.
-        best_us: the best warm median of the search in microseconds, of the candidate `best_id` with index `best_index`.
+        candidates: number of recorded candidates.
+        correct: how many of them are ok.
+        best_us: the best warm median of the search in microseconds.
+        best_id, best_index: id of the candidate with that time, and its number in the run.
         has_finals: whether finals are recorded.
         group_id: the id of the first run of the same search over several shapes; None for a single run.
     """
@@ -162,7 +171,16 @@ class Written:
 
 @dataclass(frozen=True)
 class Insight:
-    """An observation about a run, in words and as data."""
+    """An observation about a run, in words and as data.
+
+    Attributes:
+        id: its number in the database.
+        run_id: the run.
+        generation: 0 for the run as a whole; otherwise after how many times 50 results it was made.
+        kind: what it is about, e.g. "family" or "failing".
+        text: a sentence for a person.
+        data: the figures that the sentence stands on.
+    """
 
     id: int
     run_id: int

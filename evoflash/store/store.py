@@ -25,6 +25,7 @@ from evoflash.store.records import (
     CandidateSummary,
     Insight,
     Outcome,
+    Relative,
     RunSummary,
     StoredCandidate,
     Tally,
@@ -199,10 +200,7 @@ class RunStore:
 
     def recorded(self, run_id: int) -> list[tuple[Candidate, Evaluation]]:
         """All evaluated candidates of a run, ordered by index."""
-        chosen = select(CandidateRow.id).where(CandidateRow.run_id == run_id)
-        with self._reading(f"read the candidates of run {run_id}") as connection:
-            found = reading.read_candidates(connection, chosen, sources=False)
-        return [(stored.candidate, stored.evaluation) for stored in found]
+        return [(stored.candidate, stored.evaluation) for stored in self.stored(run_id)]
 
     def stored(self, run_id: int, *, after: int = 0, limit: int | None = None) -> list[StoredCandidate]:
         """Candidates of a run with their evidence and without sources, ordered by index.
@@ -310,6 +308,11 @@ class RunStore:
         """
         with self._reading(f"read the lineage of candidate {candidate_id}") as connection:
             return reading.read_ancestry(connection, candidate_id) or _no_candidate(candidate_id)
+
+    def relatives(self, run_id: int) -> list[Relative]:
+        """The candidates of a run, and their parents in other runs, ordered by id."""
+        with self._reading(f"read the lineage of run {run_id}") as connection:
+            return reading.read_relatives(connection, run_id)
 
     def insights(self, run_id: int) -> list[Insight]:
         """The observations about a run, oldest first."""

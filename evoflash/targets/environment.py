@@ -12,11 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evoflash import __version__
 from evoflash.errors import MissingError
 from evoflash.system import processes
 from evoflash.targets import Target, cuda
 from evoflash.targets.base import compiler_version, cxx
+from evoflash.version import __version__
 
 
 def environment(target: Target, machine: Mapping[str, Any], command: Sequence[str]) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import computed_field
+
 from evoflash.core.evaluation import Accuracy
-from evoflash.core.record import Record
+from evoflash.core.record import Document, Record
 from evoflash.core.status import Gate
 
 Outcome = Literal["passed", "declined", "refused"]
@@ -18,6 +20,8 @@ class Checked(Record):
         case: the name of the case or gate.
         outcome: "declined" if the kernel does not support the case.
         gate: the gate that refused the kernel, if any.
+        reason: why.
+        accuracy: its errors, if the case has an output to compare.
     """
 
     case: str
@@ -39,6 +43,7 @@ class Verdict(Record):
         name: the name of the kernel in tables.
         origin: the kernel as the user named it.
         problem: the label of the problem that it is for.
+        accepted: whether it passed every gate.
         gate, reason: the gate that refused it, and why; None and empty if it was accepted.
         seed: the seed of the random cases.
         checks: the results in order; the last one may be a refusal.
@@ -46,6 +51,7 @@ class Verdict(Record):
         floor_us: the lower bound on the time of any kernel on this device.
         sanitized: tool -> summary, of the sanitizers that ran.
         warnings: warnings of the sanitizers that do not refuse the kernel.
+        seconds: wall time of the verification.
     """
 
     name: str
@@ -68,9 +74,26 @@ class Verdict(Record):
         measured = [each for each in self.checks if each.share is not None]
         return max(measured, key=lambda each: each.share or 0.0, default=None)
 
+    @computed_field
     @property
-    def document(self) -> dict[str, Any]:
-        """The verdict as JSON values, with the name of the worst case."""
-        worst = self.worst
-        found = {"worst_case": worst.case, "worst_share": worst.share} if worst is not None else {}
-        return {**self.model_dump(mode="json"), **found}
+    def worst_case(self) -> str | None:
+        """The name of the case with the largest error in relation to its bound."""
+        return self.worst.case if self.worst is not None else None
+
+    @computed_field
+    @property
+    def worst_share(self) -> float | None:
+        """That error over its bound; a value above 1 is a refusal."""
+        return self.worst.share if self.worst is not None else None
+
+
+class VerifyDocument(Document):
+    """The verdicts on kernels or functions.
+
+    Attributes:
+        environment: facts of machine, device and software.
+        verdicts: in the order in which the kernels were named.
+    """
+
+    environment: dict[str, Any]
+    verdicts: tuple[Verdict, ...]

@@ -2,13 +2,18 @@
 
 import json
 import math
+import re
+import shutil
+import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from evoflash.cli import candidates as commands
+from evoflash.core.candidate import Origin
 from evoflash.core.status import Stage, Status
 from evoflash.errors import NotFoundError, UsageError
 from evoflash.store import RunStore
@@ -49,19 +54,116 @@ def test_lineage_in_lines():
     )
 
 
-def test_lineage_nested():
-    tree = json.loads(call("lineage", "7", "--json"))
-    (parent,) = tree["parents"]
-    assert (tree["candidate"], parent["candidate"]) == (7, 6)
-    assert parent["changes"][0] == {
+def test_lineage_as_json():
+    found = json.loads(call("lineage", "7", "--json"))
+    assert json.loads(call("lineage", "7", "--format", "json")) == found
+    assert (found["candidate"], found["run"], found["left_out"]) == (7, 1, 0)
+    members = {each["candidate"]: each for each in found["candidates"]}
+    assert list(members) == [7, 6, 4, 3, 1, 2]
+    assert members[6]["changes"][0] == {
         "parent": 4,
         "genes": {"rows": [64, 96], "scale": [0.1 * 3, 0.5]},
         "speedup": 1.25,
     }
-    first, second = parent["parents"]
-    assert (first["candidate"], first["repeated"]) == (4, False)
-    assert (second["candidate"], second["repeated"], second["parents"]) == (3, True, [])
-    assert first["parents"][0]["parents"][1]["family"] == "cpu_simple"
+    assert [each["parent"] for each in members[6]["changes"]] == [4, 3]
+    assert members[2]["family"] == "cpu_simple"
+
+
+def test_the_lineage_of_a_run_is_a_forest_of_descendants():
+    lines = call("lineage", "7", "--full").splitlines()
+    assert [((len(line) - len(line.lstrip())) // 2, line.split()[0]) for line in lines] == [
+        (0, "1"), (1, "3"), (2, "4"), (3, "5"), (3, "6"), (4, "7"), (4, "8"), (0, "2"),
+    ]  # fmt: skip
+    found = json.loads(call("lineage", "7", "--full", "--json"))
+    assert (found["candidate"], len(found["candidates"])) == (6, 8)
+    assert found == json.loads(call("lineage", "latest", "--full", "--json"))
+
+
+def test_a_limit_keeps_the_fastest_with_all_their_ancestors():
+    result = CliRunner().invoke(app, ["lineage", "7", "--full", "--limit", "5", "--json"])
+    found = json.loads(result.stdout)
+    assert [each["candidate"] for each in found["candidates"]] == [1, 2, 3, 4, 6]
+    assert found["left_out"] == 3
+    assert result.stderr == "3 of 8 candidates are left out; --limit shows more\n"
+    least = json.loads(call("lineage", "7", "--full", "--limit", "1", "--json"))
+    assert least["candidates"] == found["candidates"]
+    with pytest.raises(UsageError, match="--limit means nothing without --full"):
+        call("lineage", "7", "--limit", "5")
+
+
+def test_parents_in_another_run_are_shown_and_count_for_nothing(database):
+    with RunStore.open(str(database), write=True) as store:
+        run = runs.begin(store)
+        copied = replace(candidate(0), origin=Origin(1, 5))
+        store.record(run, copied, ok(30.0), None)
+    found = json.loads(call("lineage", "run:2", "--full", "--json"))
+    assert [(each["candidate"], each["run"]) for each in found["candidates"]] == [(6, 1), (9, 2)]
+    assert (found["candidate"], found["left_out"]) == (9, 0)
+    assert call("lineage", "run:2", "--full").startswith("6 of run 1 cpu_flash by crossover: 20.00 us\n  9 cpu_flash")
+
+
+ODD = 'a "quoted" <b> #1 `x` & \\ \n line'
+
+
+@pytest.fixture
+def odd(database):
+    """A lineage whose texts have the signs that DOT, Mermaid and HTML read as syntax."""
+    with RunStore.open(str(database), write=True) as store:
+        run = runs.begin(store)
+        store.record(run, candidate(0), ok(30.0), None)
+        store.record(run, candidate(1, 0, operator='step "two"', layout=ODD), ok(20.0), None)
+        store.record(run, candidate(2, 1, 0), failed(), None)
+    return database
+
+
+MERMAID_LINE = re.compile(
+    r"""flowchart\ TD
+    | \ \ c\d+\["[^"]*"\]                          # a node
+    | \ \ c\d+\ -->\|"[^"]*"\|\ c\d+               # an edge
+    | \ \ style\ c\d+\ stroke-(width:4px|dasharray:\ 4)""",
+    re.VERBOSE,
+)
+
+
+@pytest.mark.parametrize("arguments", [("7",), ("7", "--full"), ("11",), ("11", "--full")])
+def test_mermaid_has_nothing_but_nodes_edges_and_styles(odd, arguments):
+    lines = call("lineage", *arguments, "--format", "mermaid").splitlines()
+    assert lines[0] == "flowchart TD"
+    assert [line for line in lines if not MERMAID_LINE.fullmatch(line)] == []
+    texts = " ".join(re.findall('"([^"]*)"', "\n".join(lines)))
+    assert not re.search(r"[<>`&]|#(?!(35|96|quot|lt|gt|amp);)", texts.replace("<br/>", ""))
+    nodes = set(re.findall(r"^  (c\d+)\[", "\n".join(lines), re.MULTILINE))
+    edges = re.findall(r"^  (c\d+) -->\|[^|]*\| (c\d+)", "\n".join(lines), re.MULTILINE)
+    assert {end for edge in edges for end in edge} <= nodes
+    assert edges
+
+
+DOT_STRING = r'"(?:[^"\\]|\\.)*"'
+DOT_LINE = re.compile(
+    rf"""digraph\ lineage\ {{ | }}
+    | \ \ (node|edge)\ \[.*\];
+    | \ \ \d+\ \[label={DOT_STRING}(,\ style=dashed)?(,\ penwidth=3)?\];
+    | \ \ \d+\ ->\ \d+\ \[label={DOT_STRING}\];""",
+    re.VERBOSE,
+)
+
+
+@pytest.mark.parametrize("arguments", [("7",), ("11", "--full")])
+def test_dot_is_a_graph_that_graphviz_draws(odd, arguments):
+    text = call("lineage", *arguments, "--format", "dot")
+    assert [line for line in text.splitlines() if not DOT_LINE.fullmatch(line)] == []
+    assert text.count("penwidth=3") == 1
+    if (program := shutil.which("dot")) is not None:
+        drawn = subprocess.run([program, "-Tplain"], input=text, capture_output=True, text=True, timeout=60)
+        assert (drawn.returncode, drawn.stderr) == (0, "")
+        kinds = [line.split()[0] for line in drawn.stdout.splitlines()]
+        assert kinds.count("edge") == text.count(" -> ")
+        assert kinds.count("node") == text.count("[label=") - text.count(" -> ")
+
+
+def test_json_and_another_form_exclude_each_other():
+    with pytest.raises(UsageError, match="--json and --format dot exclude each other"):
+        call("lineage", "7", "--format", "dot", "--json")
 
 
 def test_a_lineage_deeper_than_pythons_stack(database):
@@ -73,9 +175,8 @@ def test_a_lineage_deeper_than_pythons_stack(database):
             store.record(run, candidate(index, *parents), failed(build=None), None)
     last = str(8 + depth)
     assert len(call("lineage", last).splitlines()) == depth
-    before = sys.getrecursionlimit()
-    assert call("lineage", last, "--json").count('"candidate":') == depth
-    assert sys.getrecursionlimit() == before
+    assert len(call("lineage", last, "--full", "--limit", "2000").splitlines()) == depth
+    assert len(json.loads(call("lineage", last, "--json"))["candidates"]) == depth
 
 
 def test_show_tells_everything():

@@ -11,6 +11,7 @@ from evoflash.cli import doctor as command
 from evoflash.cli.diagnostics import Check
 from evoflash.errors import MissingError
 from evoflash.evaluator.messages import Probed
+from tests.cli.printed import printed
 
 app = typer.Typer()
 app.command()(command.doctor)
@@ -38,7 +39,7 @@ def test_a_half_written_family_is_one_check(place):
     folder = place / "templates" / "begun"
     folder.mkdir(parents=True)
     (folder / "template.yaml").write_text("family: begun\n")
-    document = json.loads(call("--target", "cpu", "--json").stdout)
+    document = printed("doctor", call("--target", "cpu", "--json").stdout)
     (check,) = [each for each in document["checks"] if each["name"] == "a family"]
     assert not check["ok"]
     assert "templates/begun/template.yaml is left out: " in check["found"]
@@ -46,7 +47,7 @@ def test_a_half_written_family_is_one_check(place):
 
 
 def test_a_machine_that_can_search(place):
-    document = json.loads(call("--target", "cpu", "--json").stdout)
+    document = printed("doctor", call("--target", "cpu", "--json").stdout)
     checks = {each["name"]: each for each in document["checks"]}
     assert (document["target"], document["can_search"]) == ("cpu", True)
     for name in ("Python", "torch", "ninja", "C++ compiler", "OpenMP", "database", "runs folder", "evaluation worker"):
@@ -72,7 +73,7 @@ def test_no_compiler_at_all(monkeypatch, place):
     result = CliRunner().invoke(app, ["--target", "cpu", "--json"])
     checks = checks_of(result.stdout)
     assert (checks["C++ compiler"]["state"], checks["target"]["state"]) == ("missing", "missing")
-    assert json.loads(result.stdout)["target"] is None
+    assert printed("doctor", result.stdout)["target"] is None
     assert isinstance(result.exception, MissingError)
     assert "apt-get install g++" in str(result.exception)
     assert result.exception.exit_code == 3

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from evoflash import config, targets
-from evoflash.cli import export as command
-from evoflash.cli.export import export_runs
+from evoflash import targets
 from evoflash.errors import NoPackageError, UsageError
+from evoflash.export import runs as exporting
 from evoflash.export.formats import FORMATS
+from evoflash.export.runs import export_runs
 from evoflash.export.sweep import Sweep
 from evoflash.problems.attention.members import ATTENTION
 from evoflash.store import RunStore
@@ -42,7 +42,7 @@ def record_finals(store, *cases: str) -> None:
 
 def kernels(store, tmp_path, **options) -> list[dict]:
     """The rows of the package's table, each with the number of its candidate."""
-    folder = export_runs(store, [1], tmp_path / "out", config.load(), name="exported_run", **options)
+    folder = export_runs(store, [1], tmp_path / "out", name="exported_run", **options)
     package = folder / "exported_run"
     rows = json.loads((package / "kernels.json").read_text())["kernels"]
     for row in rows:
@@ -78,20 +78,20 @@ def test_another_form_replaces_itself_and_nothing_else(store, tmp_path, form):
     record_finals(store, "65x4099")
     out = tmp_path / "out"
     for _ in range(2):
-        export_runs(store, [1], out, config.load(), name="exported_run", form=form)
+        export_runs(store, [1], out, name="exported_run", form=form)
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert len(files) >= 1
     assert "provenance.json" not in {path.name for path in out.iterdir()}
     (out / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"'mine\.txt', which is no export's"):
-        export_runs(store, [1], out, config.load(), name="exported_run", form=form)
+        export_runs(store, [1], out, name="exported_run", form=form)
     assert (out / "mine.txt").read_text() == "mine"
 
 
-def test_more_kernels_than_a_package_holds_are_left_out_with_a_word(store, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "MOST_KERNELS", 2)
+def test_more_kernels_than_a_package_holds_are_left_out_with_a_word(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "MOST_KERNELS", 2)
     record_finals(store, "seed 0", "65x4099", "65x4099")
-    written = []
+    written, said = [], []
 
     class Measured(Sweep):
         def run(self, winner, out):
@@ -99,9 +99,9 @@ def test_more_kernels_than_a_package_holds_are_left_out_with_a_word(store, tmp_p
             found = {"device": "a CPU", "torch": "2.13", "points": [], "rows": []}
             return winner.swept(found)
 
-    export_runs(store, [1], tmp_path / "out", config.load(), name="exported_run", sweep=Measured())
+    export_runs(store, [1], tmp_path / "out", name="exported_run", sweep=Measured(), say=said.append)
     assert written == ["kernel.cpp", "kernel_2.cpp"]
-    assert "the last 1 finalists are left out" in capsys.readouterr().err
+    assert said[0] == "the last 1 finalists are left out: too many kernels"
 
 
 def test_a_winner_of_any_length_needs_no_other(store, tmp_path):
@@ -124,5 +124,5 @@ def test_a_kernel_that_takes_another_struct_is_not_exported(store, tmp_path, tak
     store.record(1, candidate(4), ok(10.0), source(4) + takes, "c++")
     chosen = store.candidate_id(1, 4)
     with pytest.raises(NoPackageError, match=rf"candidate {chosen} was rendered for another attention\.h than"):
-        export_runs(store, [1], tmp_path / "out", config.load(), candidate=chosen)
+        export_runs(store, [1], tmp_path / "out", candidate=chosen)
     assert not (tmp_path / "out").exists()

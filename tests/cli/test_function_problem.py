@@ -6,19 +6,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from evoflash import config, targets
-from evoflash.cli.export import export_runs
+from evoflash import targets
 from evoflash.cli.main import app
 from evoflash.codegen.template import load
 from evoflash.core.candidate import Candidate
 from evoflash.core.genome import Genome
 from evoflash.errors import UsageError
+from evoflash.export.runs import export_runs
 from evoflash.export.sweep import Sweep
 from evoflash.problems import FunctionProblem
 from evoflash.problems.function.description import describe
 from evoflash.run import warm_start
 from evoflash.run.shapes import Shape
 from evoflash.store import RunStore
+from tests.cli.printed import printed
 from tests.helpers import plan
 from tests.store import runs
 
@@ -62,9 +63,9 @@ def called(place, monkeypatch, *words: str) -> str:
 
 def test_the_export_of_several_runs_and_its_verification(place, monkeypatch):
     with RunStore.open(str(place / "runs.db")) as store:
-        folder = export_runs(store, [1, 2], place / "out", config.load(templates=[FIXTURES]), name="rows_package")
+        folder = export_runs(store, [1, 2], place / "out", name="rows_package")
         with pytest.raises(UsageError, match="--sweep measures attention"):
-            export_runs(store, [1], place / "swept", config.load(), sweep=Sweep())
+            export_runs(store, [1], place / "swept", sweep=Sweep())
     rows = json.loads((folder / "rows_package" / "kernels.json").read_text())["kernels"]
     assert [row["inputs"]["x"]["size"] for row in rows] == [["rows", "columns"]]  # both runs found the same source
     provenance = json.loads((folder / "rows_package" / "provenance.json").read_text())
@@ -90,7 +91,8 @@ def test_the_export_of_several_runs_and_its_verification(place, monkeypatch):
 def test_the_families_that_take_it(place, monkeypatch):
     monkeypatch.setattr("evoflash.cli.kernels.one", lambda *asked: described())
     words = ["templates", "list", "--problem", str(FILE), "--templates", str(FIXTURES), "--json"]
-    listed = json.loads(called(place, monkeypatch, *words))
+    families = printed("templates list", called(place, monkeypatch, *words))["families"]
+    listed = {each["family"]: each for each in families}
     assert listed["rows"]["refusals"] == []
     assert listed["scalar"]["refusals"] == ["it computes attention, not scaled_rows"]
 

@@ -39,7 +39,7 @@ BOTH = ("one.csv", "two.csv", "--strategy", "evolution,random", "--repeats", "3"
 
 
 def test_one_object_a_strategy(folder):
-    first, second = json.loads(call(*BOTH, "--json").stdout)
+    first, second = json.loads(call(*BOTH, "--json").stdout)["standings"]
     assert (first["strategy"], second["strategy"]) == ("evolution", "random")
     assert set(first["medians"]) == {"25"}
     assert set(first["by_space"]) == {"one", "two"}
@@ -50,7 +50,7 @@ def test_one_object_a_strategy(folder):
 
 
 def test_the_same_command_prints_the_same(folder):
-    again = [json.loads(call(*BOTH, "--json").stdout) for _ in range(2)]
+    again = [json.loads(call(*BOTH, "--json").stdout)["standings"] for _ in range(2)]
     for found in again:
         for each in found:
             each.pop("proposal_ms")
@@ -70,11 +70,8 @@ def test_a_table_and_curves(folder):
 def test_a_run_of_the_database_is_a_space(folder):
     with RunStore.open("runs.db", write=True) as store:
         run = runs.small_run(store)
-    (found,) = json.loads(
-        call(
-            str(run), "--db", "runs.db", "--strategy", "random", "--repeats", "2", "--evaluations", "8", "--json"
-        ).stdout
-    )
+    words = [str(run), "--db", "runs.db", "--strategy", "random", "--repeats", "2", "--evaluations", "8"]
+    (found,) = json.loads(call(*words, "--json").stdout)["standings"]
     assert list(found["by_space"]) == [f"run-{run}"]
     assert found["strategy"] == "random"
 
@@ -96,10 +93,10 @@ def test_a_score_that_may_be_negative(folder):
     cache = {"tune_params_keys": ["x", "y"], "objective": "score", "cache": scores}
     (folder / "cache.json").write_text(json.dumps(cache))
     run = ("cache.json", "--strategy", "evolution,random", "--repeats", "3", "--evaluations", "30", "--json")
-    first, second = json.loads(call(*run).stdout)
+    first, second = json.loads(call(*run).stdout)["standings"]
     assert first["score"] > second["score"]
-    assert json.loads(call(*run, "--minimize").stdout) != [first, second]
-    assert json.loads(call(*run, "--objective", "time").stdout)[0]["medians"] == {"25": 1.0}
+    assert json.loads(call(*run, "--minimize").stdout)["standings"] != [first, second]
+    assert json.loads(call(*run, "--objective", "time").stdout)["standings"][0]["medians"] == {"25": 1.0}
     with pytest.raises(UsageError, match=r"cache\.json: unknown objective 'energy'"):
         call(*run, "--objective", "energy")
     with pytest.raises(UsageError, match="run 1 has only times; leave out --objective"):

@@ -6,8 +6,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from evoflash.api import rivals
 from evoflash.cli import bench as command
-from evoflash.cli import rivals, runs
+from evoflash.cli import runs
 from evoflash.cli.doctor import doctor
 from evoflash.errors import MissingError, NotFoundError, UsageError
 from evoflash.evaluator.messages import Probed
@@ -15,6 +16,7 @@ from evoflash.problems.attention.rivals import FlashAttention3, FlexAttention, X
 from evoflash.problems.rival import Rival
 from evoflash.store import RunStore
 from tests.cli.command import WAIT_S, start
+from tests.cli.printed import printed
 from tests.helpers import PROBLEM, SHAPE, TINY
 
 app = typer.Typer()
@@ -118,7 +120,7 @@ def test_a_function_that_cannot_be_loaded_ends_the_bench():
 def test_a_search_beside_a_function_of_the_user(place):
     arguments = (
         "search", "--templates", str(TINY), "--family", "tiny", "--target", "cpu", "--jobs", "2", "--effort", "least",
-        "--shape", SHAPE, "--budget", "4", "--baseline", "of_mine:attention", "--baseline", "of_mine:wrong",
+        "--shape", SHAPE, "--budget", "4", "--baseline", "of_mine:attention", "--baseline", "of_mine:wrong", "--json",
     )  # fmt: skip
     said, _ = start(place, *arguments).communicate(timeout=WAIT_S)
     assert f"{SHAPE}: no baseline of_mine:wrong: seed 0: max error" in said
@@ -132,6 +134,8 @@ def test_a_search_beside_a_function_of_the_user(place):
     assert finals.winner.ratios.keys() == {"sdpa", "sdpa-math", "eager", "onednn-graph", "of_mine:attention"}
     assert finals.winner.best_baseline == finals.baselines[0].name
     assert finals.winner.vs_best == finals.winner.ratios[finals.baselines[0].name]
+    (result,) = printed("search", said[said.index("{\n") : said.rindex("}") + 1])["results"]
+    assert (result["shape"], result["run"], result["vs_best"]) == (SHAPE, 1, finals.winner.vs_best.value)
     shown = call("runs", "show", "--db", "runs.db").stdout
     (line,) = [line for line in shown.splitlines() if line.startswith("  of_mine:attention ")]
     assert line.split()[1] == "baseline"

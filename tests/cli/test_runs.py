@@ -47,7 +47,7 @@ def test_list(recorded):
     assert [line.split()[0] for line in lines[2:4]] == ["1", "2"]
     assert "1x2x64x64 float16" in lines[2]
     found = json.loads(call("list", "--json").stdout)
-    assert [(run["id"], run["status"], run["correct"], run["best_us"]) for run in found] == [
+    assert [(run["id"], run["status"], run["correct"], run["best_us"]) for run in found["runs"]] == [
         (1, "done", 5, 20.0),
         (2, "done", 5, 20.0),
     ]
@@ -57,12 +57,12 @@ def test_the_database_is_chosen_by_option_and_environment(recorded, monkeypatch,
     elsewhere = tmp_path / "other.db"
     with RunStore.open(str(elsewhere), write=True):
         pass
-    assert json.loads(call("list", "--json", "--db", str(elsewhere)).stdout) == []
+    assert json.loads(call("list", "--json", "--db", str(elsewhere)).stdout) == {"runs": []}
     monkeypatch.setenv("EVOFLASH_DB", str(elsewhere))
     result = call("list")
     assert result.stdout == ""
     assert "evoflash search" in result.stderr
-    assert len(json.loads(call("list", "--json", "--db", str(recorded)).stdout)) == 2
+    assert len(json.loads(call("list", "--json", "--db", str(recorded)).stdout)["runs"]) == 2
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["show"], ["best"], ["show", "--json"]])
@@ -166,9 +166,9 @@ def test_insights_are_those_of_the_last_generation(recorded):
         store.record_insight(1, 0, "throughput", "not an insight", {})
         store.record_insight(1, 3, "failing", "layout=b has failed in all 4 tries", {"gene": "layout"})
     found = json.loads(call("insights", "1", "--json").stdout)
-    assert [(each["generation"], each["kind"]) for each in found] == [(3, "failing")]
+    assert [(each["generation"], each["kind"]) for each in found["insights"]] == [(3, "failing")]
     every = json.loads(call("insights", "1", "--all", "--json").stdout)
-    assert [each["kind"] for each in every] == ["family", "failing"]
+    assert [each["kind"] for each in every["insights"]] == ["family", "failing"]
     assert "layout=b has failed" in call("insights", "1").stdout
 
 

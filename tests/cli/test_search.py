@@ -77,7 +77,7 @@ def test_two_shapes_are_killed_and_resumed_and_the_one_that_works_is_exported(fo
     assert {evaluation.status for evaluation in after[1].values()} <= {Status.LAUNCH_FAILED, Status.DUPLICATE}
     assert finals is not None
     assert finals.winner is not None
-    document = json.loads(said[said.index("[\n") : said.rindex("]") + 1])
+    document = json.loads(said[said.index("{\n") : said.rindex("}") + 1])["results"]
     assert [(each["shape"], each["run"]) for each in document] == [(GOOD, 1)]
     assert [path.name for path in (folder / "winners").iterdir()] == [f"evoflash_attention_{_label(GOOD)}"]
 

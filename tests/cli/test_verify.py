@@ -1,6 +1,5 @@
 """`evoflash verify`: what a person names, the verdict, and the exit code."""
 
-import json
 import sys
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from evoflash.evaluator import sanitizers
 from evoflash.export.package import write
 from evoflash.problems.attention import AttentionProblem
 from evoflash.store import RunStore
+from tests.cli.printed import printed
 from tests.export.conftest import cpu_winner
 from tests.helpers import BROKEN, PROBLEM
 from tests.store import runs
@@ -44,7 +44,7 @@ def test_a_function_of_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["mymod:attention", "--shape", SHAPE, "--target", "cpu", "--json"])
     assert result.exception is None, result.output
-    (verdict,) = json.loads(result.stdout)["verdicts"]
+    (verdict,) = printed("verify", result.stdout)["verdicts"]
     assert verdict["accepted"]
 
 
@@ -88,7 +88,7 @@ def call(place, cache, *arguments: str):
 
 def test_a_right_candidate_is_accepted_and_the_document_says_by_how_much(place, cache, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["evoflash", "verify", "1"])
-    document = json.loads(call(place, cache, "1", "--seed", "5", "--sanitize", "--json").stdout)
+    document = printed("verify", call(place, cache, "1", "--seed", "5", "--sanitize", "--json").stdout)
     (verdict,) = document["verdicts"]
     assert verdict["accepted"]
     assert (verdict["gate"], verdict["reason"], verdict["seed"]) == (None, "", 5)

@@ -62,11 +62,11 @@ def test_a_run(place, word, run):
 def test_an_export_takes_runs_or_a_candidate(place, monkeypatch):
     asked = []
 
-    def export_runs(store, runs, out, settings, candidate, *rest):
+    def export_runs(store, runs, out, candidate, *rest):
         asked.append((runs, candidate))
         return place
 
-    monkeypatch.setattr("evoflash.cli.export.export_runs", export_runs)
+    monkeypatch.setattr("evoflash.api.exporting.export_runs", export_runs)
     call("export")
     call("export", "best", "latest", "run:1")
     call("export", "--candidate", "best")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evoflash.cli.shapes import DESCRIPTION_S, described_by
+from evoflash.api.shapes import DESCRIPTION_S, described_by
 from evoflash.evaluator.messages import Describe
 from evoflash.evaluator.sandbox import Sandbox
 from evoflash.problems import FunctionProblem

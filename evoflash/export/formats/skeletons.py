@@ -8,7 +8,6 @@ from typing import Any
 
 import jinja2
 
-from evoflash import __version__
 from evoflash.errors import UsageError
 from evoflash.export import rendering, table
 from evoflash.export.winner import Winner
@@ -16,6 +15,7 @@ from evoflash.problems.attention import AttentionProblem
 from evoflash.problems.c_interface import MAX_RANK
 from evoflash.problems.c_interface.arguments import CODES
 from evoflash.targets import cpu, cuda
+from evoflash.version import __version__
 
 # Of a plain build by nvcc, with both parts of the file; the architecture is added.
 NVCC_FLAGS = ("-std=c++17", "-O3", "-shared", "-Xcompiler", "-fPIC")

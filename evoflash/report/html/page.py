@@ -10,7 +10,6 @@ from typing import Any
 
 import jinja2
 
-import evoflash
 from evoflash.errors import StorageError
 from evoflash.report.html import comparison as compared
 from evoflash.report.html import sources as kept
@@ -18,6 +17,7 @@ from evoflash.report.html.bundle import packed, plotly_js
 from evoflash.report.html.sections import Part, Section, part, slots_of
 from evoflash.report.run_data import RunData, changes, shown
 from evoflash.store import CandidateSummary, RunStore
+from evoflash.version import __version__
 
 
 def write(store: RunStore, run_ids: Sequence[int], path: Path) -> Path:
@@ -66,7 +66,7 @@ def render(runs: Sequence[RunData], store: RunStore) -> str:
         parts=parts,
         comparison=comparison,
         runs=runs,
-        version=evoflash.__version__,
+        version=__version__,
         style=_file("style.css"),
         script=_file("script.js"),
         plotly=plotly_js(),

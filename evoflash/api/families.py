@@ -13,6 +13,7 @@ from evoflash.errors import NotFoundError, UsageError
 
 HOLDS = ("templates", "search_spaces", "configs")  # what a folder of --templates may hold
 KINDS = ("py", "cu", "cpp", "json", "csv")  # of files, by the ends of their names
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # module:function
 FUNCTION_BY_FILE = re.compile(r"([A-Za-z_]\w*)\.py:([A-Za-z_][\w.]*)")
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from evoflash.cli.entrants import FUNCTION
-from evoflash.cli.families import FUNCTION_BY_FILE, refuse_path
+from evoflash.api.families import FUNCTION, FUNCTION_BY_FILE, refuse_path
 from evoflash.errors import MissingError, UsageError, unknown
 from evoflash.evaluator.messages import Probed
 from evoflash.problems import Problem

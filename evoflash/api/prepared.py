@@ -1,0 +1,90 @@
+"""A search that is ready to run."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from evoflash import targets
+from evoflash.codegen.toolchain import Toolchain
+from evoflash.config import Settings
+from evoflash.errors import StorageError, UsageError
+from evoflash.progress import Progress
+from evoflash.run.plan import Plan
+from evoflash.run.task import Task
+from evoflash.search import Outcome, Search
+from evoflash.store import RunStore, StudyMirror
+from evoflash.targets import Target
+
+
+@dataclass(frozen=True)
+class PreparedSearch:
+    """A search that is ready to run.
+
+    Attributes:
+        plans: one for each run.
+        run_ids: the runs to go on with, in the order of the plans; empty for a new search.
+    """
+
+    plans: Sequence[Plan]
+    device: Target
+    settings: Settings
+    run_ids: Sequence[int] = ()
+
+    @classmethod
+    def resumed(cls, run_id: int, settings: Settings, say: Callable[[str], None] = lambda _: None) -> Self:
+        """What is left of an interrupted search, with all its shapes.
+
+        Raises:
+            UsageError: when nothing is left.
+        """
+        with RunStore.open(settings.db) as store:
+            group = store.group(run_id)
+        if all(each.status == "done" for each in group):
+            raise UsageError(f"run {run_id} is done; see `evoflash runs best {run_id}`, or start a new search")
+        begun = [each for each in group if each.candidates or each.status != "failed"] or group
+        for each in group:
+            if each not in begun:
+                say(f"run {each.id} failed before its first candidate and is left out: {each.stop_reason}")
+        plans = [Plan.model_validate(each.plan) for each in begun]
+        device = targets.detect(plans[0].target, plans[0].arch, plans[0].debug)
+        return cls(plans, device, settings, tuple(each.id for each in begun))
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[RunStore]:
+        """The database, open for writing meanwhile.
+
+        Raises:
+            StorageError: when it or the build cache cannot be written, or another search is writing to it.
+        """
+        self._toolchain.require_writable()
+        with RunStore.open(self.settings.db, write=True) as store:
+            yield store
+
+    def search(self, store: RunStore, progress: Progress) -> Search:
+        """The search itself, which has not begun yet."""
+        return Search(self.plans, self.device, self._toolchain, store, progress, self.run_ids)
+
+    @functools.cached_property
+    def _toolchain(self) -> Toolchain:
+        deadline_s, verbose = self.plans[0].build_deadline_s, self.settings.verbose
+        return Toolchain(self.device, self.settings.cache, deadline_s, verbose, many=True)
+
+    def mirror(self, engine: Search, outcomes: Sequence[Outcome]) -> None:
+        """Copies what a search has found for optuna-dashboard; tells the progress where that is not possible."""
+        for task, outcome in zip(engine.tasks, outcomes, strict=True):
+            try:
+                self._mirror(task, outcome)
+            except StorageError as error:
+                engine.progress.note(f"optuna-dashboard will not show run {outcome.run_id}: {error}")
+
+    def _mirror(self, task: Task, outcome: Outcome) -> None:
+        spaces = {
+            family: {name: parameter.values for name, parameter in space.parameters.items()}
+            for family, space in task.families.spaces.items()
+        }
+        mirror = StudyMirror(self.settings.db, outcome.run_id, task.plan.strategy, spaces)
+        mirror.sync((member.candidate, member.evaluation) for member in task.archive)

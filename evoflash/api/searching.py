@@ -1,0 +1,141 @@
+"""`evoflash.search`: a whole search as one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from evoflash.api.request import SearchRequest
+from evoflash.api.result import OnResult
+from evoflash.api.run import Run, run_search
+from evoflash.errors import UsageError
+
+PathLike = str | os.PathLike[str]
+
+
+def search(
+    shape: str | Sequence[str] | None = None,
+    *,
+    problem: PathLike | None = None,
+    score: Literal["each", "robust"] = "each",
+    dtype: str | None = None,
+    target: str | None = None,
+    arch: str | None = None,
+    family: str | Sequence[str] = (),
+    strategy: str = "evolution",
+    effort: str = "standard",
+    budget: int | None = None,
+    minutes: float | None = None,
+    patience: float | None = None,
+    warm_start: str | int = "auto",
+    seed: int = 0,
+    max_registers: int | None = None,
+    max_shared_kib: float | None = None,
+    no_spills: bool = False,
+    sanitize: bool = False,
+    baseline: str | Sequence[str] = (),
+    jobs: int | None = None,
+    templates: PathLike | Sequence[PathLike] | None = None,
+    db: PathLike | None = None,
+    cache: PathLike | None = None,
+    debug: bool | None = None,
+    verbose: bool | None = None,
+    on_result: OnResult | None = None,
+) -> Run:
+    """Searches for the fastest correct kernel of a shape, or of several, as `evoflash search` does.
+
+    It prints nothing and writes no package: `Run.export` does. Options that are None have their values from
+    `EVOFLASH_…` variables, evoflash.yaml or the defaults, as on the command line. Messages name an option as the
+    command line does: --max-registers is `max_registers`.
+
+    Args:
+        shape: a name from configs/shapes.yaml, or fields such as "b=1,h=8,s=512,d=64,causal"; several by commas or as a
+            sequence; default: "mission". With `problem` its sizes, such as "rows=16,columns=4096".
+        problem: in place of attention: a Python file with a PyTorch function and get_inputs(), a task of KernelBench,
+            or the name of one that ships.
+        score: with several shapes, "each" finds the fastest kernel of each, "robust" one kernel for all of them.
+        dtype: "fp16", "bf16" or "fp32"; default: that of the shape, or fp16.
+        target: "auto", "cuda" or "cpu".
+        arch: CUDA architecture, e.g. "sm_90a"; default: the device's.
+        family: only these families of kernels.
+        strategy: "evolution", "random", "best-of-n", "tpe", "cmaes", "nsga2" or "gp"; settings follow a colon.
+        effort: "quick", "standard" or "thorough": see configs/effort.yaml.
+        budget: maximum number of candidates; overrides the effort.
+        minutes: maximum minutes of search; overrides the effort.
+        patience: stop when the next 20 candidates are expected to improve the best time by less than this many percent.
+        warm_start: "auto" starts from the most similar earlier run, "none" from nothing, a run from that one.
+        seed: of every random choice.
+        max_registers, max_shared_kib, no_spills: reject CUDA kernels beyond these limits.
+        sanitize: run correct kernels under sanitizers; an error disqualifies them.
+        baseline: further baselines: "module:function", or the name of an installed package; "none" leaves packages out.
+        jobs: parallel builds; default: the number of cores.
+        templates: folders with your own templates/ and search_spaces/.
+        db: the database, a path or an SQLAlchemy URL; default: runs/evoflash.db.
+        cache: folder of the build cache; default: runs/builds.
+        debug: build with debug information.
+        verbose: show compiler commands and output on standard error.
+        on_result: is called with each `Result` (candidate, evaluation, best so far) after it has been stored, in the
+            thread of the search. What it raises ends the search cleanly and is raised here; the run can be resumed.
+
+    Returns:
+        The run, whether a kernel was correct or not. Of a search over several shapes that of the first one; the others
+        are its `siblings`.
+
+    Raises:
+        UsageError: for an option that does not parse, does not exist or means nothing here.
+        SpaceError: for a shape that no family takes.
+        MissingError: when the device, a compiler or a package is not there.
+        StorageError: when database or build cache cannot be written, or another search is writing to the database.
+        WorkerError: when nothing can be measured here.
+        KeyboardInterrupt: after everything that is known has been stored; `open_run("latest").resume()` goes on.
+
+    Example:
+        >>> import evoflash                                                          # doctest: +SKIP
+        >>> run = evoflash.search("mission", budget=200, minutes=2)                  # doctest: +SKIP
+        >>> run.best.p50_us, run.best.vs_best                                        # doctest: +SKIP
+        (3.913, 2.5)
+    """
+    if score not in ("each", "robust"):
+        raise UsageError(f"score {score!r} is unknown; choose from: each, robust")
+    request = SearchRequest(
+        shape=_several(shape),
+        problem=os.fspath(problem) if problem is not None else None,
+        score=score,
+        dtype=dtype,
+        target=target,
+        arch=arch,
+        family=_several(family),
+        strategy=strategy,
+        effort=effort,
+        budget=budget,
+        minutes=minutes,
+        patience=patience,
+        warm_start=str(warm_start),
+        seed=seed,
+        max_registers=max_registers,
+        max_shared_kib=max_shared_kib,
+        no_spills=no_spills,
+        sanitize=sanitize,
+        baseline=_several(baseline),
+        jobs=jobs,
+        templates=_folders(templates),
+        db=os.fspath(db) if db is not None else None,
+        cache=Path(cache) if cache is not None else None,
+        debug=debug,
+        verbose=verbose,
+    )
+    prepared = request.prepare()
+    first, *_ = run_search(prepared, on_result)
+    return Run(first, prepared.settings.db)
+
+
+def _several(given: str | Sequence[str] | None) -> list[str]:
+    return [given] if isinstance(given, str) else list(given or ())
+
+
+def _folders(given: PathLike | Sequence[PathLike] | None) -> list[Path] | None:
+    if given is None:
+        return None
+    return [Path(each) for each in ([given] if isinstance(given, str | os.PathLike) else given)]

@@ -19,6 +19,7 @@ from evoflash.cli.bench import BenchDocument
 from evoflash.cli.doctor import DoctorDocument
 from evoflash.cli.kernels import BuildDocument, FamilyList, RenderDocument
 from evoflash.cli.main import app
+from evoflash.cli.profile import ProfileDocument
 from evoflash.cli.running import SearchDocument
 from evoflash.core.record import Document, Record
 from evoflash.replay.measures import ReplayDocument
@@ -38,6 +39,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "show": CandidateDocument,
     "diff": DiffDocument,
     "export": Exported,
+    "profile": ProfileDocument,
     "bench": BenchDocument,
     "verify": VerifyDocument,
     "replay": ReplayDocument,
@@ -46,7 +48,13 @@ DOCUMENTS: dict[str, type[Document]] = {
     "build": BuildDocument,
     "doctor": DoctorDocument,
 }
-WITHOUT = {"runs export-t4", "new problem", "new family"}  # they write files; T4 is JSON of another schema
+WITHOUT = {
+    "runs export-t4",
+    "new problem",
+    "new family",
+    "report",
+    "dashboard",
+}  # files, T4 is another schema; a server
 
 HEAD = """\
 # JSON

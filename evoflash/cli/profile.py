@@ -17,11 +17,28 @@ from evoflash.cli.runs import AsJson, Database
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.core.profile import Profile
+from evoflash.core.record import Document
 from evoflash.errors import StorageError
 from evoflash.problems import Problem
 from evoflash.profiling import Profiler
-from evoflash.report.tables import print_json
+from evoflash.report.tables import print_document
 from evoflash.store import RunStore
+
+
+class ProfileDocument(Profile, Document):
+    """What bounds a kernel.
+
+    Attributes:
+        kernel: its name, as bench and verify have it.
+        origin: where it comes from.
+        problem: what it was profiled on.
+        candidate: its id, if it is one of a run.
+    """
+
+    kernel: str
+    origin: str
+    problem: str
+    candidate: int | None
 
 
 def profile(
@@ -60,7 +77,7 @@ def profile(
     candidate = _candidate(kernel, settings) if names_candidate(kernel) else None
     if as_json:
         head = {"kernel": entrant.name, "origin": entrant.origin, "problem": asked.label, "candidate": candidate}
-        print_json({**head, **found.model_dump()})
+        print_document(ProfileDocument(**found.model_dump(), **head))
     else:
         print(f"{entrant.name}, {entrant.family}, {asked.label} on {device.device}")
         for sentence in found.words:

@@ -10,6 +10,7 @@ from evoflash.cli.main import app
 from evoflash.store import RunStore
 from tests import json_page
 from tests.cli.printed import printed
+from tests.cli.test_export import TAKES
 from tests.helpers import BROKEN, SHAPE, TINY, plan
 from tests.store import runs
 
@@ -25,7 +26,7 @@ def place(tmp_path_factory):
     with RunStore.open(str(folder / "runs.db"), write=True) as store:
         store.form_group([runs.small_run(store)])
         run = runs.begin(store, plan=wanted.model_dump(mode="json"), problem=wanted.shapes[0].problem)
-        store.record(run, runs.candidate(0), runs.ok(10.0), runs.source(99), "c++")
+        store.record(run, runs.candidate(0), runs.ok(10.0), runs.source(99) + TAKES, "c++")
         store.finish_run(run, status="done", reason="the budget is spent", elapsed_s=1.0)
     (folder / "space.csv").write_text("x,time_ms\n1,2.0\n2,1.0\n3,4.0\n")
     return folder

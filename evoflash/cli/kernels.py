@@ -39,7 +39,7 @@ class BuildFailedError(EvoflashError):
     exit_code = 1
 
 
-@templates_app.command("list")
+@templates_app.command("list", epilog="Example: evoflash templates list --shape mission")
 def list_templates(
     context: typer.Context,
     problem: options.Problem = None,

@@ -54,21 +54,21 @@ def _root(
     pass
 
 
-app.command()(search.search)
-app.command()(search.resume)
+app.command(epilog="Example: evoflash search --shape mission --minutes 1")(search.search)
+app.command(epilog="Example: evoflash resume latest")(search.resume)
 app.add_typer(runs.app, name="runs")
-app.command()(candidates.lineage)
-app.command()(candidates.show)
-app.command()(candidates.diff)
-app.command()(export.export)
-app.command()(bench.bench)
-app.command()(verify.verify)
-app.command()(replay.replay)
-app.command()(kernels.render)
-app.command()(kernels.build)
+app.command(epilog="Example: evoflash lineage best")(candidates.lineage)
+app.command(epilog="Example: evoflash show best --source")(candidates.show)
+app.command(epilog="Example: evoflash diff 12 best")(candidates.diff)
+app.command(epilog="Example: evoflash export latest --out my_attention")(export.export)
+app.command(epilog="Example: evoflash bench --kernel latest --shape mission")(bench.bench)
+app.command(epilog="Example: evoflash verify latest")(verify.verify)
+app.command(epilog="Example: evoflash replay latest --strategy evolution,tpe,random")(replay.replay)
+app.command(epilog="Example: evoflash render cpu_flash --shape mission --flat")(kernels.render)
+app.command(epilog="Example: evoflash build mma --shape mission --arch sm_90a")(kernels.build)
 app.add_typer(kernels.templates_app, name="templates")
 app.add_typer(new.app, name="new")
-app.command()(doctor.doctor)
+app.command(epilog="Example: evoflash doctor")(doctor.doctor)
 
 
 def main() -> None:

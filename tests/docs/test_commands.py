@@ -32,7 +32,7 @@ def parse(words: list[str]) -> Any:
     return command
 
 
-def leaves(group: TyperGroup, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+def leaves(group: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
     """All commands with their names from the root."""
     found: list[tuple[tuple[str, ...], Any]] = []
     for name, each in group.commands.items():

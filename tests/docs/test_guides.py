@@ -1,7 +1,7 @@
 """The commands of README and the guides, run as printed, page by page, each page in a folder of its own.
 
 Only the effort is another one: the presets of `configs/effort.yaml` are made small. The tutorials have tests of their
-own (tests/test_your_own_kernel.py, tests/test_writing_a_template.py). The commands of docs/results/ take a GPU, or hours.
+own (tests/test_your_own_kernel.py, tests/test_writing_a_template.py). The commands of docs/results/ take a GPU or hours.
 """
 
 from __future__ import annotations

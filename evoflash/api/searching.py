@@ -67,7 +67,9 @@ def search(
         patience: stop when the next 20 candidates are expected to improve the best time by less than this many percent.
         warm_start: "auto" starts from the most similar earlier run, "none" from nothing, a run from that one.
         seed: of every random choice.
-        max_registers, max_shared_kib, no_spills: reject CUDA kernels beyond these limits.
+        max_registers: reject CUDA kernels with more registers per thread.
+        max_shared_kib: reject CUDA kernels with more shared memory per block, in KiB.
+        no_spills: reject CUDA kernels that spill registers.
         sanitize: run correct kernels under sanitizers; an error disqualifies them.
         baseline: further baselines: "module:function", or the name of an installed package; "none" leaves packages out.
         jobs: parallel builds; default: the number of cores.

@@ -118,7 +118,7 @@ class BuildDocument(BuildReport, Document):
     reason: str
 
 
-@templates_app.command("list")
+@templates_app.command("list", epilog="Example: evoflash templates list --shape mission")
 def list_templates(
     context: typer.Context,
     problem: options.Problem = None,

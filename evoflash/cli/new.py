@@ -27,7 +27,7 @@ class Kind(StrEnum):
     CUDA = "cuda"
 
 
-@app.command()
+@app.command(epilog="Example: evoflash new problem rms")
 def problem(
     name: Annotated[str, typer.Argument(help="The function's name, and the file's.")],
     out: Out = Path("."),
@@ -41,7 +41,7 @@ def problem(
     )
 
 
-@app.command()
+@app.command(epilog="Example: evoflash new family rms_rows --problem rms.py")
 def family(
     name: Annotated[str, typer.Argument(help="The family's name.")],
     problem: options.Problem = None,

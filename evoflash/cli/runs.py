@@ -33,7 +33,7 @@ def reading(db: str | None) -> RunStore:
     return RunStore.open(config.load(db=db).db)
 
 
-@app.command("list")
+@app.command("list", epilog="Example: evoflash runs list")
 def list_runs(db: Database = None, as_json: AsJson = False) -> None:
     """List all runs with their settings and best times."""
     with reading(db) as store:
@@ -46,7 +46,7 @@ def list_runs(db: Database = None, as_json: AsJson = False) -> None:
         print("no runs yet; start one with `evoflash search`", file=sys.stderr)
 
 
-@app.command("show")
+@app.command("show", epilog="Example: evoflash runs show latest")
 def show_run(run: Run = None, db: Database = None, as_json: AsJson = False) -> None:
     """Show a run: settings, machine, counts, convergence, finals, insights."""
     with reading(db) as store:
@@ -57,7 +57,7 @@ def show_run(run: Run = None, db: Database = None, as_json: AsJson = False) -> N
         print_sheets(*sheets.run_sheets(found))
 
 
-@app.command("insights")
+@app.command("insights", epilog="Example: evoflash runs insights latest --all")
 def show_insights(
     run: Run = None,
     every: Annotated[bool, typer.Option("--all", help="Show all generations, not only the last.")] = False,
@@ -78,7 +78,7 @@ def show_insights(
         print(f"run {summary.id} has too few results for insights", file=sys.stderr)
 
 
-@app.command("export-t4")
+@app.command("export-t4", epilog="Example: evoflash runs export-t4 latest --out run.t4.json.gz")
 def export_t4(
     run: Run = None,
     out: Annotated[Path | None, typer.Option("--out", help="File; default: standard output.")] = None,
@@ -101,7 +101,7 @@ def export_t4(
     print(f"run {summary.id}: {len(document['results'])} configurations in {out}", file=sys.stderr)
 
 
-@app.command("best")
+@app.command("best", epilog="Example: evoflash runs best --json")
 def best_candidate(run: Run = None, db: Database = None, as_json: AsJson = False) -> None:
     """Show the fastest correct candidate of a run, compared with the baselines."""
     with reading(db) as store:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,6 @@ from evoflash.store import RunStore
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
-
-DRAWING, DATA = "evoflash.report.figures", "evoflash.report.run_data"  # by name, since they import plotly
 
 
 class Figures:
@@ -23,18 +20,22 @@ class Figures:
         self._run_id = run_id
 
     def __getattr__(self, name: str) -> Callable[..., Figure]:
-        module = importlib.import_module(DRAWING)
-        if name not in module.__all__:
-            raise AttributeError(f"there is no figure {name!r}; choose from: {', '.join(sorted(module.__all__))}")
-        draw = getattr(module, name)
+        from evoflash.report import figures  # loads plotly, which only figures need
+        from evoflash.report.run_data import RunData
+
+        if name not in figures.__all__:
+            raise AttributeError(f"there is no figure {name!r}; choose from: {', '.join(sorted(figures.__all__))}")
+        draw = getattr(figures, name)
 
         @functools.wraps(draw)
         def drawn(*arguments: Any, **options: Any) -> Figure:
             with RunStore.open(self._db) as store:
-                data = importlib.import_module(DATA).RunData.read(store, self._run_id)
+                data = RunData.read(store, self._run_id)
             return draw(data, *arguments, **options)
 
         return drawn
 
     def __dir__(self) -> list[str]:
-        return sorted([*super().__dir__(), *importlib.import_module(DRAWING).__all__])
+        from evoflash.report import figures
+
+        return sorted([*super().__dir__(), *figures.__all__])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,6 @@ from evoflash.store import RunStore, RunSummary, StoredCandidate
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-PAGE = "evoflash.report.html"  # by name, since it imports plotly
 EVERYTHING = 2**31  # candidates: more than any run has
 
 
@@ -230,8 +228,10 @@ class Run:
         Example:
             >>> run.report("report.html")                            # doctest: +SKIP
         """
+        from evoflash.report import html  # loads plotly, which only a report needs
+
         with self._reading() as store:
-            return importlib.import_module(PAGE).write(store, [self.id], Path(out))
+            return html.write(store, [self.id], Path(out))
 
     def export(
         self,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from evoflash.codegen.template import load
 from evoflash.core.candidate import Candidate
 from evoflash.core.finals import Final, Finals
 from evoflash.core.genome import Genome
+from evoflash.core.profile import Profile
 from evoflash.core.status import Status
 from evoflash.errors import EvoflashError, SpaceError
 from evoflash.problems import Problem
@@ -25,40 +26,6 @@ from evoflash.space.search_space import SearchSpace
 from evoflash.store import CandidateSummary, Insight, RunStore, RunSummary
 
 THINNED = 2500  # candidates that a figure draws one by one; a browser stays quick with that many
-
-
-class Profiled(Protocol):
-    """The profile of a kernel: what a tool counted, and lower bounds on its time."""
-
-    @property
-    def tool(self) -> str:
-        """What counted."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Where."""
-        ...
-
-    @property
-    def time_us(self) -> float | None:
-        """The time of a launch without the tool, in microseconds."""
-        ...
-
-    @property
-    def counters(self) -> Mapping[str, float]:
-        """By the tool's own names."""
-        ...
-
-    @property
-    def floors_us(self) -> Mapping[str, float]:
-        """Lower bounds on the time by name, in microseconds."""
-        ...
-
-    @property
-    def words(self) -> Sequence[str]:
-        """What bounds the kernel, a sentence each."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +45,7 @@ class RunData:
     origins: tuple[CandidateSummary, ...]
     finals: Finals | None
     insights: tuple[Insight, ...]
-    profile: Profiled | None = None
+    profile: Profile | None = None
 
     @classmethod
     def read(cls, store: RunStore, run_id: int | None = None) -> RunData:
@@ -90,7 +57,8 @@ class RunData:
         run = store.run(run_id)
         candidates, origins = store.summaries(run.id)
         finals, insights = store.finals(run.id), store.insights(run.id)
-        return cls(run, tuple(candidates), tuple(origins), finals, tuple(insights))
+        found = cls(run, tuple(candidates), tuple(origins), finals, tuple(insights))
+        return replace(found, profile=store.profile(found.winner.id)) if found.winner is not None else found
 
     @property
     def title(self) -> str:

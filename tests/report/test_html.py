@@ -14,8 +14,10 @@ import typer
 from typer.testing import CliRunner
 
 from evoflash.cli import report as command
+from evoflash.core.profile import Profile
 from evoflash.core.status import Status
 from evoflash.errors import StorageError
+from evoflash.report import figures
 from evoflash.report.html import write
 from evoflash.report.html.page import render
 from evoflash.report.html.sources import Lines
@@ -153,23 +155,25 @@ def test_runs_of_different_problems_are_not_divided(tmp_path):
     assert "Winners against each other" not in text
 
 
-def test_a_profile_has_a_section(database):
-    @dataclass
-    class Profile:
-        tool: str = "ncu"
-        device: str = "made up"
-        time_us: float = 9.0
-        counters = {"dram__bytes.sum": 1e6}
-        floors_us = {"memory": 4.0}
-        words = ("Memory bounds it.", "It reads 1 MB.")
-
-    with RunStore.open(str(database)) as store:
-        data = RunData.read(store, 1)
-        assert ">Profile</h3>" not in render([data], store)
-        with_profile = RunData(data.run, data.candidates, data.origins, data.finals, data.insights, Profile())
-        text = render([with_profile], store)
-    assert "Memory bounds it. It reads 1 MB." in text
+def test_a_profile_has_a_section_and_measured_ceilings(tmp_path):
+    counters = {"dram__bytes.sum": 1e6, "ceiling.copy_bytes_per_s": 4e12, "ceiling.flops_per_s": 8e14}
+    profile = Profile(
+        tool="ncu", floors_us={"memory": 4.0}, counters=counters, words=("Memory bounds it.", "So be it.")
+    )
+    with RunStore.open(str(tmp_path / "runs.db"), write=True) as store:
+        run = searches.search(store)
+        before = render([RunData.read(store, run)], store)
+        assert ">Profile</h3>" not in before
+        assert "Rates of this device were not measured" in before
+        store.record_profile(store.candidate_id(run, 56), profile)
+        data = RunData.read(store, run)
+        text = render([data], store)
+    assert "Memory bounds it. So be it." in text
     assert "dram__bytes.sum" in text
+    assert "The solid lines were measured" in text
+    roof = figures.roofline(data).data[0]
+    assert max(roof.y) == 8e14 / 1e12  # TFLOP/s
+    assert roof.y[0] == pytest.approx(roof.x[0] * 4e12 / 1e12)
 
 
 def test_the_command_writes_beside_the_database(database, monkeypatch):

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from evoflash.core.statistics import geometric_mean
 from evoflash.errors import NothingToShowError
 from evoflash.evaluator.floor import Ceilings, ceilings, is_half
-from evoflash.report.figures.theme import BLUE, GREY, ORANGE, WINNER, apart, frame, plain
+from evoflash.report.figures.theme import BLUE, GOLD, GREY, ORANGE, WINNER, apart, frame, plain
 from evoflash.report.figures.words import head
 from evoflash.report.gene_importance import time_of
 from evoflash.report.run_data import RunData
@@ -17,6 +17,15 @@ from evoflash.report.tables import digits, us
 
 LABELLED = 4  # baselines
 NEAR = 1.5  # baselines within this factor share a label
+
+
+def measured_of(data: RunData) -> Ceilings | None:
+    """The rates that were measured with the winner's profile: of a copy beyond the caches, and of a matrix product."""
+    counters = data.profile.counters if data.profile is not None else {}
+    try:
+        return Ceilings(counters["ceiling.flops_per_s"] / 1e6, counters["ceiling.copy_bytes_per_s"] / 1e6, 0.0)
+    except KeyError:
+        return None
 
 
 def bounds_of(data: RunData) -> Ceilings | None:
@@ -40,7 +49,8 @@ def roofline(data: RunData) -> go.Figure:
         raise NothingToShowError(
             f"run {data.run.id} has no correct candidate; see how they failed: `evoflash runs show {data.run.id}`"
         )
-    problems, roof = list(data.problems.values()), bounds_of(data)
+    measured = measured_of(data)
+    problems, roof = list(data.problems.values()), measured or bounds_of(data)
     if not problems or roof is None:
         raise NothingToShowError(
             "the problem's package or the device's facts are missing; draw it where the run was made"
@@ -60,8 +70,8 @@ def roofline(data: RunData) -> go.Figure:
         x=ends,
         y=[_rate(roof, each) / 1e6 for each in ends],
         mode="lines",
-        name="upper bounds, not measured",
-        line={"width": 2, "color": ORANGE, "dash": "dash"},
+        name="upper bounds, not measured" if measured is None else "copy and matrix product, measured",
+        line={"width": 2, "color": ORANGE, "dash": "dash" if measured is None else "solid"},
         hovertext=[f"{digits(roof.bytes_per_us / 1e6)} TB/s", "ridge", f"{digits(roof.flops_per_us / 1e6)} TFLOP/s"],
         hoverinfo="text",
     )
@@ -72,7 +82,7 @@ def roofline(data: RunData) -> go.Figure:
             y=[flops / empty_us / 1e6] * 2,
             mode="lines",
             name="an empty launch, measured",
-            line={"width": 1.6, "color": ORANGE},
+            line={"width": 1.6, "color": GOLD},
             hovertext=f"an empty kernel takes {us(empty_us)} us",
             hoverinfo="text",
         )
@@ -102,8 +112,9 @@ def roofline(data: RunData) -> go.Figure:
             showlegend=False,
         )
     if data.winner is not None and data.winner_us:
+        ceiling = "upper bound" if measured is None else "ceiling"
         share = flops / data.winner_us / _rate(roof, intensity)
-        words = f"{head(data.winner)}<br>{digits(flops / data.winner_us / 1e6)} TFLOP/s, {share:.1%} of the upper bound"
+        words = f"{head(data.winner)}<br>{digits(flops / data.winner_us / 1e6)} TFLOP/s, {share:.1%} of the {ceiling}"
         figure.add_scatter(
             x=[intensity],
             y=[flops / data.winner_us / 1e6],

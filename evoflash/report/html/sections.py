@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from evoflash.errors import NothingToShowError
 from evoflash.report import figures, run_sheets
 from evoflash.report.figures.resources import Resource
-from evoflash.report.figures.roofline import bounds_of
+from evoflash.report.figures.roofline import bounds_of, measured_of
 from evoflash.report.gene_importance import genes_of
 from evoflash.report.html.headline import Headline, headline
 from evoflash.report.run_data import THINNED, RunData, changes, described, shown
@@ -266,13 +266,18 @@ def _failures(data: RunData) -> Section:
 
 
 def _hardware(data: RunData) -> Section:
-    run, roof = data.run.id, bounds_of(data)
+    run = data.run.id
     words = ""
-    if roof is not None:
+    if measured_of(data) is not None:
+        words = (
+            "The solid lines were measured with the winner's profile: the pace of a copy beyond the caches, and of a "
+            "matrix product. A kernel whose data stays in the caches may be above the first."
+        )
+    elif bounds_of(data) is not None:
         words = (
             "Rates of this device were not measured. The dashed lines are upper bounds of its kind: arithmetic with "
             "every unit busy at the highest clock, and loads from the nearest cache. The bandwidth of its memory is "
-            "not on record, so kernels that wait for memory stay well below the lines."
+            "not on record until `evoflash profile` measures it, so kernels that wait for memory stay well below them."
         )
     slots = [
         drawn(

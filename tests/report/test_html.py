@@ -168,7 +168,8 @@ def test_a_profile_has_a_section_and_measured_ceilings(tmp_path):
         store.record_profile(store.candidate_id(run, 56), profile)
         data = RunData.read(store, run)
         text = render([data], store)
-    assert "Memory bounds it. So be it." in text
+    assert '<p class="words">Memory bounds it.</p>' in text
+    assert "<td>So be it.</td>" in text
     assert "dram__bytes.sum" in text
     assert "The solid lines were measured" in text
     roof = figures.roofline(data).data[0]

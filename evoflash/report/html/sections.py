@@ -304,9 +304,10 @@ def _profile(data: RunData) -> Section | None:
     head = {"tool": profile.tool, "device": profile.device, "time, µs": us(profile.time_us)}
     floors = [(name, us(value)) for name, value in profile.floors_us.items()]
     counters = Sheet.facts("Counters", {name: digits(value) for name, value in profile.counters.items()})
-    sheets = (Sheet.facts("Taken", {name: value for name, value in head.items() if value}),)
-    sheets += (Sheet.of("No kernel can be faster than", "floor|>µs", floors),)
-    return Section("profile", "Profile", " ".join(profile.words), sheets=sheets, folded=(counters,))
+    sheets = (Sheet.of("In words", "", [(each,) for each in profile.words[1:]]),)
+    sheets += (Sheet.facts("Taken", {name: value for name, value in head.items() if value}),)
+    sheets += (Sheet.of("At the measured rates it takes", "floor|>µs", floors),)
+    return Section("profile", "Profile", "".join(profile.words[:1]), sheets=sheets, folded=(counters,))
 
 
 def _samples(data: RunData) -> Section | None:

@@ -11,9 +11,11 @@ from evoflash.store import RunStore
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+OF_SEVERAL = "comparison"  # takes the data of several runs
+
 
 class Figures:
-    """The figures of a run by name: every function of `evoflash.report.figures`, called on this run's data."""
+    """The figures of a run by name: the functions of `evoflash.report.figures`, called on this run's data."""
 
     def __init__(self, db: str, run_id: int):
         self._db = db
@@ -23,8 +25,8 @@ class Figures:
         from evoflash.report import figures  # loads plotly, which only figures need
         from evoflash.report.run_data import RunData
 
-        if name not in figures.__all__:
-            raise AttributeError(f"there is no figure {name!r}; choose from: {', '.join(sorted(figures.__all__))}")
+        if name not in dir(self):
+            raise AttributeError(f"there is no figure {name!r}; choose from: {', '.join(dir(self))}")
         draw = getattr(figures, name)
 
         @functools.wraps(draw)
@@ -38,4 +40,4 @@ class Figures:
     def __dir__(self) -> list[str]:
         from evoflash.report import figures
 
-        return sorted([*super().__dir__(), *figures.__all__])
+        return sorted(set(figures.__all__) - {OF_SEVERAL})

@@ -181,8 +181,11 @@ def computed(request, tmp_path_factory):
     template = load("hopper")
     config = re.search(r"^struct Config : .*?^};", template.render(genes, problem(head_dim), DEVICE).text, re.M | re.S)
     assert config
-    binary = str(tmp_path_factory.mktemp("addresses") / "addresses")
-    includes = [f"-I{folder}" for folder in template.include_folders]
+    folder = tmp_path_factory.mktemp("addresses")
+    name, text = problem(head_dim).header
+    (folder / name).write_text(text)
+    binary = str(folder / "addresses")
+    includes = [f"-I{each}" for each in (folder, *template.include_folders)]
     command = [*shlex.split(targets.base.cxx()), "-std=c++17", "-DEVOFLASH_DEVICE_ONLY", *includes, "-x", "c++", "-"]
     program = HOST.replace("#CONFIG#", config[0])
     subprocess.run([*command, "-o", binary], input=program, text=True, check=True, capture_output=True, timeout=60)

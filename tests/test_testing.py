@@ -135,7 +135,7 @@ class SameNames(AttentionProblem):
         (HalfReference, "float64"),
         (LaxBounds, "zeros would pass"),
         (SeedlessInputs, "different seeds are equal"),
-        (Writing, "writes into the inputs|beyond|compute the same"),
+        (Writing, "overwrites the inputs"),
         (WrongMirror, "does not multiply out by -1"),
         (NoBaselines, "no baseline"),
         (SameNames, "one name"),

@@ -15,6 +15,7 @@ from evoflash.core.reliability import SelfTested
 from evoflash.core.status import Gate
 from evoflash.evaluator.messages import Count, Counted, Examine, Race, Raced, SelfTest
 from evoflash.problems import Inputs, Output, Problem, searched_cases, updated
+from evoflash.system import processes
 from evoflash.worker import device_monitor, race, rivals, timing
 from evoflash.worker.buffers import Arena, output_stride
 from evoflash.worker.clock import Call, make_clock
@@ -170,7 +171,7 @@ class KernelTimer:
         )
         command = [word.replace("{pid}", str(os.getpid())) for word in request.command]
         self._announce("counting")
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as counting:
+        with processes.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as counting:
             while counting.poll() is None:
                 end = time.monotonic() + LOOK_S
                 while time.monotonic() < end:

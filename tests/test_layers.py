@@ -33,7 +33,7 @@ def test_no_modules_import_each_other():
 
 
 def test_an_extra_exists_only_with_what_uses_it():
-    """`dev` is for those who change evoflash; what the others install is imported in it, or used by its documentation."""
+    """`dev` is for those who change evoflash; what others install is imported in it, or used by its documentation."""
     imported = _imported()
     site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert {"optuna", "jinja2"} <= imported

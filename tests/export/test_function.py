@@ -277,9 +277,58 @@ def test_what_a_package_cannot_be(problem):
         rendering.files(replace(whole, problem=problem.model_copy(update={"name": "explain"})))
     with pytest.raises(NoPackageError, match="does not say how scaled_rows is called"):
         rendering.files(replace(whole, problem=problem.model_copy(update={"interface": Interface()})))
-    for write_form in FORMATS.values():
+    for name in FORMATS.keys() - {"kernelbench"}:
         with pytest.raises(UsageError, match="not for scaled_rows"):
-            write_form(whole)
+            FORMATS[name](whole)
+
+
+def model_new(problem: FunctionProblem, kernel: str) -> dict:
+    """What KernelBench finds in the file."""
+    text = FORMATS["kernelbench"](winner_of("formatted", problem, kernel))["model_new.py"]
+    names: dict = {"__name__": "model_new"}
+    exec(compile(text, "model_new.py", "exec"), names)
+    return names
+
+
+def test_kernelbench_models_of_a_function_agree(problem):
+    names = model_new(problem.at(problem.variants[0]), KERNEL)
+    ours, theirs = names["ModelNew"](), names["Model"]()
+    x, weight = names["get_inputs"]()
+    assert tuple(x.shape) == problem.at(problem.variants[0]).input_shapes()[0]
+    torch.testing.assert_close(tuple(ours(x, weight)), tuple(theirs(x, weight)))
+    assert type(ours(x, weight)) is names["Scaled"]
+    assert names["_compute"](names["_tensors"](ours, (x, weight), {})) is not None
+    for arguments, options in (((x, weight, weight), {}), ((x[1:], weight), {}), ((x, weight), {"factor": 3.0})):
+        torch.testing.assert_close(ours(*arguments, **options)[0], theirs(*arguments, **options)[0])
+
+
+def test_kernelbench_models_of_a_module_agree(monkeypatch):
+    names = model_new(describe("scaled_linear.py", MODULE, {"rows": 5}, "cpu"), MODULE_KERNEL)
+    made = []
+    for name in ("Model", "ModelNew"):
+        torch.manual_seed(0)
+        made.append(names[name](*names["get_init_inputs"]()))
+    theirs, ours = made
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    (x,) = names["get_inputs"]()
+    assert x.shape == (5, 4)
+    counted = []
+    compute = names["_compute"]
+    monkeypatch.setitem(names, "_compute", lambda tensors: counted.append(1) or compute(tensors))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x))
+        assert counted == [1]
+        other = names["ModelNew"](4, 3, 5.0, (1, 2))
+        other.load_state_dict(ours.state_dict())
+        torch.testing.assert_close(other(x), (theirs(x) - 3) * 2.5 + 3)
+    assert ours(x).requires_grad
+    assert counted == [1]
+
+
+def test_kernelbench_refuses_what_its_file_cannot_be(problem):
+    taken = problem.model_copy(update={"source": problem.source + "\nFLAGS = 1\n"})
+    with pytest.raises(UsageError, match="has a name FLAGS"):
+        model_new(taken, KERNEL)
 
 
 def test_a_module_is_made_and_called_as_the_files(tmp_path, cache):

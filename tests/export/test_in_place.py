@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from evoflash.errors import UsageError
 from evoflash.export import rendering
 from evoflash.export.call_times import Calls
+from evoflash.export.formats import FORMATS
 from evoflash.export.package import write
 from evoflash.problems.function.description import describe
 from tests.problems.in_place import CACHE, FUSED, KERNEL
@@ -119,3 +121,9 @@ def test_an_output_beside_and_indices():
         if path.endswith((".py", ".cpp", ".h")) and "_reference" not in path:
             assert max(map(len, text.splitlines())) <= 120, path
             assert not re.search(r"\n\n\n\n", text), path
+
+
+def test_kernelbench_returns_what_it_computes():
+    winner = winner_of("exported_in_place", describe("fused.py", FUSED, {}, "cpu"), KERNEL)
+    with pytest.raises(UsageError, match="fused updates its arguments"):
+        FORMATS["kernelbench"](winner)

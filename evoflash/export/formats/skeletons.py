@@ -22,8 +22,13 @@ NVCC_FLAGS = ("-std=c++17", "-O3", "-shared", "-Xcompiler", "-fPIC")
 
 
 def render(skeleton: str, winner: Winner, known: Collection[str] = (), **more: Any) -> str:
-    """The text of a skeleton, a path in skeletons/formats/, for a winner that has no other features than `known`."""
-    return _environment().get_template(f"formats/{skeleton}").render(_context(winner, known) | more)
+    """The text of a skeleton, a path in skeletons/formats/, for attention with no other features than `known`."""
+    return render_any(skeleton, winner, **_of_attention(winner, known) | more)
+
+
+def render_any(skeleton: str, winner: Winner, **more: Any) -> str:
+    """The text of a skeleton for a winner, whatever it computes."""
+    return _environment().get_template(f"formats/{skeleton}").render(_context(winner) | more)
 
 
 def headers(winner: Winner) -> dict[str, str]:
@@ -70,7 +75,17 @@ def _environment() -> jinja2.Environment:
     return rendering._environment()
 
 
-def _context(winner: Winner, known: Collection[str]) -> dict[str, Any]:
+def _of_attention(winner: Winner, known: Collection[str]) -> dict[str, Any]:
+    """What skeletons for attention read."""
+    return {
+        "problem": attention(winner, known),
+        "dtype_code": CODES[winner.problem.facts()["dtype"]],
+        "lengths": winner.lengths,
+        "does": table.does(winner),
+    }
+
+
+def _context(winner: Winner) -> dict[str, Any]:
     """What all skeletons read."""
     is_cuda = winner.target == "cuda"
     arch = cuda.flag(winner.arch) if winner.arch is not None else ""
@@ -78,16 +93,12 @@ def _context(winner: Winner, known: Collection[str]) -> dict[str, Any]:
         "name": winner.name,
         "family": winner.family,
         "source_name": winner.source_name,
-        "problem": attention(winner, known),
-        "interface": winner.problem.c_interface,
+        "struct": winner.problem.c_interface,
         "max_rank": MAX_RANK,
-        "dtype_code": CODES[winner.problem.facts()["dtype"]],
         "cuda": is_cuda,
         "arch": arch,
         "capability": capability(winner) if is_cuda else "",
         "compile_options": compile_options(),
         "flags": [*NVCC_FLAGS, _machine_code(arch)] if is_cuda else cpu.CPU_FLAGS.split(),
         "evoflash_version": winner.provenance.get("evoflash", __version__),
-        "lengths": winner.lengths,
-        "does": table.does(winner),
     }

@@ -84,7 +84,7 @@ def test_sums_that_lose_digits_are_found_out_in_the_search(folder: Path, tmp_pat
         assert "65x4099" in first.reason
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_guides_family_is_searched_as_printed(folder: Path):
     shape = "b=1,h=4,kv=2,s=64,d=32,causal,dtype=fp32"
     options = [

@@ -117,6 +117,7 @@ def test_a_function_that_cannot_be_loaded_ends_the_bench():
 # In a search.
 
 
+@pytest.mark.long
 def test_a_search_beside_a_function_of_the_user(place):
     arguments = (
         "search", "--templates", str(TINY), "--family", "tiny", "--target", "cpu", "--jobs", "2", "--effort", "least",

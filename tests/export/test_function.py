@@ -325,6 +325,22 @@ def test_kernelbench_models_of_a_module_agree(monkeypatch):
     assert counted == [1]
 
 
+@pytest.mark.parametrize(
+    ("text", "sizes", "shape"),
+    [("rows, width = 6, 4\ntwice = 2 * rows", {"rows": "3"}, (6, 4)), ("shape = (6, 4)", {"shape_0": "9"}, (9, 4))],
+    ids=["a size that another follows", "of a tuple"],
+)
+def test_kernelbench_makes_the_inputs_that_were_searched(text, sizes, shape):
+    file = MODULE.replace("rows = 6\nwidth = 4", text)
+    made = "torch.randn(twice, width)" if "twice" in text else "torch.randn(*shape)"
+    file = file.replace("torch.randn(rows, width)", made).replace("[width, 3", "[4, 3")
+    names = model_new(describe("scaled_linear.py", file, sizes, "cpu"), MODULE_KERNEL)
+    (x,) = names["get_inputs"]()
+    assert tuple(x.shape) == shape
+    with torch.no_grad():
+        assert names["_tensors"](names["ModelNew"](*names["get_init_inputs"]()), (x,), {}) is not None
+
+
 def test_kernelbench_refuses_what_its_file_cannot_be(problem):
     taken = problem.model_copy(update={"source": problem.source + "\nFLAGS = 1\n"})
     with pytest.raises(UsageError, match="has a name FLAGS"):

@@ -1,9 +1,12 @@
 """A device that answers every call with an error: no kernel is blamed for it, and the run goes on later."""
 
+import pytest
+
 from evoflash.core.status import Status
 from tests.faults.command import recorded, require_all_reported, require_nothing_left, resume, search, status
 
 
+@pytest.mark.long
 def test_a_lost_device_ends_the_run_and_no_kernel_is_blamed(tmp_path):
     run = search(tmp_path, "--budget", "12", family="lost")
     run.until(lambda: len(run.events()) >= 3)

@@ -11,6 +11,7 @@ from evoflash.export.formats import skeletons
 from evoflash.export.winner import Winner
 from evoflash.problems.c_interface.arguments import CODES
 from evoflash.problems.function import FunctionProblem
+from evoflash.problems.function.source_file import with_numbers
 
 OWN_NAMES = (
     "DEVICE", "UNSUPPORTED", "SOURCE_NAME", "SOURCE", "FLAGS", "INSTALL", "ModelNew", "ctypes", "functools", "os",
@@ -51,13 +52,12 @@ def _of_function(problem: FunctionProblem) -> dict[str, Any]:
     returned = {"none": "None", "tensor": "outputs[0]", "tuple": "tuple(outputs)", "list": "outputs"}
     sizes, chosen = dict(problem.sizes), _parameters_of_inputs(problem.source)
     return {
-        "reference": problem.source.rstrip(),
+        "reference": (with_numbers(problem.source, sizes) if interface.is_module else problem.source).rstrip(),
         "file": problem.file,
         "call": problem.name,
         "interface": interface,
         "signature": signature,
         "sizes": {name: value for name, value in sizes.items() if name in chosen},
-        "constants": {name: value for name, value in sizes.items() if interface.is_module and type(value) is int},
         "parameters": parameters,
         "defaults": {each.name: each.default for each in interface.parameters if each.is_optional},
         "numbers": {each.name: each.value for each in signature.numbers},

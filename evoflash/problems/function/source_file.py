@@ -59,18 +59,55 @@ def _assigned(statement: ast.stmt) -> list[str]:
     return [each.id for each in flat if isinstance(each, ast.Name) and not each.id.startswith("_")]
 
 
+def with_numbers(source: str, given: Mapping[str, Size]) -> str:
+    """The file's text, in which numbers other than its own are assigned once more, right after their own statement."""
+    lines, tree = source.splitlines(), ast.parse(source)
+    names = _all_assigned(tree)
+    for statement in reversed(tree.body):
+        changed = {name: value for name, value in given.items() if _own_number(statement, name) != value}
+        lines[statement.end_lineno : statement.end_lineno] = _additions(statement, names, changed)
+    return "\n".join(lines) + "\n"
+
+
+def _own_number(statement: ast.stmt, name: str) -> Size | None:
+    """What a statement assigns to a name, or to an element of a tuple NAME_0, NAME_1 …; None if it does neither."""
+    if not _assigned(statement) or not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+        return None
+    try:
+        value = ast.literal_eval(statement.value)
+    except ValueError:
+        return None
+    if name in _assigned(statement):
+        return value
+    own, _, place = name.rpartition("_")
+    is_element = (
+        own in _assigned(statement) and isinstance(value, tuple) and place.isdigit() and int(place) < len(value)
+    )
+    return value[int(place)] if is_element else None
+
+
 def _with_numbers(source: str, file: str, given: Mapping[str, Size]) -> ast.Module:
     """The file, in which each name of `given` is assigned once more, right after its own statement."""
     tree = ast.parse(source, file)
-    names = {name for statement in tree.body for name in _assigned(statement)}
+    names = _all_assigned(tree)
     body: list[ast.stmt] = []
     for statement in tree.body:
         body.append(statement)
-        for name in _assigned(statement):
-            added = [f"{name} = {given[name]!r}"] if name in given else []
-            for element in (each for each in given if each not in names and re.fullmatch(rf"{name}_\d+", each)):
-                place = int(element.removeprefix(f"{name}_"))
-                added.append(f"{name} = (*{name}[:{place}], {given[element]!r}, *{name}[{place + 1}:])")
-            for line in added:
-                body += [ast.copy_location(each, statement) for each in ast.parse(line).body]
+        for line in _additions(statement, names, given):
+            body += [ast.copy_location(each, statement) for each in ast.parse(line).body]
     return ast.fix_missing_locations(ast.Module(body, tree.type_ignores))
+
+
+def _all_assigned(tree: ast.Module) -> set[str]:
+    return {name for statement in tree.body for name in _assigned(statement)}
+
+
+def _additions(statement: ast.stmt, names: set[str], given: Mapping[str, Size]) -> list[str]:
+    """What assigns the given numbers to the names of a statement, or to elements of them that are tuples."""
+    added: list[str] = []
+    for name in _assigned(statement):
+        added += [f"{name} = {given[name]!r}"] if name in given else []
+        for element in (each for each in given if each not in names and re.fullmatch(rf"{name}_\d+", each)):
+            place = int(element.removeprefix(f"{name}_"))
+            added.append(f"{name} = (*{name}[:{place}], {given[element]!r}, *{name}[{place + 1}:])")
+    return added

@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hasty_store import hasty_store
 from stopwatch import timed
 
 from evoflash.core.candidate import Candidate
@@ -36,10 +37,7 @@ def fill(path: Path, count: int) -> int:
     rng = random.Random(0)
     text = (Path(__file__).parents[1] / "templates" / "cpu_flash" / "kernel.cpp.j2").read_text(encoding="utf-8")
     best: list[tuple[float, int]] = []
-    with RunStore.open(str(path), write=True) as store:
-        connection = store._engine.raw_connection()  # the pool's only one
-        connection.cursor().execute("PRAGMA synchronous = OFF")  # what is made up need not wait for the disk
-        connection.close()
+    with hasty_store(path) as store:
         problem = attention.parse("mission")
         store.begin_run(
             strategy="evolution",

@@ -18,6 +18,8 @@ import sys
 import time
 from pathlib import Path
 
+from hasty_store import hasty_store
+
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import BuildReport, Evaluation, Timing
 from evoflash.core.finals import Contestant, Final, Finals, contestant
@@ -25,7 +27,6 @@ from evoflash.core.genome import Genome
 from evoflash.core.statistics import paired_ratio
 from evoflash.core.status import Stage, Status
 from evoflash.problems import attention
-from evoflash.store import RunStore
 
 FAMILIES = ("mma", "hopper", "split")
 FAILURES = (Status.BUILD_FAILED, Status.OVER_BUDGET, Status.WRONG, Status.LAUNCH_FAILED)
@@ -44,10 +45,7 @@ def fill(path: Path, count: int) -> None:
     rng = random.Random(0)
     common = [f"  {'//' if line % 7 == 0 else 'auto'} line_{line} = {rng.random()};" for line in range(SOURCE_LINES)]
     best: list[tuple[float, int]] = []
-    with RunStore.open(str(path), write=True) as store:
-        connection = store._engine.raw_connection()  # the pool's only one
-        connection.cursor().execute("PRAGMA synchronous = OFF")  # what is made up need not wait for the disk
-        connection.close()
+    with hasty_store(path) as store:
         problem = attention.parse("mission")
         run = store.begin_run(
             strategy="evolution",

@@ -1,9 +1,10 @@
-"""The interface through which a search reports its progress."""
+"""The interface through which a search reports its progress, and the one that shows none of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from types import TracebackType
+from typing import Literal, Protocol, Self
 
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
@@ -49,3 +50,26 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Called with a message for the user."""
         ...
+
+
+class SilentProgress:
+    """Shows nothing; the base of those that show some of it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def baselines(self, shape: str, times_us: dict[str, float]) -> None:
+        """Shows nothing."""
+
+    def update(self, building: int, examining: int) -> None:
+        """Shows nothing."""
+
+    def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
+        """Shows nothing."""
+
+    def note(self, text: str) -> None:
+        """Shows nothing."""

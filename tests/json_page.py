@@ -17,10 +17,11 @@ from typer.main import get_command
 from evoflash.api.exporting import Exported
 from evoflash.cli.bench import BenchDocument
 from evoflash.cli.doctor import DoctorDocument
-from evoflash.cli.kernels import BuildDocument, FamilyList, RenderDocument
+from evoflash.cli.kernels import BuildDocument, RenderDocument
 from evoflash.cli.main import app
 from evoflash.cli.profile import ProfileDocument
 from evoflash.cli.running import SearchDocument
+from evoflash.cli.templates import FamilyList
 from evoflash.core.record import Document, Record
 from evoflash.replay.measures import ReplayDocument
 from evoflash.report.candidates import CandidateDocument, DiffDocument

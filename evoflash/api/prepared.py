@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from evoflash import targets
+from evoflash.api.result import OnResult, Results
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.errors import StorageError, UsageError
@@ -67,6 +68,14 @@ class PreparedSearch:
     def search(self, store: RunStore, progress: Progress) -> Search:
         """The search itself, which has not begun yet."""
         return Search(self.plans, self.device, self._toolchain, store, progress, self.run_ids)
+
+    def run(self, on_result: OnResult | None = None) -> list[int]:
+        """Runs the search, which nobody watches but a callback; returns the numbers of its runs."""
+        with self.database() as store:
+            engine = self.search(store, Results(on_result))
+            outcomes = engine.run()
+            self.mirror(engine, outcomes)
+        return [outcome.run_id for outcome in outcomes]
 
     @functools.cached_property
     def _toolchain(self) -> Toolchain:

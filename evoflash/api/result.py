@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
+from evoflash.progress import SilentProgress
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,12 @@ class Result:
 OnResult = Callable[[Result], object]
 
 
-class Results:
+class Results(SilentProgress):
     """The progress of a search that a program follows: it is told of each result, and of nothing else."""
 
     def __init__(self, on_result: OnResult | None):
         self._on_result = on_result
         self._best: dict[str, tuple[Candidate, float]] = {}  # by shape
-
-    def baselines(self, shape: str, times_us: dict[str, float]) -> None:
-        """Does nothing: the finals time the baselines again, beside the winner."""
-
-    def update(self, building: int, examining: int) -> None:
-        """Does nothing: nobody watches."""
 
     def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
         """Passes a result on; what the callback raises ends the search."""
@@ -57,6 +52,3 @@ class Results:
         if self._on_result is not None:
             best, best_us = self._best.get(shape, (None, None))
             self._on_result(Result(shape, candidate, evaluation, best, best_us))
-
-    def note(self, text: str) -> None:
-        """Does nothing: a program has the errors, and the run's record."""

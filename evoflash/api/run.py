@@ -13,7 +13,7 @@ from evoflash.api import frames
 from evoflash.api.exporting import Exported, export
 from evoflash.api.figures import Figures
 from evoflash.api.prepared import PreparedSearch
-from evoflash.api.result import OnResult, Results
+from evoflash.api.result import OnResult
 from evoflash.api.words import RunWord
 from evoflash.core.finals import Finals
 from evoflash.errors import NotFoundError, UsageError
@@ -308,7 +308,7 @@ class Run:
             StorageError: when templates or evoflash have changed, so that it cannot be resumed.
         """
         settings = config.load(db=self.db, cache=Path(cache) if cache is not None else None)
-        run_search(PreparedSearch.resumed(self.id, settings), on_result)
+        PreparedSearch.resumed(self.id, settings).run(on_result)
         return self
 
     def _reading(self) -> RunStore:
@@ -326,15 +326,6 @@ class Run:
                 f"candidate {stored.id} is of run {stored.run_id}; open that one with evoflash.open_run"
             )
         return stored
-
-
-def run_search(prepared: PreparedSearch, on_result: OnResult | None) -> list[int]:
-    """Runs a search that nobody watches but a callback; returns the numbers of its runs."""
-    with prepared.database() as store:
-        engine = prepared.search(store, Results(on_result))
-        outcomes = engine.run()
-        prepared.mirror(engine, outcomes)
-    return [outcome.run_id for outcome in outcomes]
 
 
 def open_run(run: int | str | os.PathLike[str] = "latest", *, db: str | os.PathLike[str] | None = None) -> Run:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from evoflash.api.request import SearchRequest
 from evoflash.api.result import OnResult
-from evoflash.api.run import Run, run_search
+from evoflash.api.run import Run
 from evoflash.errors import UsageError
 
 PathLike = str | os.PathLike[str]
@@ -129,7 +129,7 @@ def search(
         verbose=verbose,
     )
     prepared = request.prepare()
-    first, *_ = run_search(prepared, on_result)
+    first, *_ = prepared.run(on_result)
     return Run(first, prepared.settings.db)
 
 

@@ -20,6 +20,7 @@ from evoflash.cli import (
     report,
     runs,
     search,
+    templates,
     verify,
 )
 from evoflash.errors import EvoflashError
@@ -83,7 +84,7 @@ app.command(epilog="Example: evoflash profile best")(profile.profile)
 app.command(epilog="Example: evoflash replay latest --strategy evolution,tpe,random")(replay.replay)
 app.command(epilog="Example: evoflash render cpu_flash --shape mission --flat")(kernels.render)
 app.command(epilog="Example: evoflash build mma --shape mission --arch sm_90a")(kernels.build)
-app.add_typer(kernels.templates_app, name="templates")
+app.add_typer(templates.app, name="templates")
 app.add_typer(new.app, name="new")
 app.command(epilog="Example: evoflash doctor")(doctor.doctor)
 

@@ -18,9 +18,10 @@ from evoflash.core.record import Document
 from evoflash.errors import MissingError, NoPackageError, NothingCorrectError, StorageError
 from evoflash.export.call_times import Calls
 from evoflash.export.runs import package_name
+from evoflash.progress import SilentProgress
 from evoflash.report import run_sheets as sheets
 from evoflash.report.events import Events
-from evoflash.report.live import Counts, QuietProgress, Shown, progress_of
+from evoflash.report.live import Counts, Shown, progress_of
 from evoflash.report.runs import Best
 from evoflash.report.summary import Summary, next_commands, print_summary
 from evoflash.report.tables import print_document, print_sheets
@@ -69,7 +70,7 @@ def run_search(prepared: PreparedSearch, out: Path | None, events: bool, as_json
     with prepared.database() as store:
         for plan in plans:
             say(f"{plan.title}: {plan.label} on {prepared.device.device}; families: {', '.join(plan.families)}")
-        with QuietProgress() if quiet else Events() if events else _shown(prepared, store) as progress:
+        with SilentProgress() if quiet else Events() if events else _shown(prepared, store) as progress:
             engine = prepared.search(store, progress)
             if isinstance(progress, Shown):
                 progress.counts.watch(lambda: engine.work)

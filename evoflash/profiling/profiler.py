@@ -125,6 +125,8 @@ class Profiler(Session):
         program = perf.find()
         if program is None:
             return {}, "there is no perf; install it, e.g. apt-get install linux-perf"
+        if any(each.updates is not None for each in problem.outputs()):
+            return {}, "perf counts thousands of launches in a row, and what is updated in place would drift away"
         request = Count(problem=problem, library=library, command=tuple(perf.command(program)))
         output = Counted.model_validate(self._asked(request)).output
         counts = perf.read(output)

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
+from evoflash.progress import SilentProgress
 
 
-class Events:
-    """Prints events. The event of a candidate is printed only after it has been stored in the database."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+class Events(SilentProgress):
+    """Prints events; that of a candidate only after it has been stored. Counts of work at hand are no events."""
 
     def baselines(self, shape: str, times_us: dict[str, float]) -> None:
         """The times of the baselines on a shape."""
         self._print("baselines", shape=shape, p50_us=times_us)
-
-    def update(self, building: int, examining: int) -> None:
-        """Prints nothing: the counts are only of interest while they are current."""
 
     def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
         """A candidate has a result, which is in the database."""

@@ -23,7 +23,7 @@ from evoflash.report.lineage import genome_changes
 from evoflash.run.shapes import Shape, shapes_on_record
 from evoflash.run.tasks import BASELINES
 from evoflash.space.search_space import SearchSpace
-from evoflash.store import CandidateSummary, Insight, RunStore, RunSummary
+from evoflash.store import CandidateSummary, Insight, Outcome, RunStore, RunSummary
 
 THINNED = 2500  # candidates that a figure draws one by one; a browser stays quick with that many
 
@@ -99,6 +99,15 @@ class RunData:
     def places(self) -> dict[int, int]:
         """Id -> the number of candidates that had finished when it finished, itself included."""
         return {each.id: number for number, each in enumerate(self.candidates, 1)}
+
+    @property
+    def steps(self) -> list[tuple[int, Outcome]]:
+        """The improvements, each with the number of candidates finished by then, as the store gives them."""
+        names = Outcome.__dataclass_fields__
+        return [
+            (self.places[each.id], Outcome(**{name: getattr(each, name) for name in names}))
+            for each in self.improvements
+        ]
 
     @cached_property
     def seconds(self) -> dict[int, float]:

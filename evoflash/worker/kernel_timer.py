@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +11,8 @@ from evoflash.core.evaluation import Timing
 from evoflash.core.finals import contestant
 from evoflash.core.reliability import SelfTested
 from evoflash.core.status import Gate
-from evoflash.evaluator.messages import Count, Counted, Examine, Race, Raced, SelfTest
+from evoflash.evaluator.messages import Examine, Race, Raced, SelfTest
 from evoflash.problems import Inputs, Output, Problem, searched_cases, updated
-from evoflash.system import processes
 from evoflash.worker import device_monitor, race, rivals, timing
 from evoflash.worker.buffers import Arena, output_stride
 from evoflash.worker.clock import Call, make_clock
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
 WARM_SETS = 3  # input sets that a warm timing rotates over: one per base seed, so that each output can be checked
 COLD_SETS_LIMIT = 64
 COLD_SAMPLES = 20
-LOOK_S = 0.01  # between two looks at whether a count has ended
 
 
 @dataclass(frozen=True)
@@ -160,25 +156,6 @@ class KernelTimer:
                 for each in request.copies
             )
         return self_test(self._clock, calls, again, request.trials, request.rounds, request.seed, request.budget_s)
-
-    def count(self, request: Count) -> Counted:
-        """Launches a library until the command has ended, which attaches to this process."""
-        problem = request.problem
-        calls = _calls(
-            load(request.library),
-            problem,
-            [Arena(each, problem.outputs()) for each in self._known_inputs(problem, WARM_SETS)],
-        )
-        command = [word.replace("{pid}", str(os.getpid())) for word in request.command]
-        self._announce("counting")
-        with processes.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as counting:
-            while counting.poll() is None:
-                end = time.monotonic() + LOOK_S
-                while time.monotonic() < end:
-                    for call in calls:
-                        call()
-            assert counting.stderr is not None
-            return Counted(output=counting.stderr.read())
 
     def empty_launch_us(self) -> float | None:
         """The time of an empty kernel in a graph of many, the minimum of several samples; None on a CPU."""

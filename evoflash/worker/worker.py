@@ -27,6 +27,7 @@ from evoflash.evaluator.messages import (
     Call,
     Ceilings,
     Count,
+    Counted,
     Describe,
     Described,
     Examine,
@@ -43,6 +44,7 @@ from evoflash.evaluator.messages import (
 from evoflash.problems import Case, searched_cases
 from evoflash.system import processes
 from evoflash.worker import ceilings, correctness, functions, rivals
+from evoflash.worker.counting import count
 from evoflash.worker.kernel import AnyKernel, load
 from evoflash.worker.kernel_timer import KernelTimer
 from evoflash.worker.launch import UNSUPPORTED, LaunchError
@@ -71,7 +73,7 @@ class Worker:
             "race": lambda body: self._kernel_timer.race(Race(**body)),
             "probe": lambda body: self._probe(Probe(**body)),
             "self_test": lambda body: self._kernel_timer.self_test(SelfTest(**body)),
-            "count": lambda body: self._kernel_timer.count(Count(**body)),
+            "count": lambda body: self._count(Count(**body)),
             "measure_ceilings": lambda body: self._measure_ceilings(MeasureCeilings(**body)),
             "call": lambda body: self._call(Call(**body)),
         }
@@ -121,6 +123,10 @@ class Worker:
             return Described(problem=describe(request.file, request.source, request.sizes, self._device))
         except ProblemError as error:
             return Described(reason=str(error))
+
+    def _count(self, request: Count) -> Counted:
+        self._stage("counting")
+        return count(request, self._references)
 
     def _measure_ceilings(self, request: MeasureCeilings) -> Ceilings:
         self._stage("measuring ceilings")

@@ -89,7 +89,7 @@ def test_the_export_of_several_runs_and_its_verification(place, monkeypatch):
 
 
 def test_the_families_that_take_it(place, monkeypatch):
-    monkeypatch.setattr("evoflash.cli.kernels.one", lambda *asked: described())
+    monkeypatch.setattr("evoflash.cli.templates.one", lambda *asked: described())
     words = ["templates", "list", "--problem", str(FILE), "--templates", str(FIXTURES), "--json"]
     families = printed("templates list", called(place, monkeypatch, *words))["families"]
     listed = {each["family"]: each for each in families}

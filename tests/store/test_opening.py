@@ -251,7 +251,7 @@ def test_a_mistake_of_a_reader_does_not_look_like_damage(path, monkeypatch, erro
 
     with RunStore.open(str(path), write=True) as store:
         runs.small_run(store)
-    monkeypatch.setattr("evoflash.store.reading._parents", mistaken)
+    monkeypatch.setattr("evoflash.store.reading.candidates.parents_of", mistaken)
     with RunStore.open(str(path)) as store, pytest.raises(error, match="a bug"):
         store.recorded(1)
 

@@ -10,7 +10,7 @@ import numpy as np
 from evoflash.core.statistics import BOOTSTRAPS, Ratio
 from evoflash.report import figures
 from evoflash.report.html.headline import microseconds
-from evoflash.report.html.sections import Section, drawn
+from evoflash.report.html.section import Section, drawn
 from evoflash.report.run_data import RunData
 from evoflash.report.tables import Sheet, duration, times
 

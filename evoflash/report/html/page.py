@@ -14,7 +14,8 @@ from evoflash.errors import StorageError
 from evoflash.report.html import comparison as compared
 from evoflash.report.html import sources as kept
 from evoflash.report.html.bundle import packed, plotly_js
-from evoflash.report.html.sections import Part, Section, part, slots_of
+from evoflash.report.html.part import Part, part
+from evoflash.report.html.section import Section, slots_of
 from evoflash.report.run_data import RunData, changes, shown
 from evoflash.store import CandidateSummary, RunStore
 from evoflash.version import __version__

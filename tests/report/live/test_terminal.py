@@ -10,7 +10,8 @@ from rich.text import Text
 
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.status import Stage, Status
-from evoflash.report.live import PlainProgress, QuietProgress, TerminalProgress, progress_of
+from evoflash.progress import SilentProgress
+from evoflash.report.live import PlainProgress, TerminalProgress, progress_of
 from evoflash.report.live.painter import Painter
 from tests.report.live.search import candidate, counts
 from tests.store.runs import ok
@@ -177,7 +178,7 @@ def test_a_pipe_gets_lines(monkeypatch):
 
 
 def test_quiet_prints_nothing(capsys):
-    with QuietProgress() as progress:
+    with SilentProgress() as progress:
         progress.baselines("mission", {"slow": 2.0})
         progress.update(1, 2)
         progress.finished("mission", candidate(7), ok(1.5), True)

@@ -139,11 +139,10 @@ class Bench(Session):
                 rounds=self._effort.samples,
                 warmup=self._effort.warmup,
                 budget_s=self._effort.budget_s,
-                without=tuple(name for name in fallen if name not in racing),
             )
             answer = rivalry.run(partial(self._send, problem), request)
             name = answer.stage.removeprefix("racing ") if isinstance(answer, WorkerDeath) else ""
-            if not isinstance(answer, WorkerDeath) or name in ("", "all", "starting", *fallen):
+            if not isinstance(answer, WorkerDeath) or name not in request.libraries:
                 break
             fallen[name] = answer
             self._say(f"{name} brought the worker down ({answer.reason}); racing again without it")
@@ -156,8 +155,7 @@ class Bench(Session):
         if isinstance(answer, WorkerDeath):
             return answer, entries
         require_functions(answer)
-        baselines = {name: death.reason for name, death in fallen.items() if name not in racing}
-        return answer.model_copy(update={"failures": {**answer.failures, **baselines}}), entries
+        return answer, entries
 
     def self_test(self, problem: Problem, trials: int) -> dict[str, SelfTested]:
         """Each entrant against itself, PyTorch's own answer where there is none; by name.

@@ -1,4 +1,4 @@
-"""Rivals in a worker that survives them: who brings it down, is wrong or raises is out, and the others race."""
+"""Races that survive their baselines: who brings the worker down, is wrong or raises is out, and the others race."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ Send = Callable[[Race, Mapping[str, float]], dict[str, Any] | WorkerDeath]
 
 
 class Racing:
-    """Races of one shape. A rival that was out of one of them is out of all later ones.
+    """Races of one shape. A rival or baseline that has brought a worker down is out of all later ones, and so is a
+    rival that was out of one for any other reason.
 
     Attributes:
         out: the reasons of those that are out, by name.
@@ -31,9 +32,10 @@ class Racing:
     def __init__(self) -> None:
         self.out: dict[str, str] = {}
         self.preparation_s: dict[str, float] = {}
+        self._fallen: list[str] = []  # PyTorch's own baselines, for which a machine may have too little memory
 
     def run(self, send: Send, request: Race) -> Raced | WorkerDeath:
-        """The race, or the death of a worker that no rival has caused.
+        """The race, or the death of a worker that a kernel has caused, or nobody who is known.
 
         Where it is not known who brought the worker down, the race is tried again without any rival.
 
@@ -46,28 +48,28 @@ class Racing:
             if isinstance(answer, Raced):
                 return self._told(answer, request, rivals)
             name = answer.stage.removeprefix("racing ")
-            if name in rivals:
-                self.out[name] = answer.reason
-            elif name == ALL and rivals:
+            if name == ALL and rivals:
                 alone = self._sent(send, request, ())
                 if isinstance(alone, WorkerDeath):
                     return alone
                 words = f"the race died with the rivals, and not without: {answer.reason}"
                 self.out |= dict.fromkeys(rivals, words)
                 return self._told(alone, request, ())
-            else:
+            if name in (answer.stage, ALL, *request.libraries, *self._fallen):
                 return answer
+            self.out[name] = answer.reason
+            self._fallen += [name] if name not in rivals else []
 
     def _sent(self, send: Send, request: Race, rivals: tuple[str, ...]) -> Raced | WorkerDeath:
         deadlines = {f"racing {name}": RIVAL_DEADLINE_S for name in rivals}
-        answer = send(request.model_copy(update={"rivals": rivals}), deadlines)
+        answer = send(request.model_copy(update={"rivals": rivals, "without": tuple(self._fallen)}), deadlines)
         return answer if isinstance(answer, WorkerDeath) else Raced.model_validate(answer)
 
     def _told(self, raced: Raced, request: Race, rivals: tuple[str, ...]) -> Raced:
-        """The race, with the reasons of all rivals that are out."""
+        """The race, with the reasons of all that are out."""
         self.out |= {name: raced.failures[name] for name in rivals if name in raced.failures}
         self.preparation_s = raced.preparation_s
-        known = {name: self.out[name] for name in request.rivals if name in self.out}
+        known = {name: self.out[name] for name in (*request.rivals, *self._fallen) if name in self.out}
         return raced.model_copy(update={"failures": {**raced.failures, **known}})
 
 

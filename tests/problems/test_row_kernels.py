@@ -16,7 +16,7 @@ PROBLEMS = Path(__file__).parent.parent.parent / "problems"
 FACTS = cuda.of_arch("sm_90a").facts
 RMS = {
     "row_threads": 128, "block_rows": 1, "cluster": 1, "vector": 8, "held": 4, "load": "direct", "weight": "early",
-    "loads": "cached", "stores": "cached", "blocks": 2, "persistent": False, "early": False,
+    "total": "early", "loads": "cached", "stores": "cached", "blocks": 2, "persistent": False, "early": False,
 }  # fmt: skip
 ENTROPY = {
     "threads": 1024, "cluster": 2, "vector": 8, "held": 1, "staged": 7, "ahead": True, "step": 1, "loads": "cached",
@@ -104,7 +104,7 @@ FEW = [
     (cross_entropy(5, 5003), {**ENTROPY, "threads": 128, "staged": 1}),
 ]
 MORE = [
-    (rms_norm(5, 2048), {**RMS, "cluster": 4, "row_threads": 32, "held": 2, "early": True}),
+    (rms_norm(5, 2048), {**RMS, "cluster": 4, "row_threads": 32, "held": 2, "total": "late", "early": True}),
     (rms_norm(7, 520, "float32", "fp8"), {**RMS, "vector": 4, "row_threads": 32, "block_rows": 4, "held": 4}),
     (rms_norm(7, 1001), {**RMS, "vector": 1, "held": 8}),
     (rms_norm(7, 1000), {**RMS, "held": 0, "weight": "late", "block_rows": 2}),

@@ -95,18 +95,18 @@ struct Kernel {
   }
 
   __device__ __forceinline__ Softmax reduced(Softmax own) {
-    own.reduce_warp();
+    own.template reduce<32>();
     if constexpr (Parts::kCount == 1) return own;
     const float2 *const all = parts.exchange({own.max, own.sum});
     Softmax softmax;
 #pragma unroll
-    for (int i = threadIdx.x % 32; i < Parts::kCount; i += 32) {
+    for (int i = threadIdx.x % Parts::kLanes; i < Parts::kCount; i += Parts::kLanes) {
       Softmax part;
       part.max = all[i].x;
       part.sum = all[i].y;
       softmax.add(part);
     }
-    softmax.reduce_warp();
+    softmax.template reduce<Parts::kLanes>();
     return softmax;
   }
 
@@ -154,6 +154,7 @@ struct Kernel {
   }
 
   __device__ __forceinline__ void run() {
+    parts.template begin<Config::kIsEarly>();
     const int step = int(gridDim.x) / kCluster, begin = int(blockIdx.x) / kCluster;
     if constexpr (Config::kIsAhead) copy_row(begin);
     for (int row = begin; row < args.rows; row += step) {
@@ -238,7 +239,6 @@ struct Kernel {
 
 template <class Config>
 __device__ __forceinline__ void compute_rows(const Arguments &args, unsigned char *smem) {
-  begin_rows<Config>();
   Kernel<Config>(args, smem).run();
 }
 

@@ -36,11 +36,12 @@ struct Softmax {
     sum = sum * exp_difference(old_max - base()) + other.sum * exp_difference(other.max - base());
   }
 
-  // Over the lanes of a warp, each of which gets the result.
-  __device__ __forceinline__ void reduce_warp() {
+  // Over so many neighbouring lanes, each of which gets the result.
+  template <int kLanes>
+  __device__ __forceinline__ void reduce() {
     const float own_max = max;
-    max = warp_reduce_max<32>(max);
-    sum = warp_reduce_sum<32>(sum * exp_difference(own_max - base()));
+    max = warp_reduce_max<kLanes>(max);
+    sum = warp_reduce_sum<kLanes>(sum * exp_difference(own_max - base()));
   }
 };
 

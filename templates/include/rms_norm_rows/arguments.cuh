@@ -18,7 +18,7 @@ struct Arguments {
   float *scale;  // of quantised rows
   int64_t x_stride, residual_stride, out_stride, total_stride;
   int rows, columns;
-  float eps;
+  float inverse_columns, eps;
 };
 
 }  // namespace evoflash::rms_norm_rows

@@ -85,39 +85,46 @@ struct Kernel {
         if constexpr (kIsQuantized) largest = max_nan(largest, fabsf(values[i] * weights[i]));
       }
     }
-    __device__ __forceinline__ void reduce_warp() {
-      sum = warp_reduce_sum<32>(sum);
+    // Over so many neighbouring lanes, each of which gets the result.
+    template <int kLanes>
+    __device__ __forceinline__ void reduce() {
+      sum = warp_reduce_sum<kLanes>(sum);
       if constexpr (kIsQuantized) {
 #pragma unroll
-        for (int distance = 16; distance > 0; distance /= 2)
+        for (int distance = kLanes / 2; distance > 0; distance /= 2)
           largest = max_nan(largest, __shfl_xor_sync(kAllLanes, largest, distance));
       }
     }
   };
 
   __device__ __forceinline__ Moments reduced(Moments own) {
-    own.reduce_warp();
+    own.template reduce<32>();
     if constexpr (Parts::kCount == 1) return own;
     const float2 *const all = parts.exchange({own.sum, own.largest});
     Moments moments;
 #pragma unroll
-    for (int i = threadIdx.x % 32; i < Parts::kCount; i += 32) {
+    for (int i = threadIdx.x % Parts::kLanes; i < Parts::kCount; i += Parts::kLanes) {
       moments.sum += all[i].x;
       moments.largest = max_nan(moments.largest, all[i].y);
     }
-    moments.reduce_warp();
+    moments.template reduce<Parts::kLanes>();
     return moments;
   }
 
-  // x + residual as it is rounded, which is stored.
-  __device__ __forceinline__ Vector add(int row, int j, const Vector &x, const Vector &residual) const {
+  // x + residual as it is rounded.
+  __device__ __forceinline__ static Vector add(const Vector &x, const Vector &residual) {
     float left[kVector], right[kVector];
     unpack<Element>(left, x);
     unpack<Element>(right, residual);
 #pragma unroll
     for (int i = 0; i < kVector; ++i) left[i] += right[i];
-    const Vector total = pack_all<Element>(left);
-    store_packed<Config::kStores>(total_at(row, j), total);
+    return pack_all<Element>(left);
+  }
+
+  // The same of a vector that is held, stored now or with the normalised row.
+  __device__ __forceinline__ Vector held(int row, int j, const Vector &x, const Vector &residual) const {
+    const Vector total = add(x, residual);
+    if constexpr (!Config::kIsTotalLate) store_packed<Config::kStores>(total_at(row, j), total);
     return total;
   }
 
@@ -139,7 +146,7 @@ struct Kernel {
 
   // What elements are multiplied by; stores the row's scale.
   __device__ __forceinline__ float factor_of(int row, const Moments &moments) const {
-    const float inverse_rms = rsqrtf(moments.sum / args.columns + args.eps);
+    const float inverse_rms = rsqrtf(fmaf(moments.sum, args.inverse_columns, args.eps));
     if constexpr (!kIsQuantized) return inverse_rms;
     const float largest = moments.largest * inverse_rms;
     const float magnitude = largest < kSmallestMagnitude ? kSmallestMagnitude : largest;  // a NaN stays one
@@ -148,6 +155,7 @@ struct Kernel {
   }
 
   __device__ __forceinline__ void run() {
+    parts.template begin<Config::kIsEarly>();
     const int step = int(gridDim.x) / kCluster * kBlockRows, begin = int(blockIdx.x) / kCluster * kBlockRows;
     [[maybe_unused]] Vector weight[kHeldAtLeast1];
     const auto load_weight = [&] {
@@ -166,7 +174,7 @@ struct Kernel {
         cp_async_wait<0>();
 #pragma unroll
         for (int j = 0; j < kHeld; ++j)
-          if (has(row, j)) total[j] = add(row, j, slot(0, j), slot(1, j));
+          if (has(row, j)) total[j] = held(row, j, slot(0, j), slot(1, j));
         copy_row(row + step);  // the next row arrives while this one is normalised
       } else {
         Vector x[kHeldAtLeast1], residual[kHeldAtLeast1];  // all loads are on their way before the first is needed
@@ -179,7 +187,7 @@ struct Kernel {
         if constexpr (Config::kWeightLoad == WeightLoad::kEarly) load_weight();
 #pragma unroll
         for (int j = 0; j < kHeld; ++j)
-          if (has(row, j)) total[j] = add(row, j, x[j], residual[j]);
+          if (has(row, j)) total[j] = held(row, j, x[j], residual[j]);
       }
       if constexpr (Config::kIsCopied && Config::kWeightLoad == WeightLoad::kEarly) load_weight();
 #pragma unroll
@@ -188,7 +196,8 @@ struct Kernel {
       for (int j = kHeld; has(row, j); ++j) {
         const Vector x = load_packed<Config::kLoads, sizeof(Vector)>(x_at(row, j));
         const Vector residual = load_packed<Config::kLoads, sizeof(Vector)>(residual_at(row, j));
-        const Vector further = add(row, j, x, residual);
+        const Vector further = add(x, residual);
+        store_packed<Config::kStores>(total_at(row, j), further);
         own.add(further, kIsQuantized ? weight_at(j) : Vector{});
       }
 
@@ -196,7 +205,10 @@ struct Kernel {
       if constexpr (Config::kWeightLoad == WeightLoad::kLate) load_weight();
 #pragma unroll
       for (int j = 0; j < kHeld; ++j)
-        if (has(row, j)) write(row, j, total[j], weight[j], factor);
+        if (has(row, j)) {
+          if constexpr (Config::kIsTotalLate) store_packed<Config::kStores>(total_at(row, j), total[j]);
+          write(row, j, total[j], weight[j], factor);
+        }
       for (int j = kHeld; has(row, j); ++j)
         write(row, j, load_packed<Caching::kDefault, sizeof(Vector)>(total_at(row, j)), weight_at(j), factor);
     }
@@ -205,7 +217,6 @@ struct Kernel {
 
 template <class Config>
 __device__ __forceinline__ void normalise_rows(const Arguments &args, unsigned char *smem) {
-  begin_rows<Config>();
   Kernel<Config>(args, smem).run();
 }
 

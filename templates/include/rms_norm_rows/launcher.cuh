@@ -45,6 +45,7 @@ int launch(const RmsNorm &problem, float *scale, void *stream, evoflash::Kernel 
   args.total_stride = problem.total.stride[0];
   args.rows = int(problem.x.size[0]);
   args.columns = int(problem.x.size[1]);
+  args.inverse_columns = 1.0f / float(args.columns);
   args.eps = float(problem.eps);
 
   const int needed = (args.rows + Config::kBlockRows - 1) / Config::kBlockRows;

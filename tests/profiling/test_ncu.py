@@ -1,5 +1,7 @@
 """The CSV of ncu, as it is documented and as it comes."""
 
+from pathlib import Path
+
 import pytest
 
 from evoflash.profiling import ncu
@@ -95,3 +97,15 @@ def test_the_command_profiles_under_the_conditions_of_a_timing():
     for option, value in (("--page", "raw"), ("--cache-control", "none"), ("--clock-control", "none")):
         assert command[command.index(option) + 1] == value
     assert "WarpStateStats" in command
+
+
+def test_what_ncu_printed_of_a_kernel_on_an_h200():
+    output = (Path(__file__).parent.parent / "fixtures" / "ncu" / "mma_on_h200.csv").read_text(encoding="utf-8")
+    first, second = ncu.read(output)
+    assert first.keys() == second.keys()
+    assert first["gpu__time_duration.sum"] == 8832
+    assert first["launch__registers_per_thread"] == 78
+    assert first["sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_elapsed"] == 9.88
+    told = ncu.stalls(first)
+    assert [name for name, _ in told[:3]] == ["wait", "barrier", "short_scoreboard"]
+    assert sum(share for _, share in told) == pytest.approx(1)

@@ -14,6 +14,7 @@ from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.errors import StorageError, UsageError
 from evoflash.progress import Progress
+from evoflash.run.local_scheduler import LocalScheduler
 from evoflash.run.plan import Plan
 from evoflash.run.task import Task
 from evoflash.search import Outcome, Search
@@ -67,7 +68,8 @@ class PreparedSearch:
 
     def search(self, store: RunStore, progress: Progress) -> Search:
         """The search itself, which has not begun yet."""
-        return Search(self.plans, self.device, self._toolchain, store, progress, self.run_ids)
+        scheduler = LocalScheduler(self.plans, [self.device], self._toolchain)
+        return Search(self.plans, self.device, scheduler, store, progress, self.run_ids)
 
     def run(self, on_result: OnResult | None = None) -> list[int]:
         """Runs the search, which nobody watches but a callback; returns the numbers of its runs."""

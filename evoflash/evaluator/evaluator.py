@@ -75,10 +75,6 @@ class Evaluator:
         names = dict.fromkeys(name for each in self.shapes.values() for name in each.preparation_s)
         return {name: sum(each.preparation_s.get(name, 0.0) for each in self.shapes.values()) for name in names}
 
-    def screen(self, build: Build) -> Evaluation | None:
-        """The verdict of the gates that need no device, which do not depend on the shape; None when it passed them."""
-        return self.shapes[self._by_work[0]].screen(build)
-
     def trust(self, build: Build) -> None:
         """Takes a kernel that was right before as proof, on every shape, that the device works."""
         for each in self.shapes.values():

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evoflash.errors import WorkerError
-from evoflash.evaluator import Evaluator
 from evoflash.progress import Progress
 from evoflash.run import warm_start
 from evoflash.run.families import Families
 from evoflash.run.plan import Plan
+from evoflash.run.scheduler import Scheduler
 from evoflash.run.task import Task
 from evoflash.store import RunStore
 from evoflash.targets import Target
@@ -41,7 +41,7 @@ class Tasks:
         target: Target,
         store: RunStore,
         progress: Progress,
-        make_evaluator: Callable[[Plan, Target], Evaluator],
+        scheduler: Scheduler,
         known: Mapping[str, Any],
     ) -> None:
         """Starts the workers, then begins a run for each plan, or goes on with it.
@@ -59,28 +59,23 @@ class Tasks:
         families = [Families(plan, target) for plan in plans]
         for each in families:
             each.require_valid_genomes()
-        evaluators = [make_evaluator(plan, target) for plan in plans]
         ids: Sequence[int | None] = run_ids or [None] * len(plans)
-        try:
-            workers = [
-                _start(*each, store, progress, is_alone=len(plans) == 1)
-                for each in zip(plans, evaluators, ids, strict=True)
-            ]
-            for number, (machine, baselines, failure) in enumerate(workers):
-                own = (plans[number], families[number], evaluators[number], target, store, {**known, **machine})
-                run_id = ids[number]
-                task = Task.new(*own) if run_id is None else Task.resumed(*own, run_id)
-                self._tasks.append(task)
-                if baselines:  # for those who look at the run before its finals
-                    words = ", ".join(f"{name} {time:.4g} us" for name, time in baselines.items())
-                    store.record_insight(task.run_id, 0, BASELINES, words, baselines)
-                if failure:
-                    task.leave_out(failure)
-                    progress.note(f"{task.plan.title} is left out: {failure}")
-        except BaseException:
-            for each in evaluators[len(self) :]:  # a task closes its own
-                each.close()
-            raise
+        begun = [
+            _begin(number, plan, run_id, scheduler, store, progress, is_alone=len(plans) == 1)
+            for number, (plan, run_id) in enumerate(zip(plans, ids, strict=True))
+        ]
+        for number, (machine, baselines, failure) in enumerate(begun):
+            own = (number, plans[number], families[number], target, store, {**known, **machine})
+            run_id = ids[number]
+            task = Task.new(*own) if run_id is None else Task.resumed(*own, run_id)
+            self._tasks.append(task)
+            if baselines:  # for those who look at the run before its finals
+                words = ", ".join(f"{name} {time:.4g} us" for name, time in baselines.items())
+                store.record_insight(task.run_id, 0, BASELINES, words, baselines)
+            if failure:
+                scheduler.release(number)
+                task.leave_out(failure)
+                progress.note(f"{task.plan.title} is left out: {failure}")
         if not run_ids and len(plans) > 1:
             store.form_group([task.run_id for task in self])
         if all(task.stop_reason for task in self):
@@ -113,10 +108,17 @@ class Tasks:
         return sum(task.examined for task in self)
 
 
-def _start(
-    plan: Plan, evaluator: Evaluator, run_id: int | None, store: RunStore, progress: Progress, *, is_alone: bool
+def _begin(
+    number: int,
+    plan: Plan,
+    run_id: int | None,
+    scheduler: Scheduler,
+    store: RunStore,
+    progress: Progress,
+    *,
+    is_alone: bool,
 ) -> tuple[Mapping[str, Any], Mapping[str, float], str]:
-    """What the workers of a plan know of the machine, and its baselines; or why its shapes cannot be measured.
+    """What is known of the machine and a plan's baselines; or why its shapes cannot be measured.
 
     Raises:
         WorkerError: when the shapes cannot be measured, and are the only ones or have been measured before.
@@ -125,16 +127,15 @@ def _start(
     if summary is not None and summary.status == "done":  # nothing more is measured: its history serves the others
         return {}, {}, ""
     try:
-        machine = evaluator.start()
-        baselines = evaluator.baselines()
-        progress.baselines(plan.title, baselines)
-        for name, why in evaluator.rivals_out.items():
+        begun = scheduler.begin(number)
+        progress.baselines(plan.title, dict(begun.baselines))
+        for name, why in begun.rivals_out.items():
             progress.note(f"{plan.title}: no baseline {name}: {why}")
-        slow = [f"{name} {seconds:.0f} s" for name, seconds in evaluator.preparation_s.items() if seconds >= NOTED_S]
+        slow = [f"{name} {seconds:.0f} s" for name, seconds in begun.preparation_s.items() if seconds >= NOTED_S]
         if slow:
             progress.note(f"{plan.title}: to prepare baselines took {', '.join(slow)}, which the minutes do not count")
     except WorkerError as error:
         if is_alone or (summary is not None and summary.candidates):
             raise
         return {}, {}, str(error)
-    return machine, baselines, ""
+    return begun.machine, begun.baselines, ""

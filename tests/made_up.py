@@ -86,7 +86,7 @@ class MadeUpEvaluator:
 
     def trust(self, build: Build) -> None: ...
 
-    def baselines(self):
+    def baselines(self, rounds: int = 10, *, with_rivals: bool = True):
         if self.problem.seq_q == UNMEASURABLE:
             raise WorkerError("the baselines cannot be timed: out of memory; run `evoflash doctor`")
         return {"sdpa": 30.0}

@@ -1,6 +1,7 @@
 """The seam between driver and workers: what crosses it, several devices behind it, and a device that is lost."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -46,17 +47,24 @@ def test_all_that_crosses_the_seam_can_be_pickled(target, tmp_path):
     assert again[2].source.digest == source.digest
 
 
-class Lost(MadeUpEvaluator):
-    """A device that fails after so many examinations."""
+class OneOfMany(MadeUpEvaluator):
+    """A device that takes some multiple of the time of others, and fails after so many examinations."""
 
-    def __init__(self, *own, after: int):
+    def __init__(self, *own, after: int | None, slowness: float):
         super().__init__(*own)
         self.after = after
+        self.slowness = slowness
+        self.bests: list[float] = []
+
+    def baselines(self, rounds: int = 10, *, with_rivals: bool = True):
+        return {name: self.slowness * time_us for name, time_us in super().baselines().items()}
 
     def examine(self, build, best_us):
         if len(self.examined) == self.after:
             raise WorkerError("the device fails, not a kernel")
-        return super().examine(build, best_us)
+        self.bests += [] if best_us is None else [best_us]
+        found = super().examine(build, best_us)
+        return found if found.fitness_us is None else right(self.slowness * found.fitness_us, build=build.report)
 
 
 @pytest.fixture
@@ -64,24 +72,29 @@ def begin(target, tmp_path):
     """A made-up search on several devices, of which some are lost after so many examinations."""
     stores = []
 
-    def make(devices: int, lost: dict[int, int] | None = None, name: str = "runs.db", **changes) -> Search:
+    def make(
+        devices: int,
+        lost: dict[int, int] | None = None,
+        name: str = "runs.db",
+        slow: dict[int, float] | None = None,
+        run_ids=(),
+        **changes,
+    ) -> Search:
         stores.append(RunStore.open(str(tmp_path / name), write=True))
         toolchain = MadeUpToolchain(jitter=True)
         wanted = plan(target, "tiny", TINY, **{"budget": 60, "strategy": "evolution", "window": 7, **changes})
-        after, made = lost or {}, []
+        after, slowness, made = lost or {}, slow or {}, []
 
         def make_evaluator(plan, target):
             number = len(made)
-            own = (
-                Lost(PROBLEM, toolchain, after=after[number])
-                if number in after
-                else MadeUpEvaluator(PROBLEM, toolchain)
-            )
+            own = OneOfMany(PROBLEM, toolchain, after=after.get(number), slowness=slowness.get(number, 1.0))
             made.append(own)
             return Evaluator({plan.title: own})
 
-        scheduler = LocalScheduler([wanted], [target] * devices, toolchain, make_evaluator)
-        return Search([wanted], target, scheduler, stores[-1], Quiet())
+        scheduler = LocalScheduler(
+            [wanted], [replace(target, number=n) for n in range(devices)], toolchain, make_evaluator
+        )
+        return Search([wanted], target, scheduler, stores[-1], Quiet(), run_ids)
 
     yield make
     for store in stores:
@@ -103,6 +116,37 @@ def test_proposals_do_not_depend_on_the_number_of_devices(begin):
         libraries = [library for each in own for library in each.examined]
         assert len(libraries) == len(set(libraries))  # each is examined once
     assert stories[0] == stories[1] == stories[2]
+
+
+def test_a_slow_device_is_told_and_its_times_are_corrected(begin):
+    plain = begin(1, name="plain.db")
+    plain.run()
+    search = begin(3, slow={1: 2.0})
+    own = evaluators(search)
+    (outcome,) = search.run()
+    assert story(search) == story(plain)
+    assert [note for note in search.progress.notes if "peers" in note] == [
+        "cpu:1 is 100.0% slower than its peers; its times are corrected by its baselines"
+    ]
+    recorded = [each for _, each in search.store.recorded(outcome.run_id) if each.device]
+    assert {(each.device, each.clock_ratio) for each in recorded} == {("cpu:0", 1.0), ("cpu:1", 2.0), ("cpu:2", 1.0)}
+    assert len(recorded) == sum(len(each.examined) for each in own)
+    best_us = min(each.fitness_us for each in recorded if each.fitness_us is not None)
+    assert min(own[1].bests) >= 2 * best_us  # it gives up by its own clock
+
+
+def test_a_resumed_run_keeps_the_times_by_which_its_devices_are_compared(begin):
+    search = begin(2, {0: 5, 1: 8}, slow={1: 2.0}, budget=40)
+    with pytest.raises(WorkerError):
+        search.run()
+    search.store.close()
+    run_ids = [search.tasks[0].run_id]
+    again = begin(1, slow={0: 4.0}, run_ids=run_ids, budget=40)
+    again.run()
+    whole = begin(1, name="whole.db", budget=40)
+    whole.run()
+    assert story(again) == story(whole)
+    assert {each.clock_ratio for _, each in again.store.recorded(run_ids[0]) if each.device} == {1.0, 2.0, 4.0}
 
 
 def test_a_device_that_is_lost_is_left_out_and_its_work_is_done_by_another(begin):

@@ -50,9 +50,14 @@ class Evaluator:
         """Workers started so far, those of the finals not counted."""
         return sum(each.worker_starts for each in self.shapes.values())
 
-    def baselines(self) -> dict[str, float]:
-        """The median of each baseline that runs on every shape, in microseconds; of several the geometric mean."""
-        first, *others = (self.shapes[shape].baselines() for shape in self._by_work)
+    def baselines(self, rounds: int = 10, *, with_rivals: bool = True) -> dict[str, float]:
+        """The median of each baseline that runs on every shape, in microseconds; of several the geometric mean.
+
+        Args:
+            with_rivals: beside PyTorch's, those of other packages and of the user.
+        """
+        shapes = (self.shapes[shape] for shape in self._by_work)
+        first, *others = (each.baselines(rounds, with_rivals=with_rivals) for each in shapes)
         return {
             name: geometric_mean([time, *(each[name] for each in others)])
             for name, time in first.items()

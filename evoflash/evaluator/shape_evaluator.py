@@ -78,7 +78,7 @@ class ShapeEvaluator:
         self._deadline_s = deadline_s
         self._rivals = tuple(rivals)
         self._racing = Racing()
-        self._sandbox = Sandbox(target.name, Prepare(problem=problem))
+        self._sandbox = Sandbox(target.place, Prepare(problem=problem))
         self._lock = device_lock(target)
         self._known_good: deque[Build] = deque(maxlen=KNOWN_GOOD)
 
@@ -106,7 +106,7 @@ class ShapeEvaluator:
         """The seconds that rivals took before they could be timed in the last race, by name."""
         return self._racing.preparation_s
 
-    def baselines(self, rounds: int = 10) -> dict[str, float]:
+    def baselines(self, rounds: int = 10, *, with_rivals: bool = True) -> dict[str, float]:
         """Median microseconds of each baseline, for a first comparison; the finals time them again.
 
         Raises:
@@ -114,7 +114,7 @@ class ShapeEvaluator:
             UsageError: for a function of the user's that cannot be loaded.
         """
         with self._lock:
-            raced = self._race(self._sandbox, {}, rounds, rivals=self._rivals)
+            raced = self._race(self._sandbox, {}, rounds, rivals=self._rivals if with_rivals else ())
         if isinstance(raced, WorkerDeath) or not raced.contestants:
             reason = raced.reason if isinstance(raced, WorkerDeath) else "; ".join(raced.failures.values())
             raise WorkerError(f"the baselines cannot be timed: {reason}; run `evoflash doctor`")
@@ -205,7 +205,7 @@ class ShapeEvaluator:
     def finals(self, finalists: Sequence[Finalist], rounds: int) -> Finals:
         """Every case of the finalists, then interleaved rounds against all baselines, in a fresh process."""
         self._sandbox.close()
-        with self._lock, Sandbox(self._target.name, Prepare(problem=self.problem)) as sandbox:
+        with self._lock, Sandbox(self._target.place, Prepare(problem=self.problem)) as sandbox:
             verdicts = {each.index: self._verified(sandbox, each.cases) for each in finalists}
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
             raced = self._race(sandbox, racing, rounds, SPARE_S * rounds, self._rivals)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from evoflash.codegen.source import Source
@@ -13,6 +14,7 @@ from evoflash.core.status import Status
 from evoflash.errors import StorageError, WorkerError
 from evoflash.evaluator import Evaluator, Finalist, ShapeEvaluator, screen
 from evoflash.problems import Case
+from evoflash.run.fair_clock import ROUNDS, FairClock, corrected
 from evoflash.run.jobs import Beginning, Entrant, Examination
 from evoflash.run.plan import Plan
 from evoflash.targets import Target
@@ -47,6 +49,9 @@ class Examiner:
         plans: of the search; jobs name them by their numbers.
         target: the device.
         toolchain: for libraries that are not where they were built, or not what was built.
+
+    Attributes:
+        clocks: of each plan; used where several devices are compared.
     """
 
     def __init__(
@@ -58,6 +63,10 @@ class Examiner:
     ):
         self.target = target
         self.evaluators = [make_evaluator(plan, target) for plan in plans]
+        self.clocks = [
+            FairClock(partial(each.baselines, ROUNDS, with_rivals=False))  # rivals may take minutes to be ready
+            for each in self.evaluators
+        ]
         self._plans = plans
         self._toolchain = toolchain
         self._best_us: dict[int, float] = {}  # by plan
@@ -86,11 +95,14 @@ class Examiner:
         if wanted.known_good is not None and plan not in self._trusting:
             self._trusting.add(plan)
             evaluator.trust(self._toolchain.build(wanted.known_good))
+        ratio = self.clocks[plan].ratio(wanted.reference) if wanted.reference else 1.0
         known = [each for each in (wanted.best_us, self._best_us.get(plan)) if each is not None]
+        best_us = min(known) * ratio if known else None  # by this device's clock
         for _ in range(MAX_EXAMINATIONS):
             build = self._toolchain.restored(build, source)
-            evaluation = screen(build, limits, self.target) or evaluator.examine(build, min(known, default=None))
+            evaluation = screen(build, limits, self.target) or evaluator.examine(build, best_us)
             if evaluation.status is Status.OK or build.library is None or build.is_intact:
+                evaluation = corrected(evaluation, self.target.label, ratio)
                 if evaluation.fitness_us is not None:
                     self._best_us[plan] = min([*known, evaluation.fitness_us])
                 return evaluation

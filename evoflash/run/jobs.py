@@ -7,7 +7,7 @@ Who receives a build whose library is not at its path, builds its source again o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Build
@@ -35,12 +35,14 @@ class Examination:
     Attributes:
         best_us: the best time so far, by which a slow candidate is given up early.
         known_good: a source that was right before the run was interrupted; a device is checked by it.
+        reference: the baselines by whose times devices are compared, in microseconds; none for a single device.
     """
 
     job: Job
     build: Build
     best_us: float | None = None
     known_good: Source | None = None
+    reference: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,13 @@ class Beginning:
         baselines: median microseconds by name.
         rivals_out: rivals that could not be timed, by name, with the reason.
         preparation_s: the seconds that rivals took before they could be timed, by name.
+        reference: the baselines by whose times devices are compared; none where there is only one device.
+        clock_ratios: how much longer than the reference each device takes, by its label.
     """
 
     machine: Mapping[str, object]
     baselines: Mapping[str, float]
     rivals_out: Mapping[str, str]
     preparation_s: Mapping[str, float]
+    reference: Mapping[str, float] = field(default_factory=dict)
+    clock_ratios: Mapping[str, float] = field(default_factory=dict)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 
@@ -17,6 +19,7 @@ from evoflash.evaluator import Evaluator, sanitizers
 from evoflash.evaluator.sanitizers import Finding
 from evoflash.problems import Case, Problem
 from evoflash.run.examiner import Examiner, make_evaluator
+from evoflash.run.fair_clock import ratio_of
 from evoflash.run.jobs import Beginning, Entrant, Examination, Job
 from evoflash.run.plan import Plan
 from evoflash.run.scheduler import Throughput
@@ -54,13 +57,29 @@ class LocalScheduler:
         self._free: SimpleQueue[Examiner] = SimpleQueue()
         for each in self.examiners:
             self._free.put(each)
+        self._guard = threading.Lock()  # of who is left out
         self._building: list[Candidate] = []
         self._examining: list[Candidate] = []
         self._news: SimpleQueue[str] = SimpleQueue()
 
     def begin(self, plan: int) -> Beginning:
-        """Times a plan's baselines on the first device."""
-        return self.examiners[0].begin(plan)
+        """Times a plan's baselines on the first device; if there are more, on all at the same time, to compare them."""
+        home = self.examiners[0]
+        begun = home.begin(plan)
+        if len(self.examiners) == 1:
+            return begun
+        timed = {each: self._pools.examine(partial(_clock, each, plan)) for each in self.examiners}
+        times_us: dict[Examiner, Mapping[str, float]] = {}
+        for examiner, future in timed.items():
+            try:
+                times_us[examiner] = future.result()
+            except WorkerError as error:
+                if examiner is home:
+                    raise
+                self._leave_out(examiner, error)
+        reference = times_us[home]
+        ratios = {each.target.label: ratio_of(times, reference) for each, times in times_us.items()}
+        return replace(begun, reference=reference, clock_ratios=ratios)
 
     def build(self, job: Job) -> Future[Build]:
         """Builds a source on the next builder that is free."""
@@ -127,22 +146,41 @@ class LocalScheduler:
         """Examines on a free device; on another one, if that fails."""
         with _among(wanted.job.candidate, self._examining):
             while True:
-                examiner = self._free.get()
+                examiner = self._take()
                 try:
                     evaluation = examiner.examine(wanted)
                 except WorkerError as error:
-                    if len(self.examiners) == 1:
+                    if not self._leave_out(examiner, error):
                         self._free.put(examiner)
                         raise
-                    self.examiners.remove(examiner)
-                    examiner.close()
-                    self._news.put(f"{examiner.target.device} is left out: {error}")
                 except BaseException:
                     self._free.put(examiner)
                     raise
                 else:
                     self._free.put(examiner)
                     return evaluation
+
+    def _take(self) -> Examiner:
+        """Waits for a device that is free."""
+        while True:
+            examiner = self._free.get()
+            if examiner in self.examiners:
+                return examiner
+
+    def _leave_out(self, examiner: Examiner, error: WorkerError) -> bool:
+        """Goes on without a device; not without the last one."""
+        with self._guard:
+            if len(self.examiners) == 1:
+                return False
+            self.examiners.remove(examiner)
+        examiner.close()
+        self._news.put(f"{examiner.target.label} is left out: {error}")
+        return True
+
+
+def _clock(examiner: Examiner, plan: int) -> Mapping[str, float]:
+    """The baselines of a plan on a device."""
+    return examiner.clocks[plan].times_us
 
 
 @contextlib.contextmanager

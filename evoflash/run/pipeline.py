@@ -74,7 +74,8 @@ class Pipeline:
             evaluation = task.duplicates.by_machine_code(trial.index, build.report)
         if evaluation is None:
             self.examining += 1
-            wanted = Examination(trial.job, build, task.best_us, self._known_good.get(task))
+            known_good = self._known_good.get(task)
+            wanted = Examination(trial.job, build, task.best_us, known_good, task.reference)
             self._enqueue(trial, self._scheduler.examine(wanted))
         return evaluation
 

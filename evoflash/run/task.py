@@ -72,6 +72,7 @@ class Task:
         number: of its plan among those of the search.
 
     Attributes:
+        reference: the baselines by whose times devices are compared; none for a single device.
         best_us: the fastest time so far, in order of completion; None while nothing is right.
         stop_reason: why nothing more is proposed; empty while something is.
         is_closed: the run has ended, now or before it was resumed.
@@ -85,6 +86,7 @@ class Task:
         self.archive = Archive()
         self.duplicates = Duplicates(self.archive)
         self.best_us: float | None = None
+        self.reference: Mapping[str, float] = {}
         self.stop_reason = ""
         self.is_closed = False
         self._proposals = Proposals(plan, families, self.archive)

@@ -7,8 +7,9 @@ from typing import Any
 
 from evoflash.errors import WorkerError
 from evoflash.progress import Progress
-from evoflash.run import warm_start
+from evoflash.run import fair_clock, warm_start
 from evoflash.run.families import Families
+from evoflash.run.jobs import Beginning
 from evoflash.run.plan import Plan
 from evoflash.run.scheduler import Scheduler
 from evoflash.run.task import Task
@@ -16,7 +17,9 @@ from evoflash.store import RunStore
 from evoflash.targets import Target
 
 NOTED_S = 3.0  # of preparing a baseline
+NOTHING = Beginning({}, {}, {}, {})
 BASELINES = "baselines"  # the kind of an insight: their times when the search began
+CLOCK = "clock"  # another: the baselines by which devices are compared, and how they differ
 
 
 class Tasks:
@@ -64,14 +67,15 @@ class Tasks:
             _begin(number, plan, run_id, scheduler, store, progress, is_alone=len(plans) == 1)
             for number, (plan, run_id) in enumerate(zip(plans, ids, strict=True))
         ]
-        for number, (machine, baselines, failure) in enumerate(begun):
-            own = (number, plans[number], families[number], target, store, {**known, **machine})
+        for number, (found, failure) in enumerate(begun):
+            own = (number, plans[number], families[number], target, store, {**known, **found.machine})
             run_id = ids[number]
             task = Task.new(*own) if run_id is None else Task.resumed(*own, run_id)
             self._tasks.append(task)
-            if baselines:  # for those who look at the run before its finals
-                words = ", ".join(f"{name} {time:.4g} us" for name, time in baselines.items())
-                store.record_insight(task.run_id, 0, BASELINES, words, baselines)
+            if found.baselines:  # for those who look at the run before its finals
+                words = ", ".join(f"{name} {time:.4g} us" for name, time in found.baselines.items())
+                store.record_insight(task.run_id, 0, BASELINES, words, found.baselines)
+            self._compare_devices(task, found, store, progress)
             if failure:
                 scheduler.release(number)
                 task.leave_out(failure)
@@ -81,6 +85,17 @@ class Tasks:
         if all(task.stop_reason for task in self):
             failures = ", ".join(f"{task.plan.title}: {task.stop_reason}" for task in self)
             raise WorkerError(f"none of the shapes can be measured ({failures}); run `evoflash doctor`")
+
+    def _compare_devices(self, task: Task, found: Beginning, store: RunStore, progress: Progress) -> None:
+        """Settles by which times a run's devices are compared; a resumed run keeps those that it began with."""
+        first = next((each for each in store.insights(task.run_id) if each.kind == CLOCK), None)
+        task.reference = first.data["reference"] if first is not None else found.reference
+        if found.clock_ratios:
+            words = ", ".join(f"{device} {ratio:.4f}" for device, ratio in found.clock_ratios.items())
+            data = {"reference": dict(task.reference), "ratios": dict(found.clock_ratios)}
+            store.record_insight(task.run_id, 0, CLOCK, f"the baselines take {words} as long", data)
+        for device, against in fair_clock.off_peers(found.clock_ratios).items():
+            progress.note(fair_clock.words_of(device, against))
 
     @property
     def next(self) -> Task | None:
@@ -117,7 +132,7 @@ def _begin(
     progress: Progress,
     *,
     is_alone: bool,
-) -> tuple[Mapping[str, Any], Mapping[str, float], str]:
+) -> tuple[Beginning, str]:
     """What is known of the machine and a plan's baselines; or why its shapes cannot be measured.
 
     Raises:
@@ -125,7 +140,7 @@ def _begin(
     """
     summary = store.run(run_id) if run_id is not None else None
     if summary is not None and summary.status == "done":  # nothing more is measured: its history serves the others
-        return {}, {}, ""
+        return NOTHING, ""
     try:
         begun = scheduler.begin(number)
         progress.baselines(plan.title, dict(begun.baselines))
@@ -137,5 +152,5 @@ def _begin(
     except WorkerError as error:
         if is_alone or (summary is not None and summary.candidates):
             raise
-        return {}, {}, str(error)
-    return begun.machine, begun.baselines, ""
+        return NOTHING, str(error)
+    return begun, ""

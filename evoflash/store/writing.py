@@ -64,6 +64,8 @@ def write_candidate(
         "fitness_us": fitness if fitness is not None and math.isfinite(fitness) else None,
         "seconds": evaluation.seconds,
         "finished_at": datetime.now(UTC),
+        "device": evaluation.device,
+        "clock_ratio": evaluation.clock_ratio,
     }
     try:
         inserted = connection.execute(insert(_table(CandidateRow)), row)

@@ -84,16 +84,22 @@ def _create(url: URL, **options: Any) -> Engine:
     if url.get_backend_name() == "sqlite" and "creator" not in options:
         options["connect_args"] = {"timeout": BUSY_SECONDS}
     if url.drivername == POSTGRESQL:
+        _require_psycopg(url)
         own = {"connect_timeout": CONNECT_SECONDS, "client_encoding": "utf8", "options": _KEEPALIVE}
         options["connect_args"] = {name: value for name, value in own.items() if name not in url.query}
     try:
         return create_engine(url, json_serializer=_to_json, **options)
     except NoSuchModuleError as error:
         raise UsageError(f"{shown(url)}: {error}; write a path, sqlite:///path.db or postgresql+psycopg://…") from None
-    except ImportError as error:  # psycopg without its library raises one, too
-        if url.drivername == POSTGRESQL:
-            raise MissingError(f"{shown(url)} needs psycopg ({error}); pip install 'evoflash[postgres]'") from None
+    except ModuleNotFoundError as error:
         raise MissingError(f"{shown(url)} needs the package {error.name!r}; pip install {error.name}") from None
+
+
+def _require_psycopg(url: URL) -> None:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:  # also where libpq is missing
+        raise MissingError(f"{shown(url)} needs psycopg ({error}); pip install 'evoflash[postgres]'") from None
 
 
 def _to_json(value: Any) -> str:

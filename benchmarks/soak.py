@@ -52,6 +52,7 @@ from evoflash.evaluator import Limits
 from evoflash.evaluator.sandbox import Sandbox
 from evoflash.problems import attention
 from evoflash.proposers.evolution import EvolutionProposer
+from evoflash.run.local_scheduler import LocalScheduler
 from evoflash.run.plan import Plan, choose_families
 from evoflash.search import Search
 from evoflash.store import RunStore
@@ -143,7 +144,7 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     files = temporary_files()
     error, outcome, again = "", None, None
     with RunStore.open(settings.db, write=True) as store:
-        search = Search([plan], target, toolchain, store, follower)
+        search = Search([plan], target, LocalScheduler([plan], [target], toolchain), store, follower)
         watch = follower.watch = Watch(search, target.name)
         start = time.monotonic()
         with (

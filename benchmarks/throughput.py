@@ -17,6 +17,7 @@ from evoflash.codegen.toolchain import Toolchain
 from evoflash.evaluator import Limits
 from evoflash.problems import attention
 from evoflash.report.live import Counts, progress_of
+from evoflash.run.local_scheduler import LocalScheduler
 from evoflash.run.plan import Plan, choose_families
 from evoflash.search import Search
 from evoflash.store import RunStore
@@ -50,7 +51,7 @@ def main() -> None:
         toolchain = Toolchain(target, settings.cache, settings.build_deadline_s)
         counts = Counts(plan.effort.budget, plan.effort.minutes, plan.title)
         with RunStore.open(settings.db, write=True) as store, progress_of(counts) as progress:
-            engine = Search([plan], target, toolchain, store, progress)
+            engine = Search([plan], target, LocalScheduler([plan], [target], toolchain), store, progress)
             counts.watch(lambda: engine.work)
             (outcome,) = engine.run()
     print(json.dumps({"device": target.device, "builders": plan.builders, **outcome.throughput.model_dump()}))

@@ -122,8 +122,8 @@ class Watch:
             "driver_files": self._driver.num_fds(),
             "zombies": zombies(),
         }
-        for task in self._search.tasks:
-            (evaluator,) = task.evaluator.shapes.values()
+        for each in self._search.scheduler.examiners[0].evaluators:
+            (evaluator,) = each.shapes.values()
             sandbox = evaluator._sandbox
             process = sandbox._process
             if process is None or not sandbox._served:

@@ -2,14 +2,14 @@
 
     Proposer.ask(archive) -> Candidate          which genome to try, from which parents
       -> Template.render  -> Source             one self-contained file
-      -> Toolchain.build  -> Build              many at once
-      -> Evaluator        -> Evaluation         right? fast? in a process that may die, one at a time
+      -> Scheduler.build   -> Build             many at once
+      -> Scheduler.examine -> Evaluation        right? fast? in a process that may die, one at a time on each device
       -> RunStore.record, Archive.add, Proposer.tell     … until the budget is spent
       -> finals: the best few on every case, then interleaved against the baselines, in a fresh process
 
 A `Trial` (run/task.py) is one candidate on this way. A search has a task for each kernel that is searched for, usually
-just one. Several tasks take turns: the task with the fewest proposals is next. They share builders, device, budget and
-history: every few proposals a task tries one of the best genomes of another.
+just one. Several tasks take turns: the task with the fewest proposals is next. They share builders, devices, budget
+and history: every few proposals a task tries one of the best genomes of another.
 
 Trials finish in any order, but the proposer learns their results in the order of proposal, and a candidate is proposed
 when all but the last `window` before it have been learned. So proposals are a function of the seed and the results
@@ -21,21 +21,20 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.finals import Finals
 from evoflash.errors import StorageError
-from evoflash.evaluator import Evaluator
 from evoflash.progress import Phase, Progress, Work
+from evoflash.run.contest import Contest
 from evoflash.run.pipeline import Pipeline
 from evoflash.run.plan import Plan
-from evoflash.run.task import Task, Trial, make_evaluator
+from evoflash.run.scheduler import Scheduler, Throughput
+from evoflash.run.task import Task, Trial
 from evoflash.run.tasks import Tasks
-from evoflash.run.worker_pools import Throughput, WorkerPools
 from evoflash.store import RunStore
 from evoflash.targets import Target
 from evoflash.targets.environment import git_state
@@ -58,8 +57,9 @@ class Search:
     Args:
         plans: alike but for shape, window, families and warm start; effort and builders are those of all.
         store: open for writing.
+        target: what the candidates are rendered for; the devices behind the scheduler are alike.
+        scheduler: who builds and examines; it is closed at the end.
         run_ids: the runs to go on with, in the order of the plans; none begins new ones.
-        make_evaluator: what examines the builds of a plan.
 
     Attributes:
         tasks: empty until `run` has begun their runs.
@@ -69,23 +69,19 @@ class Search:
         self,
         plans: Sequence[Plan],
         target: Target,
-        toolchain: Toolchain,
+        scheduler: Scheduler,
         store: RunStore,
         progress: Progress,
         run_ids: Sequence[int] = (),
-        *,
-        make_evaluator: Callable[[Plan, Target], Evaluator] = make_evaluator,
     ):
         self.plans = plans
         self.target = target
-        self.toolchain = toolchain
+        self.scheduler = scheduler
         self.store = store
         self.progress = progress
         self.tasks = Tasks()
-        self.pools = WorkerPools(plans[0].builders, take_turns=target.builds_disturb_timing)
-        self.pipeline = Pipeline(toolchain, self.pools)
+        self.pipeline = Pipeline(scheduler, target)
         self._run_ids = run_ids
-        self._make_evaluator = make_evaluator
         self._effort = plans[0].effort
         self._window = max(plan.window for plan in plans)
         self._in_flight: deque[Trial] = deque()  # in the order of proposal
@@ -120,7 +116,7 @@ class Search:
     def _begin(self) -> None:
         known = {"device": self.target.device, "facts": dict(self.target.facts), **self.target.details}
         known |= {"evoflash": __version__, "git": git_state(Path.cwd())}
-        self.tasks.begin(self.plans, self._run_ids, self.target, self.store, self.progress, self._make_evaluator, known)
+        self.tasks.begin(self.plans, self._run_ids, self.target, self.store, self.progress, self.scheduler, known)
         self._start, self._worked_s = time.monotonic(), time.thread_time()
         self._phase = "search"
 
@@ -152,6 +148,8 @@ class Search:
     def _collect(self) -> None:
         """Records what has finished; waits for it, unless there is something to learn already."""
         self.progress.update(self.pipeline.building, self.pipeline.examining)
+        for text in self.scheduler.news():
+            self.progress.note(text)
         if self._in_flight[0].evaluation is None:
             for trial in self.pipeline.wait():
                 if not trial.is_new_duplicate:
@@ -185,13 +183,23 @@ class Search:
         reason = task.stop_reason or self._stop_reason
         finals = task.finals() if task.is_closed else self._finals(task)
         if not task.is_closed:
+            self.scheduler.release(task.number)
             self.store.record_insight(task.run_id, 0, "throughput", str(throughput), throughput.model_dump())
             task.end("done", reason, self.elapsed_s)
         return Outcome(task.run_id, reason, finals if finals is not None and finals.winner else None, throughput)
 
     def _finals(self, task: Task) -> Finals | None:
         task.observe()
-        contest, effort = task.contest(self.toolchain, self.pools, self.progress.note), self._effort
+        families, effort = task.families, self._effort
+        contest = Contest(
+            task.number,
+            families.problems,
+            self.target,
+            families.templates,
+            self.scheduler,
+            self.progress.note,
+            sanitize=task.plan.sanitize,
+        )
         return contest.run_finals(
             task.archive.ok(), effort.finalists, effort.rounds, partial(self.store.record_finals, task.run_id)
         )
@@ -199,21 +207,20 @@ class Search:
     def _throughput(self) -> Throughput:
         """What the machine was busy with until here."""
         wall_s = time.monotonic() - self._start
-        return self.pools.throughput(self.tasks.examined, wall_s, driver_s=time.thread_time() - self._worked_s)
+        return self.scheduler.throughput(self.tasks.examined, wall_s, driver_s=time.thread_time() - self._worked_s)
 
     def _end(self, status: str, reason: str) -> None:
         """Stops everything that runs and closes the runs' records."""
-        self.pools.drop()
-        self.toolchain.stop()
+        self.scheduler.drop()
         for task in self.tasks:
             with contextlib.suppress(StorageError):  # the database may be what failed; the first error counts
                 task.end(status, reason, self.elapsed_s)
-        self.pools.close()
+        self.scheduler.close()
 
     @property
     def work(self) -> Work:
         """What is going on now; another thread may ask."""
-        building, examining = tuple(self.pipeline.with_builders), tuple(self.pipeline.with_device)
+        building, examining = tuple(self.scheduler.building), tuple(self.scheduler.examining)
         waiting = self.pipeline.building + self.pipeline.examining - len(building) - len(examining)
         return Work(self._phase, building, examining, max(0, waiting), self.elapsed_s, time.monotonic() - self._start)
 

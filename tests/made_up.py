@@ -11,9 +11,10 @@ from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Build
 from evoflash.core.evaluation import BuildReport, Evaluation
 from evoflash.core.finals import Final, Finals
-from evoflash.core.status import Stage, Status
+from evoflash.core.status import Status
 from evoflash.errors import WorkerError
-from evoflash.evaluator import Evaluator, Limits
+from evoflash.evaluator import Evaluator
+from evoflash.run.local_scheduler import LocalScheduler
 from evoflash.run.plan import Plan
 from evoflash.search import Search
 from evoflash.store import RunStore
@@ -48,7 +49,11 @@ class MadeUpToolchain:
         digest = hashlib.sha256(f"machine code of {code}".encode()).hexdigest()
         library = Path(f"/nowhere/{digest}.so")
         self.texts[library] = code
-        return MadeUpBuild(BuildReport(seconds=0.1, registers=int(digest[:2], 16), binary_digest=digest), library)
+        registers = int(digest[:2], 16)
+        report = BuildReport(
+            seconds=0.1, registers=registers, spill_bytes=8 * (registers < 20), binary_digest=digest
+        )  # a few are over budget
+        return MadeUpBuild(report, library, max_spill_bytes=0)
 
     def restored(self, build: Build, source: Source) -> Build:
         return build
@@ -63,10 +68,9 @@ class MadeUpEvaluator:
     A length of `UNMEASURABLE` is too much for this device, and of `HOPELESS` no kernel is right.
     """
 
-    def __init__(self, problem, toolchain: MadeUpToolchain, limits: Limits):
+    def __init__(self, problem, toolchain: MadeUpToolchain):
         self.toolchain = toolchain
         self.problem = problem
-        self._limits = limits
         self.examined: list[Path] = []
         self.entered: list[int] = []
         self.threads: set[int] = set()
@@ -82,15 +86,10 @@ class MadeUpEvaluator:
 
     def trust(self, build: Build) -> None: ...
 
-    def baselines(self):
+    def baselines(self, rounds: int = 10, *, with_rivals: bool = True):
         if self.problem.seq_q == UNMEASURABLE:
             raise WorkerError("the baselines cannot be timed: out of memory; run `evoflash doctor`")
         return {"sdpa": 30.0}
-
-    def screen(self, build: Build) -> Evaluation | None:
-        if build.report.registers in range(20):
-            return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason="too many", build=build.report)
-        return None
 
     def examine(self, build: Build, best_us: float | None) -> Evaluation:
         assert build.library is not None
@@ -118,7 +117,7 @@ def made_up_evaluator(toolchain: MadeUpToolchain):
     """What a search makes its evaluators with."""
 
     def make(plan: Plan, target: Target) -> Evaluator:
-        shapes = {name: MadeUpEvaluator(each, toolchain, limits=plan.limits) for name, each in plan.problems.items()}
+        shapes = {name: MadeUpEvaluator(each, toolchain) for name, each in plan.problems.items()}
         return Evaluator(shapes)
 
     return make
@@ -127,7 +126,8 @@ def made_up_evaluator(toolchain: MadeUpToolchain):
 def made_up_search(
     plans: Sequence[Plan], target: Target, toolchain: MadeUpToolchain, store: RunStore, progress, run_ids=()
 ):
-    return Search(plans, target, toolchain, store, progress, run_ids, make_evaluator=made_up_evaluator(toolchain))
+    scheduler = LocalScheduler(plans, [target], toolchain, made_up_evaluator(toolchain))
+    return Search(plans, target, scheduler, store, progress, run_ids)
 
 
 def story(search: Search):

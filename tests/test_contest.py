@@ -13,11 +13,11 @@ from evoflash.core.evaluation import BuildReport
 from evoflash.core.finals import Contestant, Final, Finals
 from evoflash.core.genome import Genome
 from evoflash.core.status import Status
-from evoflash.evaluator import Evaluator, Limits, sanitizers
+from evoflash.evaluator import Evaluator, sanitizers
 from evoflash.evaluator.sanitizers import Finding
 from evoflash.run.contest import Contest
-from evoflash.run.worker_pools import WorkerPools
-from tests.helpers import PROBLEM, TINY, right
+from evoflash.run.local_scheduler import LocalScheduler
+from tests.helpers import PROBLEM, TINY, plan, right
 from tests.made_up import MadeUpEvaluator, MadeUpToolchain
 
 LONG = PROBLEM.model_copy(update={"seq_q": 64, "seq_kv": 64})
@@ -27,7 +27,7 @@ class ScriptedFinals(MadeUpEvaluator):
     """In the finals the named candidates pass, all others are wrong."""
 
     def __init__(self, problem, *passing: int):
-        super().__init__(problem, MadeUpToolchain(), limits=Limits())
+        super().__init__(problem, MadeUpToolchain())
         self.passing = passing
         self.finalists = []
         self.general: int | None = 0  # the best takes every size
@@ -82,17 +82,17 @@ class Setup:
     def __init__(self, evaluators, toolchain=None, sanitize: bool = False):
         target, self.template = targets.detect("cpu"), CountingTemplate()
         self.toolchain = toolchain or MadeUpToolchain()
-        self.pools = WorkerPools(2, take_turns=False)
         self.said: list[str] = []
         self.recorded: list[Finals] = []
+        only, evaluator = plan(target, "tiny", TINY), Evaluator(evaluators)
+        self.scheduler = LocalScheduler([only], [target], self.toolchain, lambda *_: evaluator)
         problems = {name: each.problem for name, each in evaluators.items()}
         self.contest = Contest(
+            0,
             problems,
             target,
             {"tiny": self.template},
-            self.toolchain,
-            self.pools,
-            Evaluator(evaluators),
+            self.scheduler,
             self.said.append,
             sanitize=sanitize,
         )
@@ -106,7 +106,7 @@ class Setup:
         try:
             return self.contest.run_finals(self.ranking, finalists, 3, self.recorded.append)
         finally:
-            self.pools.close()
+            self.scheduler.close()
 
 
 @pytest.mark.parametrize("several", [False, True])

@@ -17,8 +17,10 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("module", ["evoflash.search", "evoflash.api", "evoflash.cli.main"])
-def test_the_driver_starts_without_torch_and_plotly(module):
-    code = f"import sys, {module}; print(sorted({{'torch', 'plotly', 'evoflash.worker'}} & set(sys.modules)))"
+def test_the_driver_starts_without_torch_plotly_and_psycopg(module):
+    code = (
+        f"import sys, {module}; print(sorted({{'torch', 'plotly', 'psycopg', 'evoflash.worker'}} & set(sys.modules)))"
+    )
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
     assert found.stdout.strip() == "[]"
 

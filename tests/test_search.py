@@ -47,7 +47,7 @@ def begin(target, tmp_path):
 
 
 def evaluator(search):
-    (only,) = search.tasks[0].evaluator.shapes.values()
+    (only,) = search.scheduler.examiners[0].evaluators[0].shapes.values()
     return only
 
 
@@ -64,7 +64,7 @@ def test_a_budget_is_spent_and_everything_is_recorded(begin):
         assert search.store.candidate(search.store.candidate_id(outcome.run_id, candidate.index)).source
     assert len(evaluator(search).threads) == 1  # one examination at a time
     assert evaluator(search).closed
-    assert search.toolchain.stopped
+    assert search.scheduler.toolchain.stopped
 
 
 def test_the_best_is_the_fastest_right_one(begin):
@@ -154,7 +154,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(begin, strategy):
     with pytest.raises(KeyboardInterrupt):
         again.run()
     assert again.store.run(search.tasks[0].run_id).candidates == 24
-    assert len(again.toolchain.sources) < 24  # what is known is not built again
+    assert len(again.scheduler.toolchain.sources) < 24  # what is known is not built again
     last = begin(search.tasks[0].run_id, strategy=strategy)
     last.run()
     assert story(last) == story(whole)
@@ -287,7 +287,7 @@ def test_a_second_search_begins_where_the_first_ended(begin):
         warm = warm_start.best_of(store, store.run(1))
     assert warm[0].genome == dict(first.tasks[0].archive.best.candidate.genome)
     progress, built = Quiet(), []
-    progress.note = lambda text: built.append(len(second.toolchain.sources))  # the finals build again
+    progress.note = lambda text: built.append(len(second.scheduler.toolchain.sources))  # the finals build again
     second = begin(budget=12, seed=5, warm=warm, reuse=True, progress=progress)
     second.run()
     found = [candidate for candidate, *_ in story(second)]

@@ -14,6 +14,7 @@ from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.errors import StorageError, UsageError
 from evoflash.progress import Progress
+from evoflash.run.local_scheduler import LocalScheduler
 from evoflash.run.plan import Plan
 from evoflash.run.task import Task
 from evoflash.search import Outcome, Search
@@ -27,17 +28,23 @@ class PreparedSearch:
 
     Attributes:
         plans: one for each run.
+        devices: all that are searched on, of one kind; the first is the one of the finals.
         run_ids: the runs to go on with, in the order of the plans; empty for a new search.
     """
 
     plans: Sequence[Plan]
-    device: Target
+    devices: Sequence[Target]
     settings: Settings
     run_ids: Sequence[int] = ()
 
     @classmethod
-    def resumed(cls, run_id: int, settings: Settings, say: Callable[[str], None] = lambda _: None) -> Self:
+    def resumed(
+        cls, run_id: int, settings: Settings, say: Callable[[str], None] = lambda _: None, devices: str | None = None
+    ) -> Self:
         """What is left of an interrupted search, with all its shapes.
+
+        Args:
+            devices: as for a new search; None for what that one was told.
 
         Raises:
             UsageError: when nothing is left.
@@ -51,8 +58,16 @@ class PreparedSearch:
             if each not in begun:
                 say(f"run {each.id} failed before its first candidate and is left out: {each.stop_reason}")
         plans = [Plan.model_validate(each.plan) for each in begun]
-        device = targets.detect(plans[0].target, plans[0].arch, plans[0].debug)
-        return cls(plans, device, settings, tuple(each.id for each in begun))
+        first = plans[0]
+        chosen, words = targets.detect_all(first.target, devices or first.devices, first.arch, first.debug)
+        if words:
+            say(words)
+        return cls(plans, chosen, settings, tuple(each.id for each in begun))
+
+    @property
+    def device(self) -> Target:
+        """The first of the devices."""
+        return self.devices[0]
 
     @contextlib.contextmanager
     def database(self) -> Iterator[RunStore]:
@@ -67,7 +82,8 @@ class PreparedSearch:
 
     def search(self, store: RunStore, progress: Progress) -> Search:
         """The search itself, which has not begun yet."""
-        return Search(self.plans, self.device, self._toolchain, store, progress, self.run_ids)
+        scheduler = LocalScheduler(self.plans, self.devices, self._toolchain)
+        return Search(self.plans, self.device, scheduler, store, progress, self.run_ids)
 
     def run(self, on_result: OnResult | None = None) -> list[int]:
         """Runs the search, which nobody watches but a callback; returns the numbers of its runs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,9 +21,10 @@ from evoflash.run import warm_start
 from evoflash.run.plan import Plan, choose_families
 from evoflash.store import RunStore
 from evoflash.targets import Target
+from evoflash.targets.devices import ALL, kinds, visible
 
 Say = Callable[[str], None]
-CUDA_ONLY = ("arch", "max_registers", "max_shared_kib", "no_spills")
+CUDA_ONLY = ("devices", "arch", "max_registers", "max_shared_kib", "no_spills")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class SearchRequest:
     score: Literal["each", "robust"] = "each"
     dtype: str | None = None
     target: str | None = None
+    devices: str | None = None
     arch: str | None = None
     family: Sequence[str] = ()
     strategy: str = "evolution"
@@ -87,7 +89,8 @@ class SearchRequest:
         proposers.require(self.strategy)
         for name in self.family:
             families.named(name, settings.templates)
-        device = _detect(settings, say)
+        taken = self._devices(settings, say)
+        device = taken[0]
         shapes = chosen_shapes(self.problem, self.shape or None, self.dtype, settings, device.name)
         if device.name == "cpu":
             self._refuse_what_is_for_cuda()
@@ -121,10 +124,38 @@ class SearchRequest:
                 reuse=self.warm_start != "none",
                 sanitize=self.sanitize,
                 rivals=beside,
+                devices=self.devices or ALL,
+                device_count=len(taken),
             )
             for number, (each, own) in enumerate(zip(tasks, chosen, strict=True))
         ]
-        return PreparedSearch(plans, device, settings)
+        return PreparedSearch(plans, taken, settings)
+
+    def _devices(self, settings: Settings, say: Say) -> list[Target]:
+        """The devices to search on, all alike."""
+        if settings.target == "auto":
+            missing = targets.why_not_cuda()
+            if missing:
+                say(f"searching CPU kernels: {missing.split(';')[0]}")
+        found, words = targets.detect_all(settings.target, self.devices or ALL, settings.arch, settings.debug)
+        if words:
+            say(words)
+        return found
+
+    def by_device_kind(self) -> list[SearchRequest]:
+        """A request for each kind of GPU that this machine has, for all of that kind that are idle.
+
+        Raises:
+            UsageError: where devices are named beside.
+            MissingError: where there is no GPU.
+        """
+        if self.devices not in (None, ALL):
+            raise UsageError("--each-device-kind takes all devices; leave --devices out")
+        found = []
+        for alike in kinds(visible()):
+            idle = [each for each in alike if not each.company] or alike[:1]
+            found.append(replace(self, devices="".join(f"{each.number}," for each in idle)))
+        return found
 
     def _refuse_what_is_for_cuda(self) -> None:
         for name in CUDA_ONLY:
@@ -190,11 +221,3 @@ def _require_compiled(chosen: Sequence[tuple[str, ...]], settings: Settings) -> 
             raise UsageError(
                 f"--sanitize cannot watch the Python kernels of {name}; leave it out, or name others by --family"
             )
-
-
-def _detect(settings: Settings, say: Say) -> Target:
-    if settings.target == "auto":
-        missing = targets.why_not_cuda()
-        if missing:
-            say(f"searching CPU kernels: {missing.split(';')[0]}")
-    return targets.detect(settings.target, settings.arch, settings.debug)

@@ -20,7 +20,7 @@ from evoflash.errors import NotFoundError, UsageError
 from evoflash.report import lineage as lineages
 from evoflash.report import runs as report
 from evoflash.report.runs import Best, RunReport
-from evoflash.store import RunStore, RunSummary, StoredCandidate
+from evoflash.store import RunStore, RunSummary, StoredCandidate, location
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -51,7 +51,7 @@ class Run:
         self.db = db
 
     def __repr__(self) -> str:
-        return f"Run({self.id}, db={self.db!r})"
+        return f"Run({self.id}, db={location.without_password(self.db)!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and (self.id, self.db) == (other.id, other.db)
@@ -351,7 +351,7 @@ def open_run(run: int | str | os.PathLike[str] = "latest", *, db: str | os.PathL
     text = os.fspath(run) if not isinstance(run, int) else str(run)
     if isinstance(run, os.PathLike) or "://" in text or (db is None and _is_database(text)):
         if db is not None:
-            raise UsageError(f"{text} is a database, and so is db; give one of them")
+            raise UsageError(f"{location.without_password(text)} is a database, and so is db; give one of them")
         text, db = "latest", text
     settings = config.load(db=os.fspath(db) if db is not None else None)
     word = RunWord.parse(text)

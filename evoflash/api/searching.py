@@ -22,6 +22,7 @@ def search(
     score: Literal["each", "robust"] = "each",
     dtype: str | None = None,
     target: str | None = None,
+    devices: str | int | Sequence[int] | None = None,
     arch: str | None = None,
     family: str | Sequence[str] = (),
     strategy: str = "evolution",
@@ -58,6 +59,8 @@ def search(
         score: with several shapes, "each" finds the fastest kernel of each, "robust" one kernel for all of them.
         dtype: "fp16", "bf16" or "fp32"; default: that of the shape, or fp16.
         target: "auto", "cuda" or "cpu".
+        devices: the GPUs to search on: "all" that are alike and idle (the default), how many of those, or their
+            numbers, e.g. [0, 1]; the finals are on the first.
         arch: CUDA architecture, e.g. "sm_90a"; default: the device's.
         family: only these families of kernels.
         strategy: "evolution", "random", "best-of-n", "tpe", "cmaes", "nsga2" or "gp"; settings follow a colon.
@@ -107,6 +110,7 @@ def search(
         score=score,
         dtype=dtype,
         target=target,
+        devices=_device_words(devices),
         arch=arch,
         family=_several(family),
         strategy=strategy,
@@ -131,6 +135,13 @@ def search(
     prepared = request.prepare()
     first, *_ = prepared.run(on_result)
     return Run(first, prepared.settings.db)
+
+
+def _device_words(given: str | int | Sequence[int] | None) -> str | None:
+    """What `--devices` would be given."""
+    if given is None or isinstance(given, str):
+        return given
+    return str(given) if isinstance(given, int) else "".join(f"{number}," for number in given)
 
 
 def _several(given: str | Sequence[str] | None) -> list[str]:

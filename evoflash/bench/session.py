@@ -23,7 +23,7 @@ class Session:
         self._target = target
         self._toolchain = toolchain
         self._say = say
-        self._sandbox = Sandbox(target.name)
+        self._sandbox = Sandbox(target.place)
         self._builds: dict[str, Build] = {}
 
     def __enter__(self) -> Self:

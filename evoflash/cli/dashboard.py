@@ -14,7 +14,7 @@ from evoflash import config
 from evoflash.api.words import RUN_HELP, RunWord
 from evoflash.cli.runs import Database
 from evoflash.report.dashboard import Server, Studies
-from evoflash.store import RunStore
+from evoflash.store import RunStore, location
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -44,14 +44,14 @@ def dashboard(
     candidate is shown.
     """
     settings = config.load(db=db)
-    more = "" if config.load().db == settings.db else f" --db {shlex.quote(settings.db)}"
+    more = "" if config.load().db == settings.db else f" --db {shlex.quote(location.without_password(settings.db))}"
     with RunStore.open(settings.db) as store:
         chosen = [each.find(store).id for each in run or ()]
         studies = Studies(store, chosen, settings.templates, more)
         with Server(studies, host, port) as server, contextlib.suppress(KeyboardInterrupt):
             if host not in LOCAL:
                 _say(f"{host} is not only this machine's: whoever reaches it sees all runs, with no password")
-            _say(f"serving the runs of {settings.db} at {server.url} until Ctrl-C")
+            _say(f"serving the runs of {location.without_password(settings.db)} at {server.url} until Ctrl-C")
             if open_browser:
                 webbrowser.open(server.url)
             server.serve()

@@ -20,7 +20,7 @@ from evoflash.config import Settings
 from evoflash.errors import EvoflashError, MissingError, NotFoundError
 from evoflash.evaluator.sandbox import Sandbox
 from evoflash.problems import attention
-from evoflash.store import RunStore, migrate
+from evoflash.store import RunStore, location, migrate
 from evoflash.system import processes
 from evoflash.targets import Target, cuda
 from evoflash.targets.base import compiler_version, cxx, read_text
@@ -127,12 +127,13 @@ def cuda_tools(arch: str | None) -> list[Check]:
 def storage(settings: Settings) -> list[Check]:
     """Checks the build cache and the database's folder by writing to them, and the database by reading it."""
     checks = [_writable("build cache", settings.cache)]
+    where = location.without_password(settings.db)
     try:
         with RunStore.open(settings.db) as store:
-            found = f"{settings.db}: schema {migrate.HEAD}, {len(store.runs())} runs"
+            found = f"{where}: schema {migrate.HEAD}, {len(store.runs())} runs"
         checks.append(Check("database", "any", True, found))
     except NotFoundError:
-        checks.append(Check("database", "any", True, f"{settings.db}: none yet; the first search creates it"))
+        checks.append(Check("database", "any", True, f"{where}: none yet; the first search creates it"))
     except EvoflashError as error:
         checks.append(Check("database", "any", False, str(error), "restore it, or give another with --db"))
     if "://" not in settings.db:

@@ -132,7 +132,7 @@ def _checks(settings: Settings) -> tuple[list[Check], str | None, Rivals]:
     ]
     if found is None:
         return checks, None, ((), Probed())
-    with Sandbox(found.name) as sandbox:
+    with Sandbox(found.place) as sandbox:
         running = diagnostics.worker(found, sandbox)
         others = _rivals(found.name, sandbox if running.ok else None)
     return [*checks, running, *diagnostics.families(found, settings.templates)], found.name, others

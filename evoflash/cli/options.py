@@ -38,6 +38,16 @@ Problem = Annotated[
 Dtype = Annotated[str | None, typer.Option("--dtype", help="fp16, bf16 or fp32; default: that of the shape, or fp16.")]
 TargetName = Annotated[str | None, typer.Option("--target", help="auto, cuda or cpu.")]
 Arch = Annotated[str | None, typer.Option("--arch", help="CUDA architecture, e.g. sm_90a; default: the device's.")]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        "--devices",
+        metavar="all|N|0,1",
+        help="The GPUs to search on: all that are alike and idle, how many of those, or their numbers with a comma, as "
+        "in 0,1 or 1, for one; default: all.",
+        show_default=False,
+    ),
+]
 Templates = Annotated[
     list[Path] | None,
     typer.Option(

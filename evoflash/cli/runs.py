@@ -21,7 +21,11 @@ from evoflash.store import RunStore
 
 Database = Annotated[
     str | None,
-    typer.Option("--db", help="SQLite file or SQLAlchemy URL; default: runs/evoflash.db.", show_default=False),
+    typer.Option(
+        "--db",
+        help="SQLite file, or postgresql+psycopg://USER@HOST/NAME; default: runs/evoflash.db.",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

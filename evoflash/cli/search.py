@@ -16,6 +16,7 @@ from evoflash.cli import options
 from evoflash.cli.running import hush, run_search, say
 from evoflash.cli.runs import AsJson, Database
 from evoflash.cli.words import Run
+from evoflash.errors import NothingCorrectError
 from evoflash.store import RunStore
 
 Events = Annotated[
@@ -43,6 +44,14 @@ def search(
     ] = Score.EACH,
     dtype: options.Dtype = None,
     target: options.TargetName = None,
+    devices: options.Devices = None,
+    each_device_kind: Annotated[
+        bool,
+        typer.Option(
+            "--each-device-kind",
+            help="Where GPUs are of several kinds, one search after another on the GPUs of each kind.",
+        ),
+    ] = False,
     arch: options.Arch = None,
     family: Annotated[list[str] | None, typer.Option("--family", help="Only these families; repeatable.")] = None,
     strategy: Annotated[
@@ -104,6 +113,7 @@ def search(
         score=score.value,
         dtype=dtype,
         target=target,
+        devices=devices,
         arch=arch,
         family=family or (),
         strategy=strategy,
@@ -127,11 +137,21 @@ def search(
         report=report,
         verbose=verbose,
     )
-    run_search(request.prepare(say), out, events, as_json, quiet)
+    requests = request.by_device_kind() if each_device_kind else [request]
+    failures: list[NothingCorrectError] = []
+    for each in requests:
+        folder = out / (each.devices or "").replace(",", "") if out is not None and len(requests) > 1 else out
+        try:
+            run_search(each.prepare(say), folder, events, as_json, quiet)
+        except NothingCorrectError as error:  # the other kinds have their search nevertheless
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def resume(
     run: Run = None,
+    devices: options.Devices = None,
     db: Database = None,
     cache: options.Cache = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the winner's package.")] = None,
@@ -145,4 +165,4 @@ def resume(
     settings = config.load(db=db, cache=cache, report=report)
     with RunStore.open(settings.db) as store:
         asked = run_of(store, run)
-    run_search(PreparedSearch.resumed(asked.id, settings, say), out, events, as_json, quiet)
+    run_search(PreparedSearch.resumed(asked.id, settings, say, devices), out, events, as_json, quiet)

@@ -97,6 +97,9 @@ class Evaluation(Record):
         quick: True when timing stopped early because the candidate is far slower than the best.
         duplicate_of: the index of the original, for a candidate with the same source or machine code.
         seconds: wall time on the device.
+        device: which one, e.g. "cuda:1"; empty where none was needed.
+        clock_ratio: how much longer than the reference this device takes for the baselines; the times were divided by
+            it, see `run.fair_clock`.
     """
 
     status: Status
@@ -108,6 +111,8 @@ class Evaluation(Record):
     quick: bool = False
     duplicate_of: int | None = None
     seconds: float = 0.0
+    device: str = ""
+    clock_ratio: float = 1.0
 
     def without_details(self) -> Evaluation:
         """A copy without timing samples, per-case errors and the compiler log, for keeping in memory."""

@@ -13,5 +13,5 @@ from evoflash.targets import Target
 
 def device_lock(target: Target) -> FileLock:
     """The lock under which a device is timed; all processes of this machine share it."""
-    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{target.name}-{target.device}")[:60]
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{target.name}-{target.uuid or target.device}")[:60]
     return FileLock(Path(tempfile.gettempdir()) / f"evoflash-{name}.lock", mode=0o666)

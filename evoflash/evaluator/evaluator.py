@@ -50,9 +50,14 @@ class Evaluator:
         """Workers started so far, those of the finals not counted."""
         return sum(each.worker_starts for each in self.shapes.values())
 
-    def baselines(self) -> dict[str, float]:
-        """The median of each baseline that runs on every shape, in microseconds; of several the geometric mean."""
-        first, *others = (self.shapes[shape].baselines() for shape in self._by_work)
+    def baselines(self, rounds: int = 10, *, with_rivals: bool = True) -> dict[str, float]:
+        """The median of each baseline that runs on every shape, in microseconds; of several the geometric mean.
+
+        Args:
+            with_rivals: beside PyTorch's, those of other packages and of the user.
+        """
+        shapes = (self.shapes[shape] for shape in self._by_work)
+        first, *others = (each.baselines(rounds, with_rivals=with_rivals) for each in shapes)
         return {
             name: geometric_mean([time, *(each[name] for each in others)])
             for name, time in first.items()
@@ -74,10 +79,6 @@ class Evaluator:
         """The seconds that rivals took before `baselines` could time them, by name, on all shapes."""
         names = dict.fromkeys(name for each in self.shapes.values() for name in each.preparation_s)
         return {name: sum(each.preparation_s.get(name, 0.0) for each in self.shapes.values()) for name in names}
-
-    def screen(self, build: Build) -> Evaluation | None:
-        """The verdict of the gates that need no device, which do not depend on the shape; None when it passed them."""
-        return self.shapes[self._by_work[0]].screen(build)
 
     def trust(self, build: Build) -> None:
         """Takes a kernel that was right before as proof, on every shape, that the device works."""

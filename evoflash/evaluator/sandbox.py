@@ -53,7 +53,7 @@ class Sandbox:
     The worker is started by the first request, and again by the next request after it died.
 
     Args:
-        device: "cuda" or "cpu".
+        device: "cpu", "cuda", or "cuda:UUID" for one of several.
         first_request: a request that every new worker serves first, within the deadline of its start.
     """
 

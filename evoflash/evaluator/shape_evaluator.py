@@ -13,7 +13,6 @@ from typing import Any
 from evoflash.codegen.toolchain import Build
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.finals import Finals
-from evoflash.core.record import Record
 from evoflash.core.status import Gate, Stage, Status
 from evoflash.errors import WorkerError
 from evoflash.evaluator.device_lock import device_lock
@@ -37,14 +36,6 @@ FINALS_DEADLINE_S = 600.0
 SPARE_S = 0.5  # for each round of a race of finalists: for more of them where those wanted do not tell them apart
 FAULTS = (Status.LAUNCH_FAILED, Status.CRASHED, Status.HUNG)  # a kernel's own, or those of a device that is lost
 KNOWN_GOOD = 3  # kernels that were right before, one of which must still be
-
-
-class Limits(Record):
-    """Resources that a candidate may take; None is no limit."""
-
-    max_registers: int | None = None
-    max_shared_bytes: int | None = None
-    max_spill_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,6 @@ class ShapeEvaluator:
         problem: Problem,
         target: Target,
         *,
-        limits: Limits | None = None,
         samples: int = 100,
         quick_samples: int = 10,
         deadline_s: float = 30.0,
@@ -83,13 +73,12 @@ class ShapeEvaluator:
     ):
         self.problem = problem
         self._target = target
-        self._limits = limits or Limits()
         self._samples = samples
         self._quick_samples = quick_samples
         self._deadline_s = deadline_s
         self._rivals = tuple(rivals)
         self._racing = Racing()
-        self._sandbox = Sandbox(target.name, Prepare(problem=problem))
+        self._sandbox = Sandbox(target.place, Prepare(problem=problem))
         self._lock = device_lock(target)
         self._known_good: deque[Build] = deque(maxlen=KNOWN_GOOD)
 
@@ -117,7 +106,7 @@ class ShapeEvaluator:
         """The seconds that rivals took before they could be timed in the last race, by name."""
         return self._racing.preparation_s
 
-    def baselines(self, rounds: int = 10) -> dict[str, float]:
+    def baselines(self, rounds: int = 10, *, with_rivals: bool = True) -> dict[str, float]:
         """Median microseconds of each baseline, for a first comparison; the finals time them again.
 
         Raises:
@@ -125,32 +114,12 @@ class ShapeEvaluator:
             UsageError: for a function of the user's that cannot be loaded.
         """
         with self._lock:
-            raced = self._race(self._sandbox, {}, rounds, rivals=self._rivals)
+            raced = self._race(self._sandbox, {}, rounds, rivals=self._rivals if with_rivals else ())
         if isinstance(raced, WorkerDeath) or not raced.contestants:
             reason = raced.reason if isinstance(raced, WorkerDeath) else "; ".join(raced.failures.values())
             raise WorkerError(f"the baselines cannot be timed: {reason}; run `evoflash doctor`")
         require_functions(raced)
         return {each.name: each.p50_us for each in raced.contestants}
-
-    def screen(self, build: Build) -> Evaluation | None:
-        """The verdict of the gates that need no device, or None when the candidate passed them."""
-        if build.status is not None:
-            return Evaluation(status=build.status, stage=Stage.BUILD, reason=build.reason, build=build.report)
-        report = build.report
-        warnings = self._target.warnings(report.log)
-        if warnings:
-            reason = f"the compiler warns: {warnings[0]}"
-            return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason=reason, build=report)
-        spills = [each for each in (self._limits.max_spill_bytes, build.max_spill_bytes) if each is not None]
-        for name, used, limit in (
-            ("registers", report.registers, self._limits.max_registers),
-            ("bytes of shared memory", report.shared_bytes, self._limits.max_shared_bytes),
-            ("bytes of spills", report.spill_bytes, min(spills, default=None)),
-        ):
-            if limit is not None and used is not None and used > limit:
-                reason = f"{used} {name}, over the limit of {limit}"
-                return Evaluation(status=Status.OVER_BUDGET, stage=Stage.RESOURCES, reason=reason, build=report)
-        return None
 
     def trust(self, build: Build) -> None:
         """Takes a kernel that was right before as known to be right: see `_require_device`."""
@@ -236,7 +205,7 @@ class ShapeEvaluator:
     def finals(self, finalists: Sequence[Finalist], rounds: int) -> Finals:
         """Every case of the finalists, then interleaved rounds against all baselines, in a fresh process."""
         self._sandbox.close()
-        with self._lock, Sandbox(self._target.name, Prepare(problem=self.problem)) as sandbox:
+        with self._lock, Sandbox(self._target.place, Prepare(problem=self.problem)) as sandbox:
             verdicts = {each.index: self._verified(sandbox, each.cases) for each in finalists}
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
             raced = self._race(sandbox, racing, rounds, SPARE_S * rounds, self._rivals)

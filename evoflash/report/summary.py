@@ -14,7 +14,7 @@ from rich.text import Text
 from evoflash.core.finals import Final, Finals
 from evoflash.report.runs import Best, best
 from evoflash.report.tables import duration, times, us
-from evoflash.store import Insight, RunStore, RunSummary
+from evoflash.store import Insight, RunStore, RunSummary, location
 
 LABEL = 11  # columns of a label
 MATTERED = 3  # lines on what mattered
@@ -105,7 +105,7 @@ def next_commands(found: Sequence[Summary], *, db: str | None, has_dashboard: bo
         db: the database, where the commands would take another one by themselves.
         has_dashboard: whether what `evoflash dashboard` needs is installed.
     """
-    more = "" if db is None else f" --db {shlex.quote(db)}"
+    more = "" if db is None else f" --db {shlex.quote(location.without_password(db))}"
     own, run = found[0].best.candidate, found[0].run.id
     commands = [
         (f"evoflash show {own} --source{more}", "the winner's source"),

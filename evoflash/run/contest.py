@@ -4,50 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 
 from evoflash.codegen.source import Source
 from evoflash.codegen.template import Template
-from evoflash.codegen.toolchain import Build, Toolchain
+from evoflash.codegen.toolchain import Build
 from evoflash.core.archive import Member
 from evoflash.core.finals import Final, Finals
 from evoflash.core.status import Status
-from evoflash.evaluator import Evaluator, Finalist, sanitizers
 from evoflash.evaluator.sanitizers import Finding
 from evoflash.problems import Case, Problem
-from evoflash.run.worker_pools import WorkerPools
+from evoflash.run.jobs import Entrant, Job
+from evoflash.run.scheduler import Scheduler
 from evoflash.system import processes
 from evoflash.targets import Target
 
 GENERAL_TRIES = 60  # kernels asked whether they take every size; most are made for the searched one
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """A candidate of the finals, rendered and built: for the first shape, and for each case that it claims."""
-
-    index: int
-    source: Source
-    build: Build
-    cases: Sequence[tuple[Case, Build]]
-
-    @property
-    def failure(self) -> Build | None:
-        """The first build that failed."""
-        return next((each for each in (*(build for _, build in self.cases), self.build) if each.library is None), None)
-
-    def finalist(self) -> Finalist:
-        """What the evaluator needs of it. Every build must have a library."""
-        assert self.build.library is not None
-        cases = [(case, build.library) for case, build in self.cases if build.library is not None]
-        return Finalist(self.index, self.build.library, cases, cost_of(self.build))
-
-
 class Contest:
-    """The finals of a run on one target; builds run beside each other, the device one at a time.
+    """The finals of a run on one device, while builds run beside each other.
 
     Args:
+        plan: the number of the run's plan.
         problems: of each shape that a kernel must serve, by name. It is rendered for the first, and claims cases there.
         say: is told what is going on.
         sanitize: whether finalists run under the sanitizers first; one with a finding is out.
@@ -55,25 +34,23 @@ class Contest:
 
     def __init__(
         self,
+        plan: int,
         problems: Mapping[str, Problem],
         target: Target,
         templates: Mapping[str, Template],
-        toolchain: Toolchain,
-        pools: WorkerPools,
-        evaluator: Evaluator,
+        scheduler: Scheduler,
         say: Callable[[str], None],
         *,
         sanitize: bool = False,
     ):
+        self._plan = plan
         self._title = "+".join(problems)
         shape, self._problem = next(iter(problems.items()))
         self._where = f"{shape}: " if len(problems) > 1 else ""
         self._prefix = f"{shape}, " if len(problems) > 1 else ""
         self._target = target
         self._templates = templates
-        self._toolchain = toolchain
-        self._pools = pools
-        self._evaluator = evaluator
+        self._scheduler = scheduler
         self._say = say
         self._sanitize = sanitize
         self._sources: dict[int, Source] = {}  # by the candidate's number
@@ -129,8 +106,9 @@ class Contest:
         for member in ranking[:GENERAL_TRIES]:
             if not self._templates[member.candidate.family].same_constants(case.problem, self._problem):
                 continue  # its sizes are constants
-            build = self._build(self._source(member)).result()
-            if build.library is not None and self._evaluator.passes(build, case):
+            job = Job(self._plan, member.candidate, self._source(member))
+            build = self._build(job).result()
+            if build.library is not None and self._scheduler.passes(job, build, case):
                 return member
         return None
 
@@ -146,7 +124,7 @@ class Contest:
         for index, (*_, last) in findings.items():
             if not last.clean and index not in out:
                 out[index] = (Status.WRONG, f"sanitizer: {last}")
-        finals = self._evaluator.finals([each.finalist() for each in entrants if each.index not in out], rounds)
+        finals = self._scheduler.finals(self._plan, [each for each in entrants if each.index not in out], rounds)
         fallen = [Final(index=i, status=status, reason=self._where + why) for i, (status, why) in out.items()]
         sanitized = {f"{self._prefix}candidate {index}": "; ".join(map(str, each)) for index, each in findings.items()}
         return finals.model_copy(update={"finalists": (*finals.finalists, *fallen), "sanitized": sanitized})
@@ -158,50 +136,38 @@ class Contest:
             self._sources[index] = template.render(member.candidate.genome, self._problem, self._target.facts)
         return self._sources[index]
 
-    def _build(self, source: Source) -> Future[Build]:
-        if source.digest not in self._builds:
-            self._builds[source.digest] = self._pools.build(lambda: self._toolchain.build(source))
-        return self._builds[source.digest]
+    def _build(self, job: Job) -> Future[Build]:
+        digest = job.source.digest
+        if digest not in self._builds:
+            self._builds[digest] = self._scheduler.build(job)
+        return self._builds[digest]
 
     def _entrants(self, members: Sequence[Member]) -> list[Entrant]:
         """Builds each member for the first shape, and anew for the cases of other constants that it admits."""
-        begun: list[tuple[int, Source, Future[Build], list[tuple[Case, Future[Build]]]]] = []
+        begun: list[tuple[Job, Future[Build], list[tuple[Case, Source, Future[Build]]]]] = []
         for member in members:
             template, genome = self._templates[member.candidate.family], member.candidate.genome
-            source = self._source(member)
-            own, cases = self._build(source), []
+            job = Job(self._plan, member.candidate, self._source(member))
+            own, cases = self._build(job), []
             for case in self._problem.cases():
                 if template.refusals(case.problem, self._target.facts):
                     continue
                 if template.same_constants(case.problem, self._problem):
-                    cases.append((case, own))  # what is exported meets every length, so this very kernel
+                    cases.append((case, job.source, own))  # what is exported meets every length, so this very kernel
                 elif template.space([case.problem], self._target.facts).is_valid(genome):
-                    cases.append((case, self._build(template.render(genome, case.problem, self._target.facts))))
-            begun.append((member.candidate.index, source, own, cases))
+                    source = template.render(genome, case.problem, self._target.facts)
+                    cases.append((case, source, self._build(replace(job, source=source))))
+            begun.append((job, own, cases))
         return [
-            Entrant(index, source, own.result(), [(case, each.result()) for case, each in cases])
-            for index, source, own, cases in begun
+            Entrant(job, own.result(), [(case, source, each.result()) for case, source, each in cases])
+            for job, own, cases in begun
         ]
 
     def _watch(self, entrants: Sequence[Entrant]) -> dict[int, list[Finding]]:
         """What the sanitizers say of each, by its number; beside each other, since nothing is timed meanwhile."""
-        watched = {
-            each.index: self._pools.build(
-                partial(sanitizers.run, self._target, self._toolchain, each.source, self._problem, each.build)
-            )
-            for each in entrants
-        }
+        watched = {each.index: self._scheduler.sanitize(each.job, each.build, self._problem) for each in entrants}
         try:
             return {index: future.result() for index, future in watched.items()}
         except BaseException:
             processes.end_programs()
             raise
-
-
-def cost_of(build: Build) -> tuple[int, ...]:
-    """What a kernel takes, the dearest first: spills, shared memory of a block, registers of a thread, machine code."""
-    assert build.library is not None
-    report = build.report
-    figures = (report.spill_bytes, report.shared_bytes, report.registers)
-    size = build.library.stat().st_size if build.library.is_file() else 0  # whoever cleans the cache meanwhile may
-    return (*(figure or 0 for figure in figures), size)

@@ -1,22 +1,19 @@
-"""From a source to an evaluation: builds run in parallel, the device examines one library at a time."""
+"""From a source to an evaluation: what is built, what of that goes to a device, and what comes back."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
 
 from evoflash.codegen.source import Source
-from evoflash.codegen.toolchain import Build, Toolchain
-from evoflash.core.candidate import Candidate
+from evoflash.codegen.toolchain import Build
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.status import Status
-from evoflash.errors import StorageError
+from evoflash.evaluator import screen
+from evoflash.run.jobs import Examination
+from evoflash.run.scheduler import Scheduler
 from evoflash.run.task import Task, Trial
-from evoflash.run.worker_pools import WorkerPools
-
-MAX_EXAMINATIONS = 3  # of a candidate whose library is damaged between its build and its examination
+from evoflash.targets import Target
 
 
 class Pipeline:
@@ -24,21 +21,17 @@ class Pipeline:
 
     Attributes:
         building: trials that wait for a builder or are being built.
-        examining: trials that wait for the device or are being examined.
-        with_builders, with_device: candidates that are being built or examined right now, without those that wait. The
-            threads of the pools change these lists, so a reader copies them.
+        examining: trials that wait for a device or are being examined.
     """
 
-    def __init__(self, toolchain: Toolchain, pools: WorkerPools):
-        self._toolchain = toolchain
-        self._pools = pools
+    def __init__(self, scheduler: Scheduler, target: Target):
+        self._scheduler = scheduler
+        self._target = target
         self.building = 0
         self.examining = 0
-        self.with_builders: list[Candidate] = []
-        self.with_device: list[Candidate] = []
-        self._finished: list[Trial] = []  # need neither a builder nor the device
+        self._finished: list[Trial] = []  # need neither a builder nor a device
         self._done: SimpleQueue[tuple[Trial, Future[Build] | Future[Evaluation]]] = SimpleQueue()
-        # Per task the latest source on record that was right. The evaluator checks the device by it.
+        # Per task the latest source on record that was right. Examiners check their devices by it.
         self._known_good: dict[Task, Source] = {}
 
     def submit(self, trial: Trial) -> None:
@@ -48,7 +41,7 @@ class Pipeline:
             self._finished.append(trial)
             return
         self.building += 1
-        self._enqueue(trial, self._pools.build(lambda: self._build(trial)))
+        self._enqueue(trial, self._scheduler.build(trial.job))
 
     def remember(self, trial: Trial) -> None:
         """Registers a trial whose evaluation is on record, so that its duplicates are found."""
@@ -74,48 +67,17 @@ class Pipeline:
         return finished
 
     def _screen(self, trial: Trial, build: Build) -> Evaluation | None:
-        """The evaluation of a build that need not go to the device; None sends it there."""
-        evaluation = trial.task.evaluator.screen(build)
+        """The evaluation of a build that need not go to a device; None sends it there."""
+        task = trial.task
+        evaluation = screen(build, task.plan.limits, self._target)
         if evaluation is None:
-            evaluation = trial.task.duplicates.by_machine_code(trial.index, build.report)
+            evaluation = task.duplicates.by_machine_code(trial.index, build.report)
         if evaluation is None:
             self.examining += 1
-            self._enqueue(trial, self._pools.examine(lambda: self._examine(trial, build)))
+            known_good = self._known_good.get(task)
+            wanted = Examination(trial.job, build, task.best_us, known_good, task.reference)
+            self._enqueue(trial, self._scheduler.examine(wanted))
         return evaluation
-
-    def _build(self, trial: Trial) -> Build:
-        with _among(trial.candidate, self.with_builders):
-            return self._toolchain.build(trial.source)
-
-    def _examine(self, trial: Trial, build: Build) -> Evaluation:
-        with _among(trial.candidate, self.with_device):
-            return self._examined(trial, build)
-
-    def _examined(self, trial: Trial, build: Build) -> Evaluation:
-        """Damage to the library since its build must not count against the kernel."""
-        task = trial.task
-        known_good = self._known_good.pop(task, None)
-        if known_good is not None:
-            task.evaluator.trust(self._toolchain.build(known_good))
-        for _ in range(MAX_EXAMINATIONS):
-            build = self._toolchain.restored(build, trial.source)
-            evaluation = task.evaluator.screen(build) or task.evaluator.examine(build, task.best_us)
-            if evaluation.status is Status.OK or build.library is None or build.is_intact:
-                return evaluation
-        raise StorageError(
-            f"the build cache changes while it is used: {build.library} is not what was built; find out who writes "
-            "there, or choose another folder by --cache, then go on by `evoflash resume`"
-        )
 
     def _enqueue(self, trial: Trial, future: Future[Build] | Future[Evaluation]) -> None:
         future.add_done_callback(lambda done: self._done.put((trial, done)))
-
-
-@contextlib.contextmanager
-def _among(candidate: Candidate, there: list[Candidate]) -> Iterator[None]:
-    """A candidate is in a list meanwhile."""
-    there.append(candidate)
-    try:
-        yield
-    finally:
-        there.remove(candidate)

@@ -20,6 +20,7 @@ from evoflash.run.shapes import Shape, shapes_on_record
 from evoflash.run.warm_start import Known
 from evoflash.targets import Target
 from evoflash.targets.base import usable_cores
+from evoflash.targets.devices import ALL
 
 # What a candidate takes, roughly: its build, and its examination with so many launches at the fastest conceivable pace.
 BUILD_S = 2.0
@@ -38,6 +39,7 @@ class Plan(Record):
         families: the templates that compete; chosen beforehand, so that a resumed run has the same ones.
         window: proposals in flight. A candidate is proposed when all but this many before it are known, whatever
             order they finish in: that makes proposals a function of the results.
+        devices: those that it was told to take, in the words of `--devices`.
         warm: genomes of an earlier run that the search begins with; chosen beforehand, as the families are.
         reuse: whether results on record for the same source, problem and machine are taken over.
         sanitize: whether finalists run under the sanitizers.
@@ -54,6 +56,7 @@ class Plan(Record):
     arch: str | None = None
     builders: int
     window: int
+    devices: str = ALL
     limits: Limits = Limits()
     templates: tuple[Path, ...] = ()
     debug: bool = False
@@ -100,11 +103,14 @@ class Plan(Record):
         reuse: bool = False,
         sanitize: bool = False,
         rivals: tuple[str, ...] = (),
+        devices: str = ALL,
+        device_count: int = 1,
     ) -> Self:
         """A plan; builders default to the cores, less one for driver and worker where those run beside them.
 
         Args:
             shapes: by name: one, or all that one kernel must serve.
+            device_count: devices that examine at the same time.
         """
         spared = 0 if target.builds_disturb_timing else 1
         builders = settings.jobs or max(1, usable_cores() - spared)
@@ -118,7 +124,8 @@ class Plan(Record):
             target=target.name,
             arch=settings.arch,
             builders=builders,
-            window=min(effort.window * builders, window_of(tuple(shapes.values()), target)),
+            window=min(effort.window * builders, device_count * window_of(tuple(shapes.values()), target)),
+            devices=devices,
             limits=limits,
             templates=settings.templates,
             debug=settings.debug,

@@ -6,28 +6,25 @@ run several shapes that one kernel must serve.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from evoflash.codegen.source import Source
-from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.archive import Archive
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.finals import Finals
 from evoflash.core.status import Status
 from evoflash.errors import StorageError
-from evoflash.evaluator import Evaluator, ShapeEvaluator
 from evoflash.run import warm_start
-from evoflash.run.contest import Contest
 from evoflash.run.duplicates import Duplicates
 from evoflash.run.families import Families
 from evoflash.run.insights import GENERATION, is_due, observe
+from evoflash.run.jobs import Job
 from evoflash.run.plan import Plan
 from evoflash.run.proposals import Proposals
 from evoflash.run.stopping import EarlyStopping
-from evoflash.run.worker_pools import WorkerPools
 from evoflash.store import RunStore
 from evoflash.targets import Target
 
@@ -53,6 +50,11 @@ class Trial:
         return self.candidate.index
 
     @property
+    def job(self) -> Job:
+        """What a builder and an examiner need of it."""
+        return Job(self.task.number, self.candidate, self.source)
+
+    @property
     def is_new_duplicate(self) -> bool:
         """Whether its evaluation names an original whose times are still to be added."""
         return not self.is_on_record and self.evaluation is not None and self.evaluation.status is Status.DUPLICATE
@@ -66,22 +68,25 @@ class Trial:
 class Task:
     """The state of one run. `Task.new` begins one, `Task.resumed` goes on with one.
 
+    Args:
+        number: of its plan among those of the search.
+
     Attributes:
+        reference: the baselines by whose times devices are compared; none for a single device.
         best_us: the fastest time so far, in order of completion; None while nothing is right.
         stop_reason: why nothing more is proposed; empty while something is.
         is_closed: the run has ended, now or before it was resumed.
     """
 
-    def __init__(
-        self, plan: Plan, families: Families, evaluator: Evaluator, target: Target, store: RunStore, run_id: int
-    ):
+    def __init__(self, number: int, plan: Plan, families: Families, target: Target, store: RunStore, run_id: int):
+        self.number = number
         self.plan = plan
         self.run_id = run_id
-        self.evaluator = evaluator
         self.families = families
         self.archive = Archive()
         self.duplicates = Duplicates(self.archive)
         self.best_us: float | None = None
+        self.reference: Mapping[str, float] = {}
         self.stop_reason = ""
         self.is_closed = False
         self._proposals = Proposals(plan, families, self.archive)
@@ -95,9 +100,9 @@ class Task:
     @classmethod
     def new(
         cls,
+        number: int,
         plan: Plan,
         families: Families,
-        evaluator: Evaluator,
         target: Target,
         store: RunStore,
         machine: Mapping[str, Any],
@@ -116,23 +121,23 @@ class Task:
             machine=machine,
             label=plan.label,
         )
-        task = cls(plan, families, evaluator, target, store, run_id)
+        task = cls(number, plan, families, target, store, run_id)
         task._take_over_results(machine)
         return task
 
     @classmethod
     def resumed(
         cls,
+        number: int,
         plan: Plan,
         families: Families,
-        evaluator: Evaluator,
         target: Target,
         store: RunStore,
         machine: Mapping[str, Any],
         run_id: int,
     ) -> Self:
         """A task that goes on with a run: what is on record is proposed and learned again, without an examination."""
-        task = cls(plan, families, evaluator, target, store, run_id)
+        task = cls(number, plan, families, target, store, run_id)
         task._recorded = {candidate.index: (candidate, found) for candidate, found in store.recorded(run_id)}
         task._generation = max((each.generation for each in store.insights(run_id)), default=0)
         task.is_closed = store.run(run_id).status == "done"
@@ -227,19 +232,6 @@ class Task:
             for each in observe(self.archive, self.families.spaces, self._target.facts, self._proposals.proposer):
                 self._store.record_insight(self.run_id, generation, each.kind, each.text, each.data)
 
-    def contest(self, toolchain: Toolchain, pools: WorkerPools, say: Callable[[str], None]) -> Contest:
-        """The finals that its best are to go through."""
-        return Contest(
-            self.families.problems,
-            self._target,
-            self.families.templates,
-            toolchain,
-            pools,
-            self.evaluator,
-            say,
-            sanitize=self.plan.sanitize,
-        )
-
     def finals(self) -> Finals | None:
         """The finals on record."""
         return self._store.finals(self.run_id)
@@ -251,25 +243,6 @@ class Task:
 
     def end(self, status: str, reason: str, elapsed_s: float) -> None:
         """Closes the run's record; one that is closed stays as it is."""
-        self.evaluator.close()
         if not self.is_closed:
             self._store.finish_run(self.run_id, status=status, reason=reason, elapsed_s=elapsed_s)
         self.is_closed = True
-
-
-def make_evaluator(plan: Plan, target: Target) -> Evaluator:
-    """What examines the builds of a plan on its shapes."""
-    return Evaluator(
-        {
-            name: ShapeEvaluator(
-                problem,
-                target,
-                limits=plan.limits,
-                samples=plan.effort.samples,
-                quick_samples=plan.effort.quick_samples,
-                deadline_s=plan.evaluate_deadline_s,
-                rivals=plan.rivals,
-            )
-            for name, problem in plan.problems.items()
-        }
-    )

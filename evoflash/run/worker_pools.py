@@ -1,4 +1,4 @@
-"""Who does the work: builders run wide, the device examines one candidate at a time.
+"""Who does the work: builders run wide, each device examines one candidate at a time.
 
 Where builds and timings share the cores they take turns: all builds that wait, then all examinations that wait.
 """
@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from evoflash.core.record import Record
+from evoflash.run.scheduler import Throughput
 
 Result = TypeVar("Result")
 
@@ -25,39 +25,24 @@ class Meter:
     busy_s: float = 0.0
 
 
-class Throughput(Record):
-    """How fast candidates went through, and the share of the time in which each was at work.
-
-    The slowest resource is what bounds a search: the builders or the device; on a CPU the cores that both share.
-    """
-
-    candidates_a_minute: float
-    builders_busy: float
-    device_busy: float
-    slowest_busy: float
-    driver_busy: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.candidates_a_minute:.0f} candidates a minute; busy: slowest resource {self.slowest_busy:.0%} "
-            f"(builders {self.builders_busy:.0%}, device {self.device_busy:.0%}), driver {self.driver_busy:.1%}"
-        )
-
-
 class WorkerPools:
     """The two places where candidates spend their time.
 
     Args:
         builders: builds at once.
-        take_turns: never build while the device examines.
+        devices: examinations at once.
+        take_turns: never build while a device examines.
     """
 
-    def __init__(self, builders: int, *, take_turns: bool):
+    def __init__(self, builders: int, devices: int, *, take_turns: bool):
         self.builders = Meter(builders)
-        self.device = Meter(1)
+        self.devices = Meter(devices)
         self.take_turns = take_turns
-        self._pools = {"build": ThreadPoolExecutor(builders, "build"), "examine": ThreadPoolExecutor(1, "examine")}
-        self._meters = {"build": self.builders, "examine": self.device}
+        self._pools = {
+            "build": ThreadPoolExecutor(builders, "build"),
+            "examine": ThreadPoolExecutor(devices, "examine"),
+        }
+        self._meters = {"build": self.builders, "examine": self.devices}
         self._change = threading.Condition()
         self._waiting = {"build": 0, "examine": 0}
         self._working = {"build": 0, "examine": 0}
@@ -69,14 +54,14 @@ class WorkerPools:
         return self._submit("build", job)
 
     def examine(self, job: Callable[[], Result]) -> Future[Result]:
-        """Runs a job on the device."""
+        """Runs a job on a device."""
         return self._submit("examine", job)
 
     def throughput(self, candidates: int, wall_s: float, driver_s: float) -> Throughput:
         """How fast candidates went through in this time, of which the driver was at work itself for `driver_s`."""
         wall_s = max(wall_s, 1e-9)
         builders = self.builders.busy_s / (self.builders.places * wall_s)
-        device = self.device.busy_s / wall_s
+        device = self.devices.busy_s / (self.devices.places * wall_s)
         return Throughput(
             candidates_a_minute=60 * candidates / wall_s,
             builders_busy=builders,

@@ -11,9 +11,6 @@ from typing import Any, TypeVar
 from sqlalchemy import JSON, DateTime, Dialect, Double, LargeBinary, Text, TypeDecorator
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
 
-LongText = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
-"""Source text and compiler logs; MySQL's TEXT is limited to 64 KiB."""
-
 _NO_INFINITY = ("mysql", "mariadb")
 _Value = TypeVar("_Value")
 
@@ -29,6 +26,20 @@ def decoding() -> Iterator[None]:
         yield
     except (TypeError, ValueError, struct.error) as error:
         raise DamageError(str(error)) from error
+
+
+class LongText(TypeDecorator[str]):
+    """Source text, reasons and compiler logs.
+
+    MySQL's TEXT is limited to 64 KiB. PostgreSQL's takes no NUL, which a broken kernel may print: it becomes U+FFFD.
+    """
+
+    impl = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        return value.replace("\0", "\ufffd") if value and dialect.name == "postgresql" else value
 
 
 class Decoded(TypeDecorator[_Value]):

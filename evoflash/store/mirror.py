@@ -1,4 +1,4 @@
-"""Copies of runs as Optuna studies, which `optuna-dashboard sqlite:///runs/evoflash.db` shows."""
+"""Copies of runs as Optuna studies, which `optuna-dashboard sqlite:///runs/evoflash.db` shows, or any other URL."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ from sqlalchemy import MetaData, event, insert, select
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
 from evoflash.errors import StorageError
+from evoflash.store.claims import changing_tables
 from evoflash.store.engine import BUSY_SECONDS, explained
 from evoflash.store.location import resolve, shown
 from evoflash.store.trials import Choices, distributions_of, trial_of
@@ -86,7 +87,8 @@ class StudyMirror:
         storage = None
         try:
             with explained(self._url, f"mirror {self._name} for Optuna"):
-                storage = optuna.storages.RDBStorage(self._url.render_as_string(hide_password=False), options)
+                with changing_tables(self._url):  # it creates its own, and two searches may end at once
+                    storage = optuna.storages.RDBStorage(self._url.render_as_string(hide_password=False), options)
                 if self._url.get_backend_name() == "sqlite":
                     storage.engine.dispose()
                     event.listen(storage.engine, "connect", _relax)

@@ -87,6 +87,8 @@ class CandidateRow(Base):
     fitness_us: Mapped[float | None] = mapped_column(Double)
     seconds: Mapped[float] = mapped_column(Number, nullable=True)
     finished_at: Mapped[datetime]
+    device: Mapped[str] = mapped_column(String(255), server_default="")
+    clock_ratio: Mapped[float] = mapped_column(Double, server_default="1")
 
     __table_args__ = (
         UniqueConstraint("run_id", "index", name="uq_candidates_run_index"),

@@ -1,12 +1,12 @@
-"""Opening a database: the lock, the schema version, and runs that were killed."""
+"""Opening a database: who writes it, the schema version, and runs that were killed."""
 
-from filelock import FileLock
 from sqlalchemy import Engine, update
 from sqlalchemy.engine import URL
 
 from evoflash.errors import NotFoundError
 from evoflash.store import migrate
-from evoflash.store.engine import decoded, explained, reading_engine, writing_engine
+from evoflash.store.claims import AdvisoryClaims, Claims, FileClaims, UnknownClaims, lock_tables
+from evoflash.store.engine import decoded, explained, is_postgresql, reading_engine, writing_engine
 from evoflash.store.location import shown, sqlite_path
 from evoflash.store.lock import is_locked, lock_for_writing
 from evoflash.store.models import RunRow
@@ -14,11 +14,12 @@ from evoflash.store.models import RunRow
 KILLED = "its process was killed; continue with `evoflash resume`"
 
 
-def open_writer(url: URL) -> tuple[Engine, FileLock | None]:
-    """Opens a database for writing and migrates it; returns also its lock (None if it is not an SQLite file).
+def open_writer(url: URL) -> tuple[Engine, Claims]:
+    """Opens a database for writing and migrates it; returns also the claims on its runs.
 
     Raises:
-        StorageError: when it cannot be written, another search is writing to it, or a newer evoflash wrote it.
+        StorageError: when it cannot be written, a newer evoflash wrote it, or it is an SQLite file that another search
+            is writing.
     """
     path = sqlite_path(url)
     lock = lock_for_writing(path) if path is not None else None
@@ -33,6 +34,7 @@ def open_writer(url: URL) -> tuple[Engine, FileLock | None]:
                     reader.dispose()
             database = writing_engine(url)
             with database.begin() as connection:
+                lock_tables(connection)
                 migrate.refuse_newer(connection, shown(url))
                 migrate.upgrade(connection)
                 if lock is not None:  # there is no other writer, so runs that are marked as running were killed
@@ -44,11 +46,11 @@ def open_writer(url: URL) -> tuple[Engine, FileLock | None]:
         if lock is not None:
             lock.release()
         raise
-    return database, lock
+    return database, FileClaims(lock, has_writer=True) if lock is not None else _claims_of(url, database)
 
 
-def open_reader(url: URL) -> tuple[Engine, bool]:
-    """Opens a database for reading; returns also whether a live search may be writing to it.
+def open_reader(url: URL) -> tuple[Engine, Claims]:
+    """Opens a database for reading; returns also the claims on its runs.
 
     Raises:
         NotFoundError: when there are no runs yet.
@@ -65,12 +67,17 @@ def open_reader(url: URL) -> tuple[Engine, bool]:
         raise none_yet
     if found != migrate.HEAD:  # an older schema is migrated, as by a search
         database.dispose()
-        upgraded, lock = open_writer(url)
+        upgraded, claims = open_writer(url)
         upgraded.dispose()
-        if lock is not None:
-            lock.release()
+        claims.close()
         database = reading_engine(url)
-    return database, path is None or is_locked(path)
+    if path is not None:
+        return database, FileClaims(None, has_writer=is_locked(path))
+    return database, _claims_of(url, database)
+
+
+def _claims_of(url: URL, database: Engine) -> Claims:
+    return AdvisoryClaims(database) if is_postgresql(url) else UnknownClaims()
 
 
 def _revision(database: Engine, url: URL) -> str | None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from filelock import FileLock
 from sqlalchemy import Connection, Engine, insert, literal, select
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import IntegrityError
 
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
@@ -17,7 +17,8 @@ from evoflash.core.profile import Profile
 from evoflash.errors import NotFoundError, StorageError
 from evoflash.problems.base import Problem
 from evoflash.store import location, opening, reading, writing
-from evoflash.store.engine import decoded, explained
+from evoflash.store.claims import Claims
+from evoflash.store.engine import decoded, explained, snapshots
 from evoflash.store.finals import read_finals, write_finals
 from evoflash.store.models import CandidateRow, InsightRow, RunRow
 from evoflash.store.records import (
@@ -37,19 +38,19 @@ LABEL = 255  # maximum length of a problem's label in the database
 
 
 class RunStore:
-    """The runs of one database, with one writer and any number of readers.
+    """The runs of one database. An SQLite file has one writer, a PostgreSQL server any number; each run has one.
 
-    Opening for writing creates the folder and file, migrates the schema, and takes a lock until the store is closed.
-    Each write is one transaction, so that it is stored completely or not at all when the process is killed. Database
-    and disk errors are StorageErrors that say what to do.
+    Opening for writing creates an SQLite file and its folder, takes its lock until the store is closed, and migrates
+    the schema. Each write is one transaction, so that it is stored completely or not at all when the process is killed.
+    Database and disk errors are StorageErrors that say what to do.
     """
 
-    def __init__(self, url: URL, database: Engine, lock: FileLock | None, *, write: bool, alive: bool):
+    def __init__(self, url: URL, database: Engine, claims: Claims, *, write: bool):
         self._url = url
         self._engine = database
-        self._lock = lock
+        self._snapshots = snapshots(database)
+        self._claims = claims
         self._write = write
-        self._alive = alive
 
     @classmethod
     def open(cls, url: str, *, write: bool = False) -> Self:
@@ -57,20 +58,18 @@ class RunStore:
 
         Raises:
             NotFoundError: when it is opened for reading and there are no runs yet.
-            StorageError: when it cannot be opened, another search is writing to it, or a newer evoflash wrote it.
+            StorageError: when it cannot be opened, a newer evoflash wrote it, or it is an SQLite file that another
+                search is writing.
+            MissingError: when the package that speaks to the server is not installed.
         """
         where = location.resolve(url)
-        if write:
-            database, lock = opening.open_writer(where)
-            return cls(where, database, lock, write=True, alive=True)
-        database, alive = opening.open_reader(where)
-        return cls(where, database, None, write=False, alive=alive)
+        database, claims = opening.open_writer(where) if write else opening.open_reader(where)
+        return cls(where, database, claims, write=write)
 
     def close(self) -> None:
-        """Closes the database and releases the writer's lock."""
+        """Closes the database and ends the claims on its runs."""
         self._engine.dispose()
-        if self._lock is not None:
-            self._lock.release()
+        self._claims.close()
 
     def __enter__(self) -> Self:
         return self
@@ -104,8 +103,9 @@ class RunStore:
         )
         with self._writing("begin a run") as connection:
             key = connection.execute(row).inserted_primary_key
-        if key is None:
-            raise StorageError("the database gave the run no id; check the database")
+            if key is None:
+                raise StorageError("the database gave the run no id; check the database")
+            self._claims.claim(connection, key[0])  # before others see the run
         return key[0]
 
     def record(
@@ -126,10 +126,18 @@ class RunStore:
             StorageError: also when the run already has this index, or a parent is missing.
         """
         source = (source_text, language) if source_text is not None else None
-        with self._writing(f"record candidate {candidate.index} of run {run_id}") as connection:
-            if elapsed_s is not None:
-                writing.update_run(connection, run_id, {"elapsed_s": elapsed_s})
-            return writing.write_candidate(connection, run_id, candidate, evaluation, source)
+        doing = f"record candidate {candidate.index} of run {run_id}"
+        self._require_writable(doing)
+        with explained(self._url, doing):
+            try:
+                with self._engine.begin() as connection:
+                    if elapsed_s is not None:
+                        writing.update_run(connection, run_id, {"elapsed_s": elapsed_s})
+                    return writing.write_candidate(connection, run_id, candidate, evaluation, source)
+            except IntegrityError:  # PostgreSQL answers no question within a transaction that has failed
+                with self._reading(doing) as connection:
+                    writing.refuse_second(connection, run_id, candidate.index)
+                raise
 
     def record_finals(self, run_id: int, finals: Finals) -> None:
         """Records the finals of a run, replacing earlier ones."""
@@ -155,16 +163,24 @@ class RunStore:
         values = {"status": status, "stop_reason": reason, "elapsed_s": elapsed_s, "finished_at": datetime.now(UTC)}
         with self._writing(f"finish run {run_id}") as connection:
             writing.update_run(connection, run_id, values)
+        with self._writing(f"finish run {run_id}") as connection:  # when its end is on record, and not before
+            self._claims.give_up(connection, run_id)
 
     def reopen_run(self, run_id: int) -> None:
-        """Sets the status of a run to "running" again."""
+        """Sets the status of a run to "running" again.
+
+        Raises:
+            StorageError: also when another process is searching it.
+        """
         with self._writing(f"reopen run {run_id}") as connection:
+            self._claims.claim(connection, run_id)
             writing.update_run(connection, run_id, {"status": "running", "stop_reason": "", "finished_at": None})
 
     def runs(self) -> list[RunSummary]:
         """All runs, oldest first."""
         with self._reading("list the runs") as connection:
-            return [self._checked(run) for run in reading.read_runs(connection)]
+            found = reading.read_runs(connection)
+        return self._checked(found)
 
     def run(self, run_id: int | None = None) -> RunSummary:
         """One run, by default the latest.
@@ -179,7 +195,8 @@ class RunStore:
             if run_id is not None and run_id not in known:
                 named = ", ".join(str(each) for each in known[-20:])
                 raise NotFoundError(f"there is no run {run_id}; choose from: {'… ' if len(known) > 20 else ''}{named}")
-            return self._checked(reading.read_runs(connection, known[-1] if run_id is None else run_id)[0])
+            found = reading.read_runs(connection, known[-1] if run_id is None else run_id)
+        return self._checked(found)[0]
 
     def group(self, run_id: int | None = None) -> list[RunSummary]:
         """All runs of the search that a run belongs to, ordered by id: itself, and those of the other shapes.
@@ -321,21 +338,28 @@ class RunStore:
         with self._reading(f"read the insights of run {run_id}") as connection:
             return [checked(Insight, row) for row in connection.execute(chosen).mappings()]
 
-    def _checked(self, run: RunSummary) -> RunSummary:
-        """The run, marked as interrupted if its status is "running" but there is no writer: then it was killed."""
-        killed = run.status == "running" and not self._alive
-        return replace(run, status="interrupted", stop_reason=opening.KILLED) if killed else run
+    def _checked(self, runs: Sequence[RunSummary]) -> list[RunSummary]:
+        """The runs; those that are marked as running but abandoned are interrupted: their process was killed."""
+        running = {run.id for run in runs if run.status == "running"}
+        with explained(self._url, "ask which runs are being searched"):
+            killed = self._claims.abandoned(running)
+        return [
+            replace(run, status="interrupted", stop_reason=opening.KILLED) if run.id in killed else run for run in runs
+        ]
 
     @contextlib.contextmanager
     def _writing(self, doing: str) -> Iterator[Connection]:
-        if not self._write:
-            raise StorageError(f"cannot {doing}: {location.shown(self._url)} is open read-only; open it for writing")
+        self._require_writable(doing)
         with explained(self._url, doing), self._engine.begin() as connection:
             yield connection
 
+    def _require_writable(self, doing: str) -> None:
+        if not self._write:
+            raise StorageError(f"cannot {doing}: {location.shown(self._url)} is open read-only; open it for writing")
+
     @contextlib.contextmanager
     def _reading(self, doing: str) -> Iterator[Connection]:
-        with explained(self._url, doing), decoded(self._url, doing), self._engine.connect() as connection:
+        with explained(self._url, doing), decoded(self._url, doing), self._snapshots.connect() as connection:
             yield connection
 
 

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
 
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Accuracy, Evaluation, Timing
@@ -40,7 +39,11 @@ def write_candidate(
     evaluation: Evaluation,
     source: tuple[str, str | None] | None,
 ) -> int:
-    """Inserts a candidate with its evidence; `source` is text and language. Returns its id."""
+    """Inserts a candidate with its evidence; `source` is text and language. Returns its id.
+
+    Raises:
+        IntegrityError: when the run does not exist, or has this index already (see `refuse_second`).
+    """
     found = ids_of(connection, run_id, candidate.parents)
     parents = [found[index] for index in candidate.parents]
     if candidate.origin is not None:
@@ -64,12 +67,10 @@ def write_candidate(
         "fitness_us": fitness if fitness is not None and math.isfinite(fitness) else None,
         "seconds": evaluation.seconds,
         "finished_at": datetime.now(UTC),
+        "device": evaluation.device,
+        "clock_ratio": evaluation.clock_ratio,
     }
-    try:
-        inserted = connection.execute(insert(_table(CandidateRow)), row)
-    except IntegrityError:
-        _refuse_second(connection, run_id, candidate.index)
-        raise
+    inserted = connection.execute(insert(_table(CandidateRow)), row)
     key = inserted.inserted_primary_key
     if key is None:
         raise StorageError(f"the database gave candidate {candidate.index} no id; check the database")
@@ -134,7 +135,7 @@ def ids_of(connection: Connection, run_id: int, indices: Sequence[int]) -> dict[
     return found
 
 
-def _refuse_second(connection: Connection, run_id: int, index: int) -> None:
+def refuse_second(connection: Connection, run_id: int, index: int) -> None:
     """Raises the error for a missing run or a duplicate index, if one of them is the cause."""
     same = (CandidateRow.run_id == RunRow.id) & (CandidateRow.index == index)
     wanted = select(CandidateRow.id).select_from(RunRow).outerjoin(CandidateRow, same).where(RunRow.id == run_id)

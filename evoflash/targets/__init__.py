@@ -1,10 +1,10 @@
 """Targets: the devices that kernels are built for and run on."""
 
 from evoflash.errors import MissingError, unknown
-from evoflash.targets import cpu, cuda
+from evoflash.targets import cpu, cuda, devices
 from evoflash.targets.base import Step, Target
 
-__all__ = ["Step", "Target", "detect", "why_not_cuda"]
+__all__ = ["Step", "Target", "detect", "detect_all", "why_not_cuda"]
 
 
 def why_not_cuda() -> str | None:
@@ -14,6 +14,27 @@ def why_not_cuda() -> str | None:
     except MissingError as error:
         return str(error)
     return None
+
+
+def detect_all(
+    name: str, wanted: str = devices.ALL, arch: str | None = None, debug: bool = False
+) -> tuple[list[Target], str]:
+    """The devices of this machine that a search takes, and a line about them; none where there is no choice.
+
+    Args:
+        wanted: as in `devices.choose`; a CPU is one device.
+
+    Raises:
+        MissingError: when the requested target is not available.
+        UsageError: for devices that cannot be taken.
+    """
+    first = detect(name, arch, debug)
+    if first.name == "cpu":
+        return [first], ""
+    there = devices.visible()
+    choice = devices.choose(there, wanted)
+    words = str(choice) if len(there) > 1 or choice.remarks else ""
+    return [cuda.on(each, arch, debug) for each in choice.taken], words
 
 
 def detect(name: str = "auto", arch: str | None = None, debug: bool = False) -> Target:

@@ -70,6 +70,8 @@ class Target(abc.ABC):
         facts: the values that constraints and templates can read as `device.NAME`.
         details: further facts to record: driver, compiler, clocks.
         debug: build with debug information.
+        number: of the device among those that this process may use.
+        uuid: of the device, by which a worker finds it; empty for the only one, or the first.
     """
 
     name: ClassVar[Literal["cuda", "cpu"]]
@@ -78,6 +80,18 @@ class Target(abc.ABC):
     facts: Mapping[str, Any] = field(hash=False)
     details: Mapping[str, Any] = field(hash=False)
     debug: bool = False
+    number: int = 0
+    uuid: str = ""
+
+    @property
+    def place(self) -> str:
+        """What a worker is told: "cpu", "cuda", or "cuda:UUID"."""
+        return f"{self.name}:{self.uuid}" if self.uuid else self.name
+
+    @property
+    def label(self) -> str:
+        """A word for the device, e.g. "cuda:1"."""
+        return f"{self.name}:{self.number}"
 
     @property
     @abc.abstractmethod

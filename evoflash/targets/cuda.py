@@ -23,8 +23,9 @@ from typing import Any, ClassVar, Literal
 
 from evoflash.errors import MissingError, UsageError
 from evoflash.system import processes
-from evoflash.targets import nvrtc, nvrtc_service
+from evoflash.targets import devices, nvrtc, nvrtc_service
 from evoflash.targets.base import Figures, Service, Step, Target, compiler_version, cxx, find_compiler, include_flags
+from evoflash.targets.devices import Device
 
 CUBIN_FLAGS = "-cubin -std=c++17 -O3 -Xptxas -v -DEVOFLASH_DEVICE_ONLY"
 RELAXED = " --expt-relaxed-constexpr"  # CUTLASS calls constexpr functions of the host
@@ -206,36 +207,33 @@ def detect(arch: str | None = None, debug: bool = False) -> CudaTarget:
     Raises:
         MissingError: without a device, its driver, a compiler, or a PyTorch that can use it.
     """
-    import pynvml
+    return on(devices.visible()[0], arch, debug)
 
-    try:
-        pynvml.nvmlInit()
-        if pynvml.nvmlDeviceGetCount() == 0:
-            raise MissingError("there is no CUDA device; use --target cpu, or a machine with an NVIDIA GPU")
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-        name = pynvml.nvmlDeviceGetName(handle)
-        cores = pynvml.nvmlDeviceGetNumGpuCores(handle)
-        details: dict[str, Any] = {
-            "driver": pynvml.nvmlSystemGetDriverVersion(),
-            "memory_bytes": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-            "max_sm_clock_mhz": pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM),
-        }
-    except pynvml.NVMLError as error:
-        raise MissingError(
-            f"there is no CUDA device ({error}); use --target cpu, or install the NVIDIA driver"
-        ) from None
+
+def on(device: Device, arch: str | None = None, debug: bool = False) -> CudaTarget:
+    """The target of a device.
+
+    Raises:
+        MissingError: without a compiler, or a PyTorch that can use it.
+    """
+    major, minor = device.kind.capability
     own = major * 10 + minor
     if own not in ARCHITECTURES:
         # An unknown architecture has at least the resources of the next older known one.
         own = max((each for each in ARCHITECTURES if each <= own), default=min(ARCHITECTURES))
-    version = metadata.version("torch")
+    version, name = metadata.version("torch"), device.kind.name
     if version.endswith("+cpu"):
         raise MissingError(f"torch {version} cannot use the {name}; install a CUDA build of torch, or use --target cpu")
     facts = _facts(parse_arch(arch) if arch else own)
-    facts["multiprocessors"] = cores // ARCHITECTURES[own][3]
-    details["compiler"] = device_compiler()
-    return replace(of_arch(flag(facts["arch"]), debug), device=str(name), facts=facts, details=details)
+    facts["multiprocessors"] = device.kind.cores // ARCHITECTURES[own][3]
+    details: dict[str, Any] = {
+        "driver": device.driver,
+        "memory_bytes": device.kind.memory_bytes,
+        "max_sm_clock_mhz": device.max_sm_clock_mhz,
+        "compiler": device_compiler(),
+    }
+    found = of_arch(flag(facts["arch"]), debug)
+    return replace(found, device=name, facts=facts, details=details, number=device.number, uuid=device.uuid)
 
 
 def _facts(arch: int) -> dict[str, Any]:

@@ -279,9 +279,14 @@ def serve(descriptor: int, device: str, parent: int) -> None:
     """Serves a driver.
 
     Args:
-        descriptor: of the socket; parent: the process with which this one ends.
+        descriptor: of the socket.
+        device: "cpu", "cuda", or "cuda:UUID" for one of several, which is then the only one that CUDA shows.
+        parent: the process with which this one ends.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles Ctrl-C
     processes.restrain()
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
-    Worker(Connection(descriptor), device).serve()
+    name, _, uuid = device.partition(":")
+    if uuid:  # CUDA reads it when it is first asked for something
+        os.environ["CUDA_VISIBLE_DEVICES"] = uuid
+    Worker(Connection(descriptor), name).serve()

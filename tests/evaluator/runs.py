@@ -6,6 +6,7 @@ from pathlib import Path
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.finals import Final, Finals
+from evoflash.run.local_scheduler import LocalScheduler
 from evoflash.search import Outcome, Search
 from evoflash.store import RunStore
 from evoflash.targets import Target
@@ -36,7 +37,8 @@ def search_everything(target: Target, folder: Path, family: str, templates: Path
     deadlines = {"build_deadline_s": deadline_s, "evaluate_deadline_s": deadline_s}
     wanted = plan(target, family, templates, finalists=9, seed=5, **deadlines)
     with RunStore.open(str(folder / "runs.db"), write=True) as store:
-        search = Search([wanted], target, Toolchain(target, folder / "cache", deadline_s), store, Quiet())
+        scheduler = LocalScheduler([wanted], [target], Toolchain(target, folder / "cache", deadline_s))
+        search = Search([wanted], target, scheduler, store, Quiet())
         (outcome,) = search.run()
         summary = store.run(outcome.run_id)
         recorded = [store.candidate(store.candidate_id(outcome.run_id, index)) for index in range(summary.candidates)]
@@ -49,6 +51,6 @@ def search_everything(target: Target, folder: Path, family: str, templates: Path
             for each in recorded
             if each.candidate.genome["work"] == 1
         },
-        search.tasks[0].evaluator.worker_starts,
+        scheduler.examiners[0].evaluators[0].worker_starts,
         summary.status,
     )

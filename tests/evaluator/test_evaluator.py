@@ -12,7 +12,7 @@ from evoflash.core.evaluation import BuildReport
 from evoflash.core.genome import Genome
 from evoflash.core.status import Stage, Status
 from evoflash.errors import WorkerError
-from evoflash.evaluator import Limits, ShapeEvaluator
+from evoflash.evaluator import Limits, ShapeEvaluator, screen
 from evoflash.evaluator import sandbox as sandboxes
 from evoflash.evaluator.messages import Examine, Prepare, Verified, Verify
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
@@ -96,7 +96,7 @@ def test_the_baselines_have_times(evaluator):
 )
 def test_limits_are_held_without_a_device(target, limits, words):
     report = BuildReport(registers=65, shared_bytes=1001, spill_bytes=8, binary_digest="0")
-    verdict = ShapeEvaluator(PROBLEM, target, limits=limits).screen(Build(report, Path("kernel.so")))
+    verdict = screen(Build(report, Path("kernel.so")), limits, target)
     if words is None:
         assert verdict is None
     else:
@@ -107,7 +107,7 @@ def test_limits_are_held_without_a_device(target, limits, words):
 @pytest.mark.parametrize(("limit", "words"), [(None, "limit of 4"), (6, "limit of 4"), (2, "limit of 2")])
 def test_a_family_may_refuse_spills_that_the_run_would_take(target, limit, words):
     build = Build(BuildReport(spill_bytes=8, binary_digest="0"), Path("kernel.so"), max_spill_bytes=4)
-    verdict = ShapeEvaluator(PROBLEM, target, limits=Limits(max_spill_bytes=limit)).screen(build)
+    verdict = screen(build, Limits(max_spill_bytes=limit), target)
     assert verdict is not None
     assert verdict.status is Status.OVER_BUDGET
     assert words in verdict.reason
@@ -117,15 +117,15 @@ def test_a_build_that_the_compiler_warns_of_is_refused():
     log = "ptxas info    : (C7512) Potential Performance Loss: wgmma.mma_async instructions are serialized\n"
     gpu = CudaTarget(device="none", facts={"arch": 90}, details={})
     build = Build(BuildReport(binary_digest="0", log=log), Path("kernel.so"))
-    verdict = ShapeEvaluator(PROBLEM, gpu).screen(build)
+    verdict = screen(build, Limits(), gpu)
     assert verdict is not None
     assert (verdict.status, verdict.stage) == (Status.OVER_BUDGET, Stage.RESOURCES)
     assert verdict.reason == "the compiler warns: wgmma.mma_async instructions are serialized"
 
 
 def test_a_limit_on_what_a_target_does_not_report_holds_nothing_up(target):
-    strict = ShapeEvaluator(PROBLEM, target, limits=Limits(max_registers=1, max_shared_bytes=1, max_spill_bytes=0))
-    assert strict.screen(Build(BuildReport(binary_digest="0"), Path("kernel.so"))) is None
+    strict = Limits(max_registers=1, max_shared_bytes=1, max_spill_bytes=0)
+    assert screen(Build(BuildReport(binary_digest="0"), Path("kernel.so")), strict, target) is None
 
 
 def test_a_worker_that_does_not_start_is_an_error_with_its_last_words():

@@ -28,7 +28,7 @@ class Run:
     Its standard error goes to a file, so that what it said before it was killed can be read.
     """
 
-    def __init__(self, folder: Path, *arguments: str, **variables: str):
+    def __init__(self, folder: Path, *arguments: str, db: str = "runs.db", **variables: str):
         self.folder = folder
         self._said = folder / f"said-{time.monotonic_ns()}"
         (folder / "tmp").mkdir(exist_ok=True)
@@ -36,7 +36,7 @@ class Run:
         paths = f"{REPOSITORY}{os.pathsep}{environment.get('PYTHONPATH', '')}".rstrip(os.pathsep)
         environment |= {"PYTHONPATH": paths, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
         environment |= {"PYTHONFAULTHANDLER": "1", **variables}  # SIGABRT prints where each thread is
-        command = [sys.executable, "-m", "evoflash.cli.main", *arguments, "--db", "runs.db", "--cache", "builds"]
+        command = [sys.executable, "-m", "evoflash.cli.main", *arguments, "--db", db, "--cache", "builds"]
         with open(self._said, "wb") as said:
             self.process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
@@ -79,11 +79,11 @@ class Run:
         self.process.wait(WAIT_S)
 
 
-def search(folder: Path, *arguments: str, family: str = "tiny", **variables: str) -> Run:
+def search(folder: Path, *arguments: str, family: str = "tiny", db: str = "runs.db", **variables: str) -> Run:
     """A search of a fixture family with the least of everything."""
     own = ["--templates", str(FIXTURES / family), "--templates", str(TINY), "--family", family]
     fixed = [*own, "--shape", SHAPE, "--target", "cpu", "--effort", "least", "--strategy", "random", "--jobs", "2"]
-    return Run(folder, "search", *fixed, "--events", *arguments, **variables)
+    return Run(folder, "search", *fixed, "--events", *arguments, db=db, **variables)
 
 
 def resume(folder: Path, **variables: str) -> Run:

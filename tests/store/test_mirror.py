@@ -4,7 +4,6 @@ import logging
 import math
 
 import optuna
-import pytest
 from optuna.trial import TrialState
 
 from evoflash.store import RunStore, StudyMirror
@@ -16,11 +15,6 @@ SPACES = {
     "cpu_flash": {"rows": ROWS, "layout": ("a", "b"), "async": (False, True)},
     "cpu_simple": {"rows": (16, 32), "layout": ("a", "b"), "async": (False, True)},
 }
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'runs.db'}"
 
 
 def trials(url, run):

@@ -25,11 +25,11 @@ def path(tmp_path):
 
 
 def child(code: str, *arguments: str) -> subprocess.Popen:
-    """Another process that runs this code; its standard output is piped."""
+    """Another process that runs this code; its standard input and output are piped."""
     script = "import sys, time\nfrom tests.store.runs import *\n" + textwrap.dedent(code)
     command = [sys.executable, "-c", script, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def test_nothing_to_read_yet(path):

@@ -16,8 +16,8 @@ from tests.store.runs import candidate, failed, ok, source
 
 
 @pytest.fixture
-def store(tmp_path):
-    with RunStore.open(str(tmp_path / "deep" / "runs.db"), write=True) as opened:
+def store(url):
+    with RunStore.open(url, write=True) as opened:
         yield opened
 
 

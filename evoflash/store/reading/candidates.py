@@ -39,6 +39,7 @@ class _Rendered:
     finished_at: datetime
 
 
+_EVALUATION = ("status", "stage", "reason", "quick", "duplicate_of", "seconds", "device", "clock_ratio")
 _BUILD = [getattr(BuildRow, name) for name in BuildReport.model_fields]
 _ACCURACY = [getattr(AccuracyRow, name) for name in Accuracy.model_fields]
 _TIMING = [getattr(TimingRow, name) for name in Timing.model_fields]
@@ -156,7 +157,7 @@ def _stored(row: Row, parents: list[Parent], evidence: Evidence, sources: bool) 
         build=evidence.builds.get(key),
         accuracy=tuple(evidence.accuracy.get(key, ())),
         timings=tuple(evidence.timings.get(key, ())),
-        **{name: row[name] for name in ("status", "stage", "reason", "quick", "duplicate_of", "seconds")},
+        **{name: row[name] for name in _EVALUATION},
     )
     head, written = head_of(row), checked(_Rendered, {name: row[name] for name in _Rendered.__dataclass_fields__})
     return StoredCandidate(

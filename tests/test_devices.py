@@ -1,0 +1,160 @@
+"""Which GPUs a search takes, on a machine that a fake NVML makes up."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from evoflash import targets
+from evoflash.errors import MissingError, UsageError
+from evoflash.evaluator.device_lock import device_lock
+from evoflash.targets import cuda, devices
+
+H100, A100 = ("NVIDIA H100", (9, 0), 132 * 128), ("NVIDIA A100", (8, 0), 108 * 64)
+
+
+class FakeNvml:
+    """A machine with GPUs: each a kind, and what differs from an idle one."""
+
+    NVML_CLOCK_SM, NVML_DEVICE_MIG_ENABLE = 1, 1
+    NVML_COMPUTEMODE_PROHIBITED, NVML_COMPUTEMODE_EXCLUSIVE_PROCESS, NVML_COMPUTEMODE_EXCLUSIVE_THREAD = 2, 3, 1
+
+    class NVMLError(Exception): ...
+
+    def __init__(self, *gpus):
+        self.gpus = [
+            {"kind": kind, "uuid": f"GPU-{n}{n}", "mode": 0, "mig": 0, "pids": (), "busy": 0, **more}
+            for n, (kind, more) in enumerate(gpus)
+        ]
+        self.nvmlInit = lambda: None
+        self.nvmlDeviceGetCount = lambda: len(self.gpus)
+        self.nvmlDeviceGetHandleByIndex = lambda number: self.gpus[number]
+        self.nvmlDeviceGetUUID = lambda gpu: gpu["uuid"]
+        self.nvmlDeviceGetName = lambda gpu: gpu["kind"][0]
+        self.nvmlDeviceGetCudaComputeCapability = lambda gpu: gpu["kind"][1]
+        self.nvmlDeviceGetNumGpuCores = lambda gpu: gpu["kind"][2]
+        self.nvmlDeviceGetMemoryInfo = lambda gpu: SimpleNamespace(total=80 << 30)
+        self.nvmlDeviceGetMaxClockInfo = lambda gpu, which: 1980
+        self.nvmlSystemGetDriverVersion = lambda: "580.1"
+        self.nvmlDeviceGetComputeMode = lambda gpu: gpu["mode"]
+        self.nvmlDeviceGetUtilizationRates = lambda gpu: SimpleNamespace(gpu=gpu["busy"])
+        self.nvmlDeviceGetComputeRunningProcesses = lambda gpu: [SimpleNamespace(pid=pid) for pid in gpu["pids"]]
+        self.nvmlSystemGetProcessName = lambda pid: "/usr/bin/python train.py"
+        self.nvmlDeviceGetMigMode = self._partitions
+
+    def _partitions(self, gpu):
+        if gpu["kind"] == A100:
+            raise self.NVMLError("not supported")
+        return gpu["mig"], gpu["mig"]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    def make(*gpus):
+        monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(*gpus))
+        return devices.visible()
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return make
+
+
+def numbers(choice):
+    return [each.number for each in choice.taken]
+
+
+def test_all_that_are_alike_and_idle_are_taken_and_one_line_says_why_others_are_not(machine):
+    there = machine(
+        (H100, {"pids": (7,)}),
+        (H100, {}),
+        (A100, {}),
+        (H100, {"busy": 60}),
+        (H100, {"mode": 2}),
+        (H100, {"mig": 1}),
+        (H100, {"mode": 3, "pids": (7,)}),
+        (H100, {"mode": 3}),
+    )
+    choice = devices.choose(there)
+    assert numbers(choice) == [1, 7]
+    assert str(choice) == (
+        "GPUs 1, 7 (NVIDIA H100)"
+        "; not GPU 0 (NVIDIA H100): it is used by python (process 7)"
+        "; not GPU 2 (NVIDIA A100): it is of another kind"
+        "; not GPU 3 (NVIDIA H100): it is 60 % busy"
+        "; not GPU 4 (NVIDIA H100): its compute mode is prohibited"
+        "; not GPU 5 (NVIDIA H100): it is partitioned (MIG); name a part in CUDA_VISIBLE_DEVICES"
+        "; not GPU 6 (NVIDIA H100): its compute mode is exclusive, and python (process 7) has it"
+    )
+
+
+def test_where_none_is_idle_the_first_is_shared(machine):
+    choice = devices.choose(machine((H100, {"pids": (7,)}), (H100, {"busy": 99})))
+    assert numbers(choice) == [0]
+    assert choice.remarks == ("GPU 0: it is used by python (process 7)",)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken"), [("2", [1, 2]), ("1", [1]), ("2,", [2]), ("0,2", [0, 2]), ("2,1,2", [2, 1])]
+)
+def test_devices_are_counted_or_named(machine, wanted, taken):
+    there = machine((H100, {"busy": 50}), (H100, {}), (H100, {}))
+    assert numbers(devices.choose(there, wanted)) == taken
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("0", "none of: all, how many"),
+        ("two", "none of: all, how many"),
+        ("-1", "none of: all, how many"),
+        ("0,3", "no such GPU; choose from: 0, 1, 2"),
+        (",", "no such GPU"),
+        ("0,1", "of another kind than GPU 0"),
+        ("2,", "partitioned"),
+        ("2", "only 1 can be used"),
+    ],
+)
+def test_what_cannot_be_taken_is_refused(machine, wanted, words):
+    there = machine((H100, {}), (A100, {}), (H100, {"mig": 1}))
+    with pytest.raises(UsageError, match=words):
+        devices.choose(there, wanted)
+
+
+def test_without_a_usable_gpu_there_is_an_error_that_says_why(machine):
+    with pytest.raises(UsageError, match="compute mode is prohibited"):
+        devices.choose(machine((H100, {"mode": 2})))
+    with pytest.raises(MissingError, match="no CUDA device"):
+        machine()
+
+
+@pytest.mark.parametrize(
+    ("variable", "uuids"),
+    [
+        ("1,0", ["GPU-11", "GPU-00"]),
+        ("GPU-2,0", ["GPU-22", "GPU-00"]),
+        ("2,-1,0", ["GPU-22"]),
+        ("1,1", ["GPU-11"]),
+        ("MIG-5", [""]),
+    ],
+)
+def test_devices_are_counted_as_cuda_shows_them(machine, monkeypatch, variable, uuids):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    there = machine(*[(H100, {})] * 3)
+    assert [(each.number, each.uuid) for each in there] == list(enumerate(uuids))
+
+
+def test_kinds_are_those_that_can_be_used(machine):
+    there = machine((H100, {}), (A100, {}), (H100, {"mode": 2}), (H100, {}))
+    assert [[each.number for each in alike] for alike in devices.kinds(there)] == [[0, 3], [1]]
+
+
+def test_each_device_has_its_own_lock_and_its_worker_sees_no_other(machine, monkeypatch):
+    monkeypatch.setattr(cuda, "device_compiler", lambda: "NVRTC")
+    monkeypatch.setattr(cuda.metadata, "version", lambda _: "2.9")
+    monkeypatch.setattr(targets, "why_not_cuda", lambda: None)
+    machine((H100, {}), (H100, {}), (A100, {}))
+    found, words = targets.detect_all("cuda")
+    assert [(each.label, each.place) for each in found] == [("cuda:0", "cuda:GPU-00"), ("cuda:1", "cuda:GPU-11")]
+    assert "not GPU 2 (NVIDIA A100): it is of another kind" in words
+    assert len({device_lock(each).lock_file for each in found}) == 2
+    assert {each.toolchain_digest for each in found} == {found[0].toolchain_digest}
+    assert device_lock(targets.detect("cuda")).lock_file == device_lock(found[0]).lock_file

@@ -102,13 +102,13 @@ def search(
     if score not in ("each", "robust"):
         raise UsageError(f"score {score!r} is unknown; choose from: each, robust")
     request = SearchRequest(
-        shape=_several(shape),
+        shape=several(shape),
         problem=os.fspath(problem) if problem is not None else None,
         score=score,
         dtype=dtype,
         target=target,
         arch=arch,
-        family=_several(family),
+        family=several(family),
         strategy=strategy,
         effort=effort,
         budget=budget,
@@ -120,9 +120,9 @@ def search(
         max_shared_kib=max_shared_kib,
         no_spills=no_spills,
         sanitize=sanitize,
-        baseline=_several(baseline),
+        baseline=several(baseline),
         jobs=jobs,
-        templates=_folders(templates),
+        templates=folders(templates),
         db=os.fspath(db) if db is not None else None,
         cache=Path(cache) if cache is not None else None,
         debug=debug,
@@ -133,11 +133,13 @@ def search(
     return Run(first, prepared.settings.db)
 
 
-def _several(given: str | Sequence[str] | None) -> list[str]:
+def several(given: str | Sequence[str] | None) -> list[str]:
+    """One or several words as a list."""
     return [given] if isinstance(given, str) else list(given or ())
 
 
-def _folders(given: PathLike | Sequence[PathLike] | None) -> list[Path] | None:
+def folders(given: PathLike | Sequence[PathLike] | None) -> list[Path] | None:
+    """One or several folders as a list."""
     if given is None:
         return None
     return [Path(each) for each in ([given] if isinstance(given, str | os.PathLike) else given)]

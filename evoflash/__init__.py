@@ -17,9 +17,9 @@ from evoflash import errors as errors
 from evoflash.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from evoflash.api import Run, open_run, search
+    from evoflash.api import Run, open_run, record, search
 
-__all__ = ["Run", "open_run", "search"]
+__all__ = ["Run", "open_run", "record", "search"]
 
 
 class _Package(ModuleType):

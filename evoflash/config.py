@@ -131,6 +131,7 @@ class Effort(BaseModel):
         window: maximum number of proposals in flight, as a multiple of the parallel builds.
         patience_percent: early stopping: the search ends when the next candidates are expected to improve the best time
             by less than this (see `run.stopping`); None: only the budget ends it.
+        give_up: whether the timing of a candidate ends after the quick samples when it is far slower than the best.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -143,6 +144,7 @@ class Effort(BaseModel):
     quick_samples: int = Field(10, gt=0)
     window: int = Field(4, gt=0)
     patience_percent: float | None = Field(None, gt=0)
+    give_up: bool = True
 
 
 def effort(name: str, target: str, folders: Sequence[Path] = (), **overrides: Any) -> Effort:

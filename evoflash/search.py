@@ -173,7 +173,7 @@ class Search:
     def _announce_finals(self) -> None:
         """Says what the budget was spent on, since what follows takes time as well."""
         self._phase = "finals"
-        if any(not task.is_closed and task.archive.best is not None for task in self.tasks):
+        if any(task.has_finals and task.archive.best is not None for task in self.tasks):
             self.progress.note(
                 f"the search took {self.elapsed_s:.1f} s; finals and export follow, which its minutes do not count"
             )
@@ -181,7 +181,7 @@ class Search:
     def _finish(self, task: Task, throughput: Throughput) -> Outcome:
         """A task's finals, unless they are on record."""
         reason = task.stop_reason or self._stop_reason
-        finals = task.finals() if task.is_closed else self._finals(task)
+        finals = self._finals(task) if task.has_finals else task.finals()
         if not task.is_closed:
             self.scheduler.release(task.number)
             self.store.record_insight(task.run_id, 0, "throughput", str(throughput), throughput.model_dump())

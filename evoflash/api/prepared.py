@@ -51,6 +51,12 @@ class PreparedSearch:
         """
         with RunStore.open(settings.db) as store:
             group = store.group(run_id)
+        survey = group[0].plan.get("survey")
+        if survey is not None:
+            raise UsageError(
+                f"run {run_id} was a sitting of `evoflash record`, which goes on by the same command with --out "
+                f"{survey['out']}"
+            )
         if all(each.status == "done" for each in group):
             raise UsageError(f"run {run_id} is done; see `evoflash runs best {run_id}`, or start a new search")
         begun = [each for each in group if each.candidates or each.status != "failed"] or group

@@ -105,14 +105,14 @@ def search(
     if score not in ("each", "robust"):
         raise UsageError(f"score {score!r} is unknown; choose from: each, robust")
     request = SearchRequest(
-        shape=_several(shape),
+        shape=several(shape),
         problem=os.fspath(problem) if problem is not None else None,
         score=score,
         dtype=dtype,
         target=target,
         devices=_device_words(devices),
         arch=arch,
-        family=_several(family),
+        family=several(family),
         strategy=strategy,
         effort=effort,
         budget=budget,
@@ -124,9 +124,9 @@ def search(
         max_shared_kib=max_shared_kib,
         no_spills=no_spills,
         sanitize=sanitize,
-        baseline=_several(baseline),
+        baseline=several(baseline),
         jobs=jobs,
-        templates=_folders(templates),
+        templates=folders(templates),
         db=os.fspath(db) if db is not None else None,
         cache=Path(cache) if cache is not None else None,
         debug=debug,
@@ -144,11 +144,13 @@ def _device_words(given: str | int | Sequence[int] | None) -> str | None:
     return str(given) if isinstance(given, int) else "".join(f"{number}," for number in given)
 
 
-def _several(given: str | Sequence[str] | None) -> list[str]:
+def several(given: str | Sequence[str] | None) -> list[str]:
+    """One or several words as a list."""
     return [given] if isinstance(given, str) else list(given or ())
 
 
-def _folders(given: PathLike | Sequence[PathLike] | None) -> list[Path] | None:
+def folders(given: PathLike | Sequence[PathLike] | None) -> list[Path] | None:
+    """One or several folders as a list."""
     if given is None:
         return None
     return [Path(each) for each in ([given] if isinstance(given, str | os.PathLike) else given)]

@@ -10,12 +10,14 @@ from typer.core import TyperGroup
 from evoflash.cli import (
     bench,
     candidates,
+    convert,
     dashboard,
     doctor,
     export,
     kernels,
     new,
     profile,
+    record,
     replay,
     report,
     runs,
@@ -81,7 +83,9 @@ app.command(epilog="Example: evoflash export latest --out my_attention")(export.
 app.command(epilog="Example: evoflash bench --kernel latest --shape mission")(bench.bench)
 app.command(epilog="Example: evoflash verify latest")(verify.verify)
 app.command(epilog="Example: evoflash profile best")(profile.profile)
+app.command(epilog="Example: evoflash record split --shape mission --sample 1000 --out split.t4.json.gz")(record.record)
 app.command(epilog="Example: evoflash replay latest --strategy evolution,tpe,random")(replay.replay)
+app.command(epilog="Example: evoflash convert split.t4.json.gz --out split.json")(convert.convert)
 app.command(epilog="Example: evoflash render cpu_flash --shape mission --flat")(kernels.render)
 app.command(epilog="Example: evoflash build mma --shape mission --arch sm_90a")(kernels.build)
 app.add_typer(templates.app, name="templates")

@@ -29,6 +29,24 @@ Spaces = Annotated[
     ),
 ]
 
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        help="A measurement of T4 results, key of a Kernel Tuner cache or column of a CSV; default: what the file "
+        "names, or time.",
+        show_default=False,
+    ),
+]
+Optimise = Annotated[
+    bool | None,
+    typer.Option(
+        "--maximize/--minimize",
+        help="Whether the highest value of the objective is the best; default: by its name, "
+        "e.g. the highest GFLOP/s or score, the lowest time and the lowest of any unknown name.",
+        show_default=False,
+    ),
+]
+
 
 def replay(
     spaces: Spaces,
@@ -38,23 +56,8 @@ def replay(
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each strategy on each space, seeds 0, 1, 2 …")] = 25,
     evaluations: Annotated[int, typer.Option(min=1, help="Evaluations per run.")] = 200,
     window: Annotated[int, typer.Option(min=1, help="Proposals in flight, as in a search with parallel builds.")] = 1,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            help="A measurement of T4 results, key of a Kernel Tuner cache or column of a CSV; default: what the file "
-            "names, or time.",
-            show_default=False,
-        ),
-    ] = None,
-    maximize: Annotated[
-        bool | None,
-        typer.Option(
-            "--maximize/--minimize",
-            help="Whether the highest value of the objective is the best; default: by its name, "
-            "e.g. the highest GFLOP/s or score, the lowest time and the lowest of any unknown name.",
-            show_default=False,
-        ),
-    ] = None,
+    objective: Objective = None,
+    maximize: Optimise = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: the number of cores.")] = None,
     out: Annotated[
         Path | None,
@@ -67,8 +70,8 @@ def replay(
     names = tuple(dict.fromkeys(part.strip() for part in strategy.split(",") if part.strip()))
     for name in names:
         proposers.require(name)
-    recordings = _recordings(spaces, db, objective, maximize)
-    race = Race(names, recordings, repeats, evaluations, window)
+    recorded = recordings(spaces, db, objective, maximize)
+    race = Race(names, recorded, repeats, evaluations, window)
     total, finished = len(race.laps), 0
 
     def show_progress(trace: Trace) -> None:
@@ -80,18 +83,21 @@ def replay(
     traces = race.run(jobs or usable_cores(), out, show_progress)
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    standings = _standings(names, traces, recordings)
+    standings = _standings(names, traces, recorded)
     if out is not None:
-        print(f"curves: {write_curves(out, traces, recordings)}", file=sys.stderr)
+        print(f"curves: {write_curves(out, traces, recorded)}", file=sys.stderr)
     if as_json:
         print_document(ReplayDocument(evaluations=evaluations, repeats=repeats, standings=tuple(standings)))
     else:
         print_sheets(*replay_sheets(standings, evaluations))
 
 
-def _recordings(
-    spaces: list[str], db: str | None, objective: str | None, maximize: bool | None
-) -> dict[str, Recording]:
+def recordings(spaces: list[str], db: str | None, objective: str | None, maximize: bool | None) -> dict[str, Recording]:
+    """The recordings by name.
+
+    Raises:
+        UsageError: for a file that cannot be read, an option that means nothing for it, and two of the same name.
+    """
     found: dict[str, Recording] = {}
     for each in spaces:
         if is_run(each) and not Path(each).exists():

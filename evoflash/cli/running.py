@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -70,10 +71,7 @@ def run_search(prepared: PreparedSearch, out: Path | None, events: bool, as_json
     with prepared.database() as store:
         for plan in plans:
             say(f"{plan.title}: {plan.label} on {prepared.device.device}; families: {', '.join(plan.families)}")
-        with SilentProgress() if quiet else Events() if events else _shown(prepared, store) as progress:
-            engine = prepared.search(store, progress)
-            if isinstance(progress, Shown):
-                progress.counts.watch(lambda: engine.work)
+        with watched(prepared, store, events=events, quiet=quiet) as engine:
             try:
                 outcomes = engine.run()
             except KeyboardInterrupt:
@@ -82,6 +80,16 @@ def run_search(prepared: PreparedSearch, out: Path | None, events: bool, as_json
             prepared.mirror(engine, outcomes)
         say(f"{'; '.join(dict.fromkeys(each.reason for each in outcomes))}; {outcomes[0].throughput}")
     _finish(prepared, outcomes, out, as_json)
+
+
+@contextlib.contextmanager
+def watched(prepared: PreparedSearch, store: RunStore, *, events: bool, quiet: bool) -> Iterator[Search]:
+    """The search, which has not begun yet, and whose progress is shown meanwhile."""
+    with SilentProgress() if quiet else Events() if events else _shown(prepared, store) as progress:
+        engine = prepared.search(store, progress)
+        if isinstance(progress, Shown):
+            progress.counts.watch(lambda: engine.work)
+        yield engine
 
 
 def _shown(prepared: PreparedSearch, store: RunStore) -> Shown:

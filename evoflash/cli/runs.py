@@ -1,7 +1,5 @@
 """`evoflash runs`: lists the runs, shows one, and shows its best candidate."""
 
-import gzip
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +9,8 @@ import typer
 from evoflash import config
 from evoflash.api.words import run_of
 from evoflash.cli.words import Run
-from evoflash.errors import StorageError, UsageError
-from evoflash.replay.formats import t4
+from evoflash.replay.recorded_file import require_name
+from evoflash.replay.stored import of_run
 from evoflash.report import run_sheets as sheets
 from evoflash.report import runs as report
 from evoflash.report.runs import InsightList, RunList
@@ -89,20 +87,16 @@ def export_t4(
     db: Database = None,
 ) -> None:
     """Write a run as T4 results, for other tuners and `evoflash replay`."""
-    if out is not None and not out.name.endswith((".json", ".json.gz")):
-        raise UsageError(f"{out} is no name of T4 results; write a .json or .json.gz file")
+    if out is not None:
+        require_name(out)
     with reading(db) as store:
         summary = run_of(store, run)
-        document = t4.document(store.recorded(summary.id))
+        found = of_run(store, summary)
     if out is None:
-        print_json(document)
+        print_json(found.document())
         return
-    try:
-        data = json.dumps(document).encode()
-        out.write_bytes(gzip.compress(data, mtime=0) if out.suffix == ".gz" else data)
-    except OSError as error:
-        raise StorageError(f"cannot write {out}: {error.strerror}; choose another --out") from None
-    print(f"run {summary.id}: {len(document['results'])} configurations in {out}", file=sys.stderr)
+    found.write(out)
+    print(f"run {summary.id}: {len(found.results)} configurations in {out}", file=sys.stderr)
 
 
 @app.command("best", epilog="Example: evoflash runs best --json")

@@ -57,6 +57,7 @@ class ShapeEvaluator:
 
     Args:
         samples, quick_samples: timing samples of a full and of a quick timing.
+        give_up: whether a candidate that is far slower than the best is not timed in full.
         deadline_s: seconds that a candidate's evaluation may take.
         rivals: baselines of other packages and of the user, as in `messages.Race`.
     """
@@ -68,6 +69,7 @@ class ShapeEvaluator:
         *,
         samples: int = 100,
         quick_samples: int = 10,
+        give_up: bool = True,
         deadline_s: float = 30.0,
         rivals: Sequence[str] = (),
     ):
@@ -75,6 +77,7 @@ class ShapeEvaluator:
         self._target = target
         self._samples = samples
         self._quick_samples = quick_samples
+        self._give_up = give_up
         self._deadline_s = deadline_s
         self._rivals = tuple(rivals)
         self._racing = Racing()
@@ -135,7 +138,7 @@ class ShapeEvaluator:
         request = Examine(
             problem=self.problem,
             library=build.library.resolve(),
-            best_us=best_us,
+            best_us=best_us if self._give_up else None,
             samples=self._samples,
             quick_samples=self._quick_samples,
         )

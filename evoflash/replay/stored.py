@@ -1,12 +1,17 @@
 """A run in the database as a recording of everything that it evaluated."""
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from evoflash.codegen.template import load
 from evoflash.core.status import Status
 from evoflash.errors import UsageError
+from evoflash.replay.recorded_file import RecordedFile
 from evoflash.replay.recording import Recording
-from evoflash.store import RunStore
+from evoflash.space.declaration import Parameter
+from evoflash.store import RunStore, RunSummary
 
 
 def recording(store: RunStore, run_id: int | None) -> Recording:
@@ -22,11 +27,35 @@ def recording(store: RunStore, run_id: int | None) -> Recording:
         if evaluation.status is Status.DUPLICATE and evaluation.fitness_us is not None:
             evaluation = evaluation.model_copy(update={"status": Status.OK, "duplicate_of": None})
         rows.append((candidate.family, candidate.genome, evaluation))
+    return Recording.of(f"run-{run.id}", rows, _parameters(run, {family for family, *_ in rows}))
+
+
+def of_run(store: RunStore, run: RunSummary) -> RecordedFile:
+    """What a run has evaluated, as T4 results."""
+    pairs = store.recorded(run.id)
+    found = RecordedFile(facts(run), _parameters(run, {candidate.family for candidate, _ in pairs}))
+    found.add(pairs)
+    return found
+
+
+def facts(run: RunSummary) -> dict[str, Any]:
+    """What a run computes, where and how it was timed, as T4 metadata."""
+    effort, machine = run.plan.get("effort") or {}, run.machine
+    return {
+        "problem": run.problem,
+        "label": run.problem_label,
+        "target": run.target,
+        "device": machine.get("device"),
+        "machine": machine,
+        "timing": {name: effort[name] for name in ("samples", "quick_samples", "give_up") if name in effort},
+    }
+
+
+def _parameters(run: RunSummary, families: Iterable[str]) -> dict[str, dict[str, Parameter]]:
+    """The declared parameters of families, as far as they still exist."""
     parameters = {}
     folders = tuple(Path(each) for each in run.plan.get("templates", ()))
-    for family in {family for family, *_ in rows}:
-        try:
+    for family in families:
+        with contextlib.suppress(UsageError):  # it no longer exists or is broken; the recorded values suffice
             parameters[family] = load(family, folders).declaration.parameters
-        except UsageError:
-            continue  # the family no longer exists or is broken; the recorded values suffice
-    return Recording.of(f"run-{run.id}", rows, parameters)
+    return parameters

@@ -31,6 +31,7 @@ def make_evaluator(plan: Plan, target: Target) -> Evaluator:
                 target,
                 samples=plan.effort.samples,
                 quick_samples=plan.effort.quick_samples,
+                give_up=plan.effort.give_up,
                 deadline_s=plan.evaluate_deadline_s,
                 rivals=plan.rivals,
             )

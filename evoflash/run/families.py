@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 
 from evoflash.codegen.source import Source
 from evoflash.codegen.template import load
 from evoflash.core.candidate import Candidate
+from evoflash.core.genome import Gene
 from evoflash.run import warm_start
 from evoflash.run.plan import Plan
+from evoflash.space.search_space import SearchSpace
 from evoflash.targets import Target
 
 
@@ -25,6 +28,8 @@ class Families:
         self.problem = plan.shapes[0].problem
         self.templates = {family: load(family, plan.templates) for family in plan.families}
         spaces = {name: each.space(list(self.problems.values()), target.facts) for name, each in self.templates.items()}
+        if plan.survey is not None:
+            spaces = {name: _part(each, plan.survey.only) for name, each in spaces.items()}
         self.spaces = warm_start.seeded(spaces, plan.warm)
         self._seed = plan.seed
         self._device = target.facts
@@ -37,3 +42,8 @@ class Families:
     def render(self, candidate: Candidate) -> Source:
         """The source of a candidate; of a multi-shape run it is rendered for the first shape and serves all."""
         return self.templates[candidate.family].render(candidate.genome, self.problem, self._device)
+
+
+def _part(space: SearchSpace, only: Mapping[str, Sequence[Gene]]) -> SearchSpace:
+    """The part of a space that is surveyed; families need not share parameters."""
+    return space.restricted({name: values for name, values in only.items() if name in space.parameters})

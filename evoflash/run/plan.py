@@ -17,6 +17,7 @@ from evoflash.evaluator import Limits
 from evoflash.evaluator.floor import floor_us
 from evoflash.problems import Problem
 from evoflash.run.shapes import Shape, shapes_on_record
+from evoflash.run.survey import Survey
 from evoflash.run.warm_start import Known
 from evoflash.targets import Target
 from evoflash.targets.base import usable_cores
@@ -44,6 +45,7 @@ class Plan(Record):
         reuse: whether results on record for the same source, problem and machine are taken over.
         sanitize: whether finalists run under the sanitizers.
         rivals: baselines beside PyTorch's: of other packages by name, and functions as "module:function".
+        survey: what is measured in place of a search; such a run has no finals.
     """
 
     shapes: tuple[Shape, ...] = Field(min_length=1)
@@ -64,6 +66,7 @@ class Plan(Record):
     reuse: bool = False
     sanitize: bool = False
     rivals: tuple[str, ...] = ()
+    survey: Survey | None = None
     build_deadline_s: float
     evaluate_deadline_s: float
 
@@ -105,6 +108,7 @@ class Plan(Record):
         rivals: tuple[str, ...] = (),
         devices: str = ALL,
         device_count: int = 1,
+        survey: Survey | None = None,
     ) -> Self:
         """A plan; builders default to the cores, less one for driver and worker where those run beside them.
 
@@ -133,6 +137,7 @@ class Plan(Record):
             reuse=reuse,
             sanitize=sanitize,
             rivals=rivals,
+            survey=survey,
             build_deadline_s=settings.build_deadline_s,
             evaluate_deadline_s=settings.evaluate_deadline_s,
         )

@@ -30,7 +30,11 @@ class Proposals:
     """
 
     def __init__(self, plan: Plan, families: Families, archive: Archive):
-        self.proposer = proposers.create(plan.strategy, families.spaces, plan.seed)
+        self.proposer: proposers.Proposer = (
+            plan.survey.proposer(families.spaces, plan.seed)
+            if plan.survey is not None
+            else proposers.create(plan.strategy, families.spaces, plan.seed)
+        )
         self.count = 0
         self._archive = archive
         self._spaces = families.spaces

@@ -152,6 +152,11 @@ class Task:
             self._known = warm_start.results(self._store, self.run_id, stored, machine)
 
     @property
+    def has_finals(self) -> bool:
+        """Whether finals are still to come; a survey has none."""
+        return not self.is_closed and self.plan.survey is None
+
+    @property
     def proposed(self) -> int:
         """Candidates so far, those in flight included."""
         return self._proposals.count
@@ -204,9 +209,8 @@ class Task:
         assert evaluation is not None
         if not trial.is_on_record:
             source = trial.source
-            self._store.record(
-                self.run_id, trial.candidate, evaluation, source.text, source.language, elapsed_s=elapsed_s
-            )
+            text = source.text if self.plan.survey is None else None  # of ten thousands, gigabytes that nobody reads
+            self._store.record(self.run_id, trial.candidate, evaluation, text, source.language, elapsed_s=elapsed_s)
         fitness = evaluation.fitness_us if evaluation.status is Status.OK else None
         if fitness is None or (self.best_us is not None and fitness >= self.best_us):
             return False

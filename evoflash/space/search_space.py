@@ -30,6 +30,7 @@ class SearchSpace:
         problems: Sequence[Mapping[str, Any]],
         device: Mapping[str, Any],
     ):
+        self._bound = (declaration, problems, device)
         self.family = declaration.family
         self.parameters = declaration.parameters
         self.seeds = declaration.seeds
@@ -42,6 +43,33 @@ class SearchSpace:
         seeds = [Seed(genome=dict(genome), device="", date="", note="from an earlier run") for genome in genomes]
         space.seeds = (*seeds, *self.seeds)
         return space
+
+    def restricted(self, only: Mapping[str, Sequence[Gene]]) -> "SearchSpace":
+        """The part of this space in which parameters have some of their values, with the seeds that lie in it.
+
+        Args:
+            only: values by parameter; other parameters keep all of theirs.
+
+        Raises:
+            SpaceError: for a parameter or a value that is not declared.
+        """
+        declaration, problems, device = self._bound
+        parameters = dict(self.parameters)
+        for name, values in only.items():
+            if name not in parameters:
+                raise SpaceError(f"family {self.family}: {unknown('parameter', name, parameters)}")
+            for value in values:
+                if not parameters[name].admits(value):
+                    raise SpaceError(
+                        f"family {self.family}: {name}={value!r} is not one of {parameters[name].values}; choose one"
+                    )
+            own = sorted({parameters[name].place(value) for value in values})
+            kept = tuple(parameters[name].values[place] for place in own)
+            parameters[name] = parameters[name].model_copy(update={"values": kept})
+        seeds = tuple(
+            each for each in self.seeds if all(parameters[name].admits(each.genome.get(name)) for name in parameters)
+        )
+        return SearchSpace(declaration.model_copy(update={"parameters": parameters, "seeds": seeds}), problems, device)
 
     def derived(self, genome: Mapping[str, Gene]) -> dict[str, Any]:
         """The derived values of a genome, e.g. its shared memory."""

@@ -146,7 +146,7 @@ def test_families_of_unlike_parameters_are_read_as_they_were_written(tmp_path):
         (Proposal(family, genome, "made up").numbered(number), right(10.0 + number))
         for number, (family, genome) in enumerate(genomes.items())
     ]
-    (tmp_path / "t4.json").write_text(json.dumps(t4.document(pairs)))
+    (tmp_path / "t4.json").write_text(json.dumps(t4.document(pairs, {})))
     found = read(tmp_path / "t4.json")
     assert {family: set(space.parameters) for family, space in found.spaces.items()} == {
         "wide": {"rows", "split"},

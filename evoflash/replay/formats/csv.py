@@ -41,6 +41,8 @@ def read_csv(family: str, text: str, objective: str | None) -> tuple[str, list[M
         value = number_of_text(row[wanted], where, wanted) if row[wanted] else None
         status = row.get("status") or ("ok" if row[wanted] else FAILED)
         genome = Genome({name: gene_of_text(row[name]) for name in parameters})
-        durations = [number_of_text(row.get(name) or "0", where, name) for name in DURATIONS]
-        measurements.append(measurement(family, genome, value, wanted, "" if status == "ok" else status, *durations))
+        build_ms, bench_ms = (number_of_text(row.get(name) or "0", where, name) for name in DURATIONS)
+        measurements.append(
+            measurement(family, genome, value, wanted, "" if status == "ok" else status, build_ms, bench_ms)
+        )
     return wanted, measurements

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from evoflash.core.genome import Genome
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.genome import Gene, Genome
+from evoflash.core.status import Status
 from evoflash.replay.formats.fields import duration, field, gene, require, typed, value_or_failure
 from evoflash.replay.formats.measurement import FAILED, Measurement, measurement
 from evoflash.replay.formats.refusals import MisfitError
 
 DEFAULT = "time"
+ERRORS = {
+    Status.BUILD_FAILED: "CompilationFailedConfig",
+    Status.BUILD_TIMEOUT: "CompilationFailedConfig",
+    Status.OVER_BUDGET: "InvalidConfig",
+}  # its names of failures; others are "RuntimeFailedConfig"
 
 
 def is_cache(content: Mapping[str, Any]) -> bool:
@@ -43,6 +50,40 @@ def read_cache(family: str, content: Mapping[str, Any], objective: str | None) -
         value, failure = value_or_failure(entry.get(wanted), f"{wanted!r} of {where}")
         if "__error__" in entry:
             failure = str(entry["__error__"]) or FAILED
-        durations = [duration(entry.get(name), where) for name in ("compile_time", "benchmark_time")]
-        measurements.append(measurement(family, genome, value, wanted, failure, *durations))
+        build_ms, bench_ms = (duration(entry.get(name), where) for name in ("compile_time", "benchmark_time"))
+        measurements.append(measurement(family, genome, value, wanted, failure, build_ms, bench_ms))
     return wanted, measurements
+
+
+def document(
+    family: str, name: str, values: Mapping[str, Sequence[Gene]], results: Iterable[tuple[Genome, Evaluation]]
+) -> dict[str, Any]:
+    """The cache of one family, on which Kernel Tuner's `tune_cache` and its simulation mode run.
+
+    Args:
+        name: of the recording; it stands for the device, which Kernel Tuner wants to be named.
+        values: the values of each parameter, in the order of the parameters.
+    """
+    names = list(values)
+    return {
+        "device_name": name,
+        "kernel_name": family,
+        "problem_size": [1, 1, 1],  # of a grid, which the simulation does not need
+        "tune_params_keys": names,
+        "tune_params": {each: list(own) for each, own in values.items()},
+        "objective": DEFAULT,
+        "cache": {",".join(str(genome[each]) for each in names): _entry(genome, result) for genome, result in results},
+    }
+
+
+def _entry(genome: Genome, evaluation: Evaluation) -> dict[str, Any]:
+    build, fitness_us = evaluation.build, evaluation.fitness_us
+    return {
+        **genome,
+        DEFAULT: fitness_us / 1e3 if fitness_us is not None else ERRORS.get(evaluation.status, "RuntimeFailedConfig"),
+        "compile_time": 1e3 * build.seconds if build is not None else 0.0,
+        "verification_time": 0.0,  # a part of the next
+        "benchmark_time": 1e3 * evaluation.seconds,
+        "strategy_time": 0.0,
+        "framework_time": 0.0,
+    }

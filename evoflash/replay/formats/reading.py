@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from evoflash.core.evaluation import Evaluation
+from evoflash.core.genome import Genome
 from evoflash.errors import UsageError, unknown
 from evoflash.replay.formats import kernel_tuner, t4
 from evoflash.replay.formats.csv import read_csv
@@ -24,6 +26,7 @@ from evoflash.replay.formats.measurement import Measurement
 from evoflash.replay.formats.refusals import MisfitError, NoObjectiveError, NoRecordingError
 from evoflash.replay.objective import Objective
 from evoflash.replay.recording import Recording
+from evoflash.space.declaration import Parameter
 
 GZIP = b"\x1f\x8b"  # how gzip begins; names do not tell: browsers unpack, and people rename
 
@@ -39,14 +42,17 @@ def read(path: Path, objective: str | None = None, higher_is_better: bool | None
     Raises:
         UsageError: when it cannot be read, has an unknown format or has no such objective.
     """
-    name, text = path.name.removesuffix(".gz"), _text(path)
+    name, text = path.name.removesuffix(".gz"), text_of(path)
     stem, _, ending = name.rpartition(".")
+    parameters: t4.Parameters = {}
     family = re.sub(r"[^A-Za-z0-9_.-]", "_", stem).lstrip("_.-")[:64] or "recorded"
     try:
         if ending == "csv":
             wanted, measurements = read_csv(family, text, objective)
         elif ending == "json":
-            wanted, measurements = _json(family, text, objective)
+            content = parsed(text)
+            wanted, measurements = _json(family, content, objective)
+            parameters = t4.parameters(content)
         else:
             raise UsageError(
                 f"{path} has an unknown format; use .csv, .json (Kernel Tuner or T4), plain or .gz, or a run"
@@ -66,7 +72,29 @@ def read(path: Path, objective: str | None = None, higher_is_better: bool | None
     rows = [
         (each.family, each.genome, each.evaluation(time)) for each, time in zip(first.values(), times_ms, strict=True)
     ]
-    return Recording.of(stem, rows)
+    return Recording.of(stem, rows, _occurring(parameters, rows))
+
+
+def _occurring(
+    parameters: t4.Parameters, rows: Sequence[tuple[str, Genome, Evaluation]]
+) -> dict[str, dict[str, Parameter]]:
+    """The declared parameters without the values that no configuration has: a part of a space may be recorded."""
+    genomes: dict[str, list[Genome]] = {family: [] for family in parameters}
+    for family, genome, _ in rows:
+        genomes.setdefault(family, []).append(genome)
+    return {
+        family: {
+            name: _restricted(each, [genome.get(name) for genome in genomes[family]]) for name, each in own.items()
+        }
+        for family, own in parameters.items()
+        if genomes[family]
+    }
+
+
+def _restricted(parameter: Parameter, values: Sequence[object]) -> Parameter:
+    occurring = {(type(value), value) for value in values}
+    kept = tuple(each for each in parameter.values if (type(each), each) in occurring)
+    return parameter.model_copy(update={"values": kept})
 
 
 def _times(measurements: Sequence[Measurement], objective: Objective) -> list[float]:
@@ -78,7 +106,12 @@ def _times(measurements: Sequence[Measurement], objective: Objective) -> list[fl
     return times.tolist()
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The text of a file, which may be packed.
+
+    Raises:
+        UsageError: when it cannot be read.
+    """
     try:
         data = path.read_bytes()
         return (gzip.decompress(data) if data.startswith(GZIP) else data).decode("utf-8-sig")
@@ -86,10 +119,20 @@ def _text(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error}; check the path") from None
 
 
-def _json(family: str, text: str, objective: str | None) -> tuple[str, list[Measurement]]:
+def parsed(text: str) -> dict[str, Any]:
+    """The mapping that a JSON text holds.
+
+    Raises:
+        MisfitError: when it is no JSON.
+        NoRecordingError: when it holds no mapping.
+    """
     content = _parsed_json(text)
     if not isinstance(content, dict):
         raise NoRecordingError("is JSON, but no mapping with 'results' (T4) or 'cache' (Kernel Tuner)")
+    return content
+
+
+def _json(family: str, content: dict[str, Any], objective: str | None) -> tuple[str, list[Measurement]]:
     if t4.is_results(content):
         return t4.read_results(family, content, objective)
     if kernel_tuner.is_cache(content):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from evoflash.replay.formats import read
 from evoflash.replay.measures import ReplayDocument
 from evoflash.replay.race import Race
 from evoflash.replay.stored import recording
+from evoflash.replay.synthetic import seeds_of, synthetic
 from evoflash.report.replay_sheets import replay_sheets, write_curves
 from evoflash.report.tables import print_document, print_sheets
 from evoflash.store import RunStore
@@ -25,7 +27,8 @@ from evoflash.targets.base import usable_cores
 Spaces = Annotated[
     list[str],
     typer.Argument(
-        help="CSV, Kernel Tuner cache or T4 files, plain or .gz; or recorded runs (a number, latest or best)."
+        help="CSV, Kernel Tuner cache or T4 files, plain or .gz; recorded runs (a number, latest or best); synthetic "
+        "spaces (synthetic:SEED or synthetic:FIRST-LAST)."
     ),
 ]
 
@@ -99,18 +102,30 @@ def recordings(spaces: list[str], db: str | None, objective: str | None, maximiz
         UsageError: for a file that cannot be read, an option that means nothing for it, and two of the same name.
     """
     found: dict[str, Recording] = {}
-    for each in spaces:
-        if is_run(each) and not Path(each).exists():
-            if objective is not None or maximize is not None:
-                raise UsageError(f"run {each} has only times; leave out --objective, --maximize and --minimize")
-            with RunStore.open(config.load(db=db).db) as store:
-                loaded = recording(store, RunWord.parse(each).find(store).id)
-        else:
-            loaded = read(Path(each), objective, maximize)
-        if loaded.name in found:
-            raise UsageError(f"two spaces have the name {loaded.name}; rename one of the files")
-        found[loaded.name] = loaded
+    for word in spaces:
+        for loaded in _named(word, db, objective, maximize):
+            if loaded.name in found:
+                raise UsageError(f"two spaces have the name {loaded.name}; leave out one, or rename its file")
+            found[loaded.name] = loaded
     return found
+
+
+def _named(word: str, db: str | None, objective: str | None, maximize: bool | None) -> Iterator[Recording]:
+    """What a word names: a file, a run of the database, or synthetic spaces."""
+    seeds = seeds_of(word)
+    if Path(word).exists() or (seeds is None and not is_run(word)):
+        yield read(Path(word), objective, maximize)
+        return
+    if objective is not None or maximize is not None:
+        kind = f"run {word}" if seeds is None else word
+        raise UsageError(f"{kind} has only times; leave out --objective, --maximize and --minimize")
+    if seeds is None:
+        with RunStore.open(config.load(db=db).db) as store:
+            yield recording(store, RunWord.parse(word).find(store).id)
+        return
+    if not seeds:
+        raise UsageError(f"{word} names no seed; write the smaller one first, as in synthetic:0-9")
+    yield from map(synthetic, seeds)
 
 
 def _standings(names: tuple[str, ...], traces: list[Trace], recordings: dict[str, Recording]) -> list[Standing]:

@@ -76,6 +76,16 @@ def test_a_run_of_the_database_is_a_space(folder):
     assert found["strategy"] == "random"
 
 
+def test_synthetic_spaces_are_named_by_their_seeds(folder):
+    words = ["synthetic:0-1", "--strategy", "random", "--repeats", "1", "--evaluations", "5"]
+    (found,) = json.loads(call(*words, "--json").stdout)["standings"]
+    assert list(found["by_space"]) == ["synthetic-0", "synthetic-1"]
+    with pytest.raises(UsageError, match="synthetic:5-3 names no seed; write the smaller one first"):
+        call("synthetic:5-3")
+    with pytest.raises(UsageError, match="synthetic:1 has only times; leave out --objective"):
+        call("synthetic:1", "--objective", "energy")
+
+
 def test_what_does_not_exist_is_named(folder):
     with pytest.raises(NotFoundError, match="did you mean 'evolution'"):
         call("one.csv", "--strategy", "evolutoin")

@@ -68,7 +68,7 @@ def content_of(problem: Problem, *, is_python: bool) -> Content:
     if problem.kind not in of_kind:
         kernel = "a Python kernel" if is_python else "a kernel"
         raise NoPackageError(
-            f"no package is written for {kernel} for {problem.computes}; `evoflash show CANDIDATE --source` has the kernel"
+            f"no package is written for {kernel} for {problem.computes}; `evoflash show CANDIDATE --source` has it"
         )
     content = of_kind[problem.kind]
     unsaid = [name for name in problem.features if name in content.unsaid]

@@ -201,7 +201,8 @@ def test_the_package_tests_and_times_itself_without_evoflash(module, folder):
     assert (entrant.source.language, entrant.note) == ("python", "")
     package = folder / "python_rows"
     assert not any((package / name).exists() for name in ("_build.py", "binding.cpp", "evoflash.h"))
-    assert not re.search(r"nvcc|g\+\+|ninja", (folder / "README.md").read_text() + (folder / "pyproject.toml").read_text())
+    for name in ("README.md", "pyproject.toml"):
+        assert not re.search(r"nvcc|g\+\+|ninja", (folder / name).read_text())
 
 
 def test_what_is_updated_in_place(tmp_path):
@@ -225,7 +226,7 @@ def test_without_a_module_the_reference_computes_and_says_why(unloaded):
         assert computes(module, *rows()) == "reference"
     assert computes(module, *rows()) == "reference"
     selftest = importlib.import_module("needy_rows.selftest")
-    assert selftest.unavailable() == "kernel.py needs no_such_module, which is not installed; pip install no_such_module"
+    assert selftest.unavailable().startswith("kernel.py needs no_such_module, which is not installed")
 
 
 def triton_winner(name: str) -> Winner:

@@ -8,6 +8,7 @@ import torch
 
 from evoflash.codegen.template import load, load_all
 from evoflash.errors import NoPackageError, UsageError
+from evoflash.export import rendering
 from evoflash.export.formats import FORMATS
 from evoflash.export.winner import Winner
 from evoflash.problems import attention, dtypes
@@ -327,8 +328,9 @@ def test_latent_values_are_counted_once_and_what_follows_them_in_full():
 
 @pytest.mark.parametrize("features", ["kv_dtype=fp8", "lengths=uniform,layout=packed", "lse"])
 def test_no_package_is_written_for_what_its_calls_cannot_say(features):
+    winner = Winner("att", "cpu_flash", {}, "", "c++", "cpu", None, parse(features), {})
     with pytest.raises(NoPackageError, match=r"no package is written, since none asks kernels for \w+ yet"):
-        Winner("att", "cpu_flash", {}, "", "c++", "cpu", None, parse(features), {})
+        rendering.files(winner)
 
 
 @pytest.mark.parametrize("form", FORMATS)

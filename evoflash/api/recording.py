@@ -208,7 +208,8 @@ class PreparedRecording:
                 say(f"{family}: {done} of its genomes have a result already, which are not measured again")
         effort = plan.effort.model_copy(update={"budget": max(1, left)})
         changes = {"survey": survey.model_copy(update={"skipped": skipped}), "effort": effort}
-        return cls(out, recorded, regained, PreparedSearch([plan.model_copy(update=changes)], (device,), settings), left)
+        search = PreparedSearch([plan.model_copy(update=changes)], (device,), settings)
+        return cls(out, recorded, regained, search, left)
 
     def run(self, on_result: OnResult | None = None) -> RecordedDocument:
         """Measures until nothing is left or the minutes are spent; what was measured is written in any case."""

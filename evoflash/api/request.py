@@ -16,6 +16,7 @@ from evoflash.codegen.template import load
 from evoflash.config import Settings
 from evoflash.errors import NotFoundError, SpaceError, UsageError
 from evoflash.evaluator import Limits, sanitizers
+from evoflash.evaluator.footprint import require_memory
 from evoflash.problems import Problem
 from evoflash.run import warm_start
 from evoflash.run.plan import Plan, choose_families
@@ -92,6 +93,8 @@ class SearchRequest:
         taken = self._devices(settings, say)
         device = taken[0]
         shapes = chosen_shapes(self.problem, self.shape or None, self.dtype, settings, device.name)
+        for each in shapes.values():
+            require_memory(each, device)
         if device.name == "cpu":
             self._refuse_what_is_for_cuda()
         if self.sanitize:

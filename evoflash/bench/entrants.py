@@ -197,7 +197,7 @@ def of_package(path: Path) -> FixedEntrant:
             origin=str(path),
             family=record["family"],
             target=record["target"],
-            source=Source(text, _language(record["target"])),
+            source=Source(text, "python" if record["source"].endswith(".py") else _language(record["target"])),
             genome=record["genome"],
             problem=problem_from_dict(record["problem"]),
             note="edited since it was exported" if edited else "",

@@ -23,6 +23,7 @@ from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.errors import RefusedError, UsageError
 from evoflash.evaluator import sanitizers
+from evoflash.evaluator.footprint import require_memory
 from evoflash.problems import Problem
 from evoflash.report import verify_sheets as sheets
 from evoflash.report.tables import print_document, print_sheets
@@ -75,6 +76,8 @@ def verify(
         raise UsageError("some of these kernels are for cuda and some for cpu; verify them separately")
     _refuse_idle_options(context, named, asked, target)
     device = targets.detect(wanted.pop() if wanted else settings.target, settings.arch, settings.debug)
+    for each in named:
+        require_memory(each.problem if isinstance(each, FixedEntrant) else asked, device)
     toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
     toolchain.require_writable()
     if sanitize:

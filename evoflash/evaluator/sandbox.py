@@ -20,7 +20,7 @@ from evoflash.core.record import Record
 from evoflash.core.status import Status
 from evoflash.errors import WorkerError
 from evoflash.evaluator.messages import PREPARING
-from evoflash.system import forked, processes
+from evoflash.system import forked, memory, processes
 from evoflash.system.forked import ForkedProcess
 
 WORKER = "evoflash.worker.worker"  # the module, by name: nothing imports it
@@ -65,7 +65,7 @@ class Sandbox:
         self._errors: IO[bytes] | None = None
         self._served = 0
         self._first_bytes = 0  # memory after the first response
-        self._memory_limit = int(MEMORY_SHARE * processes.memory_bytes())
+        self._memory_limit = int(MEMORY_SHARE * memory.total_bytes())
         self.machine: dict[str, Any] = {}
         self.starts = 0
 

@@ -67,7 +67,7 @@ CONTENT = Content(
         "tests/test_against_sdpa.py": "attention/test_against_sdpa.py.j2",
     },
     headers=(
-        *("pytorch.h", "arguments.h", "launch.h", "rows.h"),
+        *("pytorch.h", "arguments.h", "launch.h", "rows.h", "eager.h"),
         *("attention/sdpa.h", "attention/table.h", "attention/direct.h"),
     ),
     binding="attention/binding.cpp",
@@ -75,6 +75,7 @@ CONTENT = Content(
     context=_context,
     plain="SDPA's math backend",
     yardstick="SDPA",
+    unsaid=("kv_dtype", "packed", "lse"),
     verbatim=lambda winner: dict([winner.problem.header]),
     verbatim_names=(ATTENTION.header,),
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +108,31 @@ def _is_free(kernel: Winner, number: Number) -> bool:
     proven = {each.value for _, signature in _proven(kernel) for each in signature.numbers if each.name == number.name}
     if len(proven) > 1 or isinstance(number.value, bool):
         return len(proven) > 1
+    if kernel.language == "python":  # a parameter of `launch`
+        return any(
+            isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load) and each.id == number.name
+            for each in ast.walk(ast.parse(kernel.source))
+        )
     return re.search(rf"(?:->|\.)\s*{number.name}\b", kernel.source) is not None
+
+
+def _requires(winner: Winner) -> tuple[str, ...]:
+    """The packages beside torch that Python kernels import, e.g. triton."""
+    found: set[str] = set()
+    for kernel in winner.sources.values():
+        for each in ast.walk(ast.parse(kernel.source)) if kernel.language == "python" else ():
+            if isinstance(each, ast.Import):
+                found |= {name.name.partition(".")[0] for name in each.names}
+            elif isinstance(each, ast.ImportFrom) and not each.level:
+                found.add((each.module or "").partition(".")[0])
+    return tuple(sorted(found - sys.stdlib_module_names - {"torch"}))
 
 
 def _context(winner: Winner) -> dict[str, Any]:
     problem = _problem(winner)
     signature, interface = problem.signature, problem.interface
-    if problem.name in RESERVED or problem.name == winner.name:
+    modules = {source.partition(".")[0] for source in winner.sources} if winner.language == "python" else set[str]()
+    if problem.name in RESERVED | modules or problem.name == winner.name:
         raise UsageError(f"the function's name {problem.name!r} is one of the package's own; rename the function")
     for kernel in winner.others:
         if _names(_problem(kernel).signature) != _names(signature) or _problem(kernel).source != problem.source:
@@ -135,8 +156,10 @@ def _context(winner: Winner) -> dict[str, Any]:
         if each["name"] in updated:
             each["schema"] = f"Tensor({next(letters)}!) {each['name']}"
     moves_indices = any(each.dtype in INDICES for each in signature.updated)
+    is_python = winner.language == "python"
     return {
-        "not_ours": ["_reference.py"],
+        "not_ours": ["_reference.py", *(winner.sources if is_python else ())],
+        "requires": _requires(winner),
         "computes": problem.summary.rstrip(".") or problem.name,
         "call": problem.name,
         "summary": problem.summary or f"{problem.name}.",
@@ -252,16 +275,18 @@ def _verbatim(winner: Winner) -> Mapping[str, str]:
     return {"_in_double.py": in_double.read_text(encoding="utf-8"), "_reference.py": _problem(winner).source}
 
 
+SKELETONS = {
+    "README.md": "function/README.md.j2",
+    "{name}/__init__.py": "function/init.py.j2",
+    "{name}/_operators.py": "function/operators.py.j2",
+    "{name}/_table.py": "function/table.py.j2",
+    "{name}/selftest.py": "function/selftest.py.j2",
+    "{name}/calls.py": "function/calls.py.j2",
+    "tests/test_against_reference.py": "function/test_against_reference.py.j2",
+}
 CONTENT = Content(
-    skeletons={
-        "README.md": "function/README.md.j2",
-        "{name}/__init__.py": "function/init.py.j2",
-        "{name}/_operators.py": "function/operators.py.j2",
-        "{name}/selftest.py": "function/selftest.py.j2",
-        "{name}/calls.py": "function/calls.py.j2",
-        "tests/test_against_reference.py": "function/test_against_reference.py.j2",
-    },
-    headers=("pytorch.h", "arguments.h", "launch.h", "rows.h", "function/table.h"),
+    skeletons={**SKELETONS, "{name}/_kernels.py": "function/kernels.py.j2"},
+    headers=("pytorch.h", "arguments.h", "launch.h", "rows.h", "eager.h", "function/table.h", "function/direct.h"),
     binding="function/binding.cpp.j2",
     table=_document,
     context=_context,
@@ -269,4 +294,10 @@ CONTENT = Content(
     yardstick="eager",
     verbatim=_verbatim,
     verbatim_names=("_in_double.py", "_reference.py"),
+)
+PYTHON_CONTENT = replace(
+    CONTENT,
+    skeletons={**SKELETONS, "{name}/_kernels.py": "function/python_kernels.py.j2"},
+    headers=(),
+    binding=None,
 )

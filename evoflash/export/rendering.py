@@ -12,11 +12,12 @@ from typing import Any
 import jinja2
 
 from evoflash import resources
+from evoflash.errors import NoPackageError
 from evoflash.export import attention_package, function_package
 from evoflash.export.call_times import Calls
 from evoflash.export.content import Content
 from evoflash.export.winner import MOST_KERNELS, Winner
-from evoflash.problems import FunctionProblem
+from evoflash.problems import FunctionProblem, Problem
 from evoflash.problems.attention import AttentionProblem
 from evoflash.targets import cpu, cuda, nvrtc
 from evoflash.version import __version__
@@ -24,17 +25,19 @@ from evoflash.version import __version__
 # The file, inside the package, by which an earlier export is known.
 MARKER = "provenance.json"
 
-# Of all packages: path in the distribution -> skeleton; {name} is the package's.
-SKELETONS = {"pyproject.toml": "pyproject.toml.j2", "{name}/_build.py": "build.py.j2"}
-# By the kind of problem.
+# Path in the distribution -> skeleton, where {name} is the package's: of all packages, and of those that are built.
+SKELETONS = {"pyproject.toml": "pyproject.toml.j2"}
+BUILT_SKELETONS = {"{name}/_build.py": "build.py.j2"}
+# By the kind of problem, of kernels that are built, and of those in Python.
 CONTENTS = {AttentionProblem.kind: attention_package.CONTENT, FunctionProblem.kind: function_package.CONTENT}
+PYTHON_CONTENTS = {FunctionProblem.kind: function_package.PYTHON_CONTENT}
 SUMS = "SHA256SUMS"
 SWEEP = "{name}/sweep.py"  # of kinds whose packages can measure where a kernel pays
 BINDING = "binding.cpp"  # the operators
 INTERFACE = "evoflash.h"  # the C interface of all kernels
 TABLE = "kernels.json"
 STEMS = ("kernel", *(f"kernel_{number}" for number in range(2, MOST_KERNELS + 1)))
-KERNELS = tuple(f"{stem}.{suffix}" for suffix in ("cpp", "cu") for stem in STEMS)
+KERNELS = tuple(f"{stem}.{suffix}" for suffix in ("cpp", "cu", "py") for stem in STEMS)
 RESULTS = "sweep.json"
 PLOT = "speed.svg"  # beside the README
 PLOT_WIDTH, LABEL_WIDTH, BAR_HEIGHT = 640, 130, 26  # pixels
@@ -45,38 +48,69 @@ VERBATIM = (*KERNELS, *PREBUILT, "_nvrtc.py", "py.typed", BINDING, INTERFACE, TA
 def paths(name: str) -> frozenset[str]:
     """Every path that an export of this package name can write."""
     inside = [*VERBATIM]
-    rendered = [*SKELETONS]
-    for content in CONTENTS.values():
+    rendered = [*SKELETONS, *BUILT_SKELETONS]
+    for content in (*CONTENTS.values(), *PYTHON_CONTENTS.values()):
         rendered += content.skeletons
         inside += [*map(_file_name, content.headers), *content.verbatim_names]
     return frozenset({PLOT, *(path.format(name=name) for path in rendered), *(f"{name}/{file}" for file in inside)})
 
 
+def content_of(problem: Problem, *, is_python: bool) -> Content:
+    """What packages have that are for a problem.
+
+    Args:
+        is_python: whether the kernels are Python modules.
+
+    Raises:
+        NoPackageError: for kernels that no package can ask.
+    """
+    of_kind = PYTHON_CONTENTS if is_python else CONTENTS
+    if problem.kind not in of_kind:
+        kernel = "a Python kernel" if is_python else "a kernel"
+        raise NoPackageError(
+            f"no package is written for {kernel} for {problem.computes}; `evoflash show CANDIDATE --source` has it"
+        )
+    content = of_kind[problem.kind]
+    unsaid = [name for name in problem.features if name in content.unsaid]
+    if unsaid:
+        raise NoPackageError(
+            f"no package is written, since none asks kernels for {', '.join(unsaid)} yet; "
+            "`evoflash show CANDIDATE --source` has the kernel"
+        )
+    return content
+
+
 def files(winner: Winner) -> dict[str, str]:
-    """Path in the distribution -> text; the same winner gives the same texts."""
-    content = CONTENTS[winner.problem.kind]
+    """Path in the distribution -> text; the same winner gives the same texts.
+
+    Raises:
+        NoPackageError: for a kernel that no package can ask.
+    """
+    content = content_of(winner.problem, is_python=winner.language == "python")
     context = _context(winner, content)
     environment = _environment()
-    skeletons = {**SKELETONS, **content.skeletons}
-    if content.binding.endswith(".j2"):
+    skeletons = {**SKELETONS, **content.skeletons, **(BUILT_SKELETONS if content.binding is not None else {})}
+    copied = [*content.headers]
+    if content.binding is not None and content.binding.endswith(".j2"):
         skeletons[f"{{name}}/{BINDING}"] = content.binding
-    rendered = {
+    elif content.binding is not None:
+        copied.append(content.binding)
+    package = {
         path.format(name=winner.name): environment.get_template(skeleton).render(context)
         for path, skeleton in skeletons.items()
     }
-    if winner.target == "cuda":  # the compiler of the search, so that the machine code is that of the finals
-        rendered[f"{winner.name}/_nvrtc.py"] = Path(nvrtc.__file__).read_text(encoding="utf-8")
-    copied = [*content.headers, *([] if content.binding.endswith(".j2") else [content.binding])]
-    package = {
-        **rendered,
+    package |= {
         **{f"{winner.name}/{name}": kernel.source for name, kernel in winner.sources.items()},
         **{f"{winner.name}/{_file_name(each)}": (_skeletons() / each).read_text(encoding="utf-8") for each in copied},
         **{f"{winner.name}/{name}": text for name, text in content.verbatim(winner).items()},
-        f"{winner.name}/{INTERFACE}": interface(),
         f"{winner.name}/{TABLE}": json.dumps(content.table(winner), indent=2) + "\n",
         f"{winner.name}/{MARKER}": json.dumps(context["record"], indent=2) + "\n",
         f"{winner.name}/py.typed": "",
     }
+    if content.binding is not None:
+        package[f"{winner.name}/{INTERFACE}"] = interface()
+    if winner.language == "cuda":  # the compiler of the search, so that the machine code is that of the finals
+        package[f"{winner.name}/_nvrtc.py"] = Path(nvrtc.__file__).read_text(encoding="utf-8")
     if context["bars"]:
         package[PLOT] = environment.get_template(f"{PLOT}.j2").render(context)
     if winner.sweep is not None:
@@ -145,7 +179,10 @@ def _context(winner: Winner, content: Content) -> dict[str, Any]:
         "name": winner.name,
         "distribution": winner.name.replace("_", "-"),
         "version": f"1.0.0+{winner.source_sha256[:8]}",
-        "headers": [INTERFACE, *map(_file_name, content.headers), *_headers(content.verbatim(winner))],
+        "is_built": content.binding is not None,
+        "headers": [INTERFACE, *map(_file_name, content.headers), *_headers(content.verbatim(winner))]
+        if content.binding is not None
+        else [],
         "not_ours": [],
         "is_direct": any(_file_name(each) == "direct.h" for each in content.headers),
         "strict": f"{winner.name.upper()}_STRICT",
@@ -156,7 +193,7 @@ def _context(winner: Winner, content: Content) -> dict[str, Any]:
         "sweep": winner.sweep,
         "prebuilt": winner.prebuilt,
         "source_name": winner.source_name,
-        "arch": cuda.flag(winner.arch) if winner.arch is not None else "",
+        "arch": _arch(winner),
         "capability": divmod(winner.arch, 10) if winner.arch is not None else (),
         "cpu_flags": cpu.CPU_FLAGS,
         "cubin_flags": cuda.CUBIN_FLAGS,
@@ -178,6 +215,13 @@ def _context(winner: Winner, content: Content) -> dict[str, Any]:
         "record": _record(winner),
         **content.context(winner),
     }
+
+
+def _arch(winner: Winner) -> str:
+    """What the devices are called that run the kernel; Python kernels are compiled for theirs."""
+    if winner.arch is None:
+        return ""
+    return f"sm_{winner.arch}" if winner.language == "python" else cuda.flag(winner.arch)
 
 
 def _headers(names: Iterable[str]) -> list[str]:

@@ -16,7 +16,7 @@ from evoflash.core.status import Status
 from evoflash.errors import EvoflashError, NoPackageError, UsageError
 from evoflash.export.formats import FORMATS
 from evoflash.export.package import write, write_files
-from evoflash.export.rendering import CONTENTS, SWEEP
+from evoflash.export.rendering import CONTENTS, SWEEP, content_of
 from evoflash.export.sweep import Sweep
 from evoflash.export.winner import MOST_KERNELS, Winner
 from evoflash.flattening import flatten
@@ -76,7 +76,7 @@ def export_runs(
         chosen = candidate if candidate is not None else report.best(store, summary.id).candidate
         winner = _winner(store, summary, plan, chosen, package)
         winners.append(winner)
-        if candidate is None and (sweep is not None or winner.lengths != "any"):
+        if candidate is None and (sweep is not None or winner.sizes != "any"):
             further += _further(store, summary, plan, winner, all_of_them=sweep is not None)
     distinct: dict[str, Winner] = {}
     for kernel in (*winners, *further):
@@ -86,6 +86,8 @@ def export_runs(
         say(f"the last {len(distinct) - 1 - len(others)} finalists are left out: too many kernels")
     ending = [] if form == PACKAGE else [form]
     out = out or FOLDER / "-".join([package, *(f"run{each.id}" for each in summaries), *ending])
+    if form != PACKAGE and first.language == "python":
+        raise UsageError(f"the format {form} is for C++ and CUDA; leave out --format for a kernel in Python")
     if form != PACKAGE:
         return write_files(FORMATS[form](first), out)
     whole = replace(first, others=tuple(others), prebuilt=prebuilt)
@@ -99,14 +101,13 @@ def export_runs(
 def _winner(store: RunStore, summary: RunSummary, plan: Plan, candidate: int, name: str) -> Winner:
     """A candidate, with what the database knows of it."""
     stored = store.candidate(candidate)
-    if stored.source is not None and stored.language == "python":
-        raise NoPackageError(
-            f"no package is written for a Python kernel; `evoflash show {candidate} --source` has what was searched"
-        )
-    if stored.source is None or stored.language not in ("c++", "cuda"):
+    if stored.source is None or stored.language not in ("c++", "cuda", "python"):
         raise UsageError(f"candidate {candidate} has no source; export another one")
-    source, interface = Source(stored.source, stored.language), plan.shapes[0].problem.c_interface
-    if source.interface != interface.signature:
+    problem, is_python = plan.shapes[0].problem, stored.language == "python"
+    if problem.kind in CONTENTS:
+        content_of(problem, is_python=is_python)
+    source, interface = Source(stored.source, stored.language), problem.c_interface
+    if not is_python and source.interface != interface.signature:
         raise NoPackageError(
             f"candidate {candidate} was rendered for another {interface.header} than this evoflash has, by which a "
             f"package would call it; export it by the version that found it, or search again "
@@ -118,11 +119,11 @@ def _winner(store: RunStore, summary: RunSummary, plan: Plan, candidate: int, na
         name=name,
         family=stored.candidate.family,
         genome=dict(stored.candidate.genome),
-        source=flatten(stored.source),
-        language="cuda" if stored.language == "cuda" else "c++",
+        source=stored.source if is_python else flatten(stored.source),
+        language=stored.language,
         target="cuda" if summary.target == "cuda" else "cpu",
         arch=_arch(summary.target, plan, summary.machine),
-        problem=plan.shapes[0].problem,
+        problem=problem,
         beside=tuple(each.problem for each in plan.shapes[1:]),
         constants=_constants(plan, stored.candidate.family),
         provenance={
@@ -163,7 +164,7 @@ def _constants(plan: Plan, family: str) -> tuple[str, ...] | None:
 def _further(
     store: RunStore, summary: RunSummary, plan: Plan, winner: Winner, *, all_of_them: bool
 ) -> Iterator[Winner]:
-    """The finalists that take more lengths than their own, the fastest first; or the first that takes any length."""
+    """The finalists that take more sizes than their own, the fastest first; or the first that takes any size."""
     finals = store.finals(summary.id)
     for final in finals.finalists if finals else ():
         if final.status is Status.OK and final.accuracy:
@@ -171,7 +172,9 @@ def _further(
                 other = _winner(store, summary, plan, store.candidate_id(summary.id, final.index), winner.name)
             except NoPackageError:
                 continue
-            if other.lengths == "any" or (all_of_them and other.lengths == "some"):
+            if (other.language == "python") != (winner.language == "python"):
+                continue
+            if other.sizes == "any" or (all_of_them and other.sizes == "some"):
                 yield other
                 if not all_of_them:
                     return

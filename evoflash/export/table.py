@@ -36,7 +36,7 @@ def document(winner: Winner) -> dict[str, Any]:
 def row(source: str, kernel: Winner) -> dict[str, Any]:
     """What one kernel is asked for, by the name of its source file."""
     problem = kernel.problem.model_dump(mode="json")
-    own = kernel.lengths == "its own"
+    own = kernel.sizes == "its own"
     return {
         "name": f"{kernel.family} {kernel.source_sha256[:8]}",
         "source": source,
@@ -141,7 +141,7 @@ def lengths(kernel: Winner) -> str:
     """Which lengths a kernel takes, in words."""
     sizes = _sizes(kernel)
     own = f"{sizes['seq_q']} queries and {sizes['seq_kv']} keys only"
-    return {"any": "any", "some": "some; `is_supported` tells which", "its own": own}[kernel.lengths]
+    return {"any": "any", "some": "some; `is_supported` tells which", "its own": own}[kernel.sizes]
 
 
 def shape(kernel: Winner) -> str:

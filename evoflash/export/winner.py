@@ -9,11 +9,10 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from evoflash.errors import NoPackageError, UsageError
+from evoflash.errors import UsageError
 from evoflash.problems import Problem
 
 MOST_KERNELS = 32  # of a package
-NOT_IN_CALLS = ("kv_dtype", "packed", "lse")  # features that calls of a package have no arguments for
 
 # Names that an exported package must not have, since it would shadow modules that it imports or its own tests.
 TAKEN = {*sys.stdlib_module_names, "torch", "ninja", "evoflash", "pytest", "tests", "aten", "prim", "prims"}
@@ -28,9 +27,9 @@ class Winner:
         family: the template that rendered the kernel.
         genome: the values that it was rendered with.
         source: the source of the kernel, which is exported unchanged.
-        language: the language of the source.
+        language: the language of the source; "python" is a module with a function `launch`.
         target: the kind of device.
-        arch: compute capability times ten, e.g. 90; None for a CPU.
+        arch: compute capability times ten, e.g. 90; None for a CPU. A kernel in Python was searched there.
         problem: the searched problem. The kernel has its dtype, head size, mask and features, and was timed at its
             lengths.
         provenance: the origin of the kernel, as JSON values. The README shows all scalar values; `machine`, a mapping
@@ -40,7 +39,7 @@ class Winner:
         beside: further problems that the kernel was searched for.
         constants: the facts of a problem that are constants in the source; None where that is not known.
         others: further kernels of the package, asked in this order for what this one does not take. Target,
-            architecture and package name are the same.
+            architecture and package name are the same, and all are in Python or none is.
         sweep: what the package's own `sweep` has measured, which gives the table of the kernels; None before that.
         prebuilt: whether the package will hold built libraries, and so needs neither compiler nor ninja.
 
@@ -52,7 +51,7 @@ class Winner:
     family: str
     genome: dict[str, Any]
     source: str
-    language: Literal["c++", "cuda"]
+    language: Literal["c++", "cuda", "python"]
     target: Literal["cpu", "cuda"]
     arch: int | None
     problem: Problem
@@ -73,25 +72,23 @@ class Winner:
             raise UsageError(f"the package name {self.name!r} is the name of another module; choose another name")
         if not re.fullmatch(r"[\w.-]+", self.family):
             raise UsageError(f"{self.family!r} is not a family; choose from `evoflash templates list`")
-        if (self.language, self.target) not in (("c++", "cpu"), ("cuda", "cuda")):
+        if self.language != "python" and (self.language, self.target) not in (("c++", "cpu"), ("cuda", "cuda")):
             raise UsageError(f"a kernel in {self.language} does not run on {self.target}; export another candidate")
         if (self.arch is None) != (self.target == "cpu"):
             raise UsageError("only a CUDA kernel has an architecture, and it needs one; export another candidate")
-        missing = [name for name in self.problem.features if name in NOT_IN_CALLS]
-        if missing:
-            raise NoPackageError(
-                f"no package is written, since none asks kernels for {', '.join(missing)} yet; "
-                "`evoflash show CANDIDATE --source` has the kernel"
-            )
         if len(self.others) >= MOST_KERNELS:
             raise UsageError(f"a package has at most {MOST_KERNELS} kernels; export fewer")
         if any((each.target, each.arch) != (self.target, self.arch) for each in self.others):
             raise UsageError("the kernels of a package must be for one device; export them apart")
+        if any((each.language == "python") != (self.language == "python") for each in self.others):
+            raise UsageError("kernels in Python and others do not share a package; export them apart")
+        if self.language == "python" and self.prebuilt:
+            raise UsageError("a kernel in Python has no libraries; leave out --prebuilt and --wheel")
 
     @property
     def source_name(self) -> str:
         """The file name of its source; the others have a number in it."""
-        return "kernel.cu" if self.language == "cuda" else "kernel.cpp"
+        return {"cuda": "kernel.cu", "c++": "kernel.cpp", "python": "kernel.py"}[self.language]
 
     @property
     def sources(self) -> dict[str, Winner]:
@@ -112,14 +109,10 @@ class Winner:
         return replace(whole, sweep={**sweep, "rows": rows})
 
     @property
-    def lengths(self) -> Literal["any", "some", "its own"]:
-        """Which lengths it takes, by the cases that it passed; "any" where nothing is known of cases."""
-        general = self.problem.general_case
+    def sizes(self) -> Literal["any", "some", "its own"]:
+        """Which sizes it takes, by the cases that it passed; "any" where nothing is known of cases."""
         names = {case.rpartition(": ")[2] for case in self.cases}  # those of several shapes begin with the shape
-        if not names or general is None or general.name in names:
-            return "any"
-        mask = " causal" if self.problem.facts().get("causal") else ""
-        return "some" if any(re.fullmatch(rf"\d+x\d+{mask}", name) for name in names) else "its own"
+        return self.problem.sizes_taken(names) if names else "any"
 
     @property
     def source_sha256(self) -> str:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import abc
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import field_serializer
 
@@ -189,6 +189,10 @@ class Problem(Record, abc.ABC):
     def general_case(self) -> Case | None:
         """The one of the cases that a kernel passes only if it takes every size; None for a problem without such."""
         return None
+
+    def sizes_taken(self, passed: Collection[str]) -> Literal["any", "some", "its own"]:
+        """Which sizes a kernel takes, by the names of the cases that it passed."""
+        return "any" if self.general_case is None or self.general_case.name in passed else "its own"
 
     def unmasked(self, inputs: Inputs) -> tuple[Problem, Inputs] | None:
         """The same without what hides parts of the inputs, and its inputs; the errors of its `plain` count as well.

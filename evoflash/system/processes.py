@@ -179,15 +179,6 @@ def _threads_of_user() -> int:
     return count
 
 
-def memory_bytes() -> int:
-    """The memory of this machine or container in bytes."""
-    limits = [psutil.virtual_memory().total]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
-            limits.append(int(Path(path).read_text(encoding="ascii")))
-    return min(limits)
-
-
 class _Reaper:
     """The connection of this process to its reaper, which is restarted if it was killed."""
 

@@ -103,6 +103,10 @@ class Target(abc.ABC):
     def builds_disturb_timing(self) -> bool:
         """Whether builds and timings use the same cores, so that they must take turns."""
 
+    def free_bytes(self) -> int | None:
+        """The memory that kernels can take now; None where that is not known."""
+        return None
+
     @abc.abstractmethod
     def steps(self, headers: Path | None = None, include_paths: Sequence[Path] = ()) -> tuple[Step, ...]:
         """The commands that build `kernel.so` from `source_name`, run in the folder of the build.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from evoflash.system import processes
+from evoflash.system import memory, processes
 from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, include_flags, read_text, usable_cores
 
 # No -ffast-math, since NaN must propagate. Without errno the compiler can inline libm functions.
@@ -44,6 +44,10 @@ class CpuTarget(Target):
     def builds_disturb_timing(self) -> bool:
         """Yes: a compiler on another core affects clocks, caches and memory bandwidth."""
         return True
+
+    def free_bytes(self) -> int:
+        """That of the machine, or of the container."""
+        return memory.free_bytes()
 
     def steps(self, headers: Path | None = None, include_paths: Sequence[Path] = ()) -> tuple[Step, ...]:
         """One compiler command."""

@@ -70,6 +70,16 @@ class CudaTarget(Target):
         """The architecture flag; from Hopper on with the suffix that enables wgmma and similar instructions."""
         return flag(self.facts["arch"])
 
+    def free_bytes(self) -> int | None:
+        """That of the first device; None without one."""
+        import pynvml
+
+        try:
+            pynvml.nvmlInit()
+            return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).free)
+        except pynvml.NVMLError:
+            return None
+
     def steps(self, headers: Path | None = None, include_paths: Sequence[Path] = ()) -> tuple[Step, ...]:
         """Compiles device code to a cubin, then the launcher that embeds it; neither has headers that take long.
 

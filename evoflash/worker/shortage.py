@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-# How PyTorch's CPU allocator says that it has no memory, or that there cannot be so much: it has no error of its own.
-CPU_WORDS = ("can't allocate memory", "Storage size calculation overflowed")
+from evoflash.system.memory import CPU_ALLOCATOR
 
 
 class ShortageError(Exception):
@@ -27,7 +26,7 @@ def own_memory(what: str) -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ShortageError(_message(what, error)) from error
     except RuntimeError as error:
-        if not any(words in str(error) for words in CPU_WORDS):
+        if not any(words in str(error) for words in CPU_ALLOCATOR):
             raise
         raise ShortageError(_message(what, error)) from error
 

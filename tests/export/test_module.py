@@ -495,7 +495,7 @@ def test_several_kernels_share_a_package(tmp_path: Path, cache: Path):
     plain = cpu_winner("exported_two")
     general = replace(plain, source=plain.source.replace("kDeclinedRows = 7", "kDeclinedRows = 8"), cases=("65x4099",))
     winner = replace(plain, cases=("mission seed 42",), others=(general,))
-    assert (winner.lengths, general.lengths, plain.lengths) == ("its own", "any", "some")
+    assert (winner.sizes, general.sizes, plain.sizes) == ("its own", "any", "some")
     folder = write(winner, tmp_path / "out")
     module = load("exported_two", folder)
     first, second = [name for name in module.stats() if name != "SDPA"]

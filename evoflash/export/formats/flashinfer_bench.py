@@ -82,7 +82,7 @@ def _sizes(problem: AttentionProblem) -> dict[str, int]:
 
 def _axes(winner: Winner, problem: AttentionProblem) -> dict[str, dict[str, Any]]:
     """The axes of the tensors. Batch and lengths are variable for a kernel that takes any."""
-    free = {"batch", "len_q", "len_kv"} if winner.lengths == "any" else set()
+    free = {"batch", "len_q", "len_kv"} if winner.sizes == "any" else set()
     return {
         axis: {"type": "var"} if axis in free else {"type": "const", "value": size}
         for axis, size in _sizes(problem).items()

@@ -80,7 +80,7 @@ def _of_attention(winner: Winner, known: Collection[str]) -> dict[str, Any]:
     return {
         "problem": attention(winner, known),
         "dtype_code": CODES[winner.problem.facts()["dtype"]],
-        "lengths": winner.lengths,
+        "lengths": winner.sizes,
         "does": table.does(winner),
     }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import random
+import re
+from collections.abc import Collection
 from typing import Any
 
 from evoflash.problems.attention import adversaries
@@ -152,6 +154,11 @@ def general_case(problem: AttentionTensors, dtypes: tuple[str, ...]) -> Case:
     lengths = f"{LONG[0]}x{LONG[1]}"
     own_name = f"grouped heads {2 * group}(2) {lengths}" if group > 1 else lengths + " causal" * problem.causal
     return next(case for case in standard_cases(problem, dtypes) if case.name == own_name)
+
+
+def has_other_lengths(problem: AttentionTensors, names: Collection[str]) -> bool:
+    """Whether a standard case of other lengths is among these, with the problem's own mask."""
+    return any(re.fullmatch(rf"\d+x\d+{' causal' * problem.causal}", name) for name in names)
 
 
 def random_cases(problem: AttentionTensors, seed: int) -> tuple[Case, ...]:

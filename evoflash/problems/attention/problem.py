@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from evoflash.problems import dtypes
 from evoflash.problems.attention import (
@@ -62,6 +62,11 @@ class AttentionProblem(AttentionTensors):
     def general_case(self) -> Case:
         """Lengths that no kernel made for its own lengths takes."""
         return cases.general_case(self, tuple(DTYPES.values()))
+
+    def sizes_taken(self, passed: Collection[str]) -> Literal["any", "some", "its own"]:
+        """Some: another standard length or more."""
+        taken = super().sizes_taken(passed)
+        return "some" if taken == "its own" and cases.has_other_lengths(self, passed) else taken
 
     def random_cases(self, seed: int) -> tuple[Case, ...]:
         """The problem itself, also with keys of -inf, random shapes, and more heads than the height of a grid."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,7 @@ from evoflash.problems.function.signature import (
     Tensor,
 )
 from evoflash.problems.function.source_file import ProblemError
+from evoflash.system.memory import CPU_ALLOCATOR
 
 FIRST_SEED, SECOND_SEED = 0, 1
 MESSAGE_LENGTH = 300  # of what an exception says
@@ -42,17 +44,26 @@ def describe(file: str, source: str, sizes: Mapping[str, Size], device: str) -> 
         return _described(file, source, sizes, device)
     except ProblemError:
         raise
-    except torch.OutOfMemoryError:
-        raise ProblemError(f"{file}: there is no memory for these sizes; choose smaller ones by --shape") from None
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ProblemError(_no_memory(file, error)) from None
     except SyntaxError as error:
         raise ProblemError(f"{file}:{error.lineno}: {error.msg}; mend the file") from None
     except (Exception, SystemExit) as error:  # whatever the file's code raises
         said = _said(error, file)
+        if any(words in str(error) for words in CPU_ALLOCATOR):
+            raise ProblemError(_no_memory(file, error)) from None
         if not torch.cuda.is_available() and ("CUDA" in said or "NVIDIA" in said):
             raise ProblemError(
                 f"{file}{said}; there is no GPU here: make tensors on the CPU, evoflash moves them to the device"
             ) from None
         raise ProblemError(f"{file}{said}; mend the file, or choose other sizes by --shape") from None
+
+
+def _no_memory(file: str, error: BaseException) -> str:
+    """What to say of a file whose tensors have no room, with the size that was asked for where PyTorch gives it."""
+    asked = re.search(r"[Tt]ried to allocate ([\d.]+ ?\w+)", str(error))
+    words = f" (a tensor of {asked[1]})" if asked else ""
+    return f"{file}: there is no memory for these sizes{words}; choose smaller ones by --shape"
 
 
 def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -> FunctionProblem:

@@ -1,80 +1,9 @@
-// The direct call: from Python to a kernel without PyTorch's dispatcher, which costs more than many a kernel takes.
-//
-// For plain tensors in eager mode the dispatcher has nothing to do but to find the kernel. What gives it more to do
-// (modes, transforms, tracing, gradients, subclasses) is recognised, and left to the operators. The code keeps to
-// CPython's limited API, to DLPack's C exchange API and to PyTorch's stable ABI.
+// The direct call: from Python to a kernel without PyTorch's dispatcher (eager.h).
 #pragma once
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030a0000
-#include <Python.h>
-
-#include <exception>
-
+#include "eager.h"
 #include "table.h"
 
-// DLPack's structures, version 1.3, whose layout a major version keeps. PyTorch's copy of dlpack.h is not to be
-// included beside its stable ABI.
-struct DLDevice {
-  int32_t device_type, device_id;
-};
-
-struct DLDataType {
-  uint8_t code, bits;
-  uint16_t lanes;
-};
-
-struct DLTensor {
-  void *data;
-  DLDevice device;
-  int32_t ndim;
-  DLDataType dtype;
-  int64_t *shape, *strides;
-  uint64_t byte_offset;
-};
-
-struct DLPackExchangeAPI {
-  uint32_t major, minor;
-  DLPackExchangeAPI *previous;
-  void *unused[3];  // of tensors that are owned
-  int (*dltensor_from_py_object_no_sync)(void *tensor, DLTensor *out);
-};
-
 namespace {
-
-constexpr uint32_t kDLPackMajor = 1;
-constexpr int32_t kDLCPU = 1, kDLCUDA = 2;
-constexpr uint8_t kDLInt = 0, kDLFloat = 2, kDLBfloat = 4, kDLBool = 6;
-
-// An owned reference; null after an error, which Python then knows.
-class Reference {
- public:
-  explicit Reference(PyObject *object) : object_(object) {}
-  ~Reference() { Py_XDECREF(object_); }
-  Reference(const Reference &) = delete;
-  Reference &operator=(const Reference &) = delete;
-
-  PyObject *get() const { return object_; }
-  PyObject *release() {
-    PyObject *object = object_;
-    object_ = nullptr;
-    return object;
-  }
-
- private:
-  PyObject *object_;
-};
-
-// Lets other Python threads run: a kernel may take long, and so may a launch into a full queue.
-class WithoutLock {
- public:
-  WithoutLock() : state_(PyEval_SaveThread()) {}
-  ~WithoutLock() { PyEval_RestoreThread(state_); }
-  WithoutLock(const WithoutLock &) = delete;
-  WithoutLock &operator=(const WithoutLock &) = delete;
-
- private:
-  PyThreadState *state_;
-};
 
 // The arguments of a direct call, in this order; those after `kGrouped` may be left out.
 enum Argument : Py_ssize_t {
@@ -114,17 +43,10 @@ struct Tensors {
 };
 
 // The Python objects of a direct call, kept for as long as the process lives.
-struct Direct {
-  const DLPackExchangeAPI *exchange;
-  PyObject *tensor_type, *sdpa;
-  PyObject *empty_strided;  // of sizes, strides and dtype, on the current device
-  PyObject *dtypes;         // by PyTorch's numbers
-  PyObject *laid_out;       // of q and an output of SDPA; None for the drop-in, of which any layout is right
-  PyObject *is_autocast_enabled, *is_grad_enabled;
-  PyObject *guards;      // functions, one of which returns something true where the dispatcher has more to do
-  PyObject *forward_ad;  // the variables of torch.autograd.forward_ad
-  PyObject *is_neg;      // of a tensor
-  PyObject *requires_grad, *level, *scale, *enable_gqa, *top_left, *bottom_right;  // interned strings
+struct Direct : Eager {
+  PyObject *sdpa,
+      *laid_out;  // the latter of q and an output of SDPA; None for the drop-in, of which any layout is right
+  PyObject *scale, *enable_gqa, *top_left, *bottom_right;  // interned strings
 
   // The output; None where the operators are to be asked. The kernel of `row` computes, or the first that takes the
   // inputs.
@@ -136,11 +58,11 @@ struct Direct {
       for (const Argument each : {kAttnMask, kAlibiSlopes, kSinkLogits, kKeyLengths, kBlockTable})
         if (given[each] != Py_None) tensors.of[tensors.count++] = given[each];
     for (PyObject *tensor : tensors)
-      if (reinterpret_cast<PyObject *>(Py_TYPE(tensor)) != tensor_type) return operators();
+      if (!is_tensor(tensor)) return operators();
     const bool has_scale = factor != Py_None;
     if (!PyBool_Check(causal) || !PyBool_Check(grouped) || (has_scale && !PyFloat_Check(factor))) return operators();
     const std::optional<Operand> q = operand(given[kQ]), k = operand(given[kK]), v = operand(given[kV]);
-    if (!q || !k || !v || is_true(Reference(PyObject_CallNoArgs(is_autocast_enabled)))) return operators();
+    if (!q || !k || !v || is_autocast()) return operators();
     Inputs inputs{*q, *k, *v, causal == Py_True, std::nullopt};
     if (has_scale) inputs.scale = PyFloat_AsDouble(factor);
     std::optional<Terms> terms;
@@ -154,7 +76,7 @@ struct Direct {
       if (row.value_or(i) != i || reason(table[i].kernel, inputs) != kTaken) continue;
       if (!q->data || !k->data || !v->data) return operators();  // zeros of autograd that were never written
       if (terms && terms->mask && !terms->mask->data) return operators();
-      if (!is_plain(tensors)) return operators();
+      if (!is_plain(tensors.begin(), tensors.end())) return operators();
       if (PyObject *out = compute(table[i], inputs)) return out;
       if (PyErr_Occurred() != nullptr) return nullptr;
     }
@@ -181,12 +103,6 @@ struct Direct {
     if (written && is_laid_out(*written, inputs)) return out.release();
     PyErr_Clear();
     return PyObject_CallFunctionObjArgs(laid_out, given[kQ], out.get(), nullptr);
-  }
-
-  static PyObject *operators() {
-    PyErr_Clear();
-    Py_INCREF(Py_None);
-    return Py_None;
   }
 
   // Whether what is given beside scale and causal mask are the defaults.
@@ -247,48 +163,6 @@ struct Direct {
     return is_read ? found : std::nullopt;
   }
 
-  // Whether the dispatcher would call the kernel and do nothing else.
-  bool is_plain(const Tensors &tensors) const {
-    for (Py_ssize_t i = 0, size = PyTuple_Size(guards); i < size; ++i)
-      if (is_true(Reference(PyObject_CallNoArgs(PyTuple_GetItem(guards, i))))) return false;
-    if (is_forward_mode()) return false;
-    for (PyObject *tensor : tensors)  // a view that is negated when it is read, of which DLPack says nothing
-      if (is_true(Reference(PyObject_CallFunctionObjArgs(is_neg, tensor, nullptr)))) return false;
-    if (!is_true(Reference(PyObject_CallNoArgs(is_grad_enabled)))) return true;
-    for (PyObject *tensor : tensors)
-      if (is_true(Reference(PyObject_GetAttr(tensor, requires_grad)))) return false;
-    return true;
-  }
-
-  bool is_forward_mode() const {
-    PyObject *const current = PyDict_GetItem(forward_ad, level);
-    return current == nullptr || PyLong_AsLong(current) >= 0;
-  }
-
-  // Also of an error, which is left to the operators: they meet it again.
-  static bool is_true(const Reference &answer) { return answer.get() == nullptr || PyObject_IsTrue(answer.get()) != 0; }
-
-  // Nothing for a tensor that DLPack cannot describe.
-  std::optional<Operand> operand(PyObject *tensor) const {
-    DLTensor found;
-    if (exchange->dltensor_from_py_object_no_sync(tensor, &found) != 0) return std::nullopt;
-    const auto [device_type, device_index] = found.device;
-    if (found.strides == nullptr || (device_type != kDLCPU && device_type != kDLCUDA)) return std::nullopt;
-    const int32_t is_cuda = device_type == kDLCUDA;  // PyTorch's number of the device, too
-    char *const data = static_cast<char *>(found.data) + found.byte_offset;
-    return Operand{found.ndim, found.shape, found.strides, number_of(found.dtype), is_cuda, device_index, data};
-  }
-
-  // A dtype as PyTorch counts them (c10::ScalarType); float64 stands for all that no kernel is made for.
-  static int32_t number_of(DLDataType dtype) {
-    if (dtype.code == kDLFloat && dtype.bits == 16) return 5;
-    if (dtype.code == kDLFloat && dtype.bits == 32) return kFloat32;
-    if (dtype.code == kDLBfloat && dtype.bits == 16) return 15;
-    if (dtype.code == kDLBool && dtype.bits == 8) return kBool;
-    if (dtype.code == kDLInt && dtype.bits == 32) return kInt32;
-    return 7;
-  }
-
   // Whether an output lies as those of the operator `attention`.
   static bool is_laid_out(const Operand &out, const Inputs &inputs) {
     int64_t stride[3];
@@ -304,25 +178,12 @@ struct Direct {
 #ifdef USE_CUDA
     const DeviceGuard guard(inputs.q.device_index);
 #endif
-    Reference out(empty(problem.out, inputs.q.dtype));
+    Reference out(empty(kDims, problem.out.size, problem.out.stride, inputs.q.dtype));
     const std::optional<Operand> written = out.get() != nullptr ? operand(out.get()) : std::nullopt;
     if (!written) return nullptr;
     problem.out.data = written->data;
     const WithoutLock other_threads_run;
     return run(row, problem, inputs) ? out.release() : nullptr;
-  }
-
-  PyObject *empty(const EvoflashTensor &form, int32_t number_of_dtype) const {
-    const Reference size(numbers(form.size)), stride(numbers(form.stride));
-    const Reference number(PyLong_FromLong(number_of_dtype));
-    PyObject *dtype = PyDict_GetItem(dtypes, number.get());
-    return PyObject_CallFunctionObjArgs(empty_strided, size.get(), stride.get(), dtype, nullptr);
-  }
-
-  static PyObject *numbers(const int64_t *values) {
-    PyObject *tuple = PyTuple_New(kDims);
-    for (int i = 0; i < kDims; ++i) PyTuple_SetItem(tuple, i, PyLong_FromLongLong(values[i]));
-    return tuple;
   }
 };
 
@@ -350,30 +211,18 @@ PyMethodDef direct_method = {"direct", reinterpret_cast<PyCFunction>(reinterpret
 // The function direct(q, k, v, causal, scale, grouped, ...), by `Argument`, for Python, which has the GIL; null with an
 // error.
 //
-// `exchange` is torch.Tensor.__dlpack_c_exchange_api__; the others are the members of `Direct`. None where PyTorch's
-// DLPack is another one.
-extern "C" PyObject *make_direct(PyObject *exchange, PyObject *tensor_type, PyObject *sdpa, PyObject *empty_strided,
-                                 PyObject *dtypes, PyObject *laid_out, PyObject *is_autocast_enabled,
-                                 PyObject *is_grad_enabled, PyObject *guards, PyObject *forward_ad, PyObject *is_neg) {
-  const auto *api = static_cast<const DLPackExchangeAPI *>(PyCapsule_GetPointer(exchange, "dlpack_exchange_api"));
-  if (api == nullptr) return nullptr;
-  if (api->major != kDLPackMajor || api->dltensor_from_py_object_no_sync == nullptr) {
-    Py_INCREF(Py_None);
-    return Py_None;
-  }
-  for (PyObject *kept : {tensor_type, sdpa, empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled,
-                         guards, forward_ad, is_neg}) {
-    Py_INCREF(kept);
-  }
-  auto *direct =
-      new Direct{api,    tensor_type, sdpa,  empty_strided, dtypes, laid_out, is_autocast_enabled, is_grad_enabled,
-                 guards, forward_ad,  is_neg};
-  direct->requires_grad = PyUnicode_InternFromString("requires_grad");
-  direct->level = PyUnicode_InternFromString("_current_level");
-  direct->scale = PyUnicode_InternFromString("scale");
-  direct->enable_gqa = PyUnicode_InternFromString("enable_gqa");
-  direct->top_left = PyUnicode_InternFromString("top_left");
-  direct->bottom_right = PyUnicode_InternFromString("bottom_right");
-  const Reference capsule(PyCapsule_New(direct, nullptr, nullptr));
-  return capsule.get() != nullptr ? PyCFunction_NewEx(&direct_method, capsule.get(), nullptr) : nullptr;
+// `objects` is what `Eager` is made of; the others are members of `Direct`. None where PyTorch's DLPack is another one.
+extern "C" PyObject *make_direct(PyObject *objects, PyObject *sdpa, PyObject *laid_out) {
+  const std::optional<Eager> eager = Eager::of(objects);
+  if (!eager) return PyErr_Occurred() != nullptr ? nullptr : Eager::operators();
+  Py_INCREF(sdpa);
+  Py_INCREF(laid_out);
+  auto *direct = new Direct{*eager,
+                            sdpa,
+                            laid_out,
+                            PyUnicode_InternFromString("scale"),
+                            PyUnicode_InternFromString("enable_gqa"),
+                            PyUnicode_InternFromString("top_left"),
+                            PyUnicode_InternFromString("bottom_right")};
+  return function_with(&direct_method, direct);
 }

@@ -69,7 +69,7 @@ Table<Kernel> table;
 
 // The arguments of a call.
 struct Call {
-  const Tensor *inputs[kInputs];
+  Operand inputs[kInputs];
   Number numbers[kNumbers + 1];
   const char *texts[kTexts + 1];
 };
@@ -103,7 +103,7 @@ struct Sizes {
 Answer ask(const Kernel &kernel, const Call &call, Sizes &sizes) {
   int32_t device_index = 0;
   for (int place = 0; place < kInputs; ++place) {
-    const Operand input = operand(*call.inputs[place]);
+    const Operand &input = call.inputs[place];
     const Form &form = kernel.tensors[place];
     if (place == 0) device_index = input.device_index;
     const bool is_here = input.device_type == kernel.device_type && input.device_index == device_index;
@@ -126,15 +126,13 @@ Answer ask(const Kernel &kernel, const Call &call, Sizes &sizes) {
   return {kTaken};
 }
 
-// The outputs of its own of a kernel that was asked for its sizes; nothing where its launcher declines.
-std::optional<std::vector<Tensor>> compute(const Kernel &kernel, const Call &call, const Sizes &sizes) {
-  const Operand first = operand(*call.inputs[0]);
-#ifdef USE_CUDA
-  const DeviceGuard guard(first.device_index);
-#endif
-  Problem problem{};
-  for (int place = 0; place < kInputs; ++place) set(problem.tensors[place], operand(*call.inputs[place]));
-  std::vector<Tensor> outputs;
+// The struct for a kernel that was asked for its sizes; nothing after an error of `output`.
+//
+// output: makes an output of its own, given its place among them, its form, sizes and strides.
+template <class Output>
+std::optional<Problem> problem_of(const Kernel &kernel, const Call &call, const Sizes &sizes, const Output &output) {
+  std::optional<Problem> problem{Problem{}};
+  for (int place = 0; place < kInputs; ++place) set(problem->tensors[place], call.inputs[place]);
   for (int place = kInputs; place < kTensors; ++place) {
     const Form &form = kernel.tensors[place];
     int64_t size[kMostDims], stride[kMostDims], step = 1;
@@ -142,15 +140,36 @@ std::optional<std::vector<Tensor>> compute(const Kernel &kernel, const Call &cal
       size[axis] = sizes.of(form.size[axis]), stride[axis] = step;
       step *= size[axis];
     }
-    outputs.push_back(empty(form.rank, size, stride, form.dtype, first.device_type, first.device_index));
-    set(problem.tensors[place], operand(outputs.back()));
+    const std::optional<Operand> made = output(place - kInputs, form, size, stride);
+    if (!made) return std::nullopt;
+    set(problem->tensors[place], *made);
   }
-  for (int place = 0; place < kNumbers; ++place) problem.numbers[place] = call.numbers[place];
+  for (int place = 0; place < kNumbers; ++place) problem->numbers[place] = call.numbers[place];
+  return problem;
+}
+
+// Whether a kernel has computed; not where its launcher declines.
+bool compute(const Kernel &kernel, const Call &call, Problem &problem) {
+  const Operand &first = call.inputs[0];
   const int code =
       start(kernel.launcher, problem, problem.numbers[kNumbers].pointer, first.device_type, first.device_index);
-  if (code == kLauncherDeclines) return std::nullopt;
-  require(code == 0, "the kernel failed with code ", code);
-  return outputs;
+  require(code == 0 || code == kLauncherDeclines, "the kernel failed with code ", code);
+  return code == 0;
+}
+
+// The outputs of a kernel that was asked for its sizes; nothing where its launcher declines.
+std::optional<std::vector<Tensor>> computed(const Kernel &kernel, const Call &call, const Sizes &sizes) {
+  const Operand &first = call.inputs[0];
+#ifdef USE_CUDA
+  const DeviceGuard guard(first.device_index);
+#endif
+  std::vector<Tensor> outputs;
+  const auto output = [&](int, const Form &form, const int64_t *size, const int64_t *stride) {
+    outputs.push_back(empty(form.rank, size, stride, form.dtype, first.device_type, first.device_index));
+    return std::optional<Operand>(operand(outputs.back()));
+  };
+  std::optional<Problem> problem = problem_of(kernel, call, sizes, output);
+  return problem && compute(kernel, call, *problem) ? std::optional(std::move(outputs)) : std::nullopt;
 }
 
 // The outputs by the first kernel that takes the call; nothing where none does.
@@ -158,7 +177,7 @@ std::optional<std::vector<Tensor>> by_a_kernel(const Call &call) {
   for (size_t i = 0, rows = table.size(); i < rows; ++i) {
     Sizes sizes;
     if (ask(table[i].kernel, call, sizes).reason != kTaken) continue;
-    std::optional<std::vector<Tensor>> outputs = compute(table[i].kernel, call, sizes);
+    std::optional<std::vector<Tensor>> outputs = computed(table[i].kernel, call, sizes);
     if (!outputs) continue;
     table[i].calls.fetch_add(1, std::memory_order_relaxed);
     return outputs;
@@ -173,7 +192,7 @@ int64_t why_refused(int64_t row, const Call &call) {
   Sizes sizes;
   const Answer answer = ask(table[row].kernel, call, sizes);
   if (answer.reason != kTaken) return answer.number();
-  return Answer{compute(table[row].kernel, call, sizes) ? kTaken : kDeclined}.number();
+  return Answer{computed(table[row].kernel, call, sizes) ? kTaken : kDeclined}.number();
 }
 
 }  // namespace

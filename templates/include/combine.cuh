@@ -37,13 +37,24 @@ __device__ __forceinline__ void add_scaled(float (&acc)[8], const unsigned char 
   }
 }
 
+// The columns of a unit, of eight, of a row, which is the splits' row number `from`.
+template <class ElementPartial, int kHeadDim, int kNumSplits>
+__device__ __forceinline__ void combine_columns(float (&acc)[8], const SplitPartials &partials,
+                                                const float (&scales)[kNumSplits], int64_t from, int unit) {
+  constexpr int kRowBytes = kPartialRowBytes<ElementPartial, kHeadDim>;
+#pragma unroll
+  for (int split = 0; split < kNumSplits; ++split) {
+    const unsigned char *row_of_split = partials.out + (split * partials.rows + from) * kRowBytes;
+    add_scaled<ElementPartial>(acc, row_of_split + unit * (kRowBytes / kCombineThreadsPerRow<kHeadDim>), scales[split]);
+  }
+}
+
 // The kernel's arguments, of which each is read where it is needed: partials, out and seq_q; with a log-sum-exp also
 // lse and softmax_scale_log2.
 template <class Element, class ElementPartial, int kHeadDim, int kNumSplits, bool kMayBeBlind = false,
           bool kStoresLse = false, class Arguments>
 __device__ __forceinline__ void combine(const Arguments &args) {
   constexpr int kThreadsPerRow = kCombineThreadsPerRow<kHeadDim>;
-  constexpr int kRowBytes = kPartialRowBytes<ElementPartial, kHeadDim>;
   const int item = blockIdx.x * kCombineThreads + threadIdx.x, row = item / kThreadsPerRow,
             unit = item % kThreadsPerRow;
   if (row >= args.seq_q) return;
@@ -57,11 +68,7 @@ __device__ __forceinline__ void combine(const Arguments &args) {
   }
   normalize_scales<kMayBeBlind>(scales, total.y);
   float acc[8] = {};
-#pragma unroll
-  for (int split = 0; split < kNumSplits; ++split) {
-    const unsigned char *row_of_split = args.partials.out + (split * args.partials.rows + from) * kRowBytes;
-    add_scaled<ElementPartial>(acc, row_of_split + unit * (kRowBytes / kThreadsPerRow), scales[split]);
-  }
+  combine_columns<ElementPartial, kHeadDim>(acc, args.partials, scales, from, unit);
   store_8<Element>(row_of(args.out, blockIdx.z, blockIdx.y, row) + unit * 16, acc);
 }
 #endif

@@ -25,16 +25,23 @@ inline int64_t rows_of_split(const AttentionProblem &problem) {
 }
 
 template <class ElementPartial, int kHeadDim, int kNumSplits>
-size_t split_partials_bytes(const AttentionProblem &problem) {
+size_t split_partials_bytes(int64_t rows) {
   constexpr int kRowBytes = kPartialRowBytes<ElementPartial, kHeadDim>;
-  return size_t(rows_of_split(problem)) * kNumSplits * (kRowBytes + kPartialStatsBytes);
+  return size_t(rows) * kNumSplits * (kRowBytes + kPartialStatsBytes);
+}
+template <class ElementPartial, int kHeadDim, int kNumSplits>
+size_t split_partials_bytes(const AttentionProblem &problem) {
+  return split_partials_bytes<ElementPartial, kHeadDim, kNumSplits>(rows_of_split(problem));
 }
 
 template <class ElementPartial, int kHeadDim, int kNumSplits>
-SplitPartials split_partials_in(void *workspace, const AttentionProblem &problem) {
-  const int64_t rows = rows_of_split(problem);
+SplitPartials split_partials_in(void *workspace, int64_t rows, int heads) {
   unsigned char *const out = static_cast<unsigned char *>(workspace);
-  return {out, out + rows * kNumSplits * kPartialRowBytes<ElementPartial, kHeadDim>, rows, problem.heads};
+  return {out, out + rows * kNumSplits * kPartialRowBytes<ElementPartial, kHeadDim>, rows, heads};
+}
+template <class ElementPartial, int kHeadDim, int kNumSplits>
+SplitPartials split_partials_in(void *workspace, const AttentionProblem &problem) {
+  return split_partials_in<ElementPartial, kHeadDim, kNumSplits>(workspace, rows_of_split(problem), problem.heads);
 }
 #endif
 

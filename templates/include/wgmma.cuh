@@ -52,6 +52,22 @@ __device__ __forceinline__ void warpgroup_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
+// The same wait, behind the arithmetic that a number comes from, which is never negative. ptxas keeps the order of
+// waits and of accesses to memory, but moves arithmetic that does not read the accumulators behind a wait, where it no
+// longer runs beside the products. So there is a store ahead of the wait that depends on the number, and never happens.
+template <int kPending>
+__device__ __forceinline__ void warpgroup_wait_behind(float non_negative, unsigned smem) {
+  asm volatile(
+      "{\n"
+      ".reg .pred is_negative;\n"
+      "setp.lt.f32 is_negative, %0, 0f00000000;\n"
+      "@is_negative st.shared.b32 [%1], 0;\n"
+      "}" ::"f"(non_negative),
+      "r"(smem)
+      : "memory");
+  warpgroup_wait<kPending>();
+}
+
 // Comes right after a wait: keeps the compiler from reading these registers before, and from using them for anything
 // else while the products are in flight.
 template <int kTiles>

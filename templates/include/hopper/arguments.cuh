@@ -29,6 +29,15 @@ struct PartialArguments<true> {
   SplitPartials partials;
 };
 
+// With SplitTiles::kRest, the tiles that are not split, and where the output of the others is combined.
+template <bool kSplitsRest>
+struct RestArguments {};
+template <>
+struct RestArguments<true> {
+  Tensor combined;
+  int whole_tiles;
+};
+
 struct TileArguments {
   int seq_q, seq_kv;
   int num_tiles;               // of all heads, batches and splits
@@ -58,6 +67,7 @@ template <class Traits>
 struct Arguments : InputArguments,
                    OutputArguments<Traits::kIsTmaStore>,
                    PartialArguments<Traits::kIsSplitKv>,
+                   RestArguments<Traits::kSplitsRest>,
                    ProblemArguments<Traits>,
                    CounterArguments<Traits::kIsDynamic>,
                    FeatureArguments<kHasFeatures<Traits>> {

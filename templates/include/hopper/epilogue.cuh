@@ -39,7 +39,7 @@ __device__ __forceinline__ void store_by_tma(const Arguments<Traits> &args, unsi
       tma_store(args.out, {panel * Panel::kDims, coord.first_row, coord.bidh, coord.bidb},
                 smem_address(tile) + panel * Traits::kQPanelBytes);
     tma_store_commit();
-    tma_store_wait();
+    if constexpr (!Traits::kIsLateRelease) tma_store_wait();
   }
 }
 
@@ -53,32 +53,61 @@ __device__ __forceinline__ void scale_row(float (&columns)[kTiles][2], const flo
     for (int i = 0; i < 2; ++i) columns[t][i] = acc_o[t][2 * half + i] * factor;
 }
 
-// From registers, 4 bytes a lane. With split-KV, the rows of a partial output and their statistics.
+// Whether the head has this row.
+template <class Traits>
+__device__ __forceinline__ bool is_row(const Arguments<Traits> &args, int row) {
+  if constexpr (Traits::kEdge == TileEdge::kFirst) {
+    return row >= 0 && row < args.seq_q;
+  } else {
+    return row < args.seq_q;
+  }
+}
+
+// The row of a lane's accumulators.
+template <class Traits>
+__device__ __forceinline__ int row_of_lane(const TileCoord<Traits> &coord, int half) {
+  return coord.first_row + threadIdx.x % 128 / 32 * 16 + half * 8 + threadIdx.x % 32 / 4;
+}
+
+// From registers, 4 bytes a lane.
 template <class Traits, class Softmax>
 __device__ __forceinline__ void store_from_registers(const Arguments<Traits> &args, const TileCoord<Traits> &coord,
                                                      const float (&acc_o)[Traits::kTilesValue][4],
                                                      const Softmax &softmax) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int row = coord.first_row + threadIdx.x % 128 / 32 * 16 + half * 8 + threadIdx.x % 32 / 4;
+    const int row = row_of_lane(coord, half);
     const float row_sum = warp_reduce_sum<4>(softmax.row_sum[half]);
     float columns[Traits::kTilesValue][2];
-    if constexpr (Traits::kIsSplitKv) {
-      using Element = typename Traits::ElementPartial;
-      const SplitPartials &partials = args.partials;
-      const int64_t at =
-          coord.split * partials.rows + (int64_t(coord.bidb) * partials.heads + coord.bidh) * args.seq_q + row;
-      if (threadIdx.x % 4 == 0 && row < args.seq_q)
-        reinterpret_cast<float2 *>(partials.stats)[at] = make_float2(softmax.offset[half], row_sum);
-      float factor = 1;
-      if constexpr (kIsNormalized<Element>) factor = inverse_sum(row_sum);
-      scale_row(columns, acc_o, half, factor);
-      store_row<Element, 4>(partials.out + at * kPartialRowBytes<Element, Traits::kValueDim>, columns,
-                            row < args.seq_q);
+    scale_row(columns, acc_o, half, inverse_total<kHasBlindRows<Traits>>(row_sum));
+    store_row<typename Traits::Element, 4>(row_of(args.out, coord.bidb, coord.bidh, row), columns,
+                                           is_row<Traits>(args, row));
+  }
+}
+
+// The rows of a partial output and their statistics, likewise.
+template <class Traits, class Softmax>
+__device__ __forceinline__ void store_partial(const Arguments<Traits> &args, const TileCoord<Traits> &coord,
+                                              const float (&acc_o)[Traits::kTilesValue][4], const Softmax &softmax) {
+  using Element = typename Traits::ElementPartial;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = row_of_lane(coord, half);
+    const float row_sum = warp_reduce_sum<4>(softmax.row_sum[half]);
+    float columns[Traits::kTilesValue][2];
+    const SplitPartials &partials = args.partials;
+    int64_t at;
+    if constexpr (Traits::kSplitsRest) {
+      at = coord.split * partials.rows + coord.first_partial + row - coord.first_row;
     } else {
-      scale_row(columns, acc_o, half, inverse_total<kHasBlindRows<Traits>>(row_sum));
-      store_row<typename Traits::Element, 4>(row_of(args.out, coord.bidb, coord.bidh, row), columns, row < args.seq_q);
+      at = coord.split * partials.rows + (int64_t(coord.bidb) * partials.heads + coord.bidh) * args.seq_q + row;
     }
+    if (threadIdx.x % 4 == 0 && row < args.seq_q)
+      reinterpret_cast<float2 *>(partials.stats)[at] = make_float2(softmax.offset[half], row_sum);
+    float factor = 1;
+    if constexpr (kIsNormalized<Element>) factor = inverse_sum(row_sum);
+    scale_row(columns, acc_o, half, factor);
+    store_row<Element, 4>(partials.out + at * kPartialRowBytes<Element, Traits::kValueDim>, columns, row < args.seq_q);
   }
 }
 

@@ -90,15 +90,23 @@ __device__ __forceinline__ void gemm_qk(float (&acc_s)[Traits::kTilesN][4], Smem
   warpgroup_commit_batch();
 }
 
-// O += P V.
-template <class Traits>
+// O += P V. Before each product, `before(k)` is called.
+template <class Traits, class Before>
 __device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesValue][4], const POperand<Traits> &p,
-                                        unsigned smem_v) {
+                                        unsigned smem_v, const Before &before) {
   const SmemDescriptor tile = make_smem_descriptor(smem_v, Traits::kKvPanelBytes);
   warpgroup_arrive();
 #pragma unroll
-  for (int k = 0; k < Traits::kKeySteps; ++k) p.wgmma_pv(acc_o, advance(tile, k * 16 * Traits::Panel::kRowBytes), k);
+  for (int k = 0; k < Traits::kKeySteps; ++k) {
+    before(k);
+    p.wgmma_pv(acc_o, advance(tile, k * 16 * Traits::Panel::kRowBytes), k);
+  }
   warpgroup_commit_batch();
+}
+template <class Traits>
+__device__ __forceinline__ void gemm_pv(float (&acc_o)[Traits::kTilesValue][4], const POperand<Traits> &p,
+                                        unsigned smem_v) {
+  gemm_pv<Traits>(acc_o, p, smem_v, [](int) {});
 }
 
 }  // namespace evoflash::hopper

@@ -18,6 +18,19 @@ enum class TileOrder {
   kFolded,        // the same, but every other round over the multiprocessors runs backwards
 };
 
+// The tiles whose keys are split.
+enum class SplitTiles {
+  kAll,
+  kRest,  // those that are left when every multiprocessor has had the same number of tiles
+};
+
+// The tile of a head that has fewer rows than others, if the rows do not fill all tiles.
+enum class TileEdge {
+  kFilled,  // the last; rows beyond the last one see what that sees, and all warpgroups compute
+  kLast,    // the last; warpgroups without rows pass over its steps
+  kFirst,   // the first, whose rows see the fewest keys under a causal mask; the same
+};
+
 // What the warpgroups of a block, and the blocks of a cluster, share keys and values for.
 enum class KvSharing {
   kRows,   // rows of one head
@@ -29,10 +42,18 @@ template <class Config>
 struct KernelTraits : Config {
   static constexpr bool kIsCluster = Config::kCluster > 1;
   static constexpr bool kIsSplitKv = Config::kNumSplits > 1;
+  static constexpr bool kSplitsRest = kIsSplitKv && Config::kSplitTiles == SplitTiles::kRest;
   static constexpr bool kIsPersistent = Config::kSchedule != Schedule::kTiles;
   static constexpr bool kIsDynamic = Config::kSchedule == Schedule::kDynamic;
   static constexpr bool kIsSectioned = Config::kOrder != TileOrder::kHeads;
   static constexpr bool kSharesHeads = Config::kSharing == KvSharing::kHeads;
+
+  static constexpr bool kHasIdleWarpgroups = Config::kEdge != TileEdge::kFilled;
+
+  // The tiles whose Q is in shared memory at a time. With two, Q of a tile is loaded while the one before it is
+  // computed, and the output of a tile may leave while the next one is.
+  static constexpr int kQStages = Config::kIsTileOverlap ? 2 : Config::kQueryStages;
+  static constexpr bool kIsLateRelease = kQStages > 1 && !Config::kIsTileOverlap;
 
   // Whether a warpgroup loads. If none does, a thread of the only warpgroup that computes loads between the products.
   static constexpr bool kHasProducer = Config::kProducerRegisters > 0;
@@ -45,6 +66,9 @@ struct KernelTraits : Config {
 
   static constexpr int kConsumerThreads = 128 * Config::kNumWarpgroups;
   static constexpr int kNumThreads = kConsumerThreads + (kHasProducer ? 128 : 0);
+
+  // The rows of a tile, of all its heads.
+  static constexpr int kTileRows = kWarpgroupM * kTileWarpgroups;
 
   // Fragments of a warpgroup.
   static constexpr int kHeadSteps = (Config::kHeadDim + 15) / 16;  // products over the head dimension, the K of Q K^T

@@ -17,10 +17,33 @@ struct Kernels {
   Kernel *attention, *init_counter, *combine;
 };
 
+// The tiles of a head, and of all heads and batches.
+template <class Traits>
+int64_t m_blocks(const AttentionProblem &problem) {
+  return (int64_t(problem.seq_q) + Traits::kTileM - 1) / Traits::kTileM;
+}
+template <class Traits>
+int64_t unsplit_tiles(const AttentionProblem &problem) {
+  return m_blocks<Traits>(problem) * (problem.heads / Traits::kTileHeads) * problem.batch;
+}
+
+// With SplitTiles::kRest, the tiles that are split, and their rows.
+template <class Traits>
+int64_t rest_tiles(const AttentionProblem &problem) {
+  return unsplit_tiles<Traits>(problem) % Traits::kResident;
+}
+template <class Traits>
+int64_t rest_rows(const AttentionProblem &problem) {
+  return rest_tiles<Traits>(problem) * Traits::kTileRows;
+}
+
 // The workspace holds the partial outputs of split-KV, then the counter of the dynamic schedule.
 template <class Traits>
 size_t partials_bytes(const AttentionProblem &problem) {
-  if constexpr (Traits::kIsSplitKv) {
+  if constexpr (Traits::kSplitsRest) {
+    return split_partials_bytes<typename Traits::ElementPartial, Traits::kValueDim, Traits::kNumSplits>(
+        rest_rows<Traits>(problem));
+  } else if constexpr (Traits::kIsSplitKv) {
     return split_partials_bytes<typename Traits::ElementPartial, Traits::kValueDim, Traits::kNumSplits>(problem);
   } else {
     return 0;
@@ -32,14 +55,14 @@ size_t workspace_bytes(const AttentionProblem &problem) {
   return partials_bytes<Traits>(problem) + (Traits::kIsDynamic ? sizeof(int) : 0);
 }
 
-// The tiles of a head, and of all heads, batches and splits.
-template <class Traits>
-int64_t m_blocks(const AttentionProblem &problem) {
-  return (int64_t(problem.seq_q) + Traits::kTileM - 1) / Traits::kTileM;
-}
+// The tiles that blocks or clusters compute, of all splits.
 template <class Traits>
 int64_t num_tiles(const AttentionProblem &problem) {
-  return m_blocks<Traits>(problem) * (problem.heads / Traits::kTileHeads) * problem.batch * Traits::kNumSplits;
+  if constexpr (Traits::kSplitsRest) {
+    return unsplit_tiles<Traits>(problem) + rest_tiles<Traits>(problem) * (Traits::kNumSplits - 1);
+  } else {
+    return unsplit_tiles<Traits>(problem) * Traits::kNumSplits;
+  }
 }
 
 template <class Traits>
@@ -52,7 +75,7 @@ bool is_supported(const AttentionProblem &problem) {
   if (!(problem.scale > 0)) return false;   // the maximum is taken before scaling
   if (problem.heads / problem.kv_heads % Traits::kTileHeads != 0) return false;
   if (num_tiles<Traits>(problem) > INT32_MAX / Traits::kCluster) return false;
-  if constexpr (Traits::kIsSplitKv) return can_combine<Traits::kValueDim>(problem);
+  if constexpr (Traits::kIsSplitKv && !Traits::kSplitsRest) return can_combine<Traits::kValueDim>(problem);
   return true;
 }
 
@@ -126,12 +149,27 @@ int launch(const AttentionProblem &problem, void *stream, const Kernels &kernels
   }
   if constexpr (Traits::kIsSplitKv) {
     using Partial = typename Traits::ElementPartial;
-    args.partials = split_partials_in<Partial, Traits::kValueDim, Traits::kNumSplits>(problem.workspace, problem);
+    if constexpr (Traits::kSplitsRest) {
+      const int64_t rest = rest_tiles<Traits>(problem);
+      args.partials = split_partials_in<Partial, Traits::kValueDim, Traits::kNumSplits>(
+          problem.workspace, rest_rows<Traits>(problem), problem.heads);
+      args.combined = make_tensor(problem.out, problem.out_stride);
+      args.whole_tiles = int(unsplit_tiles<Traits>(problem) - rest);
+    } else {
+      args.partials = split_partials_in<Partial, Traits::kValueDim, Traits::kNumSplits>(problem.workspace, problem);
+    }
   }
 
   const Shape shape = {blocks, Traits::kNumThreads, Traits::kSmemBytes, Traits::kCluster, Traits::kIsEarly};
   if (int error = evoflash::launch(*kernels.attention, shape, stream, args)) return error;
-  if constexpr (Traits::kIsSplitKv) return launch_combine<Traits::kValueDim>(*kernels.combine, problem, args, stream);
+  if constexpr (Traits::kSplitsRest) {
+    const unsigned threads = unsigned(args.partials.rows) * kCombineThreadsPerRow<Traits::kValueDim>;
+    if (threads == 0) return 0;
+    const Shape rest = {(threads + kCombineThreads - 1) / kCombineThreads, kCombineThreads};
+    return evoflash::launch(*kernels.combine, rest, stream, args);
+  }
+  if constexpr (Traits::kIsSplitKv && !Traits::kSplitsRest)
+    return launch_combine<Traits::kValueDim>(*kernels.combine, problem, args, stream);
   return 0;
 }
 

@@ -8,22 +8,29 @@
 namespace evoflash::hopper {
 
 // The keys of a split of a tile. Without split-KV and a band, a tile starts at key 0.
-template <bool kIsSplitKv, bool kIsBanded>
+template <bool kIsSplitKv, bool kSplitsRest, bool kIsBanded>
 struct KeyCoord {
   static constexpr int first_key = 0;
 };
 template <>
-struct KeyCoord<false, true> {
+struct KeyCoord<false, false, true> {
   int first_key;
 };
 template <bool kIsBanded>
-struct KeyCoord<true, kIsBanded> {
+struct KeyCoord<true, false, kIsBanded> {
   int split, first_key, max_n_blocks;
+};
+template <>
+struct KeyCoord<true, true, false> {
+  static constexpr int kIsWhole = -(1 << 30), kAllBlocks = 0x7fffffff;
+
+  int split, first_key, max_n_blocks;
+  int first_partial;  // where its rows begin in a split's partial output; negative for a tile that is not split
 };
 
 // A tile of rows of a head, or of a group of heads.
 template <class Traits>
-struct TileCoord : KeyCoord<Traits::kIsSplitKv, Traits::kIsBanded> {
+struct TileCoord : KeyCoord<Traits::kIsSplitKv, Traits::kSplitsRest, Traits::kIsBanded> {
   int first_row, bidh, bidb;
 };
 
@@ -31,12 +38,23 @@ struct TileCoord : KeyCoord<Traits::kIsSplitKv, Traits::kIsBanded> {
 template <class Traits>
 __device__ __forceinline__ TileCoord<Traits> coord_of_warpgroup(TileCoord<Traits> coord, int warpgroup, int rank) {
   const int number = Traits::kIsCluster ? rank * Traits::kNumWarpgroups + warpgroup : warpgroup;
+  if constexpr (Traits::kSplitsRest) coord.first_partial += number * Traits::kWarpgroupM;
   if constexpr (Traits::kSharesHeads) {
     coord.bidh += number;
   } else {
     coord.first_row += number * Traits::kWarpgroupM;
   }
   return coord;
+}
+
+// Whether a warpgroup has none of the head's rows.
+template <class Traits>
+__device__ __forceinline__ bool is_idle(const Arguments<Traits> &args, const TileCoord<Traits> &own) {
+  if constexpr (Traits::kEdge == TileEdge::kFirst) {
+    return own.first_row + Traits::kWarpgroupM <= 0;
+  } else {
+    return own.first_row >= args.seq_q;
+  }
 }
 
 // The end of the keys that a row sees. Without a band every row sees key 0, as the causal mask is aligned to the top
@@ -84,7 +102,16 @@ __device__ __forceinline__ int n_blocks_hidden(const Arguments<Traits> &args, co
 template <class Traits>
 __device__ __forceinline__ TileCoord<Traits> make_tile_coord(const Arguments<Traits> &args, int tile) {
   TileCoord<Traits> coord;
-  if constexpr (Traits::kIsSplitKv) {
+  if constexpr (Traits::kSplitsRest) {
+    const int rest = tile - args.whole_tiles;
+    coord.split = 0;
+    coord.first_partial = coord.kIsWhole;
+    if (rest >= 0) {
+      coord.split = rest % Traits::kNumSplits;
+      coord.first_partial = rest / Traits::kNumSplits * Traits::kTileRows;
+      tile = args.whole_tiles + rest / Traits::kNumSplits;
+    }
+  } else if constexpr (Traits::kIsSplitKv) {
     coord.split = tile % Traits::kNumSplits;
     tile /= Traits::kNumSplits;
   }
@@ -102,12 +129,16 @@ __device__ __forceinline__ TileCoord<Traits> make_tile_coord(const Arguments<Tra
     coord.bidb = args.heads.divide(group);
     coord.first_row = (tile - group * args.m_blocks.divisor) * Traits::kTileM;
   }
+  if constexpr (Traits::kEdge == TileEdge::kFirst)
+    coord.first_row -= args.m_blocks.divisor * Traits::kTileM - args.seq_q;  // the last tile ends with the last row
   if constexpr (Traits::kIsBanded) coord.first_key = step_begin<Traits>(args.problem, coord.first_row);
   if constexpr (Traits::kIsSplitKv) {
     constexpr int kKeys = Traits::kBlockN * Traits::kNumSplits;
     int end = visible_keys_before(args, coord.first_row + Traits::kTileM);
     if constexpr (Traits::kIsBanded) end = max(0, end - coord.first_key);
     coord.max_n_blocks = (end + kKeys - 1) / kKeys;
+    if constexpr (Traits::kSplitsRest)
+      if (coord.first_partial < 0) coord.max_n_blocks = coord.kAllBlocks;
   }
   coord.bidh = (group - coord.bidb * args.heads.divisor) * Traits::kTileHeads;
   if constexpr (Traits::kIsSplitKv) {

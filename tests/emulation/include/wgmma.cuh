@@ -29,6 +29,11 @@ inline void warpgroup_wait() {
     for (const auto &product : batches.front()) product();
 }
 
+template <int kPending>
+inline void warpgroup_wait_behind(float, unsigned) {
+  warpgroup_wait<kPending>();
+}
+
 inline void warpgroup_commit_batch() {
   auto &thread = *emulation::device.current;
   thread.batches.push_back(std::move(thread.open_batch));

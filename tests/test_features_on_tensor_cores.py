@@ -14,9 +14,10 @@ FACTS = cuda.of_arch("sm_90a").facts
 FAMILIES = ("hopper", "mma", "split")
 HOPPER = {
     "warpgroups": 2, "step_keys": 64, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
-    "bridge": False, "early": False, "ping_pong": False, "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles",
-    "order": "heads", "section_mib": 32, "cluster": 1, "share": "rows", "split": 1, "merge": "float",
-    "store": "direct", "weights": "registers",
+    "late_wait": False, "bridge": False, "query_stages": 1, "early": False, "ping_pong": False, "handover": 0,
+    "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles", "order": "heads", "edge": "filled", "section_mib": 32,
+    "cluster": 1, "share": "rows", "split": 1, "split_tiles": "all", "merge": "float", "store": "direct",
+    "weights": "registers",
 }  # fmt: skip
 SPLIT = {
     "warpgroup_rows": 64, "row_groups": 1, "key_groups": 2, "split": 1, "slice_keys": 64, "softmax": "online",
@@ -110,6 +111,31 @@ def test_kernels_with_features_are_right_on_an_emulated_device():
     assert right == [""] * len(tasks)
     assert skips
     assert shifts
+
+
+@pytest.mark.nvcc
+@pytest.mark.slow
+def test_hopper_is_right_where_blocks_compute_tile_after_tile_on_an_emulated_device():
+    """Of a causal mask with a first tile of fewer rows, and of the tiles that are left over, whose keys are split.
+
+    And is not with partial outputs of a tile's second warpgroup in place of the first one's.
+    """
+    turns = {"schedule": "persistent", "query_stages": 2, "late_wait": True, "ping_pong": True, "handover": 1}
+    first = {**HOPPER, **turns, "edge": "first", "order": "longest_first", "store": "bulk"}
+    rest = {**HOPPER, **turns, "edge": "last", "split": 2, "split_tiles": "rest"}
+    device = {"multiprocessors": 2}
+    tasks = [
+        {"family": "hopper", "shape": "b=1,h=3,s=150,d=64,causal,dtype=bf16", "genome": first, "device": device},
+        {"family": "hopper", "shape": "b=1,h=3,s=72,t=150,d=64", "genome": rest, "device": device},
+    ]
+    for task in tasks:
+        space = load("hopper").space([attention.parse(task["shape"])], {**FACTS, **device})
+        assert space.violations(task["genome"]) == []
+    correct = "coord.first_partial += number * Traits::kWarpgroupM;"
+    wrong = {**tasks[1], "replaced": [[correct, "coord.first_partial += 0;"]]}
+    *right, shown = (each["wrong"] for each in emulate([*tasks, wrong]))
+    assert right == ["", ""]
+    assert shown
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -55,9 +55,9 @@ def genome(**genes) -> Genome:
     """A genome that needs no other parameter to be said."""
     usual = {
         "warpgroups": 2, "step_keys": 128, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
-        "bridge": False, "early": False, "ping_pong": False, "rescale_threshold": 0, "polynomial": 0,
-        "schedule": "tiles",
-        "order": "heads", "section_mib": 32, "cluster": 1, "share": "rows", "split": 1, "merge": "float",
+        "late_wait": False, "bridge": False, "query_stages": 1, "early": False, "ping_pong": False, "handover": 0,
+        "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles", "order": "heads", "edge": "filled",
+        "section_mib": 32, "cluster": 1, "share": "rows", "split": 1, "split_tiles": "all", "merge": "float",
         "store": "direct", "weights": "registers",
     }  # fmt: skip
     return Genome({**usual, **genes})
@@ -85,6 +85,28 @@ def test_the_instructions_that_the_family_is_for(tmp_path):
     for instruction in ("HGMMA", "UTMALDG", "UTMASTG", "USETMAXREG"):
         assert instruction in sass
     assert "LDL" not in sass
+
+
+@pytest.mark.nvcc
+def test_a_late_wait_stays_behind_the_exponentials(tmp_path):
+    """Otherwise ptxas moves it ahead of them: they would wait for the products that they are to run beside."""
+    disassembler = shutil.which("nvdisasm")
+    if disassembler is None:
+        pytest.skip("nvdisasm is not installed")
+    between = {}
+    for late_wait in (False, True):
+        source = load("hopper").render(genome(late_wait=late_wait, ping_pong=True), problem(), DEVICE)
+        (tmp_path / "kernel.cu").write_text(source.text)
+        command = [cuda.nvcc(), "-arch=sm_90a", "-std=c++17", "-DEVOFLASH_DEVICE_ONLY", "-cubin", "kernel.cu"]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+        shown = subprocess.run(
+            [disassembler, "-c", "kernel.cubin"], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        scores, *later = shown.stdout.split("WARPGROUP.DEPBAR.LE gsb0, 0x1")[1:]
+        assert later == []
+        between[late_wait] = scores.split("WARPGROUP.DEPBAR.LE gsb0, 0x0")[0].count("MUFU.EX2")
+    assert between[True] >= 128 * 64 // 128  # one for each of a lane's scores
+    assert between[False] < between[True]
 
 
 @pytest.mark.parametrize("arch", [80, 89, 100])

@@ -176,6 +176,15 @@ def test_parts_of_the_keys_have_blocks_of_their_own_and_a_second_kernel_merges_t
     assert merge["grid"] * merge["block"] >= 1000 * 128 // 8 > (merge["grid"] - 1) * merge["block"]
 
 
+def test_only_the_tiles_that_are_left_over_have_their_keys_split(launch):
+    genes = genome(split=2, split_tiles="rest")
+    answer, notes = launch(genes, workspace=1 << 20, seq_q=2500)  # 20 tiles for each of 16 heads: 264 and 56
+    assert answer == 0
+    attention, combine = (note for note in notes if "grid" in note)
+    assert attention["grid"] == 264 + 56 * 2
+    assert combine["grid"] * combine["block"] == 56 * 128 * 128 // 8
+
+
 def test_a_stride_that_leads_nowhere_may_be_anything(launch):
     answer, notes = launch(genome(), batch=1, k_stride=[0, 900 * 128, 128])
     assert answer == 0

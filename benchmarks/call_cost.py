@@ -1,11 +1,14 @@
-"""What a call from Python costs: an export's functions beside SDPA, its operator alone, and its launcher from C++.
+"""What a call from Python costs: an export's functions beside PyTorch's own, its operator, and its launcher from C++.
 
     python benchmarks/call_cost.py evoflash_attention_mission_float16 --shape mission,bert --out calls.json
 
+    python benchmarks/call_cost.py evoflash_rms_norm_rows_16_columns_4096 --out calls.json
+
 times calls back to back, without a CUDA graph, in rounds in which all take turns in random order: the host's time,
 which matters where it is more than the kernel's. The launcher is called in a loop of C++ with an output allocated for
-each call (bare_calls.cpp). Of several packages the first whose kernel computes a shape is taken. Prints medians with
-their quartiles; `over bare` is what `attention` takes more than the launcher, from the differences of the rounds.
+each call (bare_calls.cpp). Of several packages for attention the first whose kernel computes a shape is taken. One for
+a function is timed at its searched size, beside the function as it is. Prints medians with their quartiles; `over bare`
+is what the package's function takes more than the launcher, from the differences of the rounds.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib
+import itertools
 import json
 import random
 import statistics
@@ -28,7 +32,8 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-from evoflash.problems import Inputs, attention
+from evoflash.plugins import problem_from_dict
+from evoflash.problems import Inputs, Outputs, Problem, attention
 from evoflash.problems.attention import AttentionProblem
 from evoflash.targets.base import cxx
 
@@ -80,7 +85,8 @@ def samplers(
         "SDPA": lambda: sdpa(q, k, v, is_causal=causal, enable_gqa=grouped),
         "operator": lambda: operator(q, k, v, causal, None),
     }
-    return {name: seconds_of(call) for name, call in calls.items()} | {"bare": bare(kernel, loop, problem, inputs)}
+    launcher = bare(kernel, loop, problem, inputs, (torch.empty_like(q),))
+    return {name: seconds_of(call) for name, call in calls.items()} | {"bare": launcher}
 
 
 def seconds_of(call: Callable[[], Any]) -> Sampler:
@@ -95,19 +101,26 @@ def seconds_of(call: Callable[[], Any]) -> Sampler:
     return sample
 
 
-def bare(kernel: Any, loop: ctypes.CDLL, problem: AttentionProblem, inputs: Inputs) -> Sampler:
-    """Of calls of the launcher from C++."""
-    (q, *_), out = inputs, torch.empty_like(inputs[0])
-    arguments = problem.arguments(inputs, (out,))
-    numbers = {torch.float16: 5, torch.float32: 6, torch.bfloat16: 15}  # c10::ScalarType
-    stream = torch.cuda.current_stream().cuda_stream if q.is_cuda else 0
+NUMBERS = {torch.float16: 5, torch.float32: 6, torch.float64: 7, torch.bfloat16: 15}  # c10::ScalarType
+
+
+def bare(kernel: Any, loop: ctypes.CDLL, problem: Problem, inputs: Inputs, outputs: Outputs) -> Sampler:
+    """Of calls of the launcher from C++; outputs are as those of a call, without what is updated in place."""
+    arguments = problem.arguments(inputs, outputs)
+    first, struct = inputs[0], type(arguments)
+    stream = torch.cuda.current_stream().cuda_stream if first.is_cuda else 0
+    names = [each.name for each in problem.outputs() if each.updates is None]
+    members = [ctypes.addressof(arguments) + getattr(struct, name).offset for name in names]
+    outs = (ctypes.c_void_p * len(members))(*members)
+    dtypes = (ctypes.c_int * len(members))(*(NUMBERS[each.dtype] for each in outputs))
+    workspace = ctypes.byref(arguments, struct.workspace.offset)  # type: ignore[attr-defined] - made for the problem
     seconds = ctypes.c_double()
 
     def sample(count: int) -> float:
-        members = (ctypes.byref(arguments, getattr(type(arguments), name).offset) for name in ("out", "workspace"))
-        fixed = (ctypes.byref(arguments), *members, kernel.evoflash_launch, kernel.evoflash_workspace_bytes)
-        device = (numbers[q.dtype], q.device.index or 0, ctypes.c_void_p(stream))
-        code = loop.bare_calls(*fixed, *device, count, ctypes.byref(seconds))
+        fixed = (ctypes.byref(arguments), outs, dtypes, len(members), workspace)
+        functions = (kernel.evoflash_launch, kernel.evoflash_workspace_bytes)
+        device = (first.device.index or 0, ctypes.c_void_p(stream))
+        code = loop.bare_calls(*fixed, *functions, *device, count, ctypes.byref(seconds))
         if code:
             sys.exit(f"the launcher returns {code} for {problem.label}; run `python -m PACKAGE.selftest`")
         return seconds.value
@@ -149,27 +162,62 @@ def row_of(
     inputs = problem.inputs(0, "normal", device)
     package, kernel = kernel_of(packages, inputs, problem.causal)
     samples = measure(samplers(package, kernel, loop, problem, inputs), device, rounds)
-    pairs = list(zip(samples["attention"], samples["SDPA"], samples["bare"], strict=True))
-    return {
+    by = package.explain(*inputs, causal=problem.causal).splitlines()[-1]
+    return figures(shape, problem, package, by, samples, ("attention", "SDPA"))
+
+
+def row_of_function(package: ModuleType, loop: ctypes.CDLL, device: str, rounds: int) -> dict[str, Any]:
+    """A package for a function, at its searched size."""
+    problem = problem_from_dict(package.info()["problem"])
+    given = importlib.import_module(f"{package.__name__}.selftest").arguments()
+    by = package.explain(*given).splitlines()[-1]
+    sources = {row["name"]: row["source"] for row in package._operators.table()}
+    source = sources.get(by.removesuffix(" computes"))
+    if source is None:
+        sys.exit(f"no kernel of {package.__name__} computes {problem.label}: {package.explain(*given)}")
+    function, passed = getattr(package, problem.computes), [each for each in given if each is not None]
+    calls: dict[str, Callable[[], Any]] = {
+        problem.computes: lambda: function(*given),
+        "eager": lambda: package._operators.by_reference(*given),
+        "operator": lambda: package._operators.compute(*passed),
+    }
+    contestants = {name: seconds_of(call) for name, call in calls.items()}
+    if not source.endswith(".py"):
+        inputs = tuple(each for each in given if isinstance(each, torch.Tensor))
+        outputs = package._operators.flat(function(*given))
+        kernel = package._kernels.loaded().kernels[source]
+        contestants["bare"] = bare(kernel, loop, problem, inputs, outputs)
+    return figures(
+        problem.computes, problem, package, by, measure(contestants, device, rounds), (problem.computes, "eager")
+    )
+
+
+def figures(
+    shape: str, problem: Problem, package: ModuleType, by: str, samples: dict[str, list[float]], pair: tuple[str, str]
+) -> dict[str, Any]:
+    """What is told of a shape; `pair` is the package's function and its rival."""
+    ours, theirs = (samples[name] for name in pair)
+    found = {
         "shape": shape,
         "size": problem.label,
         "package": package.__name__,
-        "by": package.explain(*inputs, causal=problem.causal).splitlines()[-1],
+        "by": by,
         "us": {name: spread(each) for name, each in samples.items()},
-        "attention_over_sdpa": spread([ours / theirs for ours, theirs, _ in pairs]),
-        "over_bare_us": spread([ours - least for ours, _, least in pairs]),
+        f"{pair[0]}_over_{pair[1].lower()}": spread([one / other for one, other in zip(ours, theirs, strict=True)]),
     }
+    if "bare" in samples:
+        found["over_bare_us"] = spread([one - other for one, other in zip(ours, samples["bare"], strict=True)])
+    return found
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows for a person, as Markdown: medians in microseconds, quartiles in brackets."""
-    names = list(rows[0]["us"])
-    lines = [
-        f"| shape | {' | '.join(names)} | attention over SDPA | over bare |",
-        f"|---|{'---|' * (len(names) + 2)}",
-    ]
+    """Rows of the same contestants for a person, as Markdown: medians in microseconds, quartiles in brackets."""
+    names, more = list(rows[0]["us"]), list(rows[0])[5:]
+    compared = f"{names[0]} over {'SDPA' if 'SDPA' in names else 'eager'}"
+    heads = ["shape", *names, compared, *(["over bare"] if "over_bare_us" in more else [])]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in rows:
-        figures = [*row["us"].values(), row["attention_over_sdpa"], row["over_bare_us"]]
+        figures = [*row["us"].values(), *(row[name] for name in more)]
         cells = (f"{middle:.2f} [{low:.2f}, {high:.2f}]" for middle, low, high in figures)
         lines.append(f"| {row['shape']} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -189,16 +237,24 @@ def main() -> None:
     device = arguments.device
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         loop = built(device, Path(folder))
-        rows = [
-            row_of(shape, problem, packages, loop, device, arguments.rounds)
-            for shape, problem in attention.parse_all([arguments.shape], arguments.dtype).items()
+        of_functions = [each for each in packages if not hasattr(each, "attention")]
+        of_attention = [each for each in packages if each not in of_functions]
+        shapes = attention.parse_all([arguments.shape], arguments.dtype) if of_attention else {}
+        groups = [
+            [row_of(shape, each, of_attention, loop, device, arguments.rounds) for shape, each in shapes.items()],
+            *([row_of_function(each, loop, device, arguments.rounds)] for each in of_functions),
         ]
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     if arguments.out is not None:
-        found = {"device": name, "torch": torch.__version__, "rounds": arguments.rounds, "rows": rows}
+        found = {
+            "device": name,
+            "torch": torch.__version__,
+            "rounds": arguments.rounds,
+            "rows": [*itertools.chain(*groups)],
+        }
         arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"{name}, torch {torch.__version__}, {arguments.rounds} rounds; us a call, median [quartiles]\n")
-    print(table(rows))
+    print("\n\n".join(table(rows) for rows in groups if rows))
 
 
 if __name__ == "__main__":

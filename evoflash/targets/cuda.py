@@ -71,12 +71,13 @@ class CudaTarget(Target):
         return flag(self.facts["arch"])
 
     def free_bytes(self) -> int | None:
-        """That of the first device; None without one."""
+        """That of the device; None without one, or where the driver does not tell."""
         import pynvml
 
         try:
             pynvml.nvmlInit()
-            return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).free)
+            handle = pynvml.nvmlDeviceGetHandleByUUID(self.uuid) if self.uuid else pynvml.nvmlDeviceGetHandleByIndex(0)
+            return int(pynvml.nvmlDeviceGetMemoryInfo(handle).free)
         except pynvml.NVMLError:
             return None
 

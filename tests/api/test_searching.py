@@ -1,6 +1,8 @@
 """`evoflash.search`: called twice, from a thread, within an event loop, interrupted; with errors of evoflash alone."""
 
 import asyncio
+import dataclasses
+import inspect
 import subprocess
 import sys
 import threading
@@ -9,6 +11,8 @@ import pytest
 
 import evoflash
 from evoflash.api.prepared import PreparedSearch
+from evoflash.api.request import SearchRequest
+from evoflash.cli.search import search as command
 from evoflash.core.status import Status
 from evoflash.errors import EvoflashError, UsageError
 from tests.helpers import SHAPE, TINY
@@ -58,6 +62,20 @@ def test_a_run_of_which_each_result_is_told():
         assert (result.best is None) == (least is None)
     assert told[-1].best is not None
     assert run.summary.best_index == told[-1].best.index
+
+
+def test_python_and_the_command_have_the_options_and_defaults_of_a_request():
+    """They stand three times: types for Python, words and types for --help, and what both come to."""
+    request = {each.name: each.default for each in dataclasses.fields(SearchRequest)}
+    alone = {  # what is not asked of the search itself
+        evoflash.search: ({"on_result"}, {"calls", "report"}),
+        command: ({"out", "each_device_kind", "events", "quiet", "as_json"}, set()),
+    }
+    for function, (own, lacking) in alone.items():
+        options = {name: each.default for name, each in inspect.signature(function).parameters.items()}
+        assert options.keys() - own == request.keys() - lacking
+        shared = options.keys() & request.keys()
+        assert {name: options[name] or None for name in shared} == {name: request[name] or None for name in shared}
 
 
 def test_it_prints_nothing(capfd):

@@ -6,7 +6,12 @@ from types import ModuleType
 
 import pytest
 
+from evoflash.export.package import write
 from evoflash.problems.attention import AttentionProblem
+from evoflash.problems.function.description import describe
+
+from .conftest import load
+from .test_python_kernels import FILE, KERNEL, winner_of
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import call_cost
@@ -30,6 +35,16 @@ def test_times_every_way_to_a_kernel(module: ModuleType, tmp_path: Path):
     table = call_cost.table([row]).splitlines()
     assert len(table) == 3
     assert table[0] == "| shape | attention | drop-in | SDPA | operator | bare | attention over SDPA | over bare |"
+
+
+def test_a_function_is_timed_beside_itself(tmp_path: Path):
+    problem = describe(FILE.name, FILE.read_text(), {}, "cpu")
+    package = load("python_timed", write(winner_of("python_timed", problem, KERNEL), tmp_path / "out"))
+    row = call_cost.row_of_function(package, None, "cpu", rounds=3)
+    assert list(row["us"]) == ["scaled_rows", "eager", "operator"]  # what is Python has no launcher for C++
+    assert row["by"].startswith("rows ")
+    header = call_cost.table([row]).splitlines()[0]
+    assert header == "| shape | scaled_rows | eager | operator | scaled_rows over eager |"
 
 
 def test_a_shape_that_no_kernel_computes_is_refused(module: ModuleType):

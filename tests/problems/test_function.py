@@ -301,6 +301,32 @@ def test_where_pytorchs_own_result_overflows_any_result_is_right():
         expected.check(good, "large")
 
 
+PADDED = """
+import torch
+
+def padded(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.conv1d(x, weight, padding=1, groups=x.shape[1])
+
+def get_inputs(channels: int = 8, width: int = 16):
+    return torch.randn(2, channels, width), torch.randn(channels, 1, 3)
+"""
+
+
+def test_a_kernel_may_leave_out_what_is_multiplied_by_zero_where_the_function_itself_does():
+    """An infinite weight times the padding is NaN in float64, and nothing in float32, where PyTorch leaves it out."""
+    problem = describe("padded.py", PADDED, {}, "cpu")
+    (case,) = (each for each in problem.cases() if each.name == "infinite")
+    reference = References("cpu").of(case)
+    (plain,) = problem.plain(reference.inputs)
+    (expected,) = reference.outputs
+    assert expected.disputed is not None
+    assert torch.equal(expected.disputed, expected.values.isnan() & ~plain.isnan())
+    assert expected.disputed.any()
+    expected.check(plain, "infinite")
+    with pytest.raises(WrongResultError):
+        expected.check(torch.where(expected.disputed, plain, plain + 1), "infinite")
+
+
 def test_nothing_is_expected_where_an_infinite_input_makes_nan(scale):
     (case,) = (each for each in scale.cases() if each.name == "infinite")
     scaled, positive = References("cpu").of(case).outputs

@@ -44,14 +44,14 @@ def describe(file: str, source: str, sizes: Mapping[str, Size], device: str) -> 
         return _described(file, source, sizes, device)
     except ProblemError:
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ProblemError(_no_memory(file, error)) from None
     except SyntaxError as error:
         raise ProblemError(f"{file}:{error.lineno}: {error.msg}; mend the file") from None
     except (Exception, SystemExit) as error:  # whatever the file's code raises
         said = _said(error, file)
-        if any(words in str(error) for words in CPU_ALLOCATOR):
-            raise ProblemError(_no_memory(file, error)) from None
+        if _is_shortage(error):
+            raise ProblemError(
+                f"{file}: there is no memory for these sizes{_asked_for(error)}; choose smaller ones by --shape"
+            ) from None
         if not torch.cuda.is_available() and ("CUDA" in said or "NVIDIA" in said):
             raise ProblemError(
                 f"{file}{said}; there is no GPU here: make tensors on the CPU, evoflash moves them to the device"
@@ -59,11 +59,16 @@ def describe(file: str, source: str, sizes: Mapping[str, Size], device: str) -> 
         raise ProblemError(f"{file}{said}; mend the file, or choose other sizes by --shape") from None
 
 
-def _no_memory(file: str, error: BaseException) -> str:
-    """What to say of a file whose tensors have no room, with the size that was asked for where PyTorch gives it."""
-    asked = re.search(r"[Tt]ried to allocate ([\d.]+ ?\w+)", str(error))
-    words = f" (a tensor of {asked[1]})" if asked else ""
-    return f"{file}: there is no memory for these sizes{words}; choose smaller ones by --shape"
+def _is_shortage(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in CPU_ALLOCATOR
+    )
+
+
+def _asked_for(error: BaseException) -> str:
+    """The size of the tensor that has no room, in brackets; empty where PyTorch does not give it."""
+    found = re.search(r"[Tt]ried to allocate ([\d.]+ ?\w+)", str(error))
+    return f" (a tensor of {found[1]})" if found else ""
 
 
 def _described(file: str, source: str, sizes: Mapping[str, Size], device: str) -> FunctionProblem:

@@ -35,6 +35,8 @@ class Settings(BaseSettings):
         jobs: parallel builds; default: the number of cores available to this process.
         calls: after a search, time calls of its export from Python.
         report: after a search, write its HTML report; without the extra `report` a line says how to get it.
+        scheduler: whose devices are searched on, if not this machine's: dask://HOST:PORT, "slurm" or "local".
+        tls_ca_file, tls_cert, tls_key: the certificates of the cluster, in PEM format.
         build_deadline_s, evaluate_deadline_s: seconds after which a build, or the evaluation of a candidate, is killed.
     """
 
@@ -50,6 +52,10 @@ class Settings(BaseSettings):
     calls: bool = True
     report: bool = True
     jobs: int | None = Field(None, ge=1)
+    scheduler: str | None = None
+    tls_ca_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     build_deadline_s: float = Field(60.0, gt=0)
     evaluate_deadline_s: float = Field(30.0, gt=0)
 

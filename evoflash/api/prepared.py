@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from typing import Self
 
 from evoflash import targets
+from evoflash.api.cluster import join
 from evoflash.api.result import OnResult, Results
+from evoflash.cluster.connection import Connection
+from evoflash.cluster.dask_scheduler import DaskScheduler
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
 from evoflash.errors import StorageError, UsageError
 from evoflash.progress import Progress
 from evoflash.run.local_scheduler import LocalScheduler
 from evoflash.run.plan import Plan
+from evoflash.run.scheduler import Scheduler
 from evoflash.run.task import Task
 from evoflash.search import Outcome, Search
 from evoflash.store import RunStore, StudyMirror
@@ -30,12 +34,14 @@ class PreparedSearch:
         plans: one for each run.
         devices: all that are searched on, of one kind; the first is the one of the finals.
         run_ids: the runs to go on with, in the order of the plans; empty for a new search.
+        cluster: who holds the devices, if not this machine; left when the search ends.
     """
 
     plans: Sequence[Plan]
     devices: Sequence[Target]
     settings: Settings
     run_ids: Sequence[int] = ()
+    cluster: Connection | None = None
 
     @classmethod
     def resumed(
@@ -64,11 +70,14 @@ class PreparedSearch:
             if each not in begun:
                 say(f"run {each.id} failed before its first candidate and is left out: {each.stop_reason}")
         plans = [Plan.model_validate(each.plan) for each in begun]
-        first = plans[0]
+        first, ids = plans[0], tuple(each.id for each in begun)
+        if settings.scheduler is not None:
+            cluster, found, settings = join(settings, devices, say, first.target)
+            return cls(plans, found, settings, ids, cluster)
         chosen, words = targets.detect_all(first.target, devices or first.devices, first.arch, first.debug)
         if words:
             say(words)
-        return cls(plans, chosen, settings, tuple(each.id for each in begun))
+        return cls(plans, chosen, settings, ids)
 
     @property
     def device(self) -> Target:
@@ -88,7 +97,11 @@ class PreparedSearch:
 
     def search(self, store: RunStore, progress: Progress) -> Search:
         """The search itself, which has not begun yet."""
-        scheduler = LocalScheduler(self.plans, self.devices, self._toolchain)
+        scheduler: Scheduler = (
+            LocalScheduler(self.plans, self.devices, self._toolchain)
+            if self.cluster is None
+            else DaskScheduler(self.cluster, self.plans, self.device)
+        )
         return Search(self.plans, self.device, scheduler, store, progress, self.run_ids)
 
     def run(self, on_result: OnResult | None = None) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from evoflash import config, proposers, targets
 from evoflash.api import families, rivals
+from evoflash.api.cluster import join, left_if_it_fails
 from evoflash.api.prepared import PreparedSearch
 from evoflash.api.shapes import chosen as chosen_shapes
 from evoflash.api.words import RunWord, is_run
@@ -59,6 +60,10 @@ class SearchRequest:
     templates: Sequence[Path] | None = None
     db: str | None = None
     cache: Path | None = None
+    scheduler: str | None = None
+    tls_ca_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     debug: bool | None = None
     calls: bool | None = None
     report: bool | None = None
@@ -82,6 +87,10 @@ class SearchRequest:
             templates=list(self.templates) if self.templates else None,
             db=self.db,
             cache=self.cache,
+            scheduler=self.scheduler,
+            tls_ca_file=self.tls_ca_file,
+            tls_cert=self.tls_cert,
+            tls_key=self.tls_key,
             debug=self.debug,
             calls=self.calls,
             report=self.report,
@@ -90,7 +99,14 @@ class SearchRequest:
         proposers.require(self.strategy)
         for name in self.family:
             families.named(name, settings.templates)
-        taken = self._devices(settings, say)
+        if settings.scheduler is None:
+            return self._prepared(settings, self._devices(settings, say), say)
+        cluster, taken, settings = join(settings, self.devices, say)
+        with left_if_it_fails(cluster):
+            return replace(self._prepared(settings, taken, say), cluster=cluster)
+
+    def _prepared(self, settings: Settings, taken: Sequence[Target], say: Say) -> PreparedSearch:
+        """The search on these devices."""
         device = taken[0]
         shapes = chosen_shapes(self.problem, self.shape or None, self.dtype, settings, device.name)
         for each in shapes.values():

@@ -23,6 +23,7 @@ def search(
     dtype: str | None = None,
     target: str | None = None,
     devices: str | int | Sequence[int] | None = None,
+    scheduler: str | None = None,
     arch: str | None = None,
     family: str | Sequence[str] = (),
     strategy: str = "evolution",
@@ -61,6 +62,8 @@ def search(
         target: "auto", "cuda" or "cpu".
         devices: the GPUs to search on: "all" that are alike and idle (the default), how many of those, or their
             numbers, e.g. [0, 1]; the finals are on the first.
+        scheduler: search on the devices of a cluster: "dask://HOST:PORT", "slurm" or "local". Its
+            certificates are settings (EVOFLASH_TLS_CA_FILE, EVOFLASH_TLS_CERT, EVOFLASH_TLS_KEY).
         arch: CUDA architecture, e.g. "sm_90a"; default: the device's.
         family: only these families of kernels.
         strategy: "evolution", "random", "best-of-n", "tpe", "cmaes", "nsga2" or "gp"; settings follow a colon.
@@ -111,6 +114,7 @@ def search(
         dtype=dtype,
         target=target,
         devices=_device_words(devices),
+        scheduler=scheduler,
         arch=arch,
         family=several(family),
         strategy=strategy,

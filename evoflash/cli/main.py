@@ -24,6 +24,7 @@ from evoflash.cli import (
     search,
     templates,
     verify,
+    worker,
 )
 from evoflash.errors import EvoflashError
 from evoflash.version import __version__
@@ -90,6 +91,7 @@ app.command(epilog="Example: evoflash render cpu_flash --shape mission --flat")(
 app.command(epilog="Example: evoflash build mma --shape mission --arch sm_90a")(kernels.build)
 app.add_typer(templates.app, name="templates")
 app.add_typer(new.app, name="new")
+app.command(epilog="Example: evoflash worker dask://127.0.0.1:8786")(worker.worker)
 app.command(epilog="Example: evoflash doctor")(doctor.doctor)
 
 

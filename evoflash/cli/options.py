@@ -48,6 +48,23 @@ Devices = Annotated[
         show_default=False,
     ),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="dask://HOST:PORT|slurm|local",
+        help="Search on the devices of a cluster: those that have come to a scheduler of Dask's by `evoflash "
+        "worker`, jobs of Slurm, or this machine's.",
+        show_default=False,
+    ),
+]
+TlsCaFile = Annotated[
+    Path | None, typer.Option("--tls-ca-file", help="The cluster's certificate authority (PEM).", show_default=False)
+]
+TlsCert = Annotated[
+    Path | None, typer.Option("--tls-cert", help="This host's certificate for the cluster (PEM).", show_default=False)
+]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="The key of --tls-cert (PEM).", show_default=False)]
 Templates = Annotated[
     list[Path] | None,
     typer.Option(

@@ -52,6 +52,10 @@ def search(
             help="Where GPUs are of several kinds, one search after another on the GPUs of each kind.",
         ),
     ] = False,
+    scheduler: options.Scheduler = None,
+    tls_ca_file: options.TlsCaFile = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
     arch: options.Arch = None,
     family: Annotated[list[str] | None, typer.Option("--family", help="Only these families; repeatable.")] = None,
     strategy: Annotated[
@@ -114,6 +118,10 @@ def search(
         dtype=dtype,
         target=target,
         devices=devices,
+        scheduler=scheduler,
+        tls_ca_file=tls_ca_file,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         arch=arch,
         family=family or (),
         strategy=strategy,
@@ -152,6 +160,10 @@ def search(
 def resume(
     run: Run = None,
     devices: options.Devices = None,
+    scheduler: options.Scheduler = None,
+    tls_ca_file: options.TlsCaFile = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
     db: Database = None,
     cache: options.Cache = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the winner's package.")] = None,
@@ -162,7 +174,15 @@ def resume(
 ) -> None:
     """Resume an interrupted search, with all its shapes."""
     hush(quiet)
-    settings = config.load(db=db, cache=cache, report=report)
+    settings = config.load(
+        db=db,
+        cache=cache,
+        report=report,
+        scheduler=scheduler,
+        tls_ca_file=tls_ca_file,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+    )
     with RunStore.open(settings.db) as store:
         asked = run_of(store, run)
     run_search(PreparedSearch.resumed(asked.id, settings, say, devices), out, events, as_json, quiet)

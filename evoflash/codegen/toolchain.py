@@ -121,13 +121,39 @@ class Toolchain:
         """The build itself if its library is unchanged; otherwise a new build, e.g. after the cache was cleared."""
         return build if build.library is None or build.is_intact else self.build(source)
 
+    def known(self, source: Source) -> Build | None:
+        """The build of a source that is in the cache."""
+        found = self._cache.find(self.key(source), _product(source))
+        if found is None:
+            return None
+        report, library = found
+        return Build(report.model_copy(update={"seconds": 0.0, "cached": True}), library)
+
+    def adopt(self, source: Source, build: Build, library: bytes) -> Build:
+        """Takes over the build of a source from another host, so that it need not be built again; or builds it.
+
+        Args:
+            library: its content. What is not what the build reports is not taken.
+
+        Raises:
+            StorageError: when the cache cannot be written.
+        """
+        if hashlib.sha256(library).hexdigest() != build.report.binary_digest:
+            return self.build(source)
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with processes.temporary_folder(BUILDING, self.cache) as folder:
+                (folder / _product(source)).write_bytes(library)
+                path = self._cache.keep(self.key(source), folder, build.report, _product(source))
+        except OSError as error:
+            raise self._cache.refused(error) from None
+        return replace(build, library=path)
+
     def _find_or_build(self, source: Source) -> Build:
-        key = self.key(source)
-        product = PYTHON if source.language == "python" else LIBRARY
-        known = self._cache.find(key, product)
+        key, product = self.key(source), _product(source)
+        known = self.known(source)
         if known is not None:
-            report, library = known
-            return Build(report.model_copy(update={"seconds": 0.0, "cached": True}), library)
+            return known
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
             with processes.temporary_folder(BUILDING, self.cache) as folder:
@@ -260,6 +286,10 @@ class Toolchain:
             text=True,
             errors="replace",
         )
+
+
+def _product(source: Source) -> str:
+    return PYTHON if source.language == "python" else LIBRARY
 
 
 def _module(source: Source, folder: Path) -> Build:

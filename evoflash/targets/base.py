@@ -93,6 +93,10 @@ class Target(abc.ABC):
         """A word for the device, e.g. "cuda:1"."""
         return f"{self.name}:{self.number}"
 
+    def portable(self) -> Target:
+        """The same device, for which other hosts can build, too; asked where the device is."""
+        return self
+
     @property
     @abc.abstractmethod
     def source_name(self) -> str:

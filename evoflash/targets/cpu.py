@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evoflash.system import memory, processes
 from evoflash.targets.base import Figures, Step, Target, compiler_version, cxx, include_flags, read_text, usable_cores
 
+NATIVE = "-march=native"
 # No -ffast-math, since NaN must propagate. Without errno the compiler can inline libm functions.
 COMPILER_FLAGS = "-std=c++17 -O3 -march=native -fno-math-errno -fopenmp -fPIC"
 CPU_FLAGS = f"{COMPILER_FLAGS} -shared -Wl,--build-id=none"
@@ -29,9 +31,11 @@ class CpuTarget(Target):
 
     Attributes:
         sanitize: build with AddressSanitizer and UndefinedBehaviorSanitizer.
+        processor: the option that names the processor; the one that compiles, unless `portable` has named it.
     """
 
     sanitize: bool = False
+    processor: str = NATIVE
 
     name: ClassVar[Literal["cuda", "cpu"]] = "cpu"
 
@@ -53,15 +57,24 @@ class CpuTarget(Target):
         """One compiler command."""
         # A compiler that does not find its form of a precompiled header beside the header reads the header.
         include = "" if headers is None else f" -include {shlex.quote(str(headers))}"
-        flags = f"{CPU_FLAGS}{self._more_flags}{include_flags(include_paths)}{include}"
+        flags = f"{self._for_processor(CPU_FLAGS)}{self._more_flags}{include_flags(include_paths)}{include}"
         command = f"{cxx()} {flags} -o kernel.so {self.source_name}"
         return (Step(command, "kernel.so", (self.source_name,)),)
 
     @property
     def headers_step(self) -> Step:
         """With the same flags, or else GCC does not use the result."""
-        command = f"{cxx()} {COMPILER_FLAGS}{self._more_flags} -x c++-header -o headers.h.gch headers.h"
+        command = (
+            f"{cxx()} {self._for_processor(COMPILER_FLAGS)}{self._more_flags} -x c++-header -o headers.h.gch headers.h"
+        )
         return Step(command, "headers.h.gch", ("headers.h",))
+
+    def portable(self) -> CpuTarget:
+        """With what GCC takes this processor for in place of `-march=native`; as it is with another compiler."""
+        return replace(self, processor=_processor_options() or NATIVE)
+
+    def _for_processor(self, flags: str) -> str:
+        return flags.replace(NATIVE, self.processor)
 
     @property
     def _more_flags(self) -> str:
@@ -82,6 +95,15 @@ class CpuTarget(Target):
     def toolchain(self) -> str:
         """Compiler and processor, since the code is built for the native architecture."""
         return f"{compiler_version(cxx())} on {self.details['processor_digest']}"
+
+
+@functools.cache
+def _processor_options() -> str:
+    """GCC's `-march=native`, spelled out; empty where the compiler does not tell."""
+    answer = processes.run([*shlex.split(cxx()), NATIVE, "-E", "-v", "-x", "c++", os.devnull], 60)
+    line = next((line for line in answer.stderr.splitlines() if "cc1plus" in line and " -march=" in line), "")
+    found = re.findall(r" (-m[\w.+=-]+| --param[ =][\w.=-]+)", line.replace(" -", "  -"))
+    return " ".join(each.strip() for each in found)
 
 
 def detect(debug: bool = False) -> CpuTarget:

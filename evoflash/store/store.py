@@ -8,7 +8,6 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, insert, literal, select
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import IntegrityError
 
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Evaluation
@@ -126,18 +125,10 @@ class RunStore:
             StorageError: also when the run already has this index, or a parent is missing.
         """
         source = (source_text, language) if source_text is not None else None
-        doing = f"record candidate {candidate.index} of run {run_id}"
-        self._require_writable(doing)
-        with explained(self._url, doing):
-            try:
-                with self._engine.begin() as connection:
-                    if elapsed_s is not None:
-                        writing.update_run(connection, run_id, {"elapsed_s": elapsed_s})
-                    return writing.write_candidate(connection, run_id, candidate, evaluation, source)
-            except IntegrityError:  # PostgreSQL answers no question within a transaction that has failed
-                with self._reading(doing) as connection:
-                    writing.refuse_second(connection, run_id, candidate.index)
-                raise
+        with self._writing(f"record candidate {candidate.index} of run {run_id}") as connection:
+            if elapsed_s is not None:
+                writing.update_run(connection, run_id, {"elapsed_s": elapsed_s})
+            return writing.write_candidate(connection, run_id, candidate, evaluation, source)
 
     def record_finals(self, run_id: int, finals: Finals) -> None:
         """Records the finals of a run, replacing earlier ones."""
@@ -349,13 +340,10 @@ class RunStore:
 
     @contextlib.contextmanager
     def _writing(self, doing: str) -> Iterator[Connection]:
-        self._require_writable(doing)
-        with explained(self._url, doing), self._engine.begin() as connection:
-            yield connection
-
-    def _require_writable(self, doing: str) -> None:
         if not self._write:
             raise StorageError(f"cannot {doing}: {location.shown(self._url)} is open read-only; open it for writing")
+        with explained(self._url, doing), self._engine.begin() as connection:
+            yield connection
 
     @contextlib.contextmanager
     def _reading(self, doing: str) -> Iterator[Connection]:

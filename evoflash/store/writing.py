@@ -1,5 +1,6 @@
 """Inserts and updates within a transaction of the store."""
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import Accuracy, Evaluation, Timing
@@ -39,11 +41,7 @@ def write_candidate(
     evaluation: Evaluation,
     source: tuple[str, str | None] | None,
 ) -> int:
-    """Inserts a candidate with its evidence; `source` is text and language. Returns its id.
-
-    Raises:
-        IntegrityError: when the run does not exist, or has this index already (see `refuse_second`).
-    """
+    """Inserts a candidate with its evidence; `source` is text and language. Returns its id."""
     found = ids_of(connection, run_id, candidate.parents)
     parents = [found[index] for index in candidate.parents]
     if candidate.origin is not None:
@@ -70,7 +68,12 @@ def write_candidate(
         "device": evaluation.device,
         "clock_ratio": evaluation.clock_ratio,
     }
-    inserted = connection.execute(insert(_table(CandidateRow)), row)
+    try:
+        with _savepoint(connection):
+            inserted = connection.execute(insert(_table(CandidateRow)), row)
+    except IntegrityError:
+        _refuse_second(connection, run_id, candidate.index)
+        raise
     key = inserted.inserted_primary_key
     if key is None:
         raise StorageError(f"the database gave candidate {candidate.index} no id; check the database")
@@ -135,7 +138,12 @@ def ids_of(connection: Connection, run_id: int, indices: Sequence[int]) -> dict[
     return found
 
 
-def refuse_second(connection: Connection, run_id: int, index: int) -> None:
+def _savepoint(connection: Connection) -> contextlib.AbstractContextManager[Any]:
+    """After an error within, PostgreSQL answers again, as SQLite does anyway."""
+    return connection.begin_nested() if connection.dialect.name == "postgresql" else contextlib.nullcontext()
+
+
+def _refuse_second(connection: Connection, run_id: int, index: int) -> None:
     """Raises the error for a missing run or a duplicate index, if one of them is the cause."""
     same = (CandidateRow.run_id == RunRow.id) & (CandidateRow.index == index)
     wanted = select(CandidateRow.id).select_from(RunRow).outerjoin(CandidateRow, same).where(RunRow.id == run_id)

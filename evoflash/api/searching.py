@@ -24,6 +24,9 @@ def search(
     target: str | None = None,
     devices: str | int | Sequence[int] | None = None,
     scheduler: str | None = None,
+    tls_ca_file: PathLike | None = None,
+    tls_cert: PathLike | None = None,
+    tls_key: PathLike | None = None,
     arch: str | None = None,
     family: str | Sequence[str] = (),
     strategy: str = "evolution",
@@ -62,8 +65,8 @@ def search(
         target: "auto", "cuda" or "cpu".
         devices: the GPUs to search on: "all" that are alike and idle (the default), how many of those, or their
             numbers, e.g. [0, 1]; the finals are on the first.
-        scheduler: search on the devices of a cluster: "dask://HOST:PORT", "slurm" or "local". Its
-            certificates are settings (EVOFLASH_TLS_CA_FILE, EVOFLASH_TLS_CERT, EVOFLASH_TLS_KEY).
+        scheduler: search on the devices of a cluster: "dask://HOST:PORT", "slurm" or "local".
+        tls_ca_file, tls_cert, tls_key: the certificates of the cluster, in PEM format.
         arch: CUDA architecture, e.g. "sm_90a"; default: the device's.
         family: only these families of kernels.
         strategy: "evolution", "random", "best-of-n", "tpe", "cmaes", "nsga2" or "gp"; settings follow a colon.
@@ -115,6 +118,9 @@ def search(
         target=target,
         devices=_device_words(devices),
         scheduler=scheduler,
+        tls_ca_file=Path(tls_ca_file) if tls_ca_file is not None else None,
+        tls_cert=Path(tls_cert) if tls_cert is not None else None,
+        tls_key=Path(tls_key) if tls_key is not None else None,
         arch=arch,
         family=several(family),
         strategy=strategy,

@@ -51,6 +51,7 @@ class RunStore:
         self._snapshots = snapshots(database)
         self._claims = claims
         self._write = write
+        self._shared: Connection | None = None  # of `together`
 
     @classmethod
     def open(cls, url: str, *, write: bool = False) -> Self:
@@ -348,8 +349,25 @@ class RunStore:
         ]
 
     @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Makes one transaction of all that is written meanwhile: to wait for the disk takes as long as to write.
+
+        It is stored completely or not at all.
+        """
+        with self._writing("record results") as connection:
+            self._shared = connection
+            try:
+                yield
+            finally:
+                self._shared = None
+
+    @contextlib.contextmanager
     def _writing(self, doing: str) -> Iterator[Connection]:
         self._require_writable(doing)
+        if self._shared is not None:
+            with explained(self._url, doing):
+                yield self._shared
+            return
         with explained(self._url, doing), self._engine.begin() as connection:
             yield connection
 

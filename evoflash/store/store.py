@@ -24,6 +24,7 @@ from evoflash.store.models import CandidateRow, InsightRow, RunRow
 from evoflash.store.records import (
     Ancestor,
     CandidateSummary,
+    DeviceTally,
     Insight,
     Outcome,
     Relative,
@@ -263,6 +264,11 @@ class RunStore:
         """Counts of a run's candidates by family, operator and status."""
         with self._reading(f"count the candidates of run {run_id}") as connection:
             return reading.read_tally(connection, run_id)
+
+    def devices(self, run_id: int) -> list[DeviceTally]:
+        """Counts of a run's candidates by the device that examined them."""
+        with self._reading(f"count the candidates of run {run_id}") as connection:
+            return reading.read_devices(connection, run_id)
 
     def improvements(self, run_id: int) -> list[tuple[int, Outcome]]:
         """The candidates that improved the best time of a run, each with the number of candidates finished by then."""

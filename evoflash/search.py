@@ -166,8 +166,9 @@ class Search:
     def _record(self, trials: Sequence[Trial]) -> None:
         """Writes results down, in one transaction, then tells of them."""
         new = [trial for trial in trials if not trial.is_on_record]
+        last = {trial.task: trial for trial in new}.values()  # of each run; the time is written once
         with self.store.together() if len(new) > 1 else contextlib.nullcontext():
-            is_best = [trial.task.record(trial, self.elapsed_s) for trial in trials]
+            is_best = [trial.task.record(trial, self.elapsed_s if trial in last else None) for trial in trials]
         for trial, best in zip(trials, is_best, strict=True):
             if not trial.is_on_record and trial.evaluation is not None:
                 self.progress.finished(trial.task.plan.title, trial.candidate, trial.evaluation, best)

@@ -70,13 +70,16 @@ def test_an_evaluation_comes_back_exactly(store, evaluation):
 
 def test_results_that_are_written_together_are_stored_completely_or_not_at_all(store):
     run = runs.begin(store)
-    with store.together():
-        for index in range(2):
-            store.record(run, runs.candidate(index), Evaluation(status=Status.OK, stage=Stage.FULL), "text")
+
+    def write(*indices: int) -> None:
+        with store.together():
+            for index in indices:
+                store.record(run, runs.candidate(index), Evaluation(status=Status.OK, stage=Stage.FULL), "text")
+
+    write(0, 1)
     assert store.run(run).candidates == 2
-    with pytest.raises(StorageError, match="already recorded"), store.together():
-        store.record(run, runs.candidate(2), Evaluation(status=Status.OK, stage=Stage.FULL), "text")
-        store.record(run, runs.candidate(1), Evaluation(status=Status.OK, stage=Stage.FULL), "text")
+    with pytest.raises(StorageError, match="already recorded"):
+        write(2, 1)
     assert store.run(run).candidates == 2
     store.record(run, runs.candidate(2), Evaluation(status=Status.OK, stage=Stage.FULL), "text")
     assert store.run(run).candidates == 3

@@ -143,7 +143,7 @@ class Search:
             self.pipeline.submit(trial)
         else:
             self.pipeline.remember(trial)
-            self._record(trial)
+            self._record([trial])
 
     def _collect(self) -> None:
         """Records what has finished; waits for it, unless there is something to learn already."""
@@ -151,9 +151,7 @@ class Search:
         for text in self.scheduler.news():
             self.progress.note(text)
         if self._in_flight[0].evaluation is None:
-            for trial in self.pipeline.wait():
-                if not trial.is_new_duplicate:
-                    self._record(trial)
+            self._record([trial for trial in self.pipeline.wait() if not trial.is_new_duplicate])
 
     def _learn(self) -> None:
         """Learns every result whose turn it is; each makes room for one proposal."""
@@ -161,14 +159,19 @@ class Search:
             trial = self._in_flight.popleft()
             if trial.is_new_duplicate:
                 trial.complete()
-                self._record(trial)
+                self._record([trial])
             trial.task.learn(trial)
             self._propose()
 
-    def _record(self, trial: Trial) -> None:
-        is_best = trial.task.record(trial, self.elapsed_s)
-        if not trial.is_on_record and trial.evaluation is not None:
-            self.progress.finished(trial.task.plan.title, trial.candidate, trial.evaluation, is_best)
+    def _record(self, trials: Sequence[Trial]) -> None:
+        """Writes results down, in one transaction, then tells of them."""
+        new = [trial for trial in trials if not trial.is_on_record]
+        last = {trial.task: trial for trial in new}.values()  # of each run; the time is written once
+        with self.store.together() if len(new) > 1 else contextlib.nullcontext():
+            is_best = [trial.task.record(trial, self.elapsed_s if trial in last else None) for trial in trials]
+        for trial, best in zip(trials, is_best, strict=True):
+            if not trial.is_on_record and trial.evaluation is not None:
+                self.progress.finished(trial.task.plan.title, trial.candidate, trial.evaluation, best)
 
     def _announce_finals(self) -> None:
         """Says what the budget was spent on, since what follows takes time as well."""

@@ -11,8 +11,11 @@ from evoflash.codegen.toolchain import Build
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import BuildReport
 from evoflash.core.genome import Genome
+from evoflash.core.status import Status
 from evoflash.errors import WorkerError
 from evoflash.evaluator import Evaluator
+from evoflash.report.run_sheets import run_sheets
+from evoflash.report.runs import report
 from evoflash.run.jobs import Beginning, Entrant, Examination, Job
 from evoflash.run.local_scheduler import LocalScheduler
 from evoflash.search import Search
@@ -133,6 +136,13 @@ def test_a_slow_device_is_told_and_its_times_are_corrected(begin):
     assert len(recorded) == sum(len(each.examined) for each in own)
     best_us = min(each.fitness_us for each in recorded if each.fitness_us is not None)
     assert min(own[1].bests) >= 2 * best_us  # it gives up by its own clock
+    devices = search.store.devices(outcome.run_id)
+    assert [(each.device, each.count, each.clock_ratio) for each in devices] == [
+        (f"cpu:{number}", len(each.examined), own[number].slowness) for number, each in enumerate(own)
+    ]
+    assert sum(each.failed for each in devices) == sum(each.status is not Status.OK for each in recorded)
+    (sheet,) = [each for each in run_sheets(report(search.store, outcome.run_id)) if each.title == "by device"]
+    assert len(sheet.rows) == 3
 
 
 def test_a_resumed_run_keeps_the_times_by_which_its_devices_are_compared(begin):

@@ -20,6 +20,8 @@ from evoflash.store.models import RunRow
 from tests.helpers import TINY, Quiet, plan
 from tests.made_up import Interrupting, MadeUpToolchain, made_up_search, story
 
+WINDOW = 4  # proposals in flight, as `plan` has it
+
 
 @pytest.fixture(scope="module")
 def target():
@@ -149,12 +151,16 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(begin, strategy):
         search.run()
     before = search.store.recorded(search.tasks[0].run_id)
     summary = search.store.run(search.tasks[0].run_id)
-    assert (summary.status, summary.candidates) == ("interrupted", 13)
+    assert summary.status == "interrupted"
+    assert summary.candidates in range(13, 13 + WINDOW)  # what came together was recorded together
     again = begin(search.tasks[0].run_id, Interrupting(11), strategy=strategy)
     with pytest.raises(KeyboardInterrupt):
         again.run()
-    assert again.store.run(search.tasks[0].run_id).candidates == 24
-    assert len(again.scheduler.toolchain.sources) < 24  # what is known is not built again
+    recorded = again.store.run(search.tasks[0].run_id).candidates
+    assert recorded in range(24, 24 + 2 * WINDOW)
+    assert (
+        len(again.scheduler.toolchain.sources) <= recorded - summary.candidates + WINDOW
+    )  # what is known is not built
     last = begin(search.tasks[0].run_id, strategy=strategy)
     last.run()
     assert story(last) == story(whole)

@@ -22,13 +22,14 @@ from evoflash.export.runs import package_name
 from evoflash.progress import SilentProgress
 from evoflash.report import run_sheets as sheets
 from evoflash.report.events import Events
-from evoflash.report.live import Counts, Shown, progress_of
+from evoflash.report.live import Counts, Devices, Shown, progress_of
 from evoflash.report.runs import Best
 from evoflash.report.summary import Summary, next_commands, print_summary
 from evoflash.report.tables import print_document, print_sheets
 from evoflash.run.plan import Plan
 from evoflash.search import Outcome, Search
 from evoflash.store import RunStore
+from evoflash.targets.devices import states
 
 
 class SearchResult(Best):
@@ -96,7 +97,8 @@ def _shown(prepared: PreparedSearch, store: RunStore) -> Shown:
     """Progress for people, which knows what is on record of the runs to resume."""
     plans, effort = prepared.plans, prepared.plans[0].effort
     title = f"{', '.join(plan.title for plan in plans)} on {prepared.device.device}"
-    counts = Counts(effort.budget, effort.minutes, title, [plan.title for plan in plans])
+    devices = Devices([each.label for each in prepared.devices], states if len(prepared.devices) > 1 else dict)
+    counts = Counts(effort.budget, effort.minutes, title, [plan.title for plan in plans], devices=devices)
     for plan, run_id in zip(plans, prepared.run_ids, strict=False):  # none for new runs
         counts.recall(plan.title, store.outcomes(run_id))
     return progress_of(counts, plain=prepared.settings.verbose)

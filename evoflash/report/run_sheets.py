@@ -9,7 +9,7 @@ from evoflash.core.statistics import Ratio
 from evoflash.problems import FunctionProblem
 from evoflash.report.runs import Best, RunReport, Share
 from evoflash.report.tables import Sheet, duration, times, us
-from evoflash.store import Insight, RunSummary
+from evoflash.store import DeviceTally, Insight, RunSummary
 
 SHOWN_CASES = 3
 
@@ -36,6 +36,7 @@ def run_sheets(found: RunReport) -> list[Sheet]:
         Sheet.of("by status", "status|>candidates", list(found.statuses.items())),
         Sheet.of("by family", f"family|{columns}", [_share_row(share) for share in found.families]),
         Sheet.of("by operator", f"operator|{columns}", [_share_row(share) for share in found.operators]),
+        *([_devices_sheet(found.devices, run.elapsed_s)] if len(found.devices) > 1 else []),
         Sheet.of(
             "convergence",
             ">after candidates|>after|>best, us|>candidate|operator",
@@ -47,6 +48,22 @@ def run_sheets(found: RunReport) -> list[Sheet]:
         *(finals_sheets(found.finals, found.finalist_ids) if found.finals is not None else ()),
         insights_sheet(latest(found.insights)),
     ]
+
+
+def _devices_sheet(devices: Sequence[DeviceTally], elapsed_s: float | None) -> Sheet:
+    """What each device did; its pace and its busy share are of the whole search."""
+    rows = [
+        (
+            each.device,
+            each.count,
+            each.failed,
+            f"{60 * each.count / elapsed_s:.0f}" if elapsed_s else None,
+            f"{min(1.0, each.seconds / elapsed_s):.0%}" if elapsed_s else None,
+            f"{each.clock_ratio:.4f}",
+        )
+        for each in devices
+    ]
+    return Sheet.of("by device", "device|>candidates|>failed|>a minute|>busy|>clock", rows)
 
 
 def settings(plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from evoflash.core.record import Document
 from evoflash.core.statistics import Ratio
 from evoflash.core.status import Status
 from evoflash.errors import NotFoundError, NothingCorrectError, UsageError
-from evoflash.store import Insight, Outcome, RunStore, RunSummary, Tally
+from evoflash.store import DeviceTally, Insight, Outcome, RunStore, RunSummary, Tally
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class RunReport(Document):
         statuses: number of candidates by status.
         families: totals by family.
         operators: totals by operator.
+        devices: totals by the device that examined; empty for a run of an earlier version.
         convergence: each improvement of the best time.
         finals: None before they ran.
         finalist_ids: the finalists' indices in the run -> their ids.
@@ -96,6 +97,7 @@ class RunReport(Document):
     statuses: dict[str, int]
     families: tuple[Share, ...]
     operators: tuple[Share, ...]
+    devices: tuple[DeviceTally, ...] = ()
     convergence: tuple[Improvement, ...]
     finals: Finals | None
     finalist_ids: dict[int, int]
@@ -152,6 +154,7 @@ def report(store: RunStore, run_id: int | None) -> RunReport:
         statuses=_statuses(tally),
         families=shares("family", tally, steps),
         operators=shares("operator", tally, steps),
+        devices=tuple(store.devices(run.id)),
         convergence=improvements(steps, run.created_at),
         finals=finals,
         finalist_ids=store.candidate_ids(run.id, [final.index for final in finals.finalists]) if finals else {},

@@ -51,9 +51,9 @@ class Pipeline:
             self._known_good[trial.task] = trial.source
 
     def wait(self) -> list[Trial]:
-        """The trials that have finished, once there is one; empty only when there is nothing to wait for."""
+        """All trials that have finished, once there is one; empty only when there is nothing to wait for."""
         finished, self._finished = self._finished, []
-        while not finished and (self.building or self.examining):
+        while (self.building or self.examining) and not (finished and self._done.empty()):
             trial, future = self._done.get()
             outcome = future.result()
             if isinstance(outcome, Build):

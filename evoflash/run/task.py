@@ -203,8 +203,12 @@ class Task:
                 "templates, spaces or evoflash have changed since, so begin a new search"
             )
 
-    def record(self, trial: Trial, elapsed_s: float) -> bool:
-        """Writes a trial's result down, unless it is on record; whether it is the best so far."""
+    def record(self, trial: Trial, elapsed_s: float | None) -> bool:
+        """Writes a trial's result down, unless it is on record; whether it is the best so far.
+
+        Args:
+            elapsed_s: seconds of search so far; None where they are written with another result.
+        """
         evaluation = trial.evaluation
         assert evaluation is not None
         if not trial.is_on_record:

@@ -6,8 +6,9 @@ are removed in advance, and independent components of the parameters are treated
 """
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -30,6 +31,7 @@ class Check:
         reads: the parameters that it depends on.
         known: cached results by the values of `reads`. An evaluation takes some tens of microseconds, and a search
             makes thousands with the same few values.
+        values: the values of `reads` in a genome, as a key of `known`.
     """
 
     number: int
@@ -37,7 +39,20 @@ class Check:
     expression: Expression
     derived: tuple[str, ...]
     reads: tuple[str, ...]
-    known: dict[tuple[Gene, ...], bool] = field(default_factory=dict, compare=False, repr=False)
+    known: dict[Any, bool] = field(default_factory=dict, compare=False, repr=False)
+    values: Callable[[Mapping[str, Gene]], Any] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", _picker(self.reads))
+
+
+def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Gene]], Any]:
+    """A function for the values that a genome has under these names: of one name the value, otherwise a tuple."""
+    return itemgetter(*names) if names else _nothing
+
+
+def _nothing(_: Mapping[str, Gene]) -> tuple[()]:
+    return ()
 
 
 class Validity:
@@ -57,8 +72,9 @@ class Validity:
         where = f"search space {declaration.family}"
         self._derived = {name: compile_expression(str(text), where) for name, text in declaration.derived.items()}
         self._constraints = [(each, compile_expression(each.expr, where)) for each in declaration.constraints]
-        self._derived_values: list[dict[str, tuple[dict[tuple[Gene, ...], Any], tuple[str, ...]]]] = [
-            {name: ({}, self._reads(self._wanted(each))) for name, each in self._derived.items()} for _ in problems
+        self._derived_values: list[dict[str, tuple[dict[Any, Any], Callable[[Mapping[str, Gene]], Any]]]] = [
+            {name: ({}, _picker(self._reads(self._wanted(each)))) for name, each in self._derived.items()}
+            for _ in problems
         ]
         self.checks = self._checks()
         self.cheapest = sorted(self.checks, key=lambda check: len(check.reads))
@@ -111,7 +127,13 @@ class Validity:
     def holds(self, checks: Sequence[Check], genes: Mapping[str, Gene]) -> bool:
         """Whether all checks hold; the genes must include all that they read."""
         try:
-            return all(self._is_true(check, genes) for check in checks)
+            for check in checks:  # a search comes by here millions of times
+                is_true = check.known.get(check.values(genes))
+                if is_true is None:
+                    is_true = self._is_true(check, genes)
+                if not is_true:
+                    return False
+            return True
         except SpaceError:  # a check was evaluated before its guard, e.g. against a division by zero
             return all(self._is_true(check, genes) for check in sorted(checks, key=lambda each: each.number))
 
@@ -168,7 +190,7 @@ class Validity:
         return {name: rng.choice(parameter.values) for name, parameter in self.parameters.items()}
 
     def _is_true(self, check: Check, genes: Mapping[str, Gene]) -> bool:
-        read = tuple(genes[name] for name in check.reads)
+        read = check.values(genes)
         if read not in check.known:
             check.known[read] = bool(check.expression(self._with_derived(check.problem, check.derived, genes)))
         return check.known[read]
@@ -184,8 +206,8 @@ class Validity:
         """The names that an expression may read, for one problem, including these derived names."""
         scope = {**self._facts[problem], **genes}
         for name in wanted:
-            known, reads = self._derived_values[problem][name]
-            read = tuple(genes[each] for each in reads)
+            known, values = self._derived_values[problem][name]
+            read = values(genes)
             if read not in known:
                 known[read] = self._derived[name](scope)
             scope[name] = known[read]

@@ -4,6 +4,7 @@ from evoflash.store.mirror import StudyMirror
 from evoflash.store.records import (
     Ancestor,
     CandidateSummary,
+    DeviceTally,
     Insight,
     Outcome,
     Relative,
@@ -17,6 +18,7 @@ from evoflash.store.store import RunStore
 __all__ = [
     "Ancestor",
     "CandidateSummary",
+    "DeviceTally",
     "Insight",
     "Outcome",
     "Relative",

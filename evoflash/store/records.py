@@ -115,6 +115,25 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class DeviceTally:
+    """The candidates of a run that one device has examined.
+
+    Attributes:
+        device: its label, e.g. "cuda:1".
+        count: how many.
+        failed: how many of them are not ok.
+        seconds: that it took.
+        clock_ratio: the mean of what their times were divided by.
+    """
+
+    device: str
+    count: int
+    failed: int
+    seconds: float
+    clock_ratio: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A candidate without its genome and evidence, for processing thousands of them."""
 

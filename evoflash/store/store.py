@@ -23,6 +23,7 @@ from evoflash.store.models import CandidateRow, InsightRow, RunRow
 from evoflash.store.records import (
     Ancestor,
     CandidateSummary,
+    DeviceTally,
     Insight,
     Outcome,
     Relative,
@@ -50,6 +51,7 @@ class RunStore:
         self._snapshots = snapshots(database)
         self._claims = claims
         self._write = write
+        self._shared: Connection | None = None  # of `together`
 
     @classmethod
     def open(cls, url: str, *, write: bool = False) -> Self:
@@ -254,6 +256,11 @@ class RunStore:
         with self._reading(f"count the candidates of run {run_id}") as connection:
             return reading.read_tally(connection, run_id)
 
+    def devices(self, run_id: int) -> list[DeviceTally]:
+        """Counts of a run's candidates by the device that examined them."""
+        with self._reading(f"count the candidates of run {run_id}") as connection:
+            return reading.read_devices(connection, run_id)
+
     def improvements(self, run_id: int) -> list[tuple[int, Outcome]]:
         """The candidates that improved the best time of a run, each with the number of candidates finished by then."""
         with self._reading(f"read the improvements of run {run_id}") as connection:
@@ -339,9 +346,26 @@ class RunStore:
         ]
 
     @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Makes one transaction of all that is written meanwhile: to wait for the disk takes as long as to write.
+
+        It is stored completely or not at all.
+        """
+        with self._writing("record results") as connection:
+            self._shared = connection
+            try:
+                yield
+            finally:
+                self._shared = None
+
+    @contextlib.contextmanager
     def _writing(self, doing: str) -> Iterator[Connection]:
         if not self._write:
             raise StorageError(f"cannot {doing}: {location.shown(self._url)} is open read-only; open it for writing")
+        if self._shared is not None:
+            with explained(self._url, doing):
+                yield self._shared
+            return
         with explained(self._url, doing), self._engine.begin() as connection:
             yield connection
 

@@ -182,6 +182,27 @@ def visible() -> list[Device]:
         ) from None
 
 
+class State(NamedTuple):
+    """A device at this moment: its temperature, and the clock of its multiprocessors."""
+
+    temperature_c: int
+    clock_mhz: int
+
+
+def states() -> dict[str, State]:
+    """The states of the visible devices by their labels, e.g. "cuda:0"; a look takes microseconds."""
+    import pynvml
+
+    found: dict[str, State] = {}
+    with contextlib.suppress(pynvml.NVMLError):
+        pynvml.nvmlInit()
+        for number, (handle, _) in enumerate(_handles(pynvml)):
+            temperature_c = pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
+            clock_mhz = pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)
+            found[f"cuda:{number}"] = State(temperature_c, clock_mhz)
+    return found
+
+
 def _handles(pynvml: Any) -> list[tuple[Any, str]]:
     """Handle and UUID of each device, as CUDA_VISIBLE_DEVICES has them: up to the first word that names none."""
     count = pynvml.nvmlDeviceGetCount()

@@ -68,6 +68,23 @@ def test_an_evaluation_comes_back_exactly(store, evaluation):
     assert store.recorded(run + 1) == []
 
 
+def test_results_that_are_written_together_are_stored_completely_or_not_at_all(store):
+    run = runs.begin(store)
+
+    def write(*indices: int) -> None:
+        with store.together():
+            for index in indices:
+                store.record(run, runs.candidate(index), Evaluation(status=Status.OK, stage=Stage.FULL), "text")
+
+    write(0, 1)
+    assert store.run(run).candidates == 2
+    with pytest.raises(StorageError, match="already recorded"):
+        write(2, 1)
+    assert store.run(run).candidates == 2
+    store.record(run, runs.candidate(2), Evaluation(status=Status.OK, stage=Stage.FULL), "text")
+    assert store.run(run).candidates == 3
+
+
 def test_fitness_that_is_no_number_is_never_the_best(store):
     run = runs.begin(store)
     for index, p50 in enumerate((math.nan, -math.inf, 5.0)):

@@ -5,8 +5,9 @@ The search counts into `counts`, which knows nothing of how it is shown. `layout
 """
 
 from evoflash.report.live.counts import Counts
+from evoflash.report.live.devices import Devices
 from evoflash.report.live.plain import PlainProgress
 from evoflash.report.live.shown import Shown, progress_of
 from evoflash.report.live.terminal import TerminalProgress
 
-__all__ = ["Counts", "PlainProgress", "Shown", "TerminalProgress", "progress_of"]
+__all__ = ["Counts", "Devices", "PlainProgress", "Shown", "TerminalProgress", "progress_of"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from evoflash.core.status import Status
 from evoflash.progress import Work
+from evoflash.report.live.devices import Devices
 from evoflash.store import Outcome
 
 LEAST_S = 1.0  # of a search, until a rate says something
@@ -64,6 +65,7 @@ class Counts:
         minutes: of the search.
         title: what is searched, and where.
         shapes: what the search calls them; more may come.
+        devices: of the search, if there are several.
 
     Attributes:
         families, operators: by name, in the order of their first results.
@@ -77,6 +79,7 @@ class Counts:
         title: str = "",
         shapes: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
+        devices: Devices | None = None,
     ):
         self.lock = threading.Lock()
         self.budget = budget
@@ -86,6 +89,7 @@ class Counts:
         self.statuses: Counter[Status] = Counter()
         self.families: defaultdict[str, Share] = defaultdict(Share)
         self.operators: defaultdict[str, Share] = defaultdict(Share)
+        self.devices = devices or Devices()
         self._clock = clock
         self._recalled = 0  # results on record from before an interruption, which say nothing of the pace
         self._begun = clock()

@@ -73,11 +73,12 @@ class _View:
         self.work = counts.work
         self.width = width
         self.glyphs = glyphs
-        self.ranks = [0, 1, 2, 3, 4]  # of the blocks: the highest is left out first
+        self.ranks = [0, 1, 2, 3, 4, 5]  # of the blocks: the highest is left out first
 
     def blocks(self) -> list[list[Text]]:
-        """Head; bests; what is going on; failures; families and operators."""
-        return [self._head(), self._bests(), self._going_on(), self._failures(), self._shares()]
+        """Head; bests; what is going on; on which devices, if there are several; failures; families and operators."""
+        going_on, devices = self._going_on(), self._devices()
+        return [self._head(), self._bests(), going_on, devices, self._failures(), self._shares()]
 
     # Head.
 
@@ -195,6 +196,10 @@ class _View:
                 break
             shown += word
         return f"{shown or '-'}{f'  {waiting}' if waiting else ''}"
+
+    def _devices(self) -> list[Text]:
+        lines = self.counts.devices.lines(self.work.session_s)
+        return [self._labelled("devices" if not number else "", line) for number, line in enumerate(lines)]
 
     # Families, operators, failures.
 

@@ -44,9 +44,12 @@ class PlainProgress:
         if time.monotonic() - self._last > EVERY_S:
             self._last = time.monotonic()
             self.note(line_of(self.counts))
+            for line in self.counts.devices.lines(self.counts.work.session_s):
+                self.note(line)
 
     def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
         """A candidate has a result; the best so far gets a line."""
+        self.counts.devices.add(evaluation)
         own = candidate.index, candidate.family, candidate.operator
         if self.counts.add(shape, *own, evaluation.status, evaluation.fitness_us):
             what = f"#{candidate.index} {candidate.family} by {candidate.operator}"

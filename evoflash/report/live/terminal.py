@@ -54,6 +54,8 @@ class TerminalProgress:
 
     def finished(self, shape: str, candidate: Candidate, evaluation: Evaluation, is_best: bool) -> None:
         """A candidate has a result."""
+        with self.counts.lock:
+            self.counts.devices.add(evaluation)
         self.counts.add(
             shape,
             candidate.index,

@@ -2,12 +2,13 @@
 
 from evoflash.store.reading.candidates import Evidence, read_candidates, read_profile, read_sources, read_summaries
 from evoflash.store.reading.lineage import read_ancestry, read_relatives
-from evoflash.store.reading.runs import read_fastest, read_improvements, read_runs, read_tally
+from evoflash.store.reading.runs import read_devices, read_fastest, read_improvements, read_runs, read_tally
 
 __all__ = [
     "Evidence",
     "read_ancestry",
     "read_candidates",
+    "read_devices",
     "read_fastest",
     "read_improvements",
     "read_profile",

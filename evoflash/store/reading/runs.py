@@ -12,6 +12,7 @@ from evoflash.store.models import (
     RunRow,
 )
 from evoflash.store.records import (
+    DeviceTally,
     Outcome,
     RunSummary,
     Tally,
@@ -59,6 +60,20 @@ def read_tally(connection: Connection, run_id: int) -> list[Tally]:
     totals = (func.count().label("count"), func.min(CandidateRow.fitness_us).label("best_us"))
     counts = select(*kinds, *totals).where(CandidateRow.run_id == run_id)
     return [checked(Tally, row) for row in connection.execute(counts.group_by(*kinds)).mappings()]
+
+
+def read_devices(connection: Connection, run_id: int) -> list[DeviceTally]:
+    """Counts of a run's candidates by the device that examined them."""
+    totals = (
+        func.count().label("count"),
+        func.sum(case((CandidateRow.status != Status.OK, 1), else_=0)).label("failed"),
+        func.sum(CandidateRow.seconds).label("seconds"),
+        func.avg(CandidateRow.clock_ratio).label("clock_ratio"),
+    )
+    own = (CandidateRow.run_id == run_id, CandidateRow.device != "")
+    counts = select(CandidateRow.device, *totals).where(*own)
+    found = connection.execute(counts.group_by(CandidateRow.device).order_by(CandidateRow.device)).mappings()
+    return [checked(DeviceTally, row) for row in found]
 
 
 def read_improvements(connection: Connection, run_id: int) -> list[tuple[int, Outcome]]:

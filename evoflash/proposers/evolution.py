@@ -2,7 +2,8 @@
 
 1. Start with the seeds of the spaces, then a few genomes of each family that cover its values.
 2. Three quarters of the following proposals are chosen by a model (`ranking`). The moves below generate a pool of
-   children in all families, and the child with the largest expected improvement over the best is proposed. One ranking
+   children in all families, and the child with the largest expected improvement over the best is proposed. The model
+   sees log times of which the slower half is compressed, since only the order of slow kernels matters. One ranking
    over all families also divides the budget between them, except that every third such child comes from another
    family whose best is close to the fastest, because a model expects little of a family that it has seen little of.
 3. At least a quarter of the proposals is not filtered by the model, which can get stuck. A bandit chooses the move by
@@ -56,7 +57,8 @@ class Settings(BaseModel):
         growth: the models are refitted when the number of results has grown by this share.
         turns: one of this many model-chosen children comes from a family other than the fastest; 0 disables this.
         sweep: results without an improvement after which every other proposal sweeps the best; 0 disables this.
-        surrogate, bandit, crossover, density: parts that can be disabled, for ablation.
+        surrogate, bandit, crossover, density, flatten: parts that can be disabled, for ablation; `flatten` compresses
+            times above the median before the models are fitted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,6 +76,7 @@ class Settings(BaseModel):
     bandit: bool = True
     crossover: bool = True
     density: bool = True
+    flatten: bool = True
 
 
 class EvolutionProposer:
@@ -100,6 +103,7 @@ class EvolutionProposer:
             growth=self._settings.growth,
             trees=self._settings.trees,
             process=self._settings.process,
+            flatten=self._settings.flatten,
             turns=self._settings.turns,
             rng=self._rng,
         )

@@ -1,39 +1,23 @@
-"""Models of untried points: a forest and a Gaussian process predict log time, another forest predicts failures.
+"""Forests, models of untried points: one predicts log time, another predicts failures.
 
-scikit-learn is imported lazily, since the import takes a second. Its linear algebra uses one thread: the matrices are
-small, and the cores are needed for compilers.
+scikit-learn is imported lazily, since the import takes a second.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
 import threading
-import warnings
-from typing import Any, Protocol
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 
 MAX_FOREST_RESULTS = 800  # results that a forest is fitted to; more take time and improve little
-MAX_PROCESS_RESULTS = 200  # results that a Gaussian process is conditioned on; the cost is cubic
-REFIT_FACTOR = 1.5  # length scales are refitted when the number of results has grown by this factor
-
-
-class Model(Protocol):
-    """Predicts mean and uncertainty of log time."""
-
-    def fit(self, rows: np.ndarray, log_times: np.ndarray, seed: int) -> None:
-        """Fits rows of shape (results, features) and their log times, in the order of the results."""
-        ...
-
-    def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each row, both of shape (rows,)."""
-        ...
 
 
 def load_ahead() -> None:
     """Imports scikit-learn in the background, while the first candidates are being built."""
-    modules = ("sklearn.ensemble", "sklearn.gaussian_process")
+    modules = ("sklearn.ensemble", "scipy.optimize", "scipy.linalg")
     threading.Thread(target=lambda: [importlib.import_module(each) for each in modules], daemon=True).start()
 
 
@@ -42,57 +26,21 @@ class Forest:
 
     def __init__(self, trees: int):
         self._trees = trees
-        self._forest: Any = None
+        self._forest: list[Any] = []
 
     def fit(self, rows: np.ndarray, log_times: np.ndarray, seed: int) -> None:
         """Fits a new forest."""
         from sklearn.ensemble import ExtraTreesRegressor
 
         chosen = training_subset(log_times, MAX_FOREST_RESULTS)
-        self._forest = ExtraTreesRegressor(self._trees, bootstrap=True, random_state=seed)
-        self._forest.fit(rows[chosen], log_times[chosen])
+        forest = ExtraTreesRegressor(self._trees, bootstrap=True, random_state=seed)
+        with _unchecked():
+            self._forest = forest.fit(rows[chosen], log_times[chosen]).estimators_
 
     def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation over the trees."""
-        predictions = np.stack([tree.tree_.predict(rows)[:, 0] for tree in self._forest.estimators_])
+        predictions = np.stack([tree.tree_.predict(rows)[:, 0] for tree in self._forest])
         return predictions.mean(axis=0), predictions.std(axis=0)
-
-
-class GaussianProcess:
-    """A Gaussian process with a Matern 5/2 kernel and one length scale per feature (Snoek et al., NeurIPS 2012).
-
-    Features should be scaled to about unit range. Unlike a forest, it is uncertain far from all results.
-    """
-
-    def __init__(self) -> None:
-        self._process: Any = None
-        self._kernel: Any = None
-        self._fitted_on = 0
-        self._mean, self._scale = 0.0, 1.0
-
-    def fit(self, rows: np.ndarray, log_times: np.ndarray, seed: int) -> None:
-        """Conditions on the results; also refits the length scales when there are many new results."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.gaussian_process import GaussianProcessRegressor
-
-        refit = self._kernel is None or len(log_times) > REFIT_FACTOR * self._fitted_on
-        chosen = training_subset(log_times, MAX_PROCESS_RESULTS)
-        times = log_times[chosen]
-        self._mean, self._scale = float(times.mean()), float(times.std()) or 1.0
-        kernel = self._kernel if self._kernel is not None else _kernel(rows.shape[1])
-        optimizer: Any = "fmin_l_bfgs_b" if refit else None
-        self._process = GaussianProcessRegressor(kernel, optimizer=optimizer)
-        with warnings.catch_warnings(), _threads().limit(limits=1):
-            warnings.simplefilter("ignore", ConvergenceWarning)  # genes without effect have length scales at the bound
-            self._process.fit(rows[chosen], (times - self._mean) / self._scale)
-        if refit:
-            self._kernel, self._fitted_on = self._process.kernel_, len(log_times)
-
-    def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior mean and standard deviation."""
-        with _threads().limit(limits=1):
-            mean, deviation = self._process.predict(rows, return_std=True)
-        return mean * self._scale + self._mean, deviation * self._scale
 
 
 class FailureClassifier:
@@ -112,7 +60,8 @@ class FailureClassifier:
             # All features at each split: failures mostly depend on one threshold, which a subset could miss.
             features: Any = None
             forest = ExtraTreesClassifier(self._trees, max_features=features, min_samples_leaf=2, random_state=seed)
-            self._forest = forest.fit(rows, failed)
+            with _unchecked():
+                self._forest = forest.fit(rows, failed)
 
     def probability(self, rows: np.ndarray) -> np.ndarray:
         """The probability that each row fails; shape (rows,)."""
@@ -130,15 +79,8 @@ def training_subset(log_times: np.ndarray, most: int) -> np.ndarray:
     return np.union1d(fastest, np.arange(len(log_times) - most // 2, len(log_times)))
 
 
-def _kernel(features: int) -> Any:
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+def _unchecked() -> AbstractContextManager[None]:
+    """Within it, scikit-learn does not check parameters and rows, which takes longer than a small tree."""
+    from sklearn import config_context
 
-    scales: Any = np.full(features, 0.7)
-    return ConstantKernel(1.0) * Matern(scales, (0.1, 20.0), nu=2.5) + WhiteKernel(0.01, (1e-4, 0.3))
-
-
-@functools.cache
-def _threads() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
+    return config_context(assume_finite=True, skip_parameter_validation=True)

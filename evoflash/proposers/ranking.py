@@ -30,6 +30,7 @@ class Ranking:
         growth: the models are refitted when the number of results has grown by this share.
         trees: trees of a forest.
         process: weight of the Gaussian process.
+        flatten: whether the models see slow times compressed.
         turns: one of this many children comes from another family that is nearly as fast as the fastest, each in turn;
             0 disables this. Otherwise a family with few results would hardly be chosen, since its model expects little.
     """
@@ -44,6 +45,7 @@ class Ranking:
         growth: float,
         trees: int,
         process: float,
+        flatten: bool,
         turns: int,
         rng: random.Random,
     ):
@@ -54,7 +56,7 @@ class Ranking:
         self._growth = growth
         self._turns = turns
         self._rng = rng
-        self._surrogates = {family: Surrogate(lattice, trees, process) for family, lattice in lattices.items()}
+        self._surrogates = {family: Surrogate(lattice, trees, process, flatten) for family, lattice in lattices.items()}
         self._random_children: dict[str, list[Child]] = {family: [] for family in lattices}
         self._ranked: deque[Child] = deque()
         self._others: list[deque[Child]] = []  # the ranked children of each family that has turns

@@ -6,11 +6,14 @@ import math
 
 import numpy as np
 
+from evoflash.proposers import gaussian_process
+from evoflash.proposers.gaussian_process import GaussianProcess
 from evoflash.proposers.lattice import Lattice, Point
-from evoflash.proposers.models import FailureClassifier, Forest, GaussianProcess
+from evoflash.proposers.models import FailureClassifier, Forest, training_subset
 
 FEASIBILITY_POWER = 3  # exponent of the success probability, since regression is least reliable where kernels fail
 MIN_RESULTS = 3  # correct results that are needed to fit the models
+MIN_UNIT = 0.05  # of log time, so that no noise of the fastest half is stretched against the others
 
 
 class Surrogate:
@@ -23,15 +26,17 @@ class Surrogate:
     Args:
         trees: trees of a forest.
         process: weight of the Gaussian process, from 0 to 1.
+        flatten: whether times above the median are compressed before the models are fitted; see `flattened`.
     """
 
-    def __init__(self, lattice: Lattice, trees: int, process: float):
+    def __init__(self, lattice: Lattice, trees: int, process: float, flatten: bool = True):
         self._lattice = lattice
         self._points: list[Point] = []
         self._rows: list[np.ndarray] = []
         self._log_times: list[float] = []  # NaN for a failure
         self._forest, self._process, self._failures = Forest(trees), GaussianProcess(), FailureClassifier(trees)
         self._weight = process
+        self._flatten = flatten
         self._fitted_on = 0
 
     def tell(self, point: Point, time_us: float | None) -> None:
@@ -50,9 +55,11 @@ class Surrogate:
         self._fitted_on = len(times)
         self._rows += list(self._lattice.features(self._points[len(self._rows) :]))
         rows = np.stack(self._rows)
-        self._forest.fit(rows[right], times[right], seed)
+        targets = flattened(times[right]) if self._flatten else times[right]
+        self._forest.fit(rows[right], targets, seed)
         if self._weight > 0:
-            self._process.fit(self._lattice.unit(self._points)[right], times[right], seed)
+            chosen = training_subset(targets, gaussian_process.MAX_RESULTS)
+            self._process.fit(self._lattice.unit(self._points)[right][chosen], targets[chosen])
         self._failures.fit(rows, ~right, seed)
         return True
 
@@ -73,3 +80,15 @@ class Surrogate:
         ahead = (math.log(best_us) - mean) / spread
         improvement = spread * (ahead * ndtr(ahead) + np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi))
         return improvement * (1 - self._failures.probability(rows)) ** FEASIBILITY_POWER
+
+
+def flattened(log_times: np.ndarray) -> np.ndarray:
+    """Log times of which those above the median are compressed logarithmically, in their order.
+
+    A few very slow kernels would otherwise decide what the models learn, and how slow they are is of no use. Times up
+    to the median, among which the expected improvement is, stay as they are.
+    """
+    median = float(np.median(log_times))
+    unit = max(median - float(log_times.min()), MIN_UNIT)
+    above = np.maximum(log_times - median, 0.0)
+    return np.minimum(log_times, median) + unit * np.log1p(above / unit)

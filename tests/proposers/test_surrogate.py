@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from evoflash.core.genome import Genome
+from evoflash.proposers import gaussian_process
 from evoflash.proposers.bandit import Bandit
+from evoflash.proposers.gaussian_process import GaussianProcess
 from evoflash.proposers.lattice import Lattice
-from evoflash.proposers.models import FailureClassifier, Forest, GaussianProcess, training_subset
-from evoflash.proposers.surrogate import Surrogate
+from evoflash.proposers.models import FailureClassifier, Forest, training_subset
+from evoflash.proposers.surrogate import Surrogate, flattened
 from tests.helpers import FLAG, categorical, ordinal, space
 
 
@@ -111,19 +113,67 @@ def test_too_little_is_known_at_first():
     assert surrogate.fit(0)
 
 
-@pytest.mark.parametrize("model", [Forest(30), GaussianProcess()], ids=["forest", "process"])
-def test_a_model_fits_and_knows_its_uncertainty(model):
-    rng = np.random.default_rng(0)
-    rows = rng.random((60, 3)).astype(np.float32)
+def curve(results: int):
+    """Rows of three features, of which the first covers half its range and the third has no effect, and log times."""
+    rows = np.random.default_rng(0).random((results, 3)).astype(np.float32)
     rows[:, 0] *= 0.5
-    truth = np.log(2 + rows[:, 0] + rows[:, 1] ** 2)
-    model.fit(rows, truth, 0)
-    mean, deviation = model.predict(rows)
+    return rows, np.log(2 + rows[:, 0] + rows[:, 1] ** 2)
+
+
+def test_a_forest_fits_and_knows_its_uncertainty():
+    rows, truth = curve(60)
+    forest = Forest(30)
+    forest.fit(rows, truth, 0)
+    mean, deviation = forest.predict(rows)
     assert np.corrcoef(mean, truth)[0, 1] > 0.95
     assert (deviation >= 0).all()
-    if isinstance(model, GaussianProcess):
-        far = np.array([[1.0, 0.5, 0.5]], np.float32)
-        assert model.predict(far)[1][0] > 3 * np.median(deviation)
+
+
+def test_a_process_fits_and_is_uncertain_where_nothing_was_tried():
+    rows, truth = curve(60)
+    process = GaussianProcess()
+    process.fit(rows[:40], truth[:40])
+    mean, deviation = process.predict(rows[40:])
+    assert np.corrcoef(mean, truth[40:])[0, 1] > 0.99
+    far = np.array([[1.0, 0.5, 0.5]], np.float32)
+    assert process.predict(far)[1][0] > 3 * np.median(deviation)
+    without_effect = process.predict(rows[40:] + np.array([0, 0, 0.3], np.float32))[0]
+    assert np.abs(without_effect - mean).max() < 0.1 * np.ptp(truth)
+
+
+def test_the_gradient_of_the_posterior_is_right():
+    rows, truth = curve(12)
+    values = (truth - truth.mean()) / truth.std()
+    squares = np.square(rows[:, None] - rows[None]).reshape(-1, 3).astype(float)
+    priors = np.array([gaussian_process.LENGTH_PRIOR] * 3 + [(0.0, 1.0), gaussian_process.NOISE_PRIOR])
+
+    def cost(theta):
+        return gaussian_process._cost(theta, squares, values, priors)
+
+    theta = priors[:, 0] + np.array([0.3, -0.2, 0.1, 0.4, -0.5])
+    steps = 1e-5 * np.eye(5)
+    numeric = [(cost(theta + step)[0] - cost(theta - step)[0]) / 2e-5 for step in steps]
+    assert cost(theta)[1] == pytest.approx(numeric, rel=1e-4)
+
+
+def test_of_few_results_a_process_believes_its_prior():
+    """Three results of noise neither make a gene decisive nor make it idle."""
+    rows, _ = curve(3)
+    process = GaussianProcess()
+    process.fit(rows, np.array([1.0, 5.0, 2.0]))
+    assert process._theta is not None
+    lengths = process._theta[:3]
+    assert (np.abs(lengths - gaussian_process.LENGTH_PRIOR[0]) < 2 * gaussian_process.LENGTH_PRIOR[1]).all()
+
+
+def test_slow_times_are_compressed_in_their_order():
+    times = np.array([3.0, 0.0, 1.0, 2.0, 4.0, 9.0, 700.0])
+    flat = flattened(times)
+    assert flat[:4].tolist() == [3.0, 0.0, 1.0, 2.0]
+    assert (np.argsort(flat) == np.argsort(times)).all()
+    assert flat[4] == pytest.approx(3 + 3 * math.log(4 / 3))
+    assert flat.max() < 20
+    assert flattened(np.array([2.0, 2.0, 2.0])).tolist() == [2.0, 2.0, 2.0]
 
 
 def test_failures_are_probabilities():

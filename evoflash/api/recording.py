@@ -233,7 +233,7 @@ class PreparedRecording:
         if len(engine.tasks):
             ended = store.run(engine.tasks[0].run_id)
             new = _take_in(self.recorded, store, ended)
-        if self.recorded.results:
+        if self.recorded.results:  # nothing, where it was interrupted before its first
             self.recorded.write(self.out)
         for run_id in (*self.regained, *((ended.id,) if ended is not None else ())):
             store.record_insight(run_id, 0, WRITTEN, f"the results are in {self.out}", {})
@@ -408,6 +408,8 @@ def _take_in(recorded: RecordedFile, store: RunStore, run: RunSummary) -> int:
         recorded.families.setdefault(family, load(family, templates).declaration.parameters)
     differing = {name: each for name, each in run.machine.items() if metadata["machine"].get(name) != each}
     baselines = next((dict(each.data) for each in store.insights(run.id) if each.kind == BASELINES), {})
+    if not new:
+        return 0
     metadata.setdefault("sittings", []).append(
         {
             "id": survey["sitting"],

@@ -29,6 +29,7 @@ def record(
     problem: options.Problem = None,
     dtype: options.Dtype = None,
     target: options.TargetName = None,
+    devices: options.Devices = None,
     given: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,6 +69,7 @@ def record(
         problem=problem,
         dtype=dtype,
         target=target,
+        devices=devices,
         only=dict(_values(each) for each in given or ()),
         sample=sample,
         seed=seed,

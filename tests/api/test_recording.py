@@ -109,7 +109,9 @@ def test_the_file_comes_in_again_as_it_was_measured(tmp_path):
     failures = sum(each.status is not Status.OK for each in found.results.values())
     assert kept is not None
     assert kept.families[0].failures == failures > 0
-    metadata = content(wanted.out)["metadata"]
+    document = content(wanted.out)
+    assert not any(each.get("cached") for each in document["results"])
+    metadata = document["metadata"]
     assert metadata["device"] == run.machine["device"]
     assert metadata["problem"] == run.problem
     assert metadata["timing"]["samples"] == 20

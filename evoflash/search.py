@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 
 from evoflash.core.finals import Finals
+from evoflash.core.status import Stage
 from evoflash.errors import StorageError
 from evoflash.progress import Phase, Progress, Work
 from evoflash.run.contest import Contest
@@ -84,6 +85,7 @@ class Search:
         self._run_ids = run_ids
         self._effort = plans[0].effort
         self._window = max(plan.window for plan in plans)
+        self._told: set[tuple[Task, str]] = set()  # of which families it is known that they fall in the finals
         self._in_flight: deque[Trial] = deque()  # in the order of proposal
         self._stop_reason = ""
         self._phase: Phase = "baselines"
@@ -170,8 +172,20 @@ class Search:
         with self.store.together() if len(new) > 1 else contextlib.nullcontext():
             is_best = [trial.task.record(trial, self.elapsed_s if trial in last else None) for trial in trials]
         for trial, best in zip(trials, is_best, strict=True):
+            self._tell_of_finals(trial)
             if not trial.is_on_record and trial.evaluation is not None:
                 self.progress.finished(trial.task.plan.title, trial.candidate, trial.evaluation, best)
+
+    def _tell_of_finals(self, trial: Trial) -> None:
+        """Says, once for a family, that its kernels fall where the finals look."""
+        evaluation, family = trial.evaluation, trial.candidate.family
+        if evaluation is None or evaluation.stage is not Stage.FINAL or (trial.task, family) in self._told:
+            return
+        self._told.add((trial.task, family))
+        self.progress.note(
+            f"{trial.task.plan.title}: candidate {trial.index} of {family} is right on the searched inputs, but falls "
+            f"on a case of the finals: {evaluation.reason}"
+        )
 
     def _announce_finals(self) -> None:
         """Says what the budget was spent on, since what follows takes time as well."""

@@ -15,6 +15,7 @@ from typing import Any
 from typer.main import get_command
 
 from evoflash.api.exporting import Exported
+from evoflash.api.recording import RecordedDocument
 from evoflash.cli.bench import BenchDocument
 from evoflash.cli.doctor import DoctorDocument
 from evoflash.cli.kernels import BuildDocument, RenderDocument
@@ -43,6 +44,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "profile": ProfileDocument,
     "bench": BenchDocument,
     "verify": VerifyDocument,
+    "record": RecordedDocument,
     "replay": ReplayDocument,
     "templates list": FamilyList,
     "render": RenderDocument,
@@ -51,11 +53,12 @@ DOCUMENTS: dict[str, type[Document]] = {
 }
 WITHOUT = {
     "runs export-t4",
+    "convert",
     "new problem",
     "new family",
     "report",
     "dashboard",
-}  # files, T4 is another schema; a server
+}  # files, those of other tuners have schemas of their own; a server
 
 HEAD = """\
 # JSON

@@ -14,6 +14,7 @@ from evoflash.core.finals import Final, Finals
 from evoflash.core.status import Status
 from evoflash.errors import WorkerError
 from evoflash.evaluator import Evaluator
+from evoflash.problems import Case
 from evoflash.run.local_scheduler import LocalScheduler
 from evoflash.run.plan import Plan
 from evoflash.search import Search
@@ -91,7 +92,7 @@ class MadeUpEvaluator:
             raise WorkerError("the baselines cannot be timed: out of memory; run `evoflash doctor`")
         return {"sdpa": 30.0}
 
-    def examine(self, build: Build, best_us: float | None) -> Evaluation:
+    def examine(self, build: Build, best_us: float | None, further: Sequence[Case] = ()) -> Evaluation:
         assert build.library is not None
         if self.toolchain.jitter:
             time.sleep(random.random() * 0.002)

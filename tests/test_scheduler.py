@@ -62,11 +62,11 @@ class OneOfMany(MadeUpEvaluator):
     def baselines(self, rounds: int = 10, *, with_rivals: bool = True):
         return {name: self.slowness * time_us for name, time_us in super().baselines().items()}
 
-    def examine(self, build, best_us):
+    def examine(self, build, best_us, further=()):
         if len(self.examined) == self.after:
             raise WorkerError("the device fails, not a kernel")
         self.bests += [] if best_us is None else [best_us]
-        found = super().examine(build, best_us)
+        found = super().examine(build, best_us, further)
         return found if found.fitness_us is None else right(self.slowness * found.fitness_us, build=build.report)
 
 

@@ -60,8 +60,7 @@ class PreparedSearch:
         survey = group[0].plan.get("survey")
         if survey is not None:
             raise UsageError(
-                f"run {run_id} was a sitting of `evoflash record`, which goes on by the same command with --out "
-                f"{survey['out']}"
+                f"run {run_id} was a sitting of `evoflash record`; run that command again with --out {survey['out']}"
             )
         if all(each.status == "done" for each in group):
             raise UsageError(f"run {run_id} is done; see `evoflash runs best {run_id}`, or start a new search")

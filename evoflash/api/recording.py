@@ -32,6 +32,7 @@ from evoflash.run.tasks import BASELINES
 from evoflash.search import Search
 from evoflash.store import RunStore, RunSummary
 from evoflash.targets import Target
+from evoflash.targets.devices import ALL
 
 Say = Callable[[str], None]
 
@@ -101,6 +102,7 @@ class RecordRequest:
     minutes: float | None = None
     samples: int = SAMPLES
     target: str | None = None
+    devices: str | None = None
     jobs: int | None = None
     templates: Sequence[Path] | None = None
     db: str | None = None
@@ -133,7 +135,10 @@ class RecordRequest:
             raise UsageError("no family is named; `evoflash templates list` shows them")
         if self.sample is not None and self.sample < 1:
             raise UsageError(f"--sample {self.sample} is no number of genomes; give 1 or more")
-        device = targets.detect(settings.target, settings.arch, settings.debug)
+        taken, words = targets.detect_all(settings.target, self.devices or ALL, settings.arch, settings.debug)
+        if words:
+            say(words)
+        device = taken[0]
         shapes = chosen_shapes(self.problem, [self.shape] if self.shape else None, self.dtype, settings, device.name)
         if len(shapes) > 1:
             raise UsageError(f"--shape names {len(shapes)} shapes ({', '.join(shapes)}); record one at a time")
@@ -155,8 +160,10 @@ class RecordRequest:
                 only=self._only(settings),
                 sample=self.sample,
             ),
+            devices=self.devices or ALL,
+            device_count=len(taken),
         )
-        return PreparedRecording.of(self.out, plan, device, settings, say)
+        return PreparedRecording.of(self.out, plan, taken, settings, say)
 
     def _only(self, settings: Settings) -> dict[str, tuple[Gene, ...]]:
         """The values of --set; a name must be a parameter of one of the families at least."""
@@ -187,8 +194,9 @@ class PreparedRecording:
     left: int
 
     @classmethod
-    def of(cls, out: Path, plan: Plan, device: Target, settings: Settings, say: Say) -> PreparedRecording:
+    def of(cls, out: Path, plan: Plan, taken: Sequence[Target], settings: Settings, say: Say) -> PreparedRecording:
         """Reads the file, if there is one, and leaves out what it has."""
+        device = taken[0]
         families = Families(plan, device)
         families.require_valid_genomes()
         survey = plan.survey
@@ -208,8 +216,7 @@ class PreparedRecording:
                 say(f"{family}: {done} of its genomes have a result already, which are not measured again")
         effort = plan.effort.model_copy(update={"budget": max(1, left)})
         changes = {"survey": survey.model_copy(update={"skipped": skipped}), "effort": effort}
-        search = PreparedSearch([plan.model_copy(update=changes)], (device,), settings)
-        return cls(out, recorded, regained, search, left)
+        return cls(out, recorded, regained, PreparedSearch([plan.model_copy(update=changes)], taken, settings), left)
 
     def run(self, on_result: OnResult | None = None) -> RecordedDocument:
         """Measures until nothing is left or the minutes are spent; what was measured is written in any case."""
@@ -233,7 +240,7 @@ class PreparedRecording:
         if len(engine.tasks):
             ended = store.run(engine.tasks[0].run_id)
             new = _take_in(self.recorded, store, ended)
-        if self.recorded.results:
+        if self.recorded.results:  # nothing, where it was interrupted before its first
             self.recorded.write(self.out)
         for run_id in (*self.regained, *((ended.id,) if ended is not None else ())):
             store.record_insight(run_id, 0, WRITTEN, f"the results are in {self.out}", {})
@@ -270,6 +277,7 @@ def record(
     minutes: float | None = None,
     samples: int = SAMPLES,
     target: str | None = None,
+    devices: str | None = None,
     jobs: int | None = None,
     templates: PathLike | Sequence[PathLike] | None = None,
     db: PathLike | None = None,
@@ -293,6 +301,7 @@ def record(
         minutes: of this sitting; default: a day.
         samples: timing samples of a configuration, whose median is its time.
         target: "auto", "cuda" or "cpu".
+        devices: as in `evoflash.search`; all measure one file.
         jobs: parallel builds; default: the number of cores.
         templates: folders with your own templates/ and search_spaces/.
         db: the database that results are in until the sitting ends; default: runs/evoflash.db.
@@ -325,6 +334,7 @@ def record(
         minutes=minutes,
         samples=samples,
         target=target,
+        devices=devices,
         jobs=jobs,
         templates=folders(templates),
         db=str(db) if db is not None else None,
@@ -408,6 +418,8 @@ def _take_in(recorded: RecordedFile, store: RunStore, run: RunSummary) -> int:
         recorded.families.setdefault(family, load(family, templates).declaration.parameters)
     differing = {name: each for name, each in run.machine.items() if metadata["machine"].get(name) != each}
     baselines = next((dict(each.data) for each in store.insights(run.id) if each.kind == BASELINES), {})
+    if not new:
+        return 0
     metadata.setdefault("sittings", []).append(
         {
             "id": survey["sitting"],

@@ -29,6 +29,7 @@ def record(
     problem: options.Problem = None,
     dtype: options.Dtype = None,
     target: options.TargetName = None,
+    devices: options.Devices = None,
     given: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,6 +69,7 @@ def record(
         problem=problem,
         dtype=dtype,
         target=target,
+        devices=devices,
         only=dict(_values(each) for each in given or ()),
         sample=sample,
         seed=seed,
@@ -87,7 +89,7 @@ def record(
     say(f"{plan.title}: {plan.label} on {prepared.search.device.device}; up to {prepared.left} to measure")
     with prepared.search.database() as store, watched(prepared.search, store, events=events, quiet=quiet) as engine:
         try:
-            engine.run()
+            (outcome,) = engine.run()
         except KeyboardInterrupt:
             kept = prepared.keep(store, engine)
             say(f"interrupted; {kept.new} results more are in {out}, and the same command goes on", always=True)
@@ -96,6 +98,7 @@ def record(
             prepared.keep(store, engine)
             raise
         kept = prepared.keep(store, engine)
+    say(f"{kept.ended}; {outcome.throughput}")
     _show(kept, as_json)
 
 

@@ -85,18 +85,21 @@ class Evaluator:
         for each in self.shapes.values():
             each.trust(build)
 
-    def examine(self, build: Build, best_us: float | None) -> Evaluation:
+    def examine(self, build: Build, best_us: float | None, further: Sequence[Case] = ()) -> Evaluation:
         """Correctness and timing on each shape until one fails.
 
         Args:
             best_us: the best score so far, by which a slow candidate is given up early. Of several shapes each has a
                 best of its own instead.
+            further: cases of the finals on which it must be right, too; of the first shape.
         """
         if len(self.shapes) == 1:
-            return self.shapes[self._by_work[0]].examine(build, best_us)
+            return self.shapes[self._by_work[0]].examine(build, best_us, further)
+        first = next(iter(self.shapes))
         parts: dict[str, Evaluation] = {}
         for shape in self._by_work:
-            part = parts[shape] = self.shapes[shape].examine(build, self._best_us.get(shape))
+            own = further if shape == first else ()
+            part = parts[shape] = self.shapes[shape].examine(build, self._best_us.get(shape), own)
             if part.status is not Status.OK:
                 break
             if part.fitness_us is not None and not part.quick:
@@ -138,7 +141,9 @@ def joined(parts: Mapping[str, Evaluation]) -> Evaluation:
     return last.model_copy(
         update={
             "reason": f"{shape}: {last.reason}" if last.reason else "",
-            "stage": Stage.QUICK if any(part.quick for part in parts.values()) else last.stage,
+            "stage": Stage.QUICK
+            if last.status is Status.OK and any(part.quick for part in parts.values())
+            else last.stage,
             "accuracy": tuple(named(name, each) for name, part in parts.items() for each in part.accuracy),
             "timings": tuple(timings),
             "quick": any(part.quick for part in parts.values()),

@@ -128,11 +128,14 @@ class ShapeEvaluator:
         """Takes a kernel that was right before as known to be right: see `_require_device`."""
         self._known_good.append(build)
 
-    def examine(self, build: Build, best_us: float | None) -> Evaluation:
+    def examine(self, build: Build, best_us: float | None, further: Sequence[Case] = ()) -> Evaluation:
         """Correctness on the searched problem, then timing; given up early when far behind the best.
 
         A kernel that would be the best must also be right on the problem's case of every size, if it takes it: a
         search should not follow what fails in the finals.
+
+        Args:
+            further: cases of the finals, on which a right kernel must be right, too, as far as it takes them.
         """
         assert build.library is not None
         request = Examine(
@@ -148,8 +151,13 @@ class ShapeEvaluator:
             answer = self._sandbox.call(request, self._deadline_s)
             seconds = time.monotonic() - start
         evaluation = self._evaluation(answer, build, seconds)
-        if evaluation.fitness_us is not None and not evaluation.quick and evaluation.fitness_us < (best_us or math.inf):
-            evaluation = self._if_general(evaluation, build)
+        cases = list(further)
+        general, fitness_us = self.problem.general_case, evaluation.fitness_us
+        would_be_best = fitness_us is not None and not evaluation.quick and fitness_us < (best_us or math.inf)
+        if would_be_best and general is not None and general.name not in {case.name for case in cases}:
+            cases.append(general)
+        if cases and evaluation.status is Status.OK:
+            evaluation = self._if_right(evaluation, build, cases)
         if evaluation.status is Status.OK:
             self._known_good.append(build)
         elif evaluation.status in FAULTS and build.is_intact:
@@ -164,21 +172,18 @@ class ShapeEvaluator:
             verified = self._verified(self._sandbox, [(case, build.library)])
         return verified.status is Status.OK and not verified.refused
 
-    def _if_general(self, evaluation: Evaluation, build: Build) -> Evaluation:
-        """The evaluation, unless the kernel takes the case of every size and is wrong there."""
-        case = self.problem.general_case
-        if case is None:
-            return evaluation
+    def _if_right(self, evaluation: Evaluation, build: Build, cases: Sequence[Case]) -> Evaluation:
+        """The evaluation, unless the kernel takes one of these cases of the finals and is wrong there."""
         assert build.library is not None
         start = time.monotonic()
         with self._lock:
-            verified = self._verified(self._sandbox, [(case, build.library)])
+            verified = self._verified(self._sandbox, [(case, build.library) for case in cases])
         seconds = evaluation.seconds + time.monotonic() - start
         if verified.status is Status.OK:
             return evaluation.model_copy(update={"seconds": seconds})
         return Evaluation(
             status=verified.status,
-            stage=Stage.CORRECTNESS,
+            stage=Stage.FINAL,
             reason=verified.reason,
             build=evaluation.build,
             accuracy=verified.accuracy,

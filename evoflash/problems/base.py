@@ -194,6 +194,10 @@ class Problem(Record, abc.ABC):
         """Which sizes a kernel takes, by the names of the cases that it passed."""
         return "any" if self.general_case is None or self.general_case.name in passed else "its own"
 
+    def hardest_cases(self) -> tuple[Case, ...]:
+        """Those of the cases that the first right kernel of a family meets in the search already; by default all."""
+        return self.cases()
+
     def unmasked(self, inputs: Inputs) -> tuple[Problem, Inputs] | None:
         """The same without what hides parts of the inputs, and its inputs; the errors of its `plain` count as well.
 

@@ -32,6 +32,7 @@ from evoflash.core.status import Status
 from evoflash.proposers.bandit import Bandit
 from evoflash.proposers.base import Spaces, novel, random_proposal, seed_proposals
 from evoflash.proposers.lattice import Lattice, Point
+from evoflash.proposers.limits import RegisterLimit
 from evoflash.proposers.models import load_ahead
 from evoflash.proposers.operators import Child, Operators
 from evoflash.proposers.populations import population
@@ -41,6 +42,8 @@ SURROGATE = "surrogate"
 MOVES = ("step", "jump", "crossover", "family-switch", "density", "random")
 SLOWDOWN_POWER = 6.0  # a family that is r times slower than the fastest gets r**-6 times as many children
 STARTER_DRAWS = 30
+LIKELY = 0.5  # the probability of keeping a limit on registers, below which a child is not made if it can be helped
+REDRAWS = 10  # children, until one is made that probably does not keep it
 ELITES = 6  # a move is rewarded when its child ranks among this many fastest candidates
 
 
@@ -90,6 +93,7 @@ class EvolutionProposer:
         self._rng = random.Random(seed)
         self._families = sorted(spaces)
         self._lattices = {family: Lattice(space) for family, space in spaces.items()}
+        self._limits = {family: RegisterLimit(lattice) for family, lattice in self._lattices.items()}
         self._proposed: dict[str, set[Point]] = {family: set() for family in spaces}
         self._operators = Operators(self._lattices, self._is_new, self._rng)
         left_out = {name for name in ("crossover", "density") if not getattr(self._settings, name)}
@@ -105,6 +109,7 @@ class EvolutionProposer:
             process=self._settings.process,
             flatten=self._settings.flatten,
             turns=self._settings.turns,
+            kept=lambda family, points: self._limits[family].kept(points),
             rng=self._rng,
         )
         if self._settings.surrogate:
@@ -123,7 +128,7 @@ class EvolutionProposer:
         """A new genome."""
         proposal = self._known_good(archive) or self._starter() or self._child(archive)
         if proposal is None:
-            proposal = novel(archive, lambda: random_proposal(self._spaces, self._rng), self._rng, self._spaces)
+            proposal = novel(archive, self._random, self._rng, self._spaces)
         if proposal is not None:
             self._proposed[proposal.family].add(self._lattices[proposal.family].point(proposal.genome))
         return proposal
@@ -134,6 +139,7 @@ class EvolutionProposer:
         point = self._lattices[candidate.family].point(candidate.genome)
         self._proposed[candidate.family].add(point)
         self._ranking.tell(candidate.family, point, fitness)
+        self._limits[candidate.family].tell(point, member.evaluation)
         self._population.tell(member)
         reward = 0.0
         self._since_best += 1
@@ -176,6 +182,8 @@ class EvolutionProposer:
             lattice = self._lattices[family]
             drawn = [point for _ in range(STARTER_DRAWS) if self._is_new(family, point := lattice.sample(self._rng))]
             if drawn:
+                kept = self._limits[family].kept(drawn)
+                drawn = [each for each, likely in zip(drawn, kept, strict=True) if likely >= min(LIKELY, kept.max())]
                 tried = self._proposed[family]
                 point = min(drawn, key=lambda each: lattice.crowding(each, tried))
                 return Proposal(family, lattice.genome(point), "random")
@@ -216,7 +224,28 @@ class EvolutionProposer:
     def _genome(self, child: Child) -> Genome:
         return self._lattices[child.family].genome(child.point)
 
+    def _random(self) -> Proposal:
+        """A random genome that probably keeps the limits."""
+        proposal = random_proposal(self._spaces, self._rng)
+        for _ in range(REDRAWS):
+            if self._is_likely(proposal.family, self._lattices[proposal.family].point(proposal.genome)):
+                break
+            proposal = random_proposal(self._spaces, self._rng)
+        return proposal
+
+    def _is_likely(self, family: str, point: Point) -> bool:
+        return self._limits[family].kept([point])[0] >= LIKELY
+
     def _moved(self, move: str, archive: Archive) -> Child | None:
+        """A child of a move that probably keeps the limits."""
+        child = None
+        for _ in range(REDRAWS):
+            child = self._moved_once(move, archive)
+            if child is None or self._is_likely(child.family, child.point):
+                break
+        return child
+
+    def _moved_once(self, move: str, archive: Archive) -> Child | None:
         family = self._family(archive, move)
         switch = move == "family-switch"
         return self._operators.make(

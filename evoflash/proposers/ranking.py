@@ -6,10 +6,12 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from evoflash.core.archive import Archive, Member
 from evoflash.proposers.lattice import Lattice, Point
 from evoflash.proposers.operators import Child, Density, Operators
-from evoflash.proposers.surrogate import Surrogate
+from evoflash.proposers.surrogate import FEASIBILITY_POWER, Surrogate
 
 NEIGHBOURHOODS = 3  # the pool contains all neighbours of this many fastest members of a family
 MIN_NEW_RESULTS = 2  # minimum number of new results before the models are refitted
@@ -33,6 +35,7 @@ class Ranking:
         flatten: whether the models see slow times compressed.
         turns: one of this many children comes from another family that is nearly as fast as the fastest, each in turn;
             0 disables this. Otherwise a family with few results would hardly be chosen, since its model expects little.
+        kept: the probability that points of a family keep the user's limits.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Ranking:
         process: float,
         flatten: bool,
         turns: int,
+        kept: Callable[[str, Sequence[Point]], np.ndarray],
         rng: random.Random,
     ):
         self._lattices = lattices
@@ -55,6 +59,7 @@ class Ranking:
         self._size = size
         self._growth = growth
         self._turns = turns
+        self._kept = kept
         self._rng = rng
         self._surrogates = {family: Surrogate(lattice, trees, process, flatten) for family, lattice in lattices.items()}
         self._random_children: dict[str, list[Child]] = {family: [] for family in lattices}
@@ -116,7 +121,9 @@ class Ranking:
                 pool = self._pool(archive, family, parents(archive, family), count)
                 if not pool:  # everything has been tried
                     continue
-                gains = self._surrogates[family].expected_improvement([child.point for child in pool], best.fitness_us)
+                points = [child.point for child in pool]
+                gains = self._surrogates[family].expected_improvement(points, best.fitness_us)
+                gains = gains * self._kept(family, points) ** FEASIBILITY_POWER
                 scored += zip(gains.tolist(), pool, strict=True)
                 if family != best.candidate.family and slower <= NEAR_RATIO:
                     near.append(family)

@@ -95,7 +95,7 @@ def _space(
         raise UsageError(f"{name}: configurations of {family} have different parameters; give each the same ones")
     try:
         if parameters is None or not all(_fits(genome, parameters) for genome in genomes):
-            parameters = _parameters(genomes)
+            parameters = inferred(genomes)
         return RecordedSpace(Declaration(family=family, parameters=dict(parameters)), genomes)
     except ValidationError as error:
         last = error.errors()[-1]  # of a value, which may be of several types, that of a word
@@ -103,7 +103,8 @@ def _space(
         raise UsageError(f"{name}: {given} is no name or value of a parameter ({last['msg']}); change it") from None
 
 
-def _parameters(genomes: Sequence[Genome]) -> dict[str, Parameter]:
+def inferred(genomes: Sequence[Genome]) -> dict[str, Parameter]:
+    """The parameters that genomes of one family show: numbers are ordinal, words categorical."""
     parameters = {}
     for name in genomes[0]:
         values = list(

@@ -9,7 +9,7 @@ from evoflash.codegen.template import load
 from evoflash.core.status import Status
 from evoflash.errors import UsageError
 from evoflash.replay.recorded_file import RecordedFile
-from evoflash.replay.recording import Recording
+from evoflash.replay.recording import Recording, inferred
 from evoflash.space.declaration import Parameter
 from evoflash.store import RunStore, RunSummary
 
@@ -33,7 +33,12 @@ def recording(store: RunStore, run_id: int | None) -> Recording:
 def of_run(store: RunStore, run: RunSummary) -> RecordedFile:
     """What a run has evaluated, as T4 results."""
     pairs = store.recorded(run.id)
-    found = RecordedFile(facts(run), _parameters(run, {candidate.family for candidate, _ in pairs}))
+    families = sorted({candidate.family for candidate, _ in pairs})
+    shown = {
+        family: inferred([candidate.genome for candidate, _ in pairs if candidate.family == family])
+        for family in families
+    }
+    found = RecordedFile(facts(run), {**shown, **_parameters(run, families)})
     found.add(pairs)
     return found
 

@@ -10,7 +10,7 @@ from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Build, Toolchain
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.finals import Finals
-from evoflash.core.status import Status
+from evoflash.core.status import Stage, Status
 from evoflash.errors import StorageError, WorkerError
 from evoflash.evaluator import Evaluator, Finalist, ShapeEvaluator, screen
 from evoflash.problems import Case
@@ -71,6 +71,8 @@ class Examiner:
         self._plans = plans
         self._toolchain = toolchain
         self._best_us: dict[int, float] = {}  # by plan
+        self._proven: set[tuple[int, str]] = set()  # plans and families of which a kernel was right on all its cases
+        self._fell_on: dict[tuple[int, str], str] = {}  # why the last one was not
         self._trusting: set[int] = set()  # plans of which a kernel from before an interruption is known to be right
 
     def begin(self, plan: int) -> Beginning:
@@ -101,8 +103,10 @@ class Examiner:
         best_us = min(known) * ratio if known else None  # by this device's clock
         for _ in range(MAX_EXAMINATIONS):
             build = self._toolchain.restored(build, source)
-            evaluation = screen(build, limits, self.target) or evaluator.examine(build, best_us)
+            further = self._further(wanted)
+            evaluation = screen(build, limits, self.target) or evaluator.examine(build, best_us, further)
             if evaluation.status is Status.OK or build.library is None or build.is_intact:
+                self._learn(wanted, evaluation)
                 evaluation = corrected(evaluation, self.target.label, ratio)
                 if evaluation.fitness_us is not None:
                     self._best_us[plan] = min([*known, evaluation.fitness_us])
@@ -111,6 +115,21 @@ class Examiner:
             f"the build cache changes while it is used: {build.library} is not what was built; find out who writes "
             "there, or choose another folder by --cache, then go on by `evoflash resume`"
         )
+
+    def _further(self, wanted: Examination) -> Sequence[Case]:
+        """The cases of the finals that a kernel meets at once; first of all the one that its family fell on last."""
+        key = (wanted.job.plan, wanted.job.candidate.family)
+        if key in self._proven:
+            return ()
+        fell_on = self._fell_on.get(key, "")
+        return sorted(wanted.hardest, key=lambda case: case.name not in fell_on)
+
+    def _learn(self, wanted: Examination, evaluation: Evaluation) -> None:
+        key = (wanted.job.plan, wanted.job.candidate.family)
+        if evaluation.status is Status.OK:
+            self._proven.add(key)
+        elif evaluation.stage is Stage.FINAL:
+            self._fell_on[key] = evaluation.reason
 
     def passes(self, plan: int, source: Source, build: Build, case: Case) -> bool:
         """Whether a kernel takes a case, of the first shape, and is right there."""

@@ -36,6 +36,7 @@ class Examination:
         best_us: the best time so far, by which a slow candidate is given up early.
         known_good: a source that was right before the run was interrupted; a device is checked by it.
         reference: the baselines by whose times devices are compared, in microseconds; none for a single device.
+        hardest: cases of the finals on which the first right kernel of its family must be right, too.
     """
 
     job: Job
@@ -43,6 +44,7 @@ class Examination:
     best_us: float | None = None
     known_good: Source | None = None
     reference: Mapping[str, float] = field(default_factory=dict)
+    hardest: Sequence[Case] = ()
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class Pipeline:
         trial.task.duplicates.remember(trial.index, trial.source.digest, trial.evaluation)
         if trial.evaluation.status is Status.OK:
             self._known_good[trial.task] = trial.source
+            trial.task.families.proven.add(trial.candidate.family)
 
     def wait(self) -> list[Trial]:
         """All trials that have finished, once there is one; empty only when there is nothing to wait for."""
@@ -75,7 +76,8 @@ class Pipeline:
         if evaluation is None:
             self.examining += 1
             known_good = self._known_good.get(task)
-            wanted = Examination(trial.job, build, task.best_us, known_good, task.reference)
+            hardest = task.families.hardest(trial.candidate.family)
+            wanted = Examination(trial.job, build, task.best_us, known_good, task.reference, hardest)
             self._enqueue(trial, self._scheduler.examine(wanted))
         return evaluation
 

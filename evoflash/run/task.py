@@ -229,7 +229,7 @@ class Task:
         self._early_stopping.tell(member, self._proposals.proposer)
         if self._early_stopping.is_over and not self.stop_reason:
             self.stop_reason = str(self._early_stopping)
-        if is_due(len(self.archive)):
+        if self.plan.survey is None and is_due(len(self.archive)):
             self.observe()
 
     def observe(self) -> None:

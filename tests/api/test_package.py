@@ -46,7 +46,7 @@ def test_search_is_a_function_beside_the_module_of_its_name(way):
 def test_its_names_are_few_and_have_an_example_each():
     assert evoflash.__all__ == ["Run", "open_run", "record", "search"]
     assert set(evoflash.__all__) <= set(dir(evoflash))
-    public = [evoflash.search, evoflash.open_run, evoflash.Run]
+    public = [evoflash.search, evoflash.open_run, evoflash.record, evoflash.Run]
     frames = [getattr(evoflash.Run, name) for name in ("candidates", "evaluations", "samples", "lineage", "speed")]
     for each in (*public, *frames, evoflash.Run.export):
         assert "Example:" in (each.__doc__ or ""), each

@@ -198,9 +198,7 @@ def test_a_run_as_t4_follows_the_schema_and_can_be_replayed(recorded, tmp_path):
         assert all(set(measured) == {"name", "value", "unit"} for measured in each["measurements"])
     found = read(tmp_path / "run.json")
     assert found.optimum_us == pytest.approx(20.0)
-    (space,) = found.spaces.values()
-    assert space.parameters["family"].values == ("cpu_flash", "cpu_simple")
-    assert len(space) == 8
+    assert {family: len(space) for family, space in found.spaces.items()} == {"cpu_flash": 7, "cpu_simple": 1}
     assert sum(each.fitness_us is None for each in found.results.values()) == 2
     assert json.loads(call("export-t4", "1").stdout) == document
     call("export-t4", "1", "--out", "run.json.gz")

@@ -63,6 +63,18 @@ def test_a_kernel_far_behind_the_best_is_given_up_early(evaluator, build):
     assert len(found.timings[0].samples) == 3
 
 
+def test_a_right_kernel_meets_cases_of_the_finals_where_it_is_told_to(evaluator, build):
+    fits_the_search = build("searched_shape_only")
+    assert evaluator.examine(fits_the_search, None).status is Status.OK
+    found = evaluator.examine(fits_the_search, 1e-6, PROBLEM.hardest_cases())  # also one that is given up early
+    assert (found.status, found.stage) == (Status.WRONG, Stage.FINAL)
+    assert found.reason.startswith("1x1: ")
+    assert found.fitness_us is None
+    assert found.build == fits_the_search.report
+    passed = evaluator.examine(build("none"), None, PROBLEM.hardest_cases())
+    assert (passed.status, passed.stage) == (Status.OK, Stage.FULL), passed.reason
+
+
 def test_what_is_no_library_is_a_failure_of_its_own(evaluator, tmp_path):
     broken = tmp_path / "kernel.so"
     broken.write_bytes(b"no ELF")

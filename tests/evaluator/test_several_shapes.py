@@ -1,6 +1,6 @@
 """The evaluations and finals of several shapes as one, and of one shape as they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from evoflash.core.status import Stage, Status
 from evoflash.evaluator import Evaluator, Finalist, ShapeEvaluator
 from evoflash.evaluator.evaluator import joined
 from evoflash.evaluator.ranking import pooled
-from evoflash.problems import Problem, searched_cases
+from evoflash.problems import Case, Problem, searched_cases
 from evoflash.store import RunStore
 from tests.helpers import PROBLEM, failed, right
 from tests.store import runs
@@ -31,6 +31,7 @@ class Scripted(ShapeEvaluator):
         super().__init__(problem, targets.detect("cpu"))
         self.answers, self.answer_finals = list(answers), finals
         self.bests: list[float | None] = []
+        self.further: list[tuple[Case, ...]] = []
         self.trusted: list[Build] = []
         self.entered: list[Finalist] = []
         self.closed = False
@@ -41,14 +42,15 @@ class Scripted(ShapeEvaluator):
     def close(self):
         self.closed = True
 
-    def baselines(self, rounds: int = 10):
+    def baselines(self, rounds: int = 10, *, with_rivals: bool = True):
         return {"sdpa": 3.1, "eager": 7.3} if self.problem is SHORT else {"sdpa": 12.4}
 
     def trust(self, build: Build):
         self.trusted.append(build)
 
-    def examine(self, build: Build, best_us: float | None) -> Evaluation:
+    def examine(self, build: Build, best_us: float | None, further: Sequence[Case] = ()) -> Evaluation:
         self.bests.append(best_us)
+        self.further.append(tuple(further))
         return self.answers.pop(0)
 
     def finals(self, finalists, rounds: int) -> Finals:
@@ -124,6 +126,13 @@ def test_on_each_shape_a_kernel_is_measured_by_the_best_there():
     found = [evaluator.examine(BUILD, 123.0) for _ in range(3)]
     assert (short.bests, long.bests) == ([None, 2.0, 1.0], [None, 8.0, 8.0])
     assert [each.fitness_us for each in found] == pytest.approx([4.0, 3.0, 21**0.5])
+
+
+def test_cases_of_the_finals_are_those_of_the_shape_that_is_rendered():
+    long, short = Scripted(LONG, right(8.0)), Scripted(SHORT, right(2.0))
+    cases = LONG.hardest_cases()
+    Evaluator({"long": long, "short": short}).examine(BUILD, None, cases)
+    assert (long.further, short.further) == ([cases], [()])
 
 
 def test_the_shape_with_the_least_work_goes_first_and_the_first_failure_is_the_verdict():

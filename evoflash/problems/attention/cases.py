@@ -26,6 +26,20 @@ REPEATED = 600  # keys, of which some have the same huge scores
 BLIND = 600  # rows and keys; of a half, whole tiles and splits of any kernel have no score but -inf
 PACKED = (130, 1, 0, 33, 64, 7, 70, 13)  # of which each second one is a neighbour that must not be seen
 UNEVEN = (1100, 1, 0, 700, 64)  # lengths of which some have less than a tile, and one no key
+HARD_LENGTHS = ((1, 1), (31, 33), (799, 3), LONG)
+HARD_VARIANTS = (
+    "logits_x30",
+    "nan_row",
+    "packed",
+    "odd_rows",
+    "hidden_rows",
+    "infinite_query",
+    "largest_values",
+    "infinite_keys",
+    "huge_scores",
+    "nan_neighbours",
+    "uneven_scales",
+)
 MANY_HEADS = 65_600  # more than the limit on the second and third dimension of a grid
 
 
@@ -148,17 +162,36 @@ def _packed_cases(problem: AttentionTensors, own: dict[str, Any]) -> list[Case]:
     return made
 
 
+def hardest_cases(problem: AttentionTensors, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
+    """The standard cases on which most of the wrong kernels fall that are right on the searched inputs.
+
+    They are those of docs/results/verify-cuda.json, and one for each kind of number or layout of which a family may not
+    have thought. A standard case of each is enough: what a kernel does with -inf, it does at every length.
+    """
+    cases = standard_cases(problem, dtypes)
+    names = {_own_name(problem, rows, keys) for rows, keys in HARD_LENGTHS} | {"65 scale x0.3"}
+    first = {case.variant: case for case in reversed(cases)}
+    hard = [first[variant].name for variant in HARD_VARIANTS if variant in first]
+    return tuple(case for case in cases if case.name in names or case.name in hard)
+
+
 def general_case(problem: AttentionTensors, dtypes: tuple[str, ...]) -> Case:
     """The standard case of many keys, with the problem's own mask and group size."""
-    group = problem.heads // problem.kv_heads
-    lengths = f"{LONG[0]}x{LONG[1]}"
-    own_name = f"grouped heads {2 * group}(2) {lengths}" if group > 1 else lengths + " causal" * problem.causal
+    own_name = _own_name(problem, *LONG)
     return next(case for case in standard_cases(problem, dtypes) if case.name == own_name)
 
 
 def has_other_lengths(problem: AttentionTensors, names: Collection[str]) -> bool:
     """Whether a standard case of other lengths is among these, with the problem's own mask."""
     return any(re.fullmatch(rf"\d+x\d+{' causal' * problem.causal}", name) for name in names)
+
+
+def _own_name(problem: AttentionTensors, rows: int, keys: int) -> str:
+    """The name of the standard case of these lengths with the problem's own mask and group size."""
+    group = problem.heads // problem.kv_heads
+    if group > 1:
+        return f"grouped heads {2 * group}(2) {rows}x{keys}"
+    return f"{rows}x{keys}" + " causal" * problem.causal
 
 
 def random_cases(problem: AttentionTensors, seed: int) -> tuple[Case, ...]:

@@ -68,6 +68,10 @@ class AttentionProblem(AttentionTensors):
         taken = super().sizes_taken(passed)
         return "some" if taken == "its own" and cases.has_other_lengths(self, passed) else taken
 
+    def hardest_cases(self) -> tuple[Case, ...]:
+        """Lengths, values and layouts that wrong kernels fall on, one case of each."""
+        return cases.hardest_cases(self, tuple(DTYPES.values()))
+
     def random_cases(self, seed: int) -> tuple[Case, ...]:
         """The problem itself, also with keys of -inf, random shapes, and more heads than the height of a grid."""
         return cases.random_cases(self, seed)

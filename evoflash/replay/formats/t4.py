@@ -243,6 +243,8 @@ def _result(genome: Genome, evaluation: Evaluation, original: Evaluation) -> dic
     }
     if evaluation.status is Status.DUPLICATE:
         result["duplicate"] = True
+    if evaluation.build is not None and evaluation.build.cached:
+        result["cached"] = True
     if not is_correct:
         result["reason"] = original.reason[:REASON_CHARACTERS]
     return result

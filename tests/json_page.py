@@ -58,7 +58,8 @@ WITHOUT = {
     "new family",
     "report",
     "dashboard",
-}  # files, those of other tuners have schemas of their own; a server
+    "worker",
+}  # files, those of other tuners have schemas of their own; servers
 
 HEAD = """\
 # JSON

@@ -132,12 +132,13 @@ class RunStore:
         self._require_writable(doing)
         with explained(self._url, doing):
             try:
-                with self._engine.begin() as connection:
+                with self._transaction() as connection:
                     if elapsed_s is not None:
                         writing.update_run(connection, run_id, {"elapsed_s": elapsed_s})
                     return writing.write_candidate(connection, run_id, candidate, evaluation, source)
             except IntegrityError:  # PostgreSQL answers no question within a transaction that has failed
-                with self._reading(doing) as connection:
+                shared = contextlib.nullcontext(self._shared) if self._shared is not None else self._reading(doing)
+                with shared as connection:
                     writing.refuse_second(connection, run_id, candidate.index)
                 raise
 
@@ -370,11 +371,17 @@ class RunStore:
     @contextlib.contextmanager
     def _writing(self, doing: str) -> Iterator[Connection]:
         self._require_writable(doing)
+        with explained(self._url, doing), self._transaction() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A transaction of its own, or a part of that of `together`, which can be asked on after a failure."""
         if self._shared is not None:
-            with explained(self._url, doing):
+            with self._shared.begin_nested():
                 yield self._shared
             return
-        with explained(self._url, doing), self._engine.begin() as connection:
+        with self._engine.begin() as connection:
             yield connection
 
     def _require_writable(self, doing: str) -> None:

@@ -103,9 +103,9 @@ def test_devices_are_counted_or_named(machine, wanted, taken):
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ("0", "none of: all, how many"),
-        ("two", "none of: all, how many"),
-        ("-1", "none of: all, how many"),
+        ("0", "means nothing; write all, how many"),
+        ("two", "means nothing; write all, how many"),
+        ("-1", "means nothing; write all, how many"),
         ("0,3", "no such GPU; choose from: 0, 1, 2"),
         (",", "no such GPU"),
         ("0,1", "of another kind than GPU 0"),

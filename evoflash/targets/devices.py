@@ -108,7 +108,7 @@ def choose(devices: Sequence[Device], wanted: str = ALL) -> Choice:
     if wanted != ALL:
         if not wanted.isdecimal() or wanted == "0":
             raise UsageError(
-                f"--devices {wanted!r} cannot be read; write all, how many (2), or numbers with a comma (0,1 or 0,)"
+                f"--devices {wanted!r} means nothing; write all, how many (2), or numbers with a comma (0,1 or 0,)"
             )
         count = int(wanted)
     usable = [each for each in devices if not each.obstacle]
@@ -122,9 +122,8 @@ def choose(devices: Sequence[Device], wanted: str = ALL) -> Choice:
     left = tuple((each, _why_left(each, first, taken)) for each in devices if each not in taken)
     if count is not None and len(taken) < count:
         reasons = "; ".join(f"{device}: {why}" for device, why in left)
-        raise UsageError(
-            f"--devices {count}: only {len(taken)} can be used ({reasons or 'there are no more'}); ask for as many"
-        )
+        why = reasons or "there are no more"
+        raise UsageError(f"--devices {count}: only {len(taken)} can be used ({why}); ask for fewer, or name them: 0,1")
     return Choice(tuple(taken), left, tuple(filter(None, map(_remark, taken))))
 
 
@@ -137,7 +136,7 @@ def _named(devices: Sequence[Device], wanted: str) -> Choice:
     taken = list(dict.fromkeys(known[int(word)] for word in words))
     for each in taken:
         if each.obstacle:
-            raise UsageError(f"--devices {wanted!r}: {each} cannot be used: {each.obstacle}; choose another")
+            raise UsageError(f"--devices {wanted!r}: {each} cannot be used ({each.obstacle}); leave it out")
         if each.kind != taken[0].kind:
             raise UsageError(
                 f"--devices {wanted!r}: {each} is of another kind than {taken[0]}, so their times do not compare; "

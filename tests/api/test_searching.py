@@ -127,10 +127,12 @@ def test_what_a_callback_raises_ends_the_search_which_can_be_resumed(raised, sta
         searched(seed=5, warm_start="none", on_result=stop_at_the_third)
     assert caught.value is raised
     run = evoflash.open_run("latest")
-    assert (run.summary.status, run.summary.candidates) == (status, 3)
+    recorded = run.summary.candidates
+    assert run.summary.status == status
+    assert recorded in range(3, len(story(whole)) + 1)  # what came together is recorded together, then told
     again = []
     assert run.resume(on_result=again.append) == run
-    assert len(again) == 3
+    assert len(again) == len(story(whole)) - recorded
     assert run.summary.status == "done"
     assert story(run) == story(whole)
     with pytest.raises(UsageError, match="run 2 is done"):

@@ -14,8 +14,8 @@ FACTS = cuda.of_arch("sm_90a").facts
 FAMILIES = ("hopper", "mma", "split")
 HOPPER = {
     "warpgroups": 2, "step_keys": 64, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
-    "late_wait": False, "bridge": False, "query_stages": 1, "early": False, "ping_pong": False, "handover": 0,
-    "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles", "order": "heads", "edge": "filled", "section_mib": 32,
+    "late_wait": False, "bridge": False, "early": False, "ping_pong": False, "handover": 0,
+    "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles", "order": "heads", "section_mib": 32,
     "cluster": 1, "share": "rows", "split": 1, "split_tiles": "all", "merge": "float", "store": "direct",
     "weights": "registers",
 }  # fmt: skip
@@ -116,16 +116,16 @@ def test_kernels_with_features_are_right_on_an_emulated_device():
 @pytest.mark.nvcc
 @pytest.mark.slow
 def test_hopper_is_right_where_blocks_compute_tile_after_tile_on_an_emulated_device():
-    """Of a causal mask with a first tile of fewer rows, and of the tiles that are left over, whose keys are split.
+    """Of a causal mask, longest tiles first, and of the tiles that are left over, whose keys are split.
 
     And is not with partial outputs of a tile's second warpgroup in place of the first one's.
     """
-    turns = {"schedule": "persistent", "query_stages": 2, "late_wait": True, "ping_pong": True, "handover": 1}
-    first = {**HOPPER, **turns, "edge": "first", "order": "longest_first", "store": "bulk"}
-    rest = {**HOPPER, **turns, "edge": "last", "split": 2, "split_tiles": "rest"}
+    turns = {"schedule": "persistent", "late_wait": True, "ping_pong": True, "handover": 1}
+    causal = {**HOPPER, **turns, "order": "longest_first", "store": "bulk"}
+    rest = {**HOPPER, **turns, "split": 2, "split_tiles": "rest"}
     device = {"multiprocessors": 2}
     tasks = [
-        {"family": "hopper", "shape": "b=1,h=3,s=150,d=64,causal,dtype=bf16", "genome": first, "device": device},
+        {"family": "hopper", "shape": "b=1,h=3,s=150,d=64,causal,dtype=bf16", "genome": causal, "device": device},
         {"family": "hopper", "shape": "b=1,h=3,s=72,t=150,d=64", "genome": rest, "device": device},
     ]
     for task in tasks:

@@ -39,7 +39,7 @@ __device__ __forceinline__ void store_by_tma(const Arguments<Traits> &args, unsi
       tma_store(args.out, {panel * Panel::kDims, coord.first_row, coord.bidh, coord.bidb},
                 smem_address(tile) + panel * Traits::kQPanelBytes);
     tma_store_commit();
-    if constexpr (!Traits::kIsLateRelease) tma_store_wait();
+    tma_store_wait();
   }
 }
 
@@ -51,16 +51,6 @@ __device__ __forceinline__ void scale_row(float (&columns)[kTiles][2], const flo
   for (int t = 0; t < kTiles; ++t)
 #pragma unroll
     for (int i = 0; i < 2; ++i) columns[t][i] = acc_o[t][2 * half + i] * factor;
-}
-
-// Whether the head has this row.
-template <class Traits>
-__device__ __forceinline__ bool is_row(const Arguments<Traits> &args, int row) {
-  if constexpr (Traits::kEdge == TileEdge::kFirst) {
-    return row >= 0 && row < args.seq_q;
-  } else {
-    return row < args.seq_q;
-  }
 }
 
 // The row of a lane's accumulators.
@@ -80,8 +70,7 @@ __device__ __forceinline__ void store_from_registers(const Arguments<Traits> &ar
     const float row_sum = warp_reduce_sum<4>(softmax.row_sum[half]);
     float columns[Traits::kTilesValue][2];
     scale_row(columns, acc_o, half, inverse_total<kHasBlindRows<Traits>>(row_sum));
-    store_row<typename Traits::Element, 4>(row_of(args.out, coord.bidb, coord.bidh, row), columns,
-                                           is_row<Traits>(args, row));
+    store_row<typename Traits::Element, 4>(row_of(args.out, coord.bidb, coord.bidh, row), columns, row < args.seq_q);
   }
 }
 

@@ -115,13 +115,6 @@ struct Consumer {
     const int all_visible = visible_keys(args, own.first_row + threadIdx.x % 128 / 32 * 16);
     auto terms = make_score_tile<Traits, Traits::kTilesN, 2>(args, own.bidb, own.bidh, row);
 
-    if constexpr (Traits::kHasIdleWarpgroups) {
-      if (is_idle(args, own)) {
-        pass(coord, k_state, v_state, n);
-        return 0;
-      }
-    }
-
     const InlineProducer<Traits> loads(smem, args, coord, n_blocks);
     OnlineSoftmax softmax;
     if constexpr (Traits::kHasSinks) add_sink(softmax, own);
@@ -143,7 +136,6 @@ struct Consumer {
         gemm_qk<Traits>(acc_s, q, smem.k(k_state.index));
         warp_scheduler_barrier_arrive();
       }
-      if constexpr (Traits::kIsLateRelease) release_q_before(n);
       load_terms(terms, own, first_block);
       warpgroup_wait<0>();
       warpgroup_fence_operand(acc_s);
@@ -217,9 +209,6 @@ struct Consumer {
       for (int n_block = first_block; n_block < n_blocks; ++n_block) {
         wait_k(k_state);
         gemm_qk<Traits>(acc_s, q, smem.k(k_state.index));
-        if constexpr (Traits::kIsLateRelease) {
-          if (n_block == first_block) release_q_before(n);
-        }
         load_terms(terms, own, n_block);
         warpgroup_wait<0>();
         warpgroup_fence_operand(acc_s);
@@ -247,25 +236,22 @@ struct Consumer {
     if constexpr (Traits::kSplitsRest) {
       if (own.first_partial >= 0) {
         if constexpr (Traits::kIsTmaStore) warpgroup_sync();  // one lane releases Q, which all warps have read
-        if constexpr (Traits::kIsPersistent && !Traits::kIsLateRelease) release_q(n);
+        if constexpr (Traits::kIsPersistent) release_q(q_number);
         store_partial(args, own, acc_o, softmax);
         return next_tile;
       }
     }
     if constexpr (Traits::kIsSplitKv && !Traits::kSplitsRest) {
-      if constexpr (Traits::kIsPersistent && !Traits::kIsLateRelease)
-        if (threadIdx.x % 32 == 0) mbarrier_arrive(smem.q_empty(q_number));
+      if constexpr (Traits::kIsPersistent) release_q(q_number);
       store_partial(args, own, acc_o, softmax);
     } else if constexpr (Traits::kIsTmaStore) {
       constexpr bool kMayBeBlind = kHasBlindRows<Traits>;
       const float inverse[2] = {inverse_total<kMayBeBlind>(warp_reduce_sum<4>(softmax.row_sum[0])),
                                 inverse_total<kMayBeBlind>(warp_reduce_sum<4>(softmax.row_sum[1]))};
       store_by_tma(args, smem.o_pointer(q_number), warpgroup, own, acc_o, inverse);
-      if constexpr (Traits::kIsPersistent && !Traits::kIsLateRelease)
-        if (threadIdx.x % 128 == 0) mbarrier_arrive(smem.q_empty(q_number));
+      if constexpr (Traits::kIsPersistent) release_q(q_number);
     } else {
-      if constexpr (Traits::kIsPersistent && !Traits::kIsLateRelease)
-        if (threadIdx.x % 32 == 0) mbarrier_arrive(smem.q_empty(q_number));
+      if constexpr (Traits::kIsPersistent) release_q(q_number);
       store_from_registers(args, own, acc_o, softmax);
     }
     return next_tile;
@@ -286,21 +272,10 @@ struct Consumer {
   // Skips the tile's steps that only later rows see.
   __device__ __forceinline__ void skip_steps(const TileCoord<Traits> &coord, State &k_state, State &v_state,
                                              int n_blocks) {
-    if constexpr ((Traits::kIsCausal || Traits::kIsBanded) && Traits::kTileM > Traits::kWarpgroupM)
-      skip_steps_from(coord, k_state, v_state, n_blocks);
-  }
-  __device__ __forceinline__ void skip_steps_from(const TileCoord<Traits> &coord, State &k_state, State &v_state,
-                                                  int n_blocks) {
-    for (int n_block = n_blocks; n_block < n_blocks_before(args, coord, coord.first_row + Traits::kTileM); ++n_block)
-      skip_step(k_state, v_state);
-  }
-
-  // Passes over a tile of which the warpgroup has no rows. Its Q, zeros, is waited for, so that no phase is missed.
-  __device__ __forceinline__ void pass(const TileCoord<Traits> &coord, State &k_state, State &v_state, int n) {
-    if constexpr (Traits::kIsLateRelease) release_q_before(n);
-    mbarrier_wait(smem.q_full(smem.q_number(warpgroup, n)), smem.q_phase(n));
-    skip_steps_from(coord, k_state, v_state, 0);
-    if constexpr (Traits::kIsPersistent && !Traits::kIsLateRelease) release_q(n);
+    if constexpr ((Traits::kIsCausal || Traits::kIsBanded) && Traits::kTileM > Traits::kWarpgroupM) {
+      for (int n_block = n_blocks; n_block < n_blocks_before(args, coord, coord.first_row + Traits::kTileM); ++n_block)
+        skip_step(k_state, v_state);
+    }
   }
 
   __device__ __forceinline__ void warpgroup_sync() const {
@@ -308,18 +283,9 @@ struct Consumer {
   }
 
   // The memory of a tile's Q may be written.
-  __device__ __forceinline__ void release_q(int n) const {
+  __device__ __forceinline__ void release_q(int q_number) const {
     constexpr int kArriving = Traits::kIsTmaStore ? 128 : 32;  // threads, of which one arrives
-    if (threadIdx.x % kArriving == 0) mbarrier_arrive(smem.q_empty(smem.q_number(warpgroup, n)));
-  }
-
-  // With Q of two tiles in shared memory, that of the tile before the n-th, or the output in its place, is released
-  // when the n-th has begun: the output has had time to leave.
-  __device__ __forceinline__ void release_q_before(int n) const {
-    if (n == 0) return;
-    if constexpr (Traits::kIsTmaStore)
-      if (threadIdx.x % 128 == 0) tma_store_wait();
-    release_q(n - 1);
+    if (threadIdx.x % kArriving == 0) mbarrier_arrive(smem.q_empty(q_number));
   }
 
   __device__ __forceinline__ void run() {
@@ -341,8 +307,6 @@ struct Consumer {
         Accumulators acc_s;
         compute(acc_s, p, k_state, v_state, tile, n);
       }
-      if constexpr (Traits::kIsLateRelease && Traits::kIsTmaStore)
-        if (threadIdx.x % 128 == 0) tma_store_wait();  // the memory must outlive the last store
     } else {
       Accumulators acc_s;
       compute(acc_s, p, k_state, v_state, only_tile(args), 0);

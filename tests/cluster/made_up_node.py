@@ -58,12 +58,12 @@ class Slow(MadeUpEvaluator):
         self.slow = slow
         self.log = log
 
-    def examine(self, build, best_us):
+    def examine(self, build, best_us, further=None):
         time.sleep(EXAMINATION_S * self.slow)
         if self.log:
             with open(self.log, "a", encoding="utf-8") as file:
                 file.write(f"{build.library}\n")
-        return super().examine(build, best_us)
+        return super().examine(build, best_us, further)
 
 
 def main(scheduler: str, cache: str, name: str, misbehaving: str) -> None:

@@ -28,10 +28,13 @@ VERDICTS = [
     ("segfault", Status.CRASHED, Stage.CORRECTNESS, ["SIGSEGV", "while checking seed 0"]),
     ("hangs", Status.HUNG, Stage.CORRECTNESS, [f"{DEADLINE_S} s", "while checking seed 0"]),
     ("run_to_run", Status.WRONG, Stage.CORRECTNESS, ["run 2 differs from run 1 at (0, 0, 0, 0)"]),
-    ("nan_swallowed", Status.OK, None, []),
-    ("searched_shape_only", Status.OK, None, []),
     ("none", Status.OK, None, []),
 ]
+
+
+# What the searched shape hides. Until one of the family has been right there, kernels meet the hardest cases of the
+# finals at once; so it depends on who is examined first whether these fall in the search or in the finals.
+HIDDEN = {"nan_swallowed": "nan_row: an input's NaN was not propagated", "searched_shape_only": "1x1"}
 
 
 @pytest.mark.parametrize(("fault", "status", "stage", "words"), VERDICTS, ids=[each[0] for each in VERDICTS])
@@ -61,11 +64,17 @@ def test_the_evidence_of_a_wrong_kernel_is_kept(run):
     assert all(each.max_error <= each.max_bound and each.rms_error <= each.rms_bound for each in right)
 
 
-def test_the_finals_catch_what_the_searched_shape_hides(run):
-    finals = {(run.order[final.index], final.status) for final in run.finals.finalists}
-    assert finals == {("none", Status.OK), ("nan_swallowed", Status.WRONG), ("searched_shape_only", Status.WRONG)}
-    assert "nan_row: an input's NaN was not propagated" in run.finals_of("nan_swallowed")[0].reason
-    assert "1x1" in run.finals_of("searched_shape_only")[0].reason
+def test_what_the_searched_shape_hides_is_caught_by_a_case_of_the_finals(run):
+    for fault, why in HIDDEN.items():
+        verdict = run.verdicts[fault]
+        if verdict.status is Status.OK:
+            (final,) = run.finals_of(fault)
+            assert final.status is Status.WRONG
+            assert why in final.reason
+        else:
+            assert (verdict.status, verdict.stage) == (Status.WRONG, Stage.FINAL)
+            assert why in verdict.reason
+    assert {run.order[each.index] for each in run.finals.finalists if each.status is Status.OK} == {"none"}
 
 
 def test_the_winner_is_the_right_one_and_was_raced(run):

@@ -232,6 +232,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.long  # two searches of kernels, built and timed
 def test_a_search_of_kernels_beside_another_in_one_database_tells_its_password_to_nobody(
     server, emptied, tmp_path, monkeypatch
 ):

@@ -81,7 +81,7 @@ def test_kernels_with_features_compile_without_spills(tmp_path):
 
 
 @pytest.mark.nvcc
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_softmax_over_all_keys_at_once_is_right_for_huge_scores():
     """And is not with offsets that lack what 2^x makes infinite."""
     task = {"family": "split", "shape": "b=1,h=1,s=70,t=120,d=64,dtype=bf16", "genome": WHOLE}
@@ -114,7 +114,7 @@ def test_kernels_with_features_are_right_on_an_emulated_device():
 
 
 @pytest.mark.nvcc
-@pytest.mark.slow
+@pytest.mark.long
 def test_hopper_is_right_where_blocks_compute_tile_after_tile_on_an_emulated_device():
     """Of a causal mask, longest tiles first, and of the tiles that are left over, whose keys are split.
 

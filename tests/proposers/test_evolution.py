@@ -133,6 +133,7 @@ def test_every_neighbour_of_the_best_is_tried():
     assert all(archive.has("rugged", neighbour) for neighbour in neighbours)
 
 
+@pytest.mark.long
 def test_when_nothing_improves_the_best_is_tried_with_every_value_of_each_gene():
     spaces, patience = {"rugged": rugged()}, 20
     members = list(search(EvolutionProposer(spaces, 3, Settings(sweep=patience)), 200, window=1))

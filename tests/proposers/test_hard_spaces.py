@@ -69,6 +69,7 @@ def test_one_valid_point_is_found_and_then_it_ends():
     assert proposer.ask(archive) is None
 
 
+@pytest.mark.long
 def test_noise_of_a_fifth_does_not_lead_it_astray():
     noise = random.Random(3)
 

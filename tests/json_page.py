@@ -15,7 +15,7 @@ from typing import Any
 from typer.main import get_command
 
 from evoflash.api.exporting import Exported
-from evoflash.api.recording import RecordedDocument
+from evoflash.api.sitting import RecordedDocument
 from evoflash.cli.bench import BenchDocument
 from evoflash.cli.doctor import DoctorDocument
 from evoflash.cli.kernels import BuildDocument, RenderDocument

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from evoflash.api.recording import SAMPLES, RecordedDocument, RecordRequest
+from evoflash.api.recording import SAMPLES, RecordRequest
+from evoflash.api.sitting import RecordedDocument
 from evoflash.cli import options
 from evoflash.cli.running import hush, say, watched
 from evoflash.cli.runs import AsJson, Database

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evoflash.cluster import node
+from evoflash.cluster import requests
 from evoflash.cluster.security import LOCALHOST, Certificates, address_of, quieten, require_distributed
 from evoflash.cluster.values import Described, kind_of
 from evoflash.cluster.worker import BUILD, device_resource
@@ -136,7 +136,7 @@ class Connection:
     def _described(self, target: str) -> list[Described]:
         wanted = {name for name, own in TARGETS.items() if target in ("auto", own)}
         holders = [address for address, each in self.workers().items() if wanted & set(each["resources"])]
-        answers: Any = self.client.run(node.described, workers=holders, on_error="ignore") if holders else {}
+        answers: Any = self.client.run(requests.described, workers=holders, on_error="ignore") if holders else {}
         return [each for each in answers.values() if isinstance(each, Described)]
 
     def _start_local(self, cache: Path | None, options: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from evoflash.cluster import node
+from evoflash.cluster import requests
 from evoflash.cluster.connection import Connection, resources_of
 from evoflash.cluster.values import Answer, Setup, kind_of
 from evoflash.cluster.worker import BUILD
@@ -42,7 +42,7 @@ from evoflash.run.scheduler import Throughput
 from evoflash.targets import Target
 
 EXAMINATION, FIRST = 10, 20  # priorities: a device that waits comes before builds, and what the driver waits for, first
-DEATHS = 3  # of workers that had the same request, after which it is not sent again
+DEATHS = 3  # of workers, or of answers, of the same request, after which it is not sent again
 RECONNECT_S = 300.0  # a scheduler that is gone for longer ends the search
 NOBODY_S = 600.0  # so long a search waits for a worker where there is none
 LOOK_S = 1.0  # between two looks at who is there
@@ -110,10 +110,10 @@ class DaskScheduler:
 
     def begin(self, plan: int) -> Beginning:
         """Times a plan's baselines on a device, then on all that are there, at the same time, to compare them."""
-        begun: Beginning = self._ask(node.begin, plan)
+        begun: Beginning = self._ask(requests.begin, plan)
         devices = self._devices()
         timed = {
-            each: self._send(Request(node.clock, (self._setup, plan), self._device, FIRST, worker=each))
+            each: self._send(Request(requests.clock, (self._setup, plan), self._device, FIRST, worker=each))
             for each in devices
         }
         times_us: dict[str, Mapping[str, float]] = {}
@@ -128,28 +128,28 @@ class DaskScheduler:
 
     def build(self, job: Job) -> Future[Build]:
         """Builds a source on the next builder that is free, wherever it is."""
-        return self._send(Request(node.build, (self._setup, job.source), {BUILD: 1.0}, 0, job.candidate))
+        return self._send(Request(requests.build, (self._setup, job.source), {BUILD: 1.0}, 0, job.candidate))
 
     def examine(self, wanted: Examination) -> Future[Evaluation]:
         """Examines a build on the next device that is free, wherever it is."""
         candidate = wanted.job.candidate
-        return self._send(Request(node.examine, (self._setup, wanted), self._device, EXAMINATION, candidate))
+        return self._send(Request(requests.examine, (self._setup, wanted), self._device, EXAMINATION, candidate))
 
     def passes(self, job: Job, build: Build, case: Case) -> bool:
         """Whether a kernel takes a case and is right there."""
-        return self._ask(node.passes, job.plan, job.source, build, case)
+        return self._ask(requests.passes, job.plan, job.source, build, case)
 
     def sanitize(self, job: Job, build: Build, problem: Problem) -> Future[list[Finding]]:
         """Runs a kernel under the sanitizers, where there is a device."""
-        return self._send(Request(node.sanitize, (self._setup, job.source, build, problem), self._device, FIRST))
+        return self._send(Request(requests.sanitize, (self._setup, job.source, build, problem), self._device, FIRST))
 
     def finals(self, plan: int, entrants: Sequence[Entrant], rounds: int) -> Finals:
         """The finals on one device."""
-        return self._ask(node.finals, plan, entrants, rounds)
+        return self._ask(requests.finals, plan, entrants, rounds)
 
     def release(self, plan: int) -> None:
         """Ends the workers of a plan."""
-        self._tell_all(node.release, self._setup, plan)
+        self._tell_all(requests.release, self._setup, plan)
 
     def news(self) -> list[str]:
         """Who came, went and was sent away since this was asked."""
@@ -162,12 +162,12 @@ class DaskScheduler:
     @property
     def building(self) -> Sequence[Candidate]:
         """What is being built: of those that wait, as many as there are builders."""
-        return self._candidates(node.build)[: self._places["build"]]
+        return self._candidates(requests.build)[: self._places["build"]]
 
     @property
     def examining(self) -> Sequence[Candidate]:
         """What is being examined: of those that wait, as many as there are devices."""
-        return self._candidates(node.examine)[: self._places["examine"]]
+        return self._candidates(requests.examine)[: self._places["examine"]]
 
     def throughput(self, candidates: int, wall_s: float, driver_s: float) -> Throughput:
         """How fast candidates went through, by the seconds that the nodes were at work."""
@@ -188,13 +188,13 @@ class DaskScheduler:
             return
         self._dropped.set()
         with self._guard:
-            requests = list(self._open.values())
+            open_ones = list(self._open.values())
             self._open.clear()
         with contextlib.suppress(Exception):  # the scheduler may be gone, and the nodes forget by themselves
-            self._connection.client.cancel([each.task for each in requests if each.task is not None], force=True)
-        for each in requests:
+            self._connection.client.cancel([each.task for each in open_ones if each.task is not None], force=True)
+        for each in open_ones:
             each.future.cancel()
-        self._tell_all(node.forget, self._setup.digest)
+        self._tell_all(requests.forget, self._setup.digest)
 
     def close(self) -> None:
         """Leaves the cluster."""
@@ -252,18 +252,22 @@ class DaskScheduler:
                 self._failed(number, request, task.exception())
             else:  # cancelled, since the scheduler is gone
                 self._again.put((number, request))
-        except Exception:  # result or scheduler were lost between the task's end and now
-            self._again.put((number, request))
+        except Exception as error:  # result or scheduler were lost between the task's end and now
+            request.deaths += 1
+            if request.deaths < DEATHS:
+                self._again.put((number, request))
+            else:  # an answer that cannot be read will not be readable the next time
+                self._settle(number, request, error=error)
 
     def _answered(self, number: int, request: Request, answer: Answer) -> None:
-        if request.work is node.build:
+        if request.work is requests.build:
             self._seconds["build"] += answer.seconds
-        elif request.work is node.examine:
+        elif request.work is requests.examine:
             self._seconds["examine"] += answer.seconds
         error = answer.error
         if error is None:
             self._settle(number, request, value=answer.value)
-        elif request.work is node.begin or request.worker:
+        elif request.work is requests.begin or request.worker:
             # What a device says of a plan's shapes holds for those like it; one that cannot be compared is not used.
             if request.worker:
                 self._send_away(answer, error)
@@ -396,6 +400,6 @@ class DaskScheduler:
     def _give_up(self, error: WorkerError) -> None:
         """Ends the search."""
         with self._guard:
-            requests = list(self._open.items())
-        for number, each in requests:
+            open_ones = list(self._open.items())
+        for number, each in open_ones:
             self._settle(number, each, error=error)

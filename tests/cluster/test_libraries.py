@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from evoflash import targets
-from evoflash.cluster import node
+from evoflash.cluster import node, requests
 from evoflash.cluster.node import Node
 from evoflash.cluster.values import RemoteBuild, Setup, kind_of
 from evoflash.codegen.source import Source
@@ -61,15 +61,15 @@ def test_a_node_fetches_what_it_has_not_and_builds_what_it_cannot_fetch(
         asked.append(build.origin)
         return built.library.read_bytes() if origin == "there" else None
 
-    monkeypatch.setattr(node, "_fetched", fetched)
+    monkeypatch.setattr(requests, "_fetched", fetched)
     here = Node(tmp_path / "here", {"device": target}, take_turns=True)
     monkeypatch.setattr(node, "_here", here)
     served = here.serve(Setup.of([plan(target, "tiny", TINY)], target, 60.0))
-    local = node._local(served, elsewhere, SOURCE)
+    local = requests._local(served, elsewhere, SOURCE)
     assert local.is_intact
     assert local.library.is_relative_to(tmp_path / "here")
     assert local.max_spill_bytes == 8
-    assert node._local(served, elsewhere, SOURCE).library == local.library
+    assert requests._local(served, elsewhere, SOURCE).library == local.library
     assert asked == ["tcp://there:1"]
     assert here.library(local.report.binary_digest) == built.library.read_bytes()
     assert here.library("0" * 64) is None

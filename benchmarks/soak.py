@@ -1,11 +1,11 @@
 """A long search, and what must not grow, break or change under it.
 
     python benchmarks/soak.py --budget 2000
-    python benchmarks/soak.py --target cuda --budget 10000 --faults 100 --minutes 8.3 --out gpu-soak.json
+    python benchmarks/soak.py --target cuda --devices all --budget 10000 --faults 100 --minutes 9 --out gpu-soak.json
     python benchmarks/soak.py --target cpu --budget 2000 --busy 2 --family soak --out cpu-soak.json
 
 searches tiny kernels, of which thousands differ and each builds fast. `--faults N` makes one in N candidates hang,
-crash or use an illegal address, in turn. The memory and open files of driver and worker, and the memory of the GPU,
+crash or use an illegal address, in turn. The memory and open files of driver and workers, and the memory of the GPUs,
 must stay flat, every fault must get its verdict and no other candidate one, and nothing may be left at the end.
 
 With `--busy N` it is a search beside N busy loops, of the shipped families unless `--family` says otherwise. When it is
@@ -134,7 +134,10 @@ def is_own(arguments: argparse.Namespace) -> bool:
 
 def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The search, and what was seen of it; an error that ended it is a part of that."""
-    target = targets.detect(arguments.target)
+    devices, words = targets.detect_all(arguments.target, arguments.devices)
+    target = devices[0]
+    if words:
+        print(words, file=sys.stderr)
     plan, settings = plan_of(arguments, target, folder)
     toolchain, follower = Toolchain(target, settings.cache), Follower()
     asks, records, starts = [], [], []
@@ -144,8 +147,8 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     files = temporary_files()
     error, outcome, again = "", None, None
     with RunStore.open(settings.db, write=True) as store:
-        search = Search([plan], target, LocalScheduler([plan], [target], toolchain), store, follower)
-        watch = follower.watch = Watch(search, target.name)
+        search = Search([plan], target, LocalScheduler([plan], devices, toolchain), store, follower)
+        watch = follower.watch = Watch(search, devices)
         start = time.monotonic()
         with (
             patch.object(EvolutionProposer, "ask", timed(ask, asks)),
@@ -160,13 +163,14 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 error = str(failure)
         seconds = time.monotonic() - start
         left = left_over(files, settings.cache)
-        device_left = watch.device_bytes()
+        left_mib = watch.left_mib()
         if arguments.busy and outcome is not None and outcome.finals is not None:
             again = remeasured(outcome.finals, outcome.run_id, store, plan, target, settings)
     during = [each for each in watch.samples if 0 < each.candidates < watch.candidates]  # not in the finals
     worker_starts = [each for each in starts if each > START_MS]
     return {
         "device": target.device,
+        "devices": [each.label for each in devices],
         "cores": len(os.sched_getaffinity(0)),
         "busy_loops": arguments.busy,
         "families": plan.families,
@@ -189,7 +193,7 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "record_ms_median": quarters(records) if len(records) >= QUARTERS else [],
         "database_kib_a_candidate": (folder / "runs.db").stat().st_size / max(1, watch.candidates) / 1024,
         "left_over": left,
-        "device_mib_left": None if device_left is None else device_left / 1024**2,
+        "device_mib_left": left_mib,
         "quiet": again,
         "samples": series(watch.samples),
     }
@@ -261,6 +265,7 @@ def main() -> int:
     """One soak."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--devices", default="1", help="GPUs, as in `evoflash search`; default: one")
     parser.add_argument("--budget", type=int, default=2000, help="candidates")
     parser.add_argument(
         "--minutes", type=float, default=600.0, help="after which the search ends, if it has not by then"

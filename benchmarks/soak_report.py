@@ -26,8 +26,9 @@ def failures(run: dict[str, Any]) -> list[str]:
 def table(run: dict[str, Any]) -> str:
     """The run for a person, as Markdown."""
     share = f" of {run['budget']}" if run["candidates"] < run["budget"] else ""
+    where = run["device"] if len(run["devices"]) == 1 else f"{len(run['devices'])} of {run['device']}"
     lines = [
-        f"{run['candidates']} candidates{share} in {run['seconds']:.0f} s on {run['device']}, {run['cores']} cores, "
+        f"{run['candidates']} candidates{share} in {run['seconds']:.0f} s on {where}, {run['cores']} cores, "
         f"{run['busy_loops']} busy loops; {', '.join(run['families'])} on {run['shape']}; {run['throughput']}",
         f"Statuses: {', '.join(f'{count} {status}' for status, count in run['statuses'].items())}.",
     ]
@@ -56,7 +57,7 @@ def table(run: dict[str, Any]) -> str:
     if run["worker_kib_a_candidate_in_a_life"] is not None:
         lines.append(f"While a worker lives it grows by {run['worker_kib_a_candidate_in_a_life']:.1f} KiB a candidate.")
     if run["device_mib_left"] is not None:
-        lines.append(f"After the search the GPU has {run['device_mib_left']:.0f} MiB more in use than before.")
+        lines.append(f"After the search the GPUs have {run['device_mib_left']:.0f} MiB more in use than before.")
     lines.append(f"The database: {run['database_kib_a_candidate']:.1f} KiB a candidate.")
     if quiet := run["quiet"]:
         low, high = quiet["interval"]

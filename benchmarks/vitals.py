@@ -1,4 +1,4 @@
-"""What a search takes of the machine while it runs: memory and open files of driver and worker, memory of the GPU."""
+"""What a search takes of the machine while it runs: memory and open files of driver and workers, memory of the GPUs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import statistics
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import psutil
 
 from evoflash.search import Search
+from evoflash.targets import Target
 
 INTERVAL_S = 0.25
 QUARTERS = 4
@@ -22,14 +23,31 @@ MIB = 1024**2
 
 
 @dataclass(frozen=True)
+class Worker:
+    """The worker of a device at one look.
+
+    Attributes:
+        device: number of the device.
+        process: its process id.
+        bytes, files: its memory and open files.
+        device_bytes: memory in use on the GPU, by all processes, beyond that before the search; None on a CPU.
+    """
+
+    device: int
+    process: int
+    bytes: int
+    files: int
+    device_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Sample:
-    """One look. Of the worker there is nothing before its first answer, and of the GPU nothing on a CPU.
+    """One look.
 
     Attributes:
         candidates: results on record by then.
-        worker: its process id.
-        device_bytes: memory in use on the GPU, by all processes, beyond that before the search.
         zombies: children of the driver that have ended and were not waited for.
+        workers: one for each device, except before its first answer.
     """
 
     seconds: float
@@ -37,10 +55,7 @@ class Sample:
     driver_bytes: int
     driver_files: int
     zombies: int
-    worker: int | None = None
-    worker_bytes: int | None = None
-    worker_files: int | None = None
-    device_bytes: int | None = None
+    workers: tuple[Worker, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,19 +76,32 @@ class Vital:
     slack_a_candidate: float = 0.0
 
 
-def _mib(count: int | None) -> float | None:
-    return None if count is None else count / MIB
+def vitals(devices: Sequence[int]) -> list[Vital]:
+    """What must stay flat of a search over these devices, which are named if there are several."""
+    found = [  # the driver keeps the genome, the result and the times of each candidate
+        Vital("driver", "MiB", lambda each: each.driver_bytes / MIB, 0.02, 4, 8 / 1024),
+        Vital("driver's open files", "", lambda each: each.driver_files, 0.05, 3),
+        Vital("zombies", "", lambda each: each.zombies, 0, 0),
+    ]
+    for device in devices:
+        where = f" of GPU {device}" if len(devices) > 1 else ""
+        found += [
+            Vital(f"worker{where}", "MiB", _of(device, lambda each: each.bytes / MIB), 0.02, 4),
+            Vital(f"open files of the worker{where}", "", _of(device, lambda each: each.files), 0.05, 3),
+            Vital(f"GPU {device}" if where else "GPU", "MiB", _of(device, _device_mib), 0.02, 4),
+        ]
+    return found
 
 
-VITALS = (
-    # The driver keeps the genome, the result and the times of each candidate.
-    Vital("driver", "MiB", lambda each: _mib(each.driver_bytes), 0.02, 4, 8 / 1024),
-    Vital("worker", "MiB", lambda each: _mib(each.worker_bytes), 0.02, 4),
-    Vital("GPU", "MiB", lambda each: _mib(each.device_bytes), 0.02, 4),
-    Vital("driver's open files", "", lambda each: each.driver_files, 0.05, 3),
-    Vital("worker's open files", "", lambda each: each.worker_files, 0.05, 3),
-    Vital("zombies", "", lambda each: each.zombies, 0, 0),
-)
+def _of(device: int, value: Callable[[Worker], float | None]) -> Callable[[Sample], float | None]:
+    """A value of the worker of a device."""
+    return lambda sample: next((value(each) for each in sample.workers if each.device == device), None)
+
+
+def _device_mib(worker: Worker) -> float | None:
+    return None if worker.device_bytes is None else worker.device_bytes / MIB
+
+
 CRITERION = (
     "flat: the median of the last quarter is above that of the second by no more than 2 % or 4 MiB of memory, 5 % or 3 "
     "open files, no zombie; the driver's by 8 KiB a candidate more, for what it keeps of each"
@@ -87,12 +115,12 @@ class Watch:
         candidates: the results so far, which the caller counts.
     """
 
-    def __init__(self, search: Search, device: str):
+    def __init__(self, search: Search, targets: Sequence[Target]):
         self.candidates = 0
         self.samples: list[Sample] = []
         self._search = search
-        self._device_bytes = device_memory() if device == "cuda" else None
-        self._before = self._device_bytes() if self._device_bytes is not None else 0
+        self._memory = {each.number: device_memory(each) for each in targets if each.name == "cuda"}
+        self._before = {device: memory() for device, memory in self._memory.items()}
         self._driver = psutil.Process()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._look_on, daemon=True)
@@ -106,43 +134,51 @@ class Watch:
         self._is_over.set()
         self._thread.join()
 
-    def device_bytes(self) -> int | None:
-        """Memory in use on the GPU beyond that before the search."""
-        return None if self._device_bytes is None else self._device_bytes() - self._before
+    def device_bytes(self, device: int) -> int | None:
+        """Memory in use on a GPU beyond that before the search."""
+        return self._memory[device]() - self._before[device] if device in self._memory else None
+
+    def left_mib(self) -> float | None:
+        """What the GPUs have in use now beyond that before the search, all together."""
+        return sum(self._memory[each]() - self._before[each] for each in self._memory) / MIB if self._memory else None
 
     def _look_on(self) -> None:
         while not self._is_over.wait(INTERVAL_S):
             self.samples.append(self._look())
 
     def _look(self) -> Sample:
-        sample = {
-            "seconds": round(time.monotonic() - self._start, 2),
-            "candidates": self.candidates,
-            "driver_bytes": self._driver.memory_info().rss,
-            "driver_files": self._driver.num_fds(),
-            "zombies": zombies(),
-        }
-        for each in self._search.scheduler.examiners[0].evaluators:
-            (evaluator,) = each.shapes.values()
-            sandbox = evaluator._sandbox
-            process = sandbox._process
-            if process is None or not sandbox._served:
-                continue
-            try:
-                worker = psutil.Process(process.pid)
-                sample |= {"worker_bytes": worker.memory_info().rss, "worker_files": worker.num_fds()}
-            except psutil.Error:  # it has ended, or is being killed
-                continue
-            sample |= {"worker": process.pid, "device_bytes": self.device_bytes()}
-        return Sample(**sample)
+        return Sample(
+            seconds=round(time.monotonic() - self._start, 2),
+            candidates=self.candidates,
+            driver_bytes=self._driver.memory_info().rss,
+            driver_files=self._driver.num_fds(),
+            zombies=zombies(),
+            workers=tuple(self._workers()),
+        )
+
+    def _workers(self) -> Iterator[Worker]:
+        for examiner in self._search.scheduler.examiners:
+            device = examiner.target.number
+            for each in examiner.evaluators:
+                (evaluator,) = each.shapes.values()
+                sandbox = evaluator._sandbox
+                process = sandbox._process
+                if process is None or not sandbox._served:
+                    continue
+                try:
+                    worker = psutil.Process(process.pid)
+                    memory, files = worker.memory_info().rss, worker.num_fds()
+                except psutil.Error:  # it has ended, or is being killed
+                    continue
+                yield Worker(device, process.pid, memory, files, self.device_bytes(device))
 
 
-def device_memory() -> Callable[[], int]:
-    """What asks for the bytes in use on the first GPU."""
+def device_memory(target: Target) -> Callable[[], int]:
+    """What asks for the bytes in use on a GPU."""
     import pynvml
 
     pynvml.nvmlInit()
-    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    handle = pynvml.nvmlDeviceGetHandleByUUID(target.uuid) if target.uuid else pynvml.nvmlDeviceGetHandleByIndex(0)
     return lambda: int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
 
 
@@ -166,7 +202,8 @@ def quarters(values: Sequence[float]) -> list[float]:
 def judge(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """Each quantity by quarters, its growth, what it may grow by, and whether it is flat; empty for too few samples."""
     found = []
-    for vital in VITALS:
+    devices = sorted({worker.device for each in samples for worker in each.workers})
+    for vital in vitals(devices):
         seen = [(each.candidates, value) for each in samples if (value := vital.of(each)) is not None]
         if len(seen) < 2 * QUARTERS:
             continue
@@ -190,15 +227,11 @@ def judge(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 
 def within_lives(samples: Sequence[Sample]) -> float | None:
     """KiB by which a worker grows with each candidate while it lives: the median over those that lived for `LIFE`."""
-    lives: dict[int, list[Sample]] = defaultdict(list)
-    for each in samples:
-        if each.worker is not None:
-            lives[each.worker].append(each)
-    growths = [
-        slope([each.candidates for each in life], [each.worker_bytes or 0 for each in life])
-        for life in lives.values()
-        if life[-1].candidates - life[0].candidates >= LIFE
-    ]
+    lives: dict[int, list[tuple[int, int]]] = defaultdict(list)  # of each process: candidates so far, bytes
+    for sample in samples:
+        for worker in sample.workers:
+            lives[worker.process].append((sample.candidates, worker.bytes))
+    growths = [slope(*zip(*life, strict=True)) for life in lives.values() if life[-1][0] - life[0][0] >= LIFE]
     return statistics.median(growths) / 1024 if growths else None
 
 

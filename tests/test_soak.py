@@ -20,7 +20,7 @@ from .helpers import failed, right
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import soak
 from faults import GENE, NONE, VERDICTS, Injector, Tally
-from vitals import Sample, judge, within_lives
+from vitals import Sample, Worker, judge, within_lives
 
 MIB = 1024**2
 FACTS = {"cpu": {"cores": 2}, "cuda": cuda._facts(90)}
@@ -75,15 +75,28 @@ def test_a_fault_wants_its_verdict_and_others_none():
     assert [each.split(":")[0] for each in tally.unexpected] == ["1 (crash)", "2 (none)"]
 
 
-def samples(**growth: float) -> list[Sample]:
-    """A second apart, with ten candidates each, growing by so much a candidate."""
-    start = {"driver_bytes": 200 * MIB, "driver_files": 20, "worker_bytes": 300 * MIB, "worker_files": 9, "zombies": 0}
+def samples(devices: int = 1, **growth: float) -> list[Sample]:
+    """A second apart, with ten candidates each, growing by so much a candidate; of workers that of the last device."""
+
+    def grown(name: str, value: int, number: int) -> int:
+        return int(value + growth.get(name, 0) * 10 * number)
+
     return [
         Sample(
             seconds=number,
             candidates=10 * number,
-            worker=number // 25,
-            **{name: int(value + growth.get(name, 0) * 10 * number) for name, value in start.items()},
+            driver_bytes=grown("driver_bytes", 200 * MIB, number),
+            driver_files=grown("driver_files", 20, number),
+            zombies=grown("zombies", 0, number),
+            workers=tuple(
+                Worker(
+                    device,
+                    number // 25,
+                    grown("worker_bytes" if device == devices - 1 else "", 300 * MIB, number),
+                    grown("worker_files" if device == devices - 1 else "", 9, number),
+                )
+                for device in range(devices)
+            ),
         )
         for number in range(100)
     ]
@@ -96,7 +109,7 @@ def samples(**growth: float) -> list[Sample]:
         ({"driver_bytes": 6 * 1024}, []),  # what it keeps of each candidate
         ({"driver_bytes": 20 * 1024}, ["driver"]),
         ({"worker_bytes": 20 * 1024}, ["worker"]),
-        ({"driver_files": 0.01, "worker_files": 0.01}, ["driver's open files", "worker's open files"]),
+        ({"driver_files": 0.01, "worker_files": 0.01}, ["driver's open files", "open files of the worker"]),
         ({"zombies": 0.01}, ["zombies"]),
     ],
 )
@@ -106,9 +119,22 @@ def test_tells_what_grows_from_what_is_flat(growth: dict[str, float], grown: lis
     assert len(found) == 5  # no GPU was looked at
 
 
+def test_names_the_device_whose_worker_grows():
+    found = judge(samples(devices=2, worker_bytes=20 * 1024))
+    assert [each["name"] for each in found if not each["is_flat"]] == ["worker of GPU 1"]
+    assert len(found) == 7
+
+
 def test_growth_of_a_worker_that_is_replaced_before_it_shows():
     sawtooth = [
-        Sample(each.seconds, each.candidates, 1, 1, 0, each.worker, 300 * MIB + 4096 * (each.candidates % 250), 9)
+        Sample(
+            each.seconds,
+            each.candidates,
+            1,
+            1,
+            0,
+            tuple(Worker(0, worker.process, 300 * MIB + 4096 * (each.candidates % 250), 9) for worker in each.workers),
+        )
         for each in samples()
     ]
     assert [each["name"] for each in judge(sawtooth) if not each["is_flat"]] == []

@@ -41,22 +41,24 @@ class Standing:
         score: the score of Willemsen and others, 0 for random search and 1 for the optimum at once.
         score_interval: its 95 % bootstrap interval over the seeds.
         ev95: evaluations until 95 % of the optimum: the median over the seeds, then the geometric mean over the spaces.
+        s95: seconds of builds and measurements until 95 % of the optimum, likewise; None where they were not recorded.
         medians: evaluations -> fraction of the optimum: the median over the seeds, then the mean over the spaces.
         reached: evaluations -> share of the runs that have 95 % of the optimum by then.
         p_value: of the paired test against the first strategy of the table; None for that strategy itself.
         proposal_ms: mean time of a proposal.
-        by_space: score and ev95 of each space.
+        by_space: score, ev95 and s95 of each space.
     """
 
     strategy: str
     score: float
     score_interval: tuple[float, float]
     ev95: float
+    s95: float | None
     medians: dict[int, float]
     reached: dict[int, float]
     p_value: float | None
     proposal_ms: float
-    by_space: dict[str, dict[str, float]]
+    by_space: dict[str, dict[str, float | None]]
 
 
 class ReplayDocument(Document):
@@ -105,6 +107,13 @@ def evaluations_until(trace: Trace, recording: Recording) -> float:
     return float(np.argmax(near) + 1) if near.any() else UNREACHED * len(trace.best_us)
 
 
+def seconds_until(trace: Trace, recording: Recording) -> float:
+    """The seconds of builds and measurements after which a run is near the optimum; 0 where none are recorded."""
+    needed = evaluations_until(trace, recording)
+    spent = trace.seconds[min(round(needed), len(trace.seconds)) - 1]
+    return spent * max(1.0, needed / len(trace.seconds))
+
+
 def standing(traces: Sequence[Trace], recordings: Mapping[str, Recording], rival: Sequence[Trace] = ()) -> Standing:
     """The measures of one strategy.
 
@@ -119,6 +128,10 @@ def standing(traces: Sequence[Trace], recordings: Mapping[str, Recording], rival
         name: float(np.median([evaluations_until(each, recordings[name]) for each in own]))
         for name, own in by_space.items()
     }
+    seconds = {
+        name: float(np.median([seconds_until(each, recordings[name]) for each in own]))
+        for name, own in by_space.items()
+    }
     fractions = {
         name: recordings[name].optimum_us / np.array([each.best_us for each in own]) for name, own in by_space.items()
     }
@@ -128,11 +141,15 @@ def standing(traces: Sequence[Trace], recordings: Mapping[str, Recording], rival
         score=float(np.mean([own.mean() for own in scores.values()])),
         score_interval=_interval(list(scores.values())),
         ev95=float(np.exp(np.mean(np.log(list(needed.values()))))),
+        s95=float(np.exp(np.mean(np.log(list(seconds.values()))))) if all(seconds.values()) else None,
         medians={n: float(np.mean([np.median(own[:, n - 1]) for own in fractions.values()])) for n in marks},
         reached={n: float(np.mean([np.mean(own[:, n - 1] >= NEAR) for own in fractions.values()])) for n in marks},
         p_value=_paired(traces, rival, recordings) if rival else None,
         proposal_ms=float(np.mean([each.proposal_ms for each in traces])),
-        by_space={name: {"score": float(scores[name].mean()), "ev95": needed[name]} for name in spaces},
+        by_space={
+            name: {"score": float(scores[name].mean()), "ev95": needed[name], "s95": seconds[name] or None}
+            for name in spaces
+        },
     )
 
 

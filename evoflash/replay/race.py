@@ -118,7 +118,11 @@ class _Log:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue  # a line that was cut short by a kill
-            fields = {**entry["trace"], **{name: tuple(entry["trace"][name]) for name in ("best_us", "operators")}}
+            fields = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in entry["trace"].items()
+            }
+            if "seconds" not in fields:
+                continue  # of a version that did not store them
             trace = Trace(**fields)
             if trace.space in self._race.recordings and entry["of"] == self._conditions(trace.space):
                 found[_lap(trace)] = trace

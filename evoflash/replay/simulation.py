@@ -24,6 +24,7 @@ class Trace:
         best_us: the best time after 1, 2, 3 … evaluations; infinity while there is none.
         operators: the operator of each evaluated candidate.
         proposal_ms: mean time of a proposal in milliseconds.
+        seconds: what building and measuring the first 1, 2, 3 … of them took, one after another, as recorded.
     """
 
     strategy: str
@@ -32,6 +33,7 @@ class Trace:
     best_us: tuple[float, ...]
     operators: tuple[str, ...]
     proposal_ms: float
+    seconds: tuple[float, ...]
 
 
 def simulate(strategy: str, recording: Recording, seed: int, evaluations: int, window: int = 1) -> Trace:
@@ -47,6 +49,7 @@ def simulate(strategy: str, recording: Recording, seed: int, evaluations: int, w
     in_flight: deque[Proposal] = deque()
     operators: list[str] = []
     best, curve, repeats_left, spent_s = math.inf, [], MAX_REPEATS * evaluations, 0.0
+    cost_s, costs_s = 0.0, []
     while len(archive) < evaluations:
         started = time.process_time()
         proposal = proposer.ask(archive) if len(archive) + len(in_flight) < evaluations else None
@@ -72,7 +75,17 @@ def simulate(strategy: str, recording: Recording, seed: int, evaluations: int, w
         if evaluation.status is Status.OK:
             best = min(best, member.fitness_us)
         curve.append(best)
+        cost_s += evaluation.seconds + (evaluation.build.seconds if evaluation.build is not None else 0.0)
+        costs_s.append(cost_s)
         operators.append(finished.operator)
-    curve += [best] * (evaluations - len(curve))
+    missing = evaluations - len(curve)
     cost_ms = 1e3 * spent_s / max(1, len(operators))
-    return Trace(strategy, recording.name, seed, tuple(curve), tuple(operators), cost_ms)
+    return Trace(
+        strategy,
+        recording.name,
+        seed,
+        (*curve, *[best] * missing),
+        tuple(operators),
+        cost_ms,
+        (*costs_s, *[cost_s] * missing),
+    )

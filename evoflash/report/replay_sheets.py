@@ -15,11 +15,13 @@ CURVES = "curves.csv"
 def replay_sheets(standings: Sequence[Standing], evaluations: int) -> list[Sheet]:
     """A table over all spaces, and a table by space."""
     marks = list(standings[0].medians)
+    has_seconds = all(each.s95 is not None for each in standings)
     columns = [
         "strategy",
         ">score",
         "95 % interval",
         ">ev95",
+        *([">s95"] if has_seconds else []),
         *(f">@{mark}" for mark in marks),
         *(f">P(95 %)@{mark}" for mark in marks),
         ">p vs first",
@@ -31,6 +33,7 @@ def replay_sheets(standings: Sequence[Standing], evaluations: int) -> list[Sheet
             f"{each.score:.3f}",
             "[{:.3f}, {:.3f}]".format(*each.score_interval),
             f"{each.ev95:.0f}",
+            *([f"{each.s95:.0f}"] if has_seconds else []),
             *(f"{each.medians[mark]:.3f}" for mark in marks),
             *(f"{each.reached[mark]:.2f}" for mark in marks),
             None if each.p_value is None else f"{each.p_value:.2g}",

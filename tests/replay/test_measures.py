@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evoflash.core.evaluation import BuildReport
 from evoflash.core.genome import Genome
 from evoflash.replay import Recording, Trace, simulate, standing
 from evoflash.replay.measures import cutoff, evaluations_until, expected_random, run_score
@@ -13,7 +14,10 @@ LINE = Recording.of("line", [("f", Genome({"x": x}), right(100.0 + x)) for x in 
 
 
 def trace(best_us, seed=0, strategy="made", space="line") -> Trace:
-    return Trace(strategy, space, seed, tuple(best_us), ("random",) * len(best_us), 1.0)
+    count = len(best_us)
+    return Trace(
+        strategy, space, seed, tuple(best_us), ("random",) * count, 1.0, tuple(2.0 * n for n in range(1, count + 1))
+    )
 
 
 def test_random_search_is_expected_where_the_formula_says():
@@ -59,7 +63,17 @@ def test_a_standing_averages_over_seeds_then_over_spaces():
     assert found.ev95 == pytest.approx(math.sqrt(1 * 101))
     assert found.score == pytest.approx((found.by_space["line"]["score"] + found.by_space["other"]["score"]) / 2)
     assert found.score_interval == (pytest.approx(found.score), pytest.approx(found.score))
+    assert found.s95 == pytest.approx(math.sqrt(2 * 202))
     assert found.p_value is None
+
+
+def test_seconds_are_those_of_builds_and_measurements():
+    slow = [right(100.0 + x).model_copy(update={"seconds": 0.5, "build": BuildReport(seconds=1.5)}) for x in range(50)]
+    recording = Recording.of("slow", [("f", Genome({"x": x}), each) for x, each in enumerate(slow)])
+    run = simulate("random", recording, 0, 60)
+    assert run.seconds == (*(2.0 * n for n in range(1, 51)), *[100.0] * 10)
+    assert standing([run], {"slow": recording}).s95 == 2.0 * evaluations_until(run, recording)
+    assert standing([simulate("random", LINE, 0, 9)], {"line": LINE}).s95 is None
 
 
 def test_the_paired_test_sees_a_difference_and_none():

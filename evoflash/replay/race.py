@@ -118,12 +118,11 @@ class _Log:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue  # a line that was cut short by a kill
-            fields = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in entry["trace"].items()
-            }
+            fields = entry["trace"]
             if "seconds" not in fields:
                 continue  # of a version that did not store them
-            trace = Trace(**fields)
+            sequences = {name: tuple(fields[name]) for name in ("best_us", "operators", "seconds")}
+            trace = Trace(**{**fields, **sequences})
             if trace.space in self._race.recordings and entry["of"] == self._conditions(trace.space):
                 found[_lap(trace)] = trace
         return found

@@ -90,6 +90,7 @@ class Search:
         self._stop_reason = ""
         self._phase: Phase = "baselines"
         self._spent_s = max((store.run(run_id).elapsed_s or 0.0 for run_id in run_ids), default=0.0)
+        self._searched_s = 0.0  # when the finals began
         self._start = time.monotonic()
         self._worked_s = time.thread_time()
 
@@ -189,7 +190,7 @@ class Search:
 
     def _announce_finals(self) -> None:
         """Says what the budget was spent on, since what follows takes time as well."""
-        self._phase = "finals"
+        self._phase, self._searched_s = "finals", self.elapsed_s
         if any(task.has_finals and task.archive.best is not None for task in self.tasks):
             self.progress.note(
                 f"the search took {self.elapsed_s:.1f} s; finals and export follow, which its minutes do not count"
@@ -202,7 +203,7 @@ class Search:
         if not task.is_closed:
             self.scheduler.release(task.number)
             self.store.record_insight(task.run_id, 0, "throughput", str(throughput), throughput.model_dump())
-            task.end("done", reason, self.elapsed_s)
+            task.end("done", reason, self._searched_s)
         return Outcome(task.run_id, reason, finals if finals is not None and finals.winner else None, throughput)
 
     def _finals(self, task: Task) -> Finals | None:

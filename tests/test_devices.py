@@ -41,6 +41,14 @@ class FakeNvml:
         self.nvmlDeviceGetComputeRunningProcesses = lambda gpu: [SimpleNamespace(pid=pid) for pid in gpu["pids"]]
         self.nvmlSystemGetProcessName = lambda pid: "/usr/bin/python train.py"
         self.nvmlDeviceGetMigMode = self._partitions
+        self.nvmlDeviceGetHandleByUUID = self._named
+        self.nvmlDeviceGetDeviceHandleFromMigDeviceHandle = lambda part: self.gpus[part]
+
+    def _named(self, uuid):
+        """A part of the device whose number it ends in."""
+        if not uuid.startswith("MIG-") or not uuid[-1:].isdecimal():
+            raise self.NVMLError("not found")
+        return int(uuid[-1])
 
     def _partitions(self, gpu):
         if gpu["kind"] == A100:
@@ -133,13 +141,35 @@ def test_without_a_usable_gpu_there_is_an_error_that_says_why(machine):
         ("GPU-2,0", ["GPU-22", "GPU-00"]),
         ("2,-1,0", ["GPU-22"]),
         ("1,1", ["GPU-11"]),
-        ("MIG-5", [""]),
+        ("MIG-GPU-22/5/x", ["MIG-GPU-22/5/x"]),
     ],
 )
 def test_devices_are_counted_as_cuda_shows_them(machine, monkeypatch, variable, uuids):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
     there = machine(*[(H100, {})] * 3)
     assert [(each.number, each.uuid) for each in there] == list(enumerate(uuids))
+
+
+def test_a_part_of_a_device_is_one_with_what_is_known_of_the_whole(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1,MIG-2")
+    (part,) = machine((H100, {}), (A100, {"mig": 1}), (H100, {"mig": 1}))
+    assert (part.uuid, part.kind.name, part.obstacle) == ("MIG-1", A100[0], "")
+    assert numbers(devices.choose([part])) == [0]
+
+
+def test_a_device_that_somebody_has_just_left_is_idle(machine, monkeypatch):
+    machine((H100, {"busy": 80}), (H100, {"busy": 80, "pids": (7,)}), (H100, {"busy": 80}))
+    gpus, waited = sys.modules["pynvml"].gpus, []
+
+    def rest(seconds):
+        waited.append(seconds)
+        gpus[0]["busy"] = 0
+
+    monkeypatch.setattr(devices.time, "sleep", rest)
+    assert [each.company for each in devices.settled()] == ["", "it is used by python (process 7)", "it is 80 % busy"]
+    gpus[2]["busy"] = 0
+    devices.settled()
+    assert waited == [devices.LOOK_AGAIN_S]  # a process that is known needs no second look
 
 
 def test_kinds_are_those_that_can_be_used(machine):

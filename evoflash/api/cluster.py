@@ -53,9 +53,11 @@ def join(
         found = cluster.devices(target or settings.target)
         hosts = sorted({each.host for each in found})
         say(f"searching on {len(found)} devices ({found[0].target.device}) of {', '.join(hosts)}")
-        builders = max(1, cluster.builders())
+        builders = cluster.builders()
+        if not builders:
+            say("none of its workers builds; start another by `evoflash worker`, without --jobs 0")
         taken = [replace(each.target, debug=settings.debug) for each in found]
-        return cluster, taken, settings.model_copy(update={"jobs": builders})
+        return cluster, taken, settings.model_copy(update={"jobs": max(1, builders)})
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from evoflash.run import warm_start
 from evoflash.run.plan import Plan, choose_families
 from evoflash.store import RunStore
 from evoflash.targets import Target
-from evoflash.targets.devices import ALL, kinds, visible
+from evoflash.targets.devices import ALL, kinds, settled
 
 Say = Callable[[str], None]
 CUDA_ONLY = ("devices", "arch", "max_registers", "max_shared_kib", "no_spills")
@@ -171,7 +171,7 @@ class SearchRequest:
         if self.devices not in (None, ALL):
             raise UsageError("--each-device-kind takes all devices; leave --devices out")
         found = []
-        for alike in kinds(visible()):
+        for alike in kinds(settled()):
             idle = [each for each in alike if not each.company] or alike[:1]
             found.append(replace(self, devices="".join(f"{each.number}," for each in idle)))
         return found

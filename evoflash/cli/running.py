@@ -97,7 +97,9 @@ def _shown(prepared: PreparedSearch, store: RunStore) -> Shown:
     """Progress for people, which knows what is on record of the runs to resume."""
     plans, effort = prepared.plans, prepared.plans[0].effort
     title = f"{', '.join(plan.title for plan in plans)} on {prepared.device.device}"
-    devices = Devices([each.label for each in prepared.devices], states if len(prepared.devices) > 1 else dict)
+    # Those of a cluster have names of their hosts', by which their results tell them.
+    labels = [each.label for each in prepared.devices] if prepared.cluster is None else []
+    devices = Devices(labels, states if len(labels) > 1 else dict)
     counts = Counts(effort.budget, effort.minutes, title, [plan.title for plan in plans], devices=devices)
     for plan, run_id in zip(plans, prepared.run_ids, strict=False):  # none for new runs
         counts.recall(plan.title, store.outcomes(run_id))

@@ -25,6 +25,7 @@ LOCAL, SLURM = "local", "slurm"
 CONNECT_S = 10.0
 FIRST_WORKER_S = 120.0  # for a worker on this machine, or one that was started beside the scheduler
 POLL_S = 0.2
+SETTLED_S = 0.6  # after a device has come: the others of its host come within moments
 NO_DASHBOARD: dict[str, Any] = {"dashboard_address": None}
 TARGETS = {"GPU": "cuda", "CPU": "cpu"}
 
@@ -87,7 +88,7 @@ class Connection:
             ) from None
 
     def devices(self, target: str = "auto") -> list[Described]:
-        """The devices of workers that are alike; waits for the first.
+        """The devices of workers that are alike; waits for the first, and for those that come with it.
 
         Of several kinds those are taken that are most; the others are named.
 
@@ -108,6 +109,7 @@ class Connection:
                 self._say(f"waiting for a worker with a device at {self.address}")
                 told = True
             time.sleep(POLL_S)
+        found = self._settled(target, found)
         if target == "auto" and any(each.target.name == "cuda" for each in found):
             found = [each for each in found if each.target.name == "cuda"]
         kinds: dict[str, list[Described]] = {}
@@ -118,6 +120,15 @@ class Connection:
             hosts = ", ".join(sorted({each.host for each in left}))
             self._say(f"{left[0].target.device} on {hosts} is left out: it is not like {taken[0].target.device}")
         return taken
+
+    def _settled(self, target: str, found: list[Described]) -> list[Described]:
+        """The devices when no more have come for a moment: the window of a search follows from how many they are."""
+        since = time.monotonic()
+        while time.monotonic() - since < SETTLED_S:
+            time.sleep(POLL_S)
+            before, found = len(found), self._described(target)
+            since = since if len(found) == before else time.monotonic()
+        return found
 
     def builders(self) -> int:
         """Builds at once, on all nodes."""

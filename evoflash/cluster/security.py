@@ -110,8 +110,15 @@ def require_distributed() -> None:
 
 
 def quieten() -> None:
-    """Dask logs each worker that goes, and each connection that breaks; what matters is told in evoflash's words."""
+    """Keeps Dask from logging, and from asking GPUs.
+
+    It logs each worker that goes, and each connection that breaks; what matters is told in evoflash's words. Twice a
+    second it would ask a GPU for its use, while kernels are timed there.
+    """
+    import dask
     import distributed  # noqa: F401 - sets the levels of its loggers when it is imported
+
+    dask.config.set({"distributed.diagnostics.nvml": False})
 
     for name in ("distributed", *(each for each in logging.root.manager.loggerDict if each.startswith("distributed."))):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from evoflash.codegen.source import Source
 from evoflash.codegen.toolchain import Build
@@ -14,6 +14,8 @@ from evoflash.run.jobs import Examination
 from evoflash.run.scheduler import Scheduler
 from evoflash.run.task import Task, Trial
 from evoflash.targets import Target
+
+PATIENCE_S = 1.0  # with which results are waited for, until who waits may look at something else
 
 
 class Pipeline:
@@ -52,10 +54,13 @@ class Pipeline:
             trial.task.families.proven.add(trial.candidate.family)
 
     def wait(self) -> list[Trial]:
-        """All trials that have finished, once there is one; empty only when there is nothing to wait for."""
+        """All trials that have finished, once there is one; empty if none has for a moment."""
         finished, self._finished = self._finished, []
         while (self.building or self.examining) and not (finished and self._done.empty()):
-            trial, future = self._done.get()
+            try:
+                trial, future = self._done.get(timeout=PATIENCE_S)
+            except Empty:  # the scheduler may have news meanwhile: that it waits for something itself
+                break
             outcome = future.result()
             if isinstance(outcome, Build):
                 self.building -= 1

@@ -31,7 +31,7 @@ def detect_all(
     first = detect(name, arch, debug)
     if first.name == "cpu":
         return [first], ""
-    there = devices.visible()
+    there = devices.settled()
     choice = devices.choose(there, wanted)
     words = str(choice) if len(there) > 1 or choice.remarks else ""
     return [cuda.on(each, arch, debug) for each in choice.taken], words

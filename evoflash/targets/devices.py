@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from evoflash.errors import MissingError, UsageError
 
 IDLE_PERCENT = 10  # of NVML's utilization: a device above that is somebody's, whoever it is
+LOOK_AGAIN_S = 1.2  # NVML's utilization is of up to a second, in which somebody may have ended
 ALL = "all"
 
 
@@ -30,7 +32,7 @@ class Device:
 
     Attributes:
         number: as PyTorch counts, which is among those that CUDA_VISIBLE_DEVICES leaves.
-        uuid: of the device wherever it is plugged in; empty for a part of one (MIG).
+        uuid: of the device wherever it is plugged in, or of the part of one (MIG) that CUDA shows.
         max_sm_clock_mhz: the clock of its multiprocessors at most.
         driver: the version.
         mode: its compute mode: "default", "exclusive" (one process at a time) or "prohibited".
@@ -185,6 +187,15 @@ def visible() -> list[Device]:
         ) from None
 
 
+def settled() -> list[Device]:
+    """The visible devices. One that is busy without a process that is known is looked at again a moment later."""
+    found = visible()
+    if any(each.busy_percent >= IDLE_PERCENT and not each.users for each in found):
+        time.sleep(LOOK_AGAIN_S)
+        found = visible()
+    return found
+
+
 class State(NamedTuple):
     """A device at this moment: its temperature, and the clock of its multiprocessors."""
 
@@ -217,7 +228,7 @@ def _handles(pynvml: Any) -> list[tuple[Any, str]]:
     found: list[tuple[Any, str]] = []
     for word in (each.strip() for each in words.split(",")):
         if word.startswith("MIG-"):
-            return found or [(known[0][0], "")]  # CUDA itself knows this part
+            return found or [(_whole(pynvml, word, known[0][0]), word)]  # CUDA shows one part, and nothing beside it
         if word.isdecimal():
             own = known[int(word)] if int(word) < count else None
         else:
@@ -226,6 +237,14 @@ def _handles(pynvml: Any) -> list[tuple[Any, str]]:
             break
         found.append(own)
     return found
+
+
+def _whole(pynvml: Any, part: str, otherwise: Any) -> Any:
+    """The device of which this is a part."""
+    try:
+        return pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(pynvml.nvmlDeviceGetHandleByUUID(part))
+    except pynvml.NVMLError:  # drivers before 470 named parts otherwise
+        return otherwise
 
 
 def _device(pynvml: Any, number: int, handle: Any, uuid: str) -> Device:
@@ -254,7 +273,7 @@ def _device(pynvml: Any, number: int, handle: Any, uuid: str) -> Device:
         max_sm_clock_mhz=pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM),
         driver=str(pynvml.nvmlSystemGetDriverVersion()),
         mode=modes.get(ask(pynvml.nvmlDeviceGetComputeMode, None), "default"),
-        is_partitioned=partitioned and bool(uuid),
+        is_partitioned=partitioned and not uuid.startswith("MIG-"),
         users=_users(pynvml, handle),
         busy_percent=int(utilization.gpu) if utilization is not None else 0,
     )

@@ -118,6 +118,8 @@ class Search:
 
     def _begin(self) -> None:
         known = {"device": self.target.device, "facts": dict(self.target.facts), **self.target.details}
+        if self.target.uuid:
+            known["home"] = {self.target.label: self.target.uuid}  # where the finals are
         known |= {"evoflash": __version__, "git": git_state(Path.cwd())}
         self.tasks.begin(self.plans, self._run_ids, self.target, self.store, self.progress, self.scheduler, known)
         self._start, self._worked_s = time.monotonic(), time.thread_time()

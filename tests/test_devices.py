@@ -6,9 +6,19 @@ from types import SimpleNamespace
 import pytest
 
 from evoflash import targets
+from evoflash.bench.entrants import Kernel
+from evoflash.codegen.source import Source
+from evoflash.codegen.toolchain import Build
+from evoflash.core.evaluation import BuildReport
 from evoflash.errors import MissingError, UsageError
+from evoflash.evaluator import sanitizers
 from evoflash.evaluator.device_lock import device_lock
+from evoflash.export.calls import measure
+from evoflash.export.runs import variables_of
+from evoflash.profiling import Profiler, ncu
+from evoflash.system import processes
 from evoflash.targets import cuda, devices
+from tests.helpers import PROBLEM
 
 H100, A100 = ("NVIDIA H100", (9, 0), 132 * 128), ("NVIDIA A100", (8, 0), 108 * 64)
 
@@ -177,9 +187,57 @@ def test_kinds_are_those_that_can_be_used(machine):
     assert [[each.number for each in alike] for alike in devices.kinds(there)] == [[0, 3], [1]]
 
 
-def test_each_device_has_its_own_lock_and_its_worker_sees_no_other(machine, monkeypatch):
+@pytest.fixture
+def cuda_can_be_used(monkeypatch):
     monkeypatch.setattr(cuda, "device_compiler", lambda: "NVRTC")
     monkeypatch.setattr(cuda.metadata, "version", lambda _: "2.9")
+
+
+def test_what_is_on_record_is_measured_again_where_its_finals_were(machine, cuda_can_be_used):
+    machine((A100, {}), (H100, {}), (H100, {}))
+    run = {"device": H100[0], "home": {"cuda:2": "GPU-22"}}
+    assert devices.home_of(run).uuid == "GPU-22"
+    assert devices.home_of({**run, "home": {"cuda:0": "GPU-elsewhere"}}).uuid == "GPU-11"
+    assert devices.home_of({"device": "another"}).uuid == devices.home_of({}).uuid == "GPU-00"
+    assert targets.detect("cuda", machine=run).variables == {"CUDA_VISIBLE_DEVICES": "GPU-22"}
+    assert targets.detect("cpu", machine=run).variables == {}
+
+
+class StartedError(Exception):
+    """A program would have been started with these variables."""
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The devices that programs are shown, which are not started."""
+    found = []
+
+    def run(command, seconds, *, variables=None, **_):
+        found.append((variables or {}).get("CUDA_VISIBLE_DEVICES"))
+        raise StartedError
+
+    monkeypatch.setattr(processes, "run", run)
+    return found
+
+
+def test_programs_are_shown_the_device_of_their_run(machine, cuda_can_be_used, shown, monkeypatch, tmp_path):
+    machine((H100, {}), (H100, {}))
+    target, library = cuda.on(devices.visible()[1]), tmp_path / "kernel.so"
+    monkeypatch.setattr(sanitizers, "_compute_sanitizer", lambda: "compute-sanitizer")
+    monkeypatch.setattr(ncu, "find", lambda: "ncu")
+    with pytest.raises(StartedError):
+        sanitizers.run(target, None, None, PROBLEM, Build(BuildReport(), library))
+    profiler = Profiler(target, None, str)
+    with pytest.raises(StartedError):
+        profiler._by_ncu(Kernel(Source("", "cuda"), {}), PROBLEM, library)
+    run = SimpleNamespace(target="cuda", machine={"device": H100[0], "home": {"cuda:1": "GPU-11"}})
+    with pytest.raises(StartedError):
+        measure(tmp_path, "package", variables_of(run))
+    assert shown == ["GPU-11"] * 3
+    assert variables_of(SimpleNamespace(target="cpu", machine={})) == {}
+
+
+def test_each_device_has_its_own_lock_and_its_worker_sees_no_other(machine, cuda_can_be_used, monkeypatch):
     monkeypatch.setattr(targets, "why_not_cuda", lambda: None)
     machine((H100, {}), (H100, {}), (A100, {}))
     found, words = targets.detect_all("cuda")

@@ -14,7 +14,7 @@ from evoflash.export.formats import FORMATS
 from evoflash.export.package import package_in
 from evoflash.export.prebuilt import prebuild
 from evoflash.export.prebuilt import wheel as make_wheel
-from evoflash.export.runs import CALLS, PACKAGE, export_runs
+from evoflash.export.runs import CALLS, PACKAGE, export_runs, variables_of
 from evoflash.export.sweep import Sweep
 from evoflash.report import runs as report
 from evoflash.store import RunStore
@@ -106,7 +106,7 @@ def _time_calls(store: RunStore, run: int, candidate: int, folder: Path, package
     """Times an export's calls and records them with the run; None, and a word about it, where they cannot be timed."""
     say("timing calls of the export from Python")
     try:
-        calls = measure(folder, package)
+        calls = measure(folder, package, variables_of(store.run(run)))
     except WorkerError as error:
         say(str(error))
         return None

@@ -83,7 +83,7 @@ class RecordRequest:
         if words:
             say(words)
         device = taken[0]
-        shapes = chosen_shapes(self.problem, [self.shape] if self.shape else None, self.dtype, settings, device.name)
+        shapes = chosen_shapes(self.problem, [self.shape] if self.shape else None, self.dtype, settings, device.place)
         if len(shapes) > 1:
             raise UsageError(f"--shape names {len(shapes)} shapes ({', '.join(shapes)}); record one at a time")
         limits = {"minutes": MINUTES if self.minutes is None else self.minutes, "samples": self.samples}

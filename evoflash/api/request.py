@@ -12,6 +12,7 @@ from evoflash.api import families, rivals
 from evoflash.api.cluster import join, left_if_it_fails
 from evoflash.api.prepared import PreparedSearch
 from evoflash.api.shapes import chosen as chosen_shapes
+from evoflash.api.shapes import device_of
 from evoflash.api.words import RunWord, is_run
 from evoflash.codegen.template import load
 from evoflash.config import Settings
@@ -108,7 +109,8 @@ class SearchRequest:
     def _prepared(self, settings: Settings, taken: Sequence[Target], say: Say) -> PreparedSearch:
         """The search on these devices."""
         device = taken[0]
-        shapes = chosen_shapes(self.problem, self.shape or None, self.dtype, settings, device.name)
+        here = device.place if settings.scheduler is None else device_of(device.name)  # that of a cluster is elsewhere
+        shapes = chosen_shapes(self.problem, self.shape or None, self.dtype, settings, here)
         for each in shapes.values():
             require_memory(each, device)
         if device.name == "cpu":

@@ -26,7 +26,7 @@ def chosen(
     Args:
         problem: the value of --problem: a Python file, or the name of one that ships; None for attention.
         texts: the values of --shape; by default `mission`, or what the file says.
-        device: "cuda" or "cpu", where a file's function is run.
+        device: where a file's function is run: "cpu", "cuda", or "cuda:UUID".
 
     Raises:
         UsageError: for a file that cannot be searched, and sizes that it has not.
@@ -53,7 +53,7 @@ def chosen(
 
 def device_of(target: str) -> str:
     """The device where a file's function is run: that of a target, or the CPU where there is none."""
-    return "cpu" if target == "cpu" or targets.why_not_cuda() else "cuda"
+    return "cpu" if target == "cpu" or targets.why_not_cuda() else targets.detect("cuda").place
 
 
 def one(problem: str | None, text: str | None, dtype: str | None, settings: Settings, device: str) -> Problem:

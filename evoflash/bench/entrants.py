@@ -6,7 +6,8 @@ import errno
 import hashlib
 import json
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -66,6 +67,7 @@ class FixedEntrant:
 
     Attributes:
         problem: what it was made for. Another dtype is declined here, as not every kernel looks at those of tensors.
+        machine: what is on record of the run that found it, if that is known.
     """
 
     name: str
@@ -76,6 +78,7 @@ class FixedEntrant:
     genome: dict[str, Any]
     problem: Problem
     note: str = ""
+    machine: Mapping[str, Any] = field(default_factory=dict)
 
     def kernel(self, problem: Problem, target: Target) -> Kernel | str:
         """The same source for every problem of its kind and dtype."""
@@ -162,6 +165,7 @@ def of_candidate(store: RunStore, candidate: int, origin: str) -> FixedEntrant:
         source=Source(stored.source, "python" if stored.language == "python" else _language(run.target)),
         genome=dict(stored.candidate.genome),
         problem=problem_from_dict(run.problem),
+        machine=run.machine,
     )
 
 

@@ -17,7 +17,7 @@ from evoflash.bench.bench import Bench, Effort, case_sets
 from evoflash.bench.entrants import Entrant, FamilyEntrant, FixedEntrant
 from evoflash.bench.measurement import CaseTally, ShapeResult
 from evoflash.cli import options
-from evoflash.cli.entrants import KERNEL_HELP, entrant_of
+from evoflash.cli.entrants import KERNEL_HELP, entrant_of, machine_of
 from evoflash.cli.runs import AsJson, Database
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
@@ -104,9 +104,10 @@ def bench(
         target=target, arch=arch, templates=templates, db=db, cache=cache, debug=debug, verbose=verbose
     )
     wanted = _cases(cases, fifteen)
-    device = targets.detect(settings.target, settings.arch, settings.debug)
-    entrants = _entrants(kernel or [], device, settings, seed)
-    chosen = _chosen(problem, shape, every_shape, dtype, entrants, settings, device.name)
+    entrants = [entrant_of(text, settings, seed) for text in dict.fromkeys(kernel or ())]
+    device = targets.detect(settings.target, settings.arch, settings.debug, machine_of(entrants))
+    _require_distinct(entrants, device)
+    chosen = _chosen(problem, shape, every_shape, dtype, entrants, settings, device.place)
     _refuse_idle_options(context, device, entrants, wanted, self_test)
     if self_test and len(chosen) > 1:
         raise UsageError(f"--self-test times one shape, and these are {len(chosen)}; name one --shape")
@@ -175,7 +176,7 @@ def _time_calls(
         )
         _say(f"{result.shape}: timing calls of {entrant.name}")
         try:
-            found[entrant.name] = measure_kernel(winner)
+            found[entrant.name] = measure_kernel(winner, device.variables)
         except WorkerError as error:
             found[entrant.name] = str(error)
     return found
@@ -241,14 +242,8 @@ def _own(entrants: Sequence[Entrant]) -> Mapping[str, Problem]:
     return {each.label: each for each in found}
 
 
-def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: int) -> list[Entrant]:
-    """The kernels that the user named, without duplicates.
-
-    Raises:
-        NotFoundError: for a candidate, run, folder or family that does not exist.
-        UsageError: for a kernel of another target, or two kernels with the same name.
-    """
-    entrants = [entrant_of(text, settings, seed) for text in dict.fromkeys(texts)]
+def _require_distinct(entrants: Sequence[Entrant], device: Target) -> None:
+    """Raises UsageError for a kernel of another target, or two kernels with the same name."""
     for entrant in entrants:
         if entrant.target != device.name:
             raise UsageError(
@@ -258,7 +253,6 @@ def _entrants(texts: Sequence[str], device: Target, settings: Settings, seed: in
     if twice:
         same = " and ".join(entrant.origin for entrant in entrants if entrant.name == twice[0])
         raise UsageError(f"{same} are both called {twice[0]!r}; name one of them, or export one under another --name")
-    return entrants
 
 
 def _refuse_idle_options(

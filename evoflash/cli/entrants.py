@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from evoflash.api import families
 from evoflash.api.families import FUNCTION
 from evoflash.api.words import CANDIDATE_HELP, CandidateWord, is_run
-from evoflash.bench.entrants import Entrant, of_candidate, of_family, of_package, package_folder
+from evoflash.bench.entrants import Entrant, FixedEntrant, of_candidate, of_family, of_package, package_folder
 from evoflash.config import Settings
 from evoflash.errors import NotFoundError, UsageError
 from evoflash.store import RunStore
@@ -22,6 +24,11 @@ KERNEL_HELP = (
 def names_candidate(text: str) -> bool:
     """Whether a word names a candidate of the database, not a folder or family."""
     return text.isdecimal() or is_run(text) or text.partition(":")[0] == "run"
+
+
+def machine_of(entrants: Sequence[Entrant]) -> Mapping[str, Any]:
+    """The machine of the first run that one of these was found by; their device is the one to take, if it is here."""
+    return next((each.machine for each in entrants if isinstance(each, FixedEntrant) and each.machine), {})
 
 
 def entrant_of(text: str, settings: Settings, seed: int) -> Entrant:

@@ -12,7 +12,7 @@ from evoflash.api.shapes import device_of, one
 from evoflash.api.words import CANDIDATE_HELP, CandidateWord
 from evoflash.bench.entrants import Entrant, FixedEntrant
 from evoflash.cli import options
-from evoflash.cli.entrants import entrant_of, names_candidate
+from evoflash.cli.entrants import entrant_of, machine_of, names_candidate
 from evoflash.cli.runs import AsJson, Database
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
@@ -69,7 +69,7 @@ def profile(
     entrant = entrant_of(kernel, settings, seed)
     is_own = shape is None and problem is None and dtype is None and isinstance(entrant, FixedEntrant)
     asked = _problem(entrant, problem, shape, dtype, settings)
-    device = targets.detect(entrant.target)
+    device = targets.detect(entrant.target, machine=machine_of([entrant]))
     toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)
     toolchain.require_writable()
     with Profiler(device, toolchain, _say) as profiler:

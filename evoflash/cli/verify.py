@@ -17,7 +17,7 @@ from evoflash.api.shapes import device_of, one
 from evoflash.api.words import CANDIDATE_HELP
 from evoflash.bench.entrants import Entrant, FixedEntrant, of_source
 from evoflash.cli import options
-from evoflash.cli.entrants import entrant_of
+from evoflash.cli.entrants import entrant_of, machine_of
 from evoflash.cli.runs import AsJson, Database
 from evoflash.codegen.toolchain import Toolchain
 from evoflash.config import Settings
@@ -75,7 +75,8 @@ def verify(
     if len(wanted) > 1:
         raise UsageError("some of these kernels are for cuda and some for cpu; verify them separately")
     _refuse_idle_options(context, named, asked, target)
-    device = targets.detect(wanted.pop() if wanted else settings.target, settings.arch, settings.debug)
+    own = machine_of([each for each in named if not isinstance(each, str)])
+    device = targets.detect(wanted.pop() if wanted else settings.target, settings.arch, settings.debug, own)
     for each in named:
         require_memory(each.problem if isinstance(each, FixedEntrant) else asked, device)
     toolchain = Toolchain(device, settings.cache, settings.build_deadline_s, settings.verbose)

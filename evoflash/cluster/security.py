@@ -115,10 +115,10 @@ def quieten() -> None:
     It logs each worker that goes, and each connection that breaks; what matters is told in evoflash's words. Twice a
     second it would ask a GPU for its use, while kernels are timed there.
     """
-    import dask
     import distributed  # noqa: F401 - sets the levels of its loggers when it is imported
+    from dask import config
 
-    dask.config.set({"distributed.diagnostics.nvml": False})
+    config.set({"distributed.diagnostics.nvml": False})
 
     for name in ("distributed", *(each for each in logging.root.manager.loggerDict if each.startswith("distributed."))):
         logging.getLogger(name).setLevel(logging.CRITICAL)

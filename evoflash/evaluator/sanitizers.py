@@ -107,7 +107,7 @@ def _run_tool(target: Target, tool: str, build: Build, problems: Sequence[Proble
         listed.write_text(json.dumps([each.to_dict() for each in problems]), encoding="utf-8")
         launched = [sys.executable, "-P", "-m", "evoflash.worker.sanitized_launch", str(build.library.resolve())]
         command = [*launched, target.name, str(listed)]
-        variables = {}
+        variables = target.variables
         if target.name == "cuda":
             checker = [_compute_sanitizer(), "--tool", tool, "--error-exitcode", "86", "--print-limit", "5"]
             command = [*checker, *command]

@@ -13,7 +13,7 @@ from evoflash.codegen.source import Source
 from evoflash.codegen.template import load
 from evoflash.core.finals import Final
 from evoflash.core.status import Status
-from evoflash.errors import EvoflashError, NoPackageError, UsageError
+from evoflash.errors import EvoflashError, MissingError, NoPackageError, UsageError
 from evoflash.export.formats import FORMATS
 from evoflash.export.package import write, write_files
 from evoflash.export.rendering import CONTENTS, SWEEP, content_of
@@ -25,6 +25,7 @@ from evoflash.report import runs as report
 from evoflash.run.plan import Plan
 from evoflash.store import RunStore
 from evoflash.store.records import RunSummary
+from evoflash.targets import devices
 from evoflash.targets.cuda import parse_arch
 from evoflash.version import __version__
 
@@ -92,7 +93,7 @@ def export_runs(
         return write_files(FORMATS[form](first), out)
     whole = replace(first, others=tuple(others), prebuilt=prebuilt)
     if sweep is not None:
-        whole = sweep.run(whole, out)
+        whole = sweep.run(whole, out, variables_of(summaries[0]))
         found = whole.sweep or {}
         say(f"{len(found['points'])} sizes measured, {len(found['rows'])} ranges for kernels")
     return exporters[kind](whole, out)
@@ -209,6 +210,16 @@ def _without_samples(final: Final | None) -> dict[str, object]:
     by_shape = tuple(each.model_copy(update={"samples": ()}) for each in final.by_shape)
     cold = final.cold.model_copy(update={"samples": ()}) if final.cold else None
     return final.model_copy(update={"time": time, "cold": cold, "by_shape": by_shape}).model_dump(mode="json")
+
+
+def variables_of(run: RunSummary) -> dict[str, str]:
+    """Environment variables that show a program the device of a run, or one like it; none where it has no choice."""
+    if run.target != "cuda":
+        return {}
+    try:
+        return {"CUDA_VISIBLE_DEVICES": devices.home_of(run.machine).uuid}
+    except MissingError:  # the program says itself what is missing
+        return {}
 
 
 def _arch(target: str, plan: Plan, machine: dict[str, object]) -> int | None:

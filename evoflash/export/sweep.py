@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -45,8 +46,11 @@ class Sweep:
                 raise UsageError(f"{part!r} is no part of a sweep; write e.g. lengths=64..4096,batches=1..8,minutes=5")
         return cls(**fields)  # type: ignore[arg-type] - the names decide
 
-    def run(self, winner: Winner, out: Path) -> Winner:
+    def run(self, winner: Winner, out: Path, variables: Mapping[str, str]) -> Winner:
         """Writes the package into `out`, and measures with it.
+
+        Args:
+            variables: which show its program the device; see `Target.variables`.
 
         Returns:
             The winner with its results, and without the kernels that are nowhere the fastest.
@@ -60,7 +64,7 @@ class Sweep:
         done = processes.run(
             [sys.executable, "-m", f"{winner.name}.sweep", *options, "--minutes", str(self.minutes)],
             60 * self.minutes + START_S,
-            variables={"PYTHONPATH": str(folder)},
+            variables={"PYTHONPATH": str(folder), **variables},
             cwd=folder,
         )
         if done.returncode:

@@ -113,7 +113,12 @@ class Profiler(Session):
                 str(listed),
             ]
             try:
-                ended = processes.run(ncu.command(program, launched), NCU_DEADLINE_S, stderr=subprocess.STDOUT)
+                ended = processes.run(
+                    ncu.command(program, launched),
+                    NCU_DEADLINE_S,
+                    variables=self._target.variables,
+                    stderr=subprocess.STDOUT,
+                )
             except subprocess.TimeoutExpired:
                 return {}, f"ncu took more than {NCU_DEADLINE_S:g} s"
         launches = ncu.read(ended.stdout)

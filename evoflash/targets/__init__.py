@@ -1,5 +1,9 @@
 """Targets: the devices that kernels are built for and run on."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from evoflash.errors import MissingError, unknown
 from evoflash.targets import cpu, cuda, devices
 from evoflash.targets.base import Step, Target
@@ -37,8 +41,16 @@ def detect_all(
     return [cuda.on(each, arch, debug) for each in choice.taken], words
 
 
-def detect(name: str = "auto", arch: str | None = None, debug: bool = False) -> Target:
+def detect(
+    name: str = "auto",
+    arch: str | None = None,
+    debug: bool = False,
+    machine: Mapping[str, Any] = MappingProxyType({}),
+) -> Target:
     """The target of this machine: "cuda", "cpu", or "auto", which is CUDA if it can be used.
+
+    Args:
+        machine: of a run on record, whose device it is to be if it is here; else it is the first.
 
     Raises:
         MissingError: when the requested target is not available.
@@ -46,7 +58,7 @@ def detect(name: str = "auto", arch: str | None = None, debug: bool = False) -> 
     if name == "auto":
         name = "cpu" if why_not_cuda() else "cuda"
     if name == "cuda":
-        return cuda.detect(arch, debug)
+        return cuda.detect(arch, debug, machine)
     if name == "cpu":
         return cpu.detect(debug)
     raise unknown("target", name, ("auto", "cuda", "cpu"))

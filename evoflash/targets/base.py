@@ -89,6 +89,11 @@ class Target(abc.ABC):
         return f"{self.name}:{self.uuid}" if self.uuid else self.name
 
     @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables with which a program is shown this device, and no other of its kind."""
+        return {"CUDA_VISIBLE_DEVICES": self.uuid} if self.uuid else {}
+
+    @property
     def label(self) -> str:
         """A word for the device, e.g. "cuda:1"."""
         return f"{self.name}:{self.number}"

@@ -15,10 +15,11 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from evoflash.errors import MissingError, UsageError
@@ -212,13 +213,18 @@ def of_arch(text: str, debug: bool = False) -> CudaTarget:
     return CudaTarget(device=f"any {flag(arch)} device", facts=facts, details=details, debug=debug)
 
 
-def detect(arch: str | None = None, debug: bool = False) -> CudaTarget:
+def detect(
+    arch: str | None = None, debug: bool = False, machine: Mapping[str, Any] = MappingProxyType({})
+) -> CudaTarget:
     """The first CUDA device of this machine.
+
+    Args:
+        machine: of a run on record, whose device it is to be; see `devices.home_of`.
 
     Raises:
         MissingError: without a device, its driver, a compiler, or a PyTorch that can use it.
     """
-    return on(devices.visible()[0], arch, debug)
+    return on(devices.home_of(machine), arch, debug)
 
 
 def on(device: Device, arch: str | None = None, debug: bool = False) -> CudaTarget:

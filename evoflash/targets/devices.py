@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -194,6 +194,21 @@ def settled() -> list[Device]:
         time.sleep(LOOK_AGAIN_S)
         found = visible()
     return found
+
+
+def home_of(machine: Mapping[str, Any]) -> Device:
+    """The device on which a run held its finals; where that is not here, the first like it, or the first.
+
+    Args:
+        machine: what is on record of the run's; nothing for the first device.
+
+    Raises:
+        MissingError: when there is no device.
+    """
+    there, home = visible(), machine.get("home") or {}
+    own = [each for each in there if each.uuid and each.uuid in home.values()]
+    alike = [each for each in there if each.kind.name == machine.get("device")]
+    return (own or alike or there)[0]
 
 
 class State(NamedTuple):

@@ -16,7 +16,7 @@ FUNCTIONS = ["attention", "scaled_dot_product_attention", "SDPA"]
 
 
 def test_times_the_functions_of_a_package_beside_sdpa(folder: Path, cache: Path):
-    calls = measure(folder, "exported_plain")
+    calls = measure(folder, "exported_plain", {})
     assert list(calls.us) == FUNCTIONS
     assert all(0.1 < us < 1e6 for us in calls.us.values())
     median, low, high = calls.ratio
@@ -38,7 +38,7 @@ def test_says_why_there_is_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder = write(cpu_winner("exported_unbuilt"), tmp_path / "out")
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(WorkerError, match=r"cannot be timed: .*'no-such-compiler' cannot be run.*selftest"):
-        measure(folder, "exported_unbuilt")
+        measure(folder, "exported_unbuilt", {})
 
 
 def test_the_readme_has_the_times_that_are_known():

@@ -32,7 +32,7 @@ from evoflash.errors import StorageError
 from evoflash.progress import Phase, Progress, Work
 from evoflash.run.contest import Contest
 from evoflash.run.pipeline import Pipeline
-from evoflash.run.plan import Plan
+from evoflash.run.plan import EACH, Plan
 from evoflash.run.scheduler import Scheduler, Throughput
 from evoflash.run.task import Task, Trial
 from evoflash.run.tasks import Tasks
@@ -153,10 +153,13 @@ class Search:
     def _collect(self) -> None:
         """Records what has finished; waits for it, unless there is something to learn already."""
         self.progress.update(self.pipeline.building, self.pipeline.examining)
-        for text in self.scheduler.news():
-            self.progress.note(text)
+        self._tell_news()
         if self._in_flight[0].evaluation is None:
             self._record([trial for trial in self.pipeline.wait() if not trial.is_new_duplicate])
+
+    def _tell_news(self) -> None:
+        for text in self.scheduler.news():
+            self.progress.note(text)
 
     def _learn(self) -> None:
         """Learns every result whose turn it is; each makes room for one proposal."""
@@ -219,10 +222,13 @@ class Search:
             self.scheduler,
             self.progress.note,
             sanitize=task.plan.sanitize,
+            everywhere=task.plan.finals_on == EACH,
         )
-        return contest.run_finals(
+        finals = contest.run_finals(
             task.archive.ok(), effort.finalists, effort.rounds, partial(self.store.record_finals, task.run_id)
         )
+        self._tell_news()
+        return finals
 
     def _throughput(self) -> Throughput:
         """What the machine was busy with until here."""

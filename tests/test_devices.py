@@ -26,7 +26,7 @@ H100, A100 = ("NVIDIA H100", (9, 0), 132 * 128), ("NVIDIA A100", (8, 0), 108 * 6
 class FakeNvml:
     """A machine with GPUs: each a kind, and what differs from an idle one."""
 
-    NVML_CLOCK_SM, NVML_DEVICE_MIG_ENABLE = 1, 1
+    NVML_CLOCK_SM, NVML_DEVICE_MIG_ENABLE, NVML_TEMPERATURE_GPU = 1, 1, 0
     NVML_COMPUTEMODE_PROHIBITED, NVML_COMPUTEMODE_EXCLUSIVE_PROCESS, NVML_COMPUTEMODE_EXCLUSIVE_THREAD = 2, 3, 1
 
     class NVMLError(Exception): ...
@@ -51,14 +51,24 @@ class FakeNvml:
         self.nvmlDeviceGetComputeRunningProcesses = lambda gpu: [SimpleNamespace(pid=pid) for pid in gpu["pids"]]
         self.nvmlSystemGetProcessName = lambda pid: "/usr/bin/python train.py"
         self.nvmlDeviceGetMigMode = self._partitions
+        self.nvmlDeviceGetTemperature = lambda gpu, which: 61
+        self.nvmlDeviceGetClockInfo = self._clock
         self.nvmlDeviceGetHandleByUUID = self._named
         self.nvmlDeviceGetDeviceHandleFromMigDeviceHandle = lambda part: self.gpus[part]
 
     def _named(self, uuid):
-        """A part of the device whose number it ends in."""
+        """A device, or a part of the device whose number it ends in."""
+        for gpu in self.gpus:
+            if gpu["uuid"] == uuid:
+                return gpu
         if not uuid.startswith("MIG-") or not uuid[-1:].isdecimal():
             raise self.NVMLError("not found")
         return int(uuid[-1])
+
+    def _clock(self, gpu, which):
+        if gpu["kind"] == A100:
+            raise self.NVMLError("not supported")
+        return 1755
 
     def _partitions(self, gpu):
         if gpu["kind"] == A100:
@@ -180,6 +190,13 @@ def test_a_device_that_somebody_has_just_left_is_idle(machine, monkeypatch):
     gpus[2]["busy"] = 0
     devices.settled()
     assert waited == [devices.LOOK_AGAIN_S]  # a process that is known needs no second look
+
+
+def test_a_state_is_what_the_driver_tells(machine, cuda_can_be_used):
+    machine((H100, {}), (A100, {}))
+    found = [cuda.on(each).state for each in devices.visible()]
+    assert found == [(61, 1755), (61, None)]
+    assert devices.state_of("GPU-gone") == cuda.of_arch("sm_90a").state == (None, None)
 
 
 def test_kinds_are_those_that_can_be_used(machine):

@@ -1,5 +1,6 @@
 """The seam between driver and workers: what crosses it, several devices behind it, and a device that is lost."""
 
+import itertools
 import pickle
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from evoflash.codegen.template import load
 from evoflash.codegen.toolchain import Build
 from evoflash.core.candidate import Candidate
 from evoflash.core.evaluation import BuildReport
+from evoflash.core.finals import Final, Finals, contestant
 from evoflash.core.genome import Genome
 from evoflash.core.status import Status
 from evoflash.errors import WorkerError
@@ -20,7 +22,9 @@ from evoflash.run.jobs import Beginning, Entrant, Examination, Job
 from evoflash.run.local_scheduler import LocalScheduler
 from evoflash.search import Search
 from evoflash.store import RunStore
+from evoflash.targets.devices import State
 from tests.helpers import PROBLEM, TINY, Quiet, plan, right
+from tests.helpers import SHAPE as TITLE
 from tests.made_up import MadeUpEvaluator, MadeUpToolchain, story
 
 
@@ -58,6 +62,7 @@ class OneOfMany(MadeUpEvaluator):
         self.after = after
         self.slowness = slowness
         self.bests: list[float] = []
+        self.loses_finals = False
 
     def baselines(self, rounds: int = 10, *, with_rivals: bool = True):
         return {name: self.slowness * time_us for name, time_us in super().baselines().items()}
@@ -68,6 +73,19 @@ class OneOfMany(MadeUpEvaluator):
         self.bests += [] if best_us is None else [best_us]
         found = super().examine(build, best_us, further)
         return found if found.fitness_us is None else right(self.slowness * found.fitness_us, build=build.report)
+
+    def finals(self, finalists, rounds):
+        """All pass; the later, the slower, unless this device is slow itself: then the other way round."""
+        if self.loses_finals:
+            raise WorkerError("the device fails in the finals")
+        sign = 1 if self.slowness < 2 else -1
+        times_us = {each.index: self.slowness * (10 + sign * place) for place, each in enumerate(finalists)}
+        passed = [
+            Final(index=index, status=Status.OK, time=contestant(f"candidate {index}", [time_us] * rounds), cases=1)
+            for index, time_us in sorted(times_us.items(), key=lambda pair: pair[1])
+        ]
+        baselines = tuple(contestant(name, [time_us] * rounds) for name, time_us in self.baselines().items())
+        return Finals(finalists=tuple(passed), baselines=baselines, rounds=rounds)
 
 
 @pytest.fixture
@@ -157,6 +175,58 @@ def test_a_resumed_run_keeps_the_times_by_which_its_devices_are_compared(begin):
     whole.run()
     assert story(again) == story(whole)
     assert {each.clock_ratio for _, each in again.store.recorded(run_ids[0]) if each.device} == {1.0, 2.0, 4.0}
+
+
+def test_finals_on_each_device_are_told_apart(begin):
+    search = begin(4, slow={1: 1.04, 2: 1.01, 3: 2.0}, finals_on="each")
+    evaluators(search)[2].loses_finals = True
+    (outcome,) = search.run()
+    finals = search.store.finals(outcome.run_id)
+    assert finals == outcome.finals
+    assert [each.conditions.device for each in (finals, *finals.elsewhere)] == ["cpu:0", "cpu:1", "cpu:3"]
+    first, *others = [each.index for each in finals.finalists]
+    assert [each.winner.index for each in finals.elsewhere] == [first, others[-1]]
+    assert [note for note in search.progress.notes if " takes " in note or "another" in note or "left out" in note][
+        1:
+    ] == [
+        f"finals of {TITLE}: candidate {first} takes 4.0% longer on cpu:1 than on cpu:0",
+        f"finals of {TITLE}: cpu:3 has another winner: candidate {others[-1]}, there 42.9% faster than candidate "
+        f"{first}",
+        f"finals of {TITLE}: candidate {first} takes 100.0% longer on cpu:3 than on cpu:0",
+        "cpu:2 is left out: the device fails in the finals",
+    ]
+    found = report(search.store, outcome.run_id)
+    sheets = {each.title: each for each in run_sheets(found)}
+    assert [title for title in sheets if title.startswith("finals")] == [
+        *(f"finals on cpu:{number}, 2 rounds" for number in (0, 1, 3)),
+        "finals by device",
+    ]
+    rows = sheets["finals by device"].rows
+    assert [row[0] for row in rows] == ["cpu:0", "cpu:1", "cpu:3"]
+    assert rows[0][-1] == ""
+    assert "takes 4.0% longer on cpu:1" in rows[1][-1]
+
+
+def test_finals_are_on_the_first_device_unless_they_are_to_be_on_each(begin):
+    search = begin(3)
+    (outcome,) = search.run()
+    assert (outcome.finals.conditions.device, outcome.finals.elsewhere) == ("cpu:0", ())
+    alone = begin(1, name="alone.db", finals_on="each")
+    (outcome,) = alone.run()
+    assert (outcome.finals.conditions.device, outcome.finals.elsewhere) == ("", ())
+
+
+def test_temperatures_and_clocks_are_on_record_by_device(begin, monkeypatch):
+    search = begin(2)
+    states = {0: itertools.cycle([State(50, 1980), State(60, 1900)]), 1: itertools.repeat(State())}
+    monkeypatch.setattr(type(search.target), "state", property(lambda target: next(states[target.number])))
+    (outcome,) = search.run()
+    first, second = search.store.devices(outcome.run_id)
+    assert (first.lowest_c, first.highest_c, first.lowest_mhz, first.highest_mhz) == (50, 60, 1900, 1980)
+    assert 1900 < first.mean_mhz < 1980
+    assert (second.highest_c, second.mean_mhz) == (None, None)
+    (sheet,) = [each for each in run_sheets(report(search.store, outcome.run_id)) if each.title == "by device"]
+    assert [row[-3:] for row in sheet.rows] == [("50 to 60", "1900 to 1980", ""), ("-", "-", "")]
 
 
 def test_a_device_that_is_lost_is_left_out_and_its_work_is_done_by_another(begin):

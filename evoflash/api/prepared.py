@@ -18,7 +18,7 @@ from evoflash.config import Settings
 from evoflash.errors import StorageError, UsageError
 from evoflash.progress import Progress
 from evoflash.run.local_scheduler import LocalScheduler
-from evoflash.run.plan import Plan
+from evoflash.run.plan import EACH, Plan
 from evoflash.run.scheduler import Scheduler
 from evoflash.run.task import Task
 from evoflash.search import Outcome, Search
@@ -75,7 +75,7 @@ class PreparedSearch:
             return cls(plans, found, settings, ids, cluster)
         chosen, words = targets.detect_all(first.target, devices or first.devices, first.arch, first.debug)
         if words:
-            say(words)
+            say(words + place_of_finals(chosen, first.finals_on))
         return cls(plans, chosen, settings, ids)
 
     @property
@@ -131,3 +131,10 @@ class PreparedSearch:
         }
         mirror = StudyMirror(self.settings.db, outcome.run_id, task.plan.strategy, spaces)
         mirror.sync((member.candidate, member.evaluation) for member in task.archive)
+
+
+def place_of_finals(devices: Sequence[Target], finals_on: str) -> str:
+    """Where a search on several devices has its finals, to end a line about them."""
+    if len(devices) == 1:
+        return ""
+    return "; finals on each" if finals_on == EACH else f"; finals on GPU {devices[0].number}"

@@ -10,7 +10,7 @@ from typing import Literal
 from evoflash import config, proposers, targets
 from evoflash.api import families, rivals
 from evoflash.api.cluster import join, left_if_it_fails
-from evoflash.api.prepared import PreparedSearch
+from evoflash.api.prepared import PreparedSearch, place_of_finals
 from evoflash.api.shapes import chosen as chosen_shapes
 from evoflash.api.shapes import device_of
 from evoflash.api.words import RunWord, is_run
@@ -21,7 +21,7 @@ from evoflash.evaluator import Limits, sanitizers
 from evoflash.evaluator.footprint import require_memory
 from evoflash.problems import Problem
 from evoflash.run import warm_start
-from evoflash.run.plan import Plan, choose_families
+from evoflash.run.plan import ONE, Plan, choose_families
 from evoflash.store import RunStore
 from evoflash.targets import Target
 from evoflash.targets.devices import ALL, kinds, settled
@@ -43,6 +43,7 @@ class SearchRequest:
     dtype: str | None = None
     target: str | None = None
     devices: str | None = None
+    finals_on: Literal["one", "each"] = ONE
     arch: str | None = None
     family: Sequence[str] = ()
     strategy: str = "evolution"
@@ -146,6 +147,7 @@ class SearchRequest:
                 sanitize=self.sanitize,
                 rivals=beside,
                 devices=self.devices or ALL,
+                finals_on=self.finals_on,
                 device_count=len(taken),
             )
             for number, (each, own) in enumerate(zip(tasks, chosen, strict=True))
@@ -160,7 +162,7 @@ class SearchRequest:
                 say(f"searching CPU kernels: {missing.split(';')[0]}")
         found, words = targets.detect_all(settings.target, self.devices or ALL, settings.arch, settings.debug)
         if words:
-            say(words)
+            say(words + place_of_finals(found, self.finals_on))
         return found
 
     def by_device_kind(self) -> list[SearchRequest]:

@@ -23,6 +23,7 @@ def search(
     dtype: str | None = None,
     target: str | None = None,
     devices: str | int | Sequence[int] | None = None,
+    finals_on: Literal["one", "each"] = "one",
     scheduler: str | None = None,
     tls_ca_file: PathLike | None = None,
     tls_cert: PathLike | None = None,
@@ -64,7 +65,9 @@ def search(
         dtype: "fp16", "bf16" or "fp32"; default: that of the shape, or fp16.
         target: "auto", "cuda" or "cpu".
         devices: the GPUs to search on: "all" that are alike and idle (the default), how many of those, or their
-            numbers, e.g. [0, 1]; the finals are on the first.
+            numbers, e.g. [0, 1].
+        finals_on: "one" holds the finals on the first device; "each" on every device, at the same time: the first
+            decides who wins, the others are told apart, as `Finals.elsewhere`.
         scheduler: search on the devices of a cluster: "dask://HOST:PORT", "slurm" or "local".
         tls_ca_file, tls_cert, tls_key: the certificates of the cluster, in PEM format.
         arch: CUDA architecture, e.g. "sm_90a"; default: the device's.
@@ -108,8 +111,9 @@ def search(
         >>> run.best.p50_us, run.best.vs_best                                        # doctest: +SKIP
         (3.913, 2.5)
     """
-    if score not in ("each", "robust"):
-        raise UsageError(f"score {score!r} is unknown; choose from: each, robust")
+    for name, given, known in (("score", score, ("each", "robust")), ("finals_on", finals_on, ("one", "each"))):
+        if given not in known:
+            raise UsageError(f"{name} {given!r} is unknown; choose from: {', '.join(known)}")
     request = SearchRequest(
         shape=several(shape),
         problem=os.fspath(problem) if problem is not None else None,
@@ -117,6 +121,7 @@ def search(
         dtype=dtype,
         target=target,
         devices=_device_words(devices),
+        finals_on=finals_on,
         scheduler=scheduler,
         tls_ca_file=Path(tls_ca_file) if tls_ca_file is not None else None,
         tls_cert=Path(tls_cert) if tls_cert is not None else None,

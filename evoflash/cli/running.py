@@ -29,7 +29,6 @@ from evoflash.report.tables import print_document, print_sheets
 from evoflash.run.plan import Plan
 from evoflash.search import Outcome, Search
 from evoflash.store import RunStore
-from evoflash.targets.devices import states
 
 
 class SearchResult(Best):
@@ -99,8 +98,7 @@ def _shown(prepared: PreparedSearch, store: RunStore) -> Shown:
     title = f"{', '.join(plan.title for plan in plans)} on {prepared.device.device}"
     # Those of a cluster have names of their hosts', by which their results tell them.
     labels = [each.label for each in prepared.devices] if prepared.cluster is None else []
-    devices = Devices(labels, states if len(labels) > 1 else dict)
-    counts = Counts(effort.budget, effort.minutes, title, [plan.title for plan in plans], devices=devices)
+    counts = Counts(effort.budget, effort.minutes, title, [plan.title for plan in plans], devices=Devices(labels))
     for plan, run_id in zip(plans, prepared.run_ids, strict=False):  # none for new runs
         counts.recall(plan.title, store.outcomes(run_id))
     return progress_of(counts, plain=prepared.settings.verbose)
@@ -189,11 +187,13 @@ def _report(run_ids: Sequence[int], settings: Settings) -> None:
 def _doubt(plans: Sequence[Plan], outcomes: Sequence[Outcome]) -> None:
     """Says which finals were disturbed."""
     for plan, outcome in zip(plans, outcomes, strict=True):
-        if outcome.finals is not None and outcome.finals.conditions.doubt:
-            say(
-                f"{plan.title}, finals: {outcome.finals.conditions.doubt}; measure again on a quiet machine: "
-                f"`evoflash bench --kernel run:{outcome.run_id}`"
-            )
+        for held in (outcome.finals, *outcome.finals.elsewhere) if outcome.finals is not None else ():
+            if held.conditions.doubt:
+                where = f" on {held.conditions.device}" if held.conditions.device else ""
+                say(
+                    f"{plan.title}, finals{where}: {held.conditions.doubt}; measure again on a quiet machine: "
+                    f"`evoflash bench --kernel run:{outcome.run_id}`"
+                )
 
 
 def hush(quiet: bool) -> None:

@@ -25,6 +25,13 @@ Events = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
 
 
+class FinalsOn(StrEnum):
+    """Where finals are held."""
+
+    ONE = "one"
+    EACH = "each"
+
+
 class Score(StrEnum):
     """The objective of a search over several shapes."""
 
@@ -52,6 +59,12 @@ def search(
             help="Where GPUs are of several kinds, one search after another on the GPUs of each kind.",
         ),
     ] = False,
+    finals_on: Annotated[
+        FinalsOn,
+        typer.Option(
+            help="With several devices: one holds the finals on the first; each on every device, and shows them apart."
+        ),
+    ] = FinalsOn.ONE,
     scheduler: options.Scheduler = None,
     tls_ca_file: options.TlsCaFile = None,
     tls_cert: options.TlsCert = None,
@@ -118,6 +131,7 @@ def search(
         dtype=dtype,
         target=target,
         devices=devices,
+        finals_on=finals_on.value,
         scheduler=scheduler,
         tls_ca_file=tls_ca_file,
         tls_cert=tls_cert,

@@ -143,9 +143,20 @@ class DaskScheduler:
         """Runs a kernel under the sanitizers, where there is a device."""
         return self._send(Request(requests.sanitize, (self._setup, job.source, build, problem), self._device, FIRST))
 
-    def finals(self, plan: int, entrants: Sequence[Entrant], rounds: int) -> Finals:
-        """The finals on one device."""
-        return self._ask(requests.finals, plan, entrants, rounds)
+    def finals(self, plan: int, entrants: Sequence[Entrant], rounds: int, *, everywhere: bool = False) -> Finals:
+        """The finals on one device, and on the others that are there if they are to be everywhere."""
+        arguments = (self._setup, plan, entrants, rounds)
+        sent = [
+            self._send(Request(requests.finals, arguments, self._device, FIRST, worker=each))
+            for each in (self._devices() if everywhere else ())
+        ]
+        held: list[Finals] = []
+        for future in sent:
+            with contextlib.suppress(WorkerError):  # it is lost, or was sent away, and the driver told
+                held.append(future.result())
+        if not held:
+            return self._ask(requests.finals, plan, entrants, rounds)
+        return held[0].model_copy(update={"elsewhere": tuple(held[1:])})
 
     def release(self, plan: int) -> None:
         """Ends the workers of a plan."""

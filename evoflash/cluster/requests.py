@@ -108,7 +108,7 @@ def finals(setup: Setup, plan: int, entrants: Sequence[Entrant], rounds: int) ->
         for each in entrants
     ]
     with _device(setup) as (_, examiner):
-        return examiner.finals(plan, local, rounds)
+        return examiner.finals(plan, local, rounds).on(f"{here().host}/{examiner.target.label}")
 
 
 def release(setup: Setup, plan: int) -> None:

@@ -100,6 +100,7 @@ class Evaluation(Record):
         device: which one, e.g. "cuda:1"; empty where none was needed.
         clock_ratio: how much longer than the reference this device takes for the baselines; the times were divided by
             it, see `run.fair_clock`.
+        temperature_c, clock_mhz: of the device at the end; None where its driver does not tell, and on a CPU.
     """
 
     status: Status
@@ -113,6 +114,8 @@ class Evaluation(Record):
     seconds: float = 0.0
     device: str = ""
     clock_ratio: float = 1.0
+    temperature_c: float | None = None
+    clock_mhz: float | None = None
 
     def without_details(self) -> Evaluation:
         """A copy without timing samples, per-case errors and the compiler log, for keeping in memory."""

@@ -18,6 +18,7 @@ class Conditions(Record):
     """The state of the device during interleaved timing; None where it is not known.
 
     Attributes:
+        device: which one, e.g. "cuda:1"; empty for the only one of a search.
         clock_mhz: minimum, median and maximum over the rounds.
         temperature_c: minimum and maximum over the rounds.
         thrown_away: rounds that were discarded and repeated because the device was throttled (temperature, power).
@@ -28,6 +29,7 @@ class Conditions(Record):
         others: names of the other programs, as far as they are known.
     """
 
+    device: str = ""
     clock_mhz: tuple[float, float, float] | None = None
     temperature_c: tuple[float, float] | None = None
     thrown_away: int = 0
@@ -131,6 +133,8 @@ class Finals(Record):
         rounds: interleaved rounds that were recorded.
         conditions: the state of the device meanwhile.
         sanitized: by name, what the sanitizers said.
+        elsewhere: the same on each other device, beside its own times of the baselines; the winner of the run is that
+            of the first device.
     """
 
     finalists: tuple[Final, ...]
@@ -141,6 +145,11 @@ class Finals(Record):
     rounds: int = 0
     conditions: Conditions = Conditions()
     sanitized: dict[str, str] = {}
+    elsewhere: tuple[Finals, ...] = ()
+
+    def on(self, device: str) -> Finals:
+        """These finals with the name of the device on which they were held."""
+        return self.model_copy(update={"conditions": self.conditions.model_copy(update={"device": device})})
 
     @property
     def winner(self) -> Final | None:

@@ -82,6 +82,7 @@ class ShapeEvaluator:
         self._rivals = tuple(rivals)
         self._racing = Racing()
         self._sandbox = Sandbox(target.place, Prepare(problem=problem))
+        self._of_finals: Sandbox | None = None  # while they are held
         self._lock = device_lock(target)
         self._known_good: deque[Build] = deque(maxlen=KNOWN_GOOD)
 
@@ -91,8 +92,10 @@ class ShapeEvaluator:
         return self._sandbox.machine
 
     def close(self) -> None:
-        """Ends the worker."""
+        """Ends the workers, also while another thread waits for one."""
         self._sandbox.close()
+        if self._of_finals is not None:
+            self._of_finals.close()
 
     @property
     def worker_starts(self) -> int:
@@ -214,6 +217,7 @@ class ShapeEvaluator:
         """Every case of the finalists, then interleaved rounds against all baselines, in a fresh process."""
         self._sandbox.close()
         with self._lock, Sandbox(self._target.place, Prepare(problem=self.problem)) as sandbox:
+            self._of_finals = sandbox
             verdicts = {each.index: self._verified(sandbox, each.cases) for each in finalists}
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
             raced = self._race(sandbox, racing, rounds, SPARE_S * rounds, self._rivals)

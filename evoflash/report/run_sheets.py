@@ -9,6 +9,7 @@ from evoflash.core.statistics import Ratio
 from evoflash.problems import FunctionProblem
 from evoflash.report.runs import Best, RunReport, Share
 from evoflash.report.tables import Sheet, duration, times, us
+from evoflash.run.fair_clock import differences, off_peers, words_of
 from evoflash.store import DeviceTally, Insight, RunSummary
 
 SHOWN_CASES = 3
@@ -36,7 +37,7 @@ def run_sheets(found: RunReport) -> list[Sheet]:
         Sheet.of("by status", "status|>candidates", list(found.statuses.items())),
         Sheet.of("by family", f"family|{columns}", [_share_row(share) for share in found.families]),
         Sheet.of("by operator", f"operator|{columns}", [_share_row(share) for share in found.operators]),
-        *([_devices_sheet(found.devices, run.elapsed_s)] if len(found.devices) > 1 else []),
+        *([_devices_sheet(found.devices, run.elapsed_s)] if _tells_devices(found.devices) else []),
         Sheet.of(
             "convergence",
             ">after candidates|>after|>best, us|>candidate|operator",
@@ -50,8 +51,14 @@ def run_sheets(found: RunReport) -> list[Sheet]:
     ]
 
 
+def _tells_devices(devices: Sequence[DeviceTally]) -> bool:
+    """Whether there is something to tell of devices: that there are several, or their states."""
+    return len(devices) > 1 or any(each.mean_mhz is not None for each in devices)
+
+
 def _devices_sheet(devices: Sequence[DeviceTally], elapsed_s: float | None) -> Sheet:
     """What each device did; its pace and its busy share are of the whole search."""
+    off = off_peers({each.device: each.clock_ratio for each in devices})
     rows = [
         (
             each.device,
@@ -60,10 +67,21 @@ def _devices_sheet(devices: Sequence[DeviceTally], elapsed_s: float | None) -> S
             f"{60 * each.count / elapsed_s:.0f}" if elapsed_s else None,
             f"{min(1.0, each.seconds / elapsed_s):.0%}" if elapsed_s else None,
             f"{each.clock_ratio:.4f}",
+            _range(each.lowest_c, each.highest_c),
+            _range(each.lowest_mhz, each.highest_mhz),
+            words_of(each.device, off[each.device]) if each.device in off else "",
         )
         for each in devices
     ]
-    return Sheet.of("by device", "device|>candidates|>failed|>a minute|>busy|>clock", rows)
+    columns = "device|>candidates|>failed|>a minute|>busy|>clock|>degrees C|>MHz|"
+    return Sheet.of("by device", columns, rows)
+
+
+def _range(lowest: float | None, highest: float | None) -> str | None:
+    """E.g. "1755 to 1980"; nothing where it is not known."""
+    if lowest is None or highest is None:
+        return None
+    return f"{lowest:.0f}" if lowest == highest else f"{lowest:.0f} to {highest:.0f}"
 
 
 def settings(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +108,40 @@ def latest(insights: Sequence[Insight]) -> list[Insight]:
 
 
 def finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:
-    """Finalists and baselines by time, and the baselines that cannot run; `ids` maps indices in the run to ids."""
+    """The finals on each device on which they were held; `ids` maps indices in the run to ids."""
+    if not finals.elsewhere:
+        return _finals_sheets(finals, ids)
+    held = (finals, *finals.elsewhere)
+    return [*(sheet for each in held for sheet in _finals_sheets(each, ids)), by_device_sheet(finals, ids)]
+
+
+def by_device_sheet(finals: Finals, ids: Mapping[int, int]) -> Sheet:
+    """The winner on each device beside that of the first, and where the devices differ."""
+    rows = []
+    for each in (finals, *finals.elsewhere):
+        winner, state = each.winner, each.conditions
+        of_run = next((final for final in each.finalists if finals.winner and final.index == finals.winner.index), None)
+        against = winner.vs_best if winner is not None else None
+        rows.append(
+            (
+                state.device,
+                f"candidate {ids[winner.index]}" if winner is not None else "none",
+                us(winner.time.p50_us) if winner is not None and winner.time is not None else None,
+                us(of_run.time.p50_us) if of_run is not None and of_run.time is not None else None,
+                _shown(against),
+                f"{state.clock_mhz[1]:.0f}" if state.clock_mhz is not None else None,
+                _range(*state.temperature_c) if state.temperature_c is not None else None,
+                "; ".join(differences(finals.model_copy(update={"elsewhere": (each,)}), ids.__getitem__))
+                if each is not finals
+                else "",
+            )
+        )
+    columns = "device|winner|>p50, us|>of the run's winner|>vs best|>MHz|>degrees C|"
+    return Sheet.of("finals by device", columns, rows)
+
+
+def _finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:
+    """Finalists and baselines by time, and the baselines that cannot run."""
     rows: list[tuple[float, tuple[object, ...]]] = []
     for final in finals.finalists:
         time = final.time
@@ -112,9 +163,9 @@ def finals_sheets(finals: Finals, ids: Mapping[int, int]) -> list[Sheet]:
         row = (each.name, "baseline", us(each.p50_us), us(each.p90_us), us(each.p99_us), "", "", "", version)
         rows.append((each.p50_us, row))
     columns = "|status|>p50, us|>p90|>p99|>vs best|>vs plain|>cases|"
-    table = Sheet.of(
-        f"finals, {finals.rounds} rounds", columns, [row for _, row in sorted(rows, key=lambda row: row[0])]
-    )
+    where = f" on {finals.conditions.device}" if finals.conditions.device else ""
+    title = f"finals{where}, {finals.rounds} rounds"
+    table = Sheet.of(title, columns, [row for _, row in sorted(rows, key=lambda row: row[0])])
     return [
         table,
         by_shape_sheet(finals, ids),

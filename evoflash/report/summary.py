@@ -82,9 +82,20 @@ def summary_lines(found: Summary, width: int) -> list[Text]:
         lines += _labelled("" if number else "against", f"{name:<{room}}  {shown:<22}  {time}".rstrip(), width, style)
     if not ranking:
         lines += _labelled("against", "nothing: no finals, so this is the time of the search", width)
+    for number, each in enumerate(found.finals.elsewhere if found.finals is not None else ()):
+        lines += _labelled("" if number else "elsewhere", _elsewhere(each, own.index), width)
     for number, text in enumerate(found.mattered):
         lines += _labelled("" if number else "mattered", text, width)
     return lines
+
+
+def _elsewhere(finals: Finals, index: int) -> str:
+    """The winner of the run on another device."""
+    own = next((each for each in finals.finalists if each.index == index), None)
+    if own is None or own.time is None:
+        return f"{finals.conditions.device}  does not pass there"
+    against = f", {times(own.vs_best.value)} {own.best_baseline}" if own.vs_best is not None else ""
+    return f"{finals.conditions.device}  {us(own.time.p50_us)} us{against}"
 
 
 def next_lines(commands: Sequence[tuple[str, str]], width: int) -> list[Text]:

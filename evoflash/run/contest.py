@@ -14,6 +14,7 @@ from evoflash.core.finals import Final, Finals
 from evoflash.core.status import Status
 from evoflash.evaluator.sanitizers import Finding
 from evoflash.problems import Case, Problem
+from evoflash.run.fair_clock import differences
 from evoflash.run.jobs import Entrant, Job
 from evoflash.run.scheduler import Scheduler
 from evoflash.system import processes
@@ -23,13 +24,14 @@ GENERAL_TRIES = 60  # kernels asked whether they take every size; most are made 
 
 
 class Contest:
-    """The finals of a run on one device, while builds run beside each other.
+    """The finals of a run on one device or on each, while builds run beside each other.
 
     Args:
         plan: the number of the run's plan.
         problems: of each shape that a kernel must serve, by name. It is rendered for the first, and claims cases there.
         say: is told what is going on.
         sanitize: whether finalists run under the sanitizers first; one with a finding is out.
+        everywhere: whether they are held on each device; the first decides who has passed and who wins.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Contest:
         say: Callable[[str], None],
         *,
         sanitize: bool = False,
+        everywhere: bool = False,
     ):
         self._plan = plan
         self._title = "+".join(problems)
@@ -53,6 +56,7 @@ class Contest:
         self._scheduler = scheduler
         self._say = say
         self._sanitize = sanitize
+        self._everywhere = everywhere
         self._sources: dict[int, Source] = {}  # by the candidate's number
         self._builds: dict[str, Future[Build]] = {}  # by the source's digest
 
@@ -94,6 +98,8 @@ class Contest:
             changes = {"finalists": (*last.finalists, *fallen), "sanitized": {**watched, **last.sanitized}}
             standings = last.model_copy(update=changes)
             record(standings)
+            for text in differences(standings):
+                self._say(f"finals of {self._title}: {text}")
             if standings.winner is not None:
                 break
         return standings
@@ -124,7 +130,8 @@ class Contest:
         for index, (*_, last) in findings.items():
             if not last.clean and index not in out:
                 out[index] = (Status.WRONG, f"sanitizer: {last}")
-        finals = self._scheduler.finals(self._plan, [each for each in entrants if each.index not in out], rounds)
+        racing = [each for each in entrants if each.index not in out]
+        finals = self._scheduler.finals(self._plan, racing, rounds, everywhere=self._everywhere)
         fallen = [Final(index=i, status=status, reason=self._where + why) for i, (status, why) in out.items()]
         sanitized = {f"{self._prefix}candidate {index}": "; ".join(map(str, each)) for index, each in findings.items()}
         return finals.model_copy(update={"finalists": (*finals.finalists, *fallen), "sanitized": sanitized})

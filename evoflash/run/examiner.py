@@ -108,6 +108,7 @@ class Examiner:
             if evaluation.status is Status.OK or build.library is None or build.is_intact:
                 self._learn(wanted, evaluation)
                 evaluation = corrected(evaluation, self.target.label, ratio)
+                evaluation = evaluation.model_copy(update=self.target.state._asdict())
                 if evaluation.fitness_us is not None:
                     self._best_us[plan] = min([*known, evaluation.fitness_us])
                 return evaluation

@@ -8,7 +8,7 @@ for any two times. The candidate's record keeps device and ratio, so the times a
 
 Clocks drift as devices warm up, so each device times its baselines again every `DRIFT_S` seconds of search; a ratio
 that has moved by more than `PEERS_MARGIN` is measured a second time before it is believed. The finals are held on one
-device, so who wins does not depend on ratios.
+device, or on each and told apart, so who wins does not depend on ratios.
 
 With one device nothing is measured and nothing corrected.
 """
@@ -18,8 +18,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from evoflash.core.evaluation import Evaluation, Timing
+from evoflash.core.finals import Final, Finals
 from evoflash.core.statistics import EQUIVALENCE_MARGIN
 
 ROUNDS = 20  # of the baselines, for a ratio
@@ -88,3 +90,37 @@ def words_of(device: str, against: float) -> str:
     """What is told of such a device."""
     word = "slower" if against > 1 else "faster"
     return f"{device} is {abs(against - 1):.1%} {word} than its peers; its times are corrected by its baselines"
+
+
+def differences(finals: Finals, name: Callable[[int], Any] = lambda index: index) -> list[str]:
+    """Where other devices come to other finals than the first: another winner, or a time that is not the winner's.
+
+    Args:
+        name: what a candidate is called, by its number in the run.
+    """
+    found: list[str] = []
+    home, here = finals.winner, finals.conditions.device
+    for other in finals.elsewhere:
+        there, winner = other.conditions.device, other.winner
+        if home is None or home.time is None:
+            found += [f"candidate {name(winner.index)} passes on {there}, but none on {here}"] if winner else []
+            continue
+        own = next((each for each in other.finalists if each.index == home.index), None)
+        if own is None or own.time is None or winner is None or winner.time is None:
+            found.append(f"candidate {name(home.index)} does not pass on {there}{_reason(own)}")
+            continue
+        if winner.index != home.index:
+            ahead = own.time.p50_us / winner.time.p50_us - 1
+            how = f"{ahead:.1%} faster than" if ahead > EQUIVALENCE_MARGIN else "as fast as"
+            found.append(
+                f"{there} has another winner: candidate {name(winner.index)}, there {how} candidate {name(home.index)}"
+            )
+        longer = own.time.p50_us / home.time.p50_us - 1
+        if abs(longer) > PEERS_MARGIN:
+            word = "longer" if longer > 0 else "less"
+            found.append(f"candidate {name(home.index)} takes {abs(longer):.1%} {word} on {there} than on {here}")
+    return found
+
+
+def _reason(final: Final | None) -> str:
+    return f": {final.reason}" if final is not None and final.reason else ""

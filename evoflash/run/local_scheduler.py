@@ -53,6 +53,7 @@ class LocalScheduler:
         self.examiners = [Examiner(plans, target, toolchain, make_evaluator) for target in targets]
         take_turns = any(target.builds_disturb_timing for target in targets)
         self._target = targets[0]
+        self._has_several = len(targets) > 1
         self._pools = WorkerPools(plans[0].builders, len(targets), take_turns=take_turns)
         self._free: SimpleQueue[Examiner] = SimpleQueue()
         for each in self.examiners:
@@ -97,9 +98,21 @@ class LocalScheduler:
         """Runs a kernel under the sanitizers on a builder."""
         return self._pools.build(partial(sanitizers.run, self._target, self.toolchain, job.source, problem, build))
 
-    def finals(self, plan: int, entrants: Sequence[Entrant], rounds: int) -> Finals:
-        """The finals on the first device."""
-        return self.examiners[0].finals(plan, entrants, rounds)
+    def finals(self, plan: int, entrants: Sequence[Entrant], rounds: int, *, everywhere: bool = False) -> Finals:
+        """The finals on the first device, and on the others if they are to be everywhere."""
+        home, *others = self.examiners
+        begun = others if everywhere else []
+        elsewhere = {each: self._pools.examine(partial(each.finals, plan, entrants, rounds)) for each in begun}
+        found = home.finals(plan, entrants, rounds)
+        if not self._has_several:
+            return found
+        held: list[Finals] = []
+        for examiner, future in elsewhere.items():
+            try:
+                held.append(future.result().on(examiner.target.label))
+            except WorkerError as error:
+                self._leave_out(examiner, error)
+        return found.on(home.target.label).model_copy(update={"elsewhere": tuple(held)})
 
     def release(self, plan: int) -> None:
         """Ends the workers of a plan."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,8 @@ from evoflash.targets.devices import ALL
 BUILD_S = 2.0
 EXAMINATION_S = 0.03
 LAUNCHES = 600
+ONE: Literal["one"] = "one"
+EACH: Literal["each"] = "each"
 QUEUE = 2  # candidates that wait for the device, so that it does not wait for them
 
 
@@ -41,6 +43,7 @@ class Plan(Record):
         window: proposals in flight. A candidate is proposed when all but this many before it are known, whatever
             order they finish in: that makes proposals a function of the results.
         devices: those that it was told to take, in the words of `--devices`.
+        finals_on: whether its finals are held on the first of them, or on each, to be told apart.
         warm: genomes of an earlier run that the search begins with; chosen beforehand, as the families are.
         reuse: whether results on record for the same source, problem and machine are taken over.
         sanitize: whether finalists run under the sanitizers.
@@ -59,6 +62,7 @@ class Plan(Record):
     builders: int
     window: int
     devices: str = ALL
+    finals_on: Literal["one", "each"] = ONE
     limits: Limits = Limits()
     templates: tuple[Path, ...] = ()
     debug: bool = False
@@ -107,6 +111,7 @@ class Plan(Record):
         sanitize: bool = False,
         rivals: tuple[str, ...] = (),
         devices: str = ALL,
+        finals_on: Literal["one", "each"] = ONE,
         device_count: int = 1,
         survey: Survey | None = None,
     ) -> Self:
@@ -130,6 +135,7 @@ class Plan(Record):
             builders=builders,
             window=min(effort.window * builders, device_count * window_of(tuple(shapes.values()), target)),
             devices=devices,
+            finals_on=finals_on,
             limits=limits,
             templates=settings.templates,
             debug=settings.debug,

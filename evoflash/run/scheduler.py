@@ -66,8 +66,12 @@ class Scheduler(Protocol):
         """What the sanitizers say of a kernel; nothing is timed meanwhile."""
         ...
 
-    def finals(self, plan: int, entrants: Sequence[Entrant], rounds: int) -> Finals:
-        """The finals of these, all on the same device."""
+    def finals(self, plan: int, entrants: Sequence[Entrant], rounds: int, *, everywhere: bool = False) -> Finals:
+        """The finals of these, all on the same device.
+
+        Args:
+            everywhere: also on each of the others, at the same time; see `Finals.elsewhere`.
+        """
         ...
 
     def release(self, plan: int) -> None:

@@ -20,7 +20,8 @@ from evoflash.store.reading import Evidence
 from evoflash.store.rows import checked, record
 from evoflash.store.writing import ids_of, insert_all, update_run, write_evidence, write_insight
 
-CONDITIONS, SANITIZERS, VERSIONS = "conditions", "sanitizers", "versions"  # kinds of insights that belong to the finals
+# Kinds of insights that belong to the finals.
+CONDITIONS, SANITIZERS, VERSIONS, ELSEWHERE = "conditions", "sanitizers", "versions", "finals elsewhere"
 
 _CONTESTANT = [getattr(ContestantRow, name) for name in Contestant.model_fields]
 _VERDICT = ("status", "reason", "cases", "refused", "ratios", "vs_best", "best_baseline", "vs_math")  # of a `Final`
@@ -70,6 +71,11 @@ def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
     write_insight(connection, run_id, 0, CONDITIONS, str(finals.conditions), finals.conditions.model_dump())
     for name, words in finals.sanitized.items():
         write_insight(connection, run_id, 0, SANITIZERS, f"{name}: {words}", {"name": name, "words": words})
+    for each in finals.elsewhere:
+        document = each.model_dump(mode="json")
+        for final in document["finalists"]:
+            final["accuracy"] = ()  # on the first device they are on record, case by case
+        write_insight(connection, run_id, 0, ELSEWHERE, _words(each), document)
     if finals.versions:
         words = ", ".join(f"{name} {version or 'of unknown version'}" for name, version in finals.versions.items())
         write_insight(connection, run_id, 0, VERSIONS, words, finals.versions)
@@ -122,9 +128,18 @@ def read_finals(connection: Connection, run_id: int) -> Finals | None:
         baseline_failures=run.baseline_failures or {},
         versions=versions,
         rounds=run.final_rounds,
+        elsewhere=tuple(Finals.model_validate(each.data) for each in reports if each.kind == ELSEWHERE),
     )
+
+
+def _words(finals: Finals) -> str:
+    """The finals on another device in a sentence."""
+    winner, device = finals.winner, finals.conditions.device
+    if winner is None or winner.time is None:
+        return f"on {device}: nobody passes"
+    return f"on {device}: candidate {winner.index} wins with {winner.time.p50_us:.4g} us ({finals.conditions})"
 
 
 def _insights(run_id: int) -> tuple[ColumnElement[bool], ...]:
     """Which insights belong to the finals of a run."""
-    return (InsightRow.run_id == run_id, InsightRow.kind.in_((CONDITIONS, SANITIZERS, VERSIONS)))
+    return (InsightRow.run_id == run_id, InsightRow.kind.in_((CONDITIONS, SANITIZERS, VERSIONS, ELSEWHERE)))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 VERSION_TABLE = "evoflash_alembic_version"  # Optuna uses `alembic_version` in the same file
-HEAD = "0006"
+HEAD = "0007"
 
 
 def revision(connection: Connection) -> str | None:

@@ -89,6 +89,8 @@ class CandidateRow(Base):
     finished_at: Mapped[datetime]
     device: Mapped[str] = mapped_column(String(255), server_default="")
     clock_ratio: Mapped[float] = mapped_column(Double, server_default="1")
+    temperature_c: Mapped[float | None] = mapped_column(Double)
+    clock_mhz: Mapped[float | None] = mapped_column(Double)
 
     __table_args__ = (
         UniqueConstraint("run_id", "index", name="uq_candidates_run_index"),

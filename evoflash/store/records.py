@@ -124,6 +124,8 @@ class DeviceTally:
         failed: how many of them are not ok.
         seconds: that it took.
         clock_ratio: the mean of what their times were divided by.
+        lowest_c, highest_c: its temperatures, in degrees Celsius, as read after each; None where they are not known.
+        lowest_mhz, mean_mhz, highest_mhz: clocks of its multiprocessors, likewise.
     """
 
     device: str
@@ -131,6 +133,11 @@ class DeviceTally:
     failed: int
     seconds: float
     clock_ratio: float
+    lowest_c: float | None = None
+    highest_c: float | None = None
+    lowest_mhz: float | None = None
+    mean_mhz: float | None = None
+    highest_mhz: float | None = None
 
 
 @dataclass(frozen=True)

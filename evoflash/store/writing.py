@@ -67,6 +67,8 @@ def write_candidate(
         "finished_at": datetime.now(UTC),
         "device": evaluation.device,
         "clock_ratio": evaluation.clock_ratio,
+        "temperature_c": evaluation.temperature_c,
+        "clock_mhz": evaluation.clock_mhz,
     }
     try:
         with _savepoint(connection):

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal
 
 from evoflash.errors import MissingError
 from evoflash.system import processes
+from evoflash.targets.devices import State
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,11 @@ class Target(abc.ABC):
     def free_bytes(self) -> int | None:
         """The memory that kernels can take now; None where that is not known."""
         return None
+
+    @property
+    def state(self) -> State:
+        """The temperature and the clock now, as far as they are known."""
+        return State()
 
     @abc.abstractmethod
     def steps(self, headers: Path | None = None, include_paths: Sequence[Path] = ()) -> tuple[Step, ...]:

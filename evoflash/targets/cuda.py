@@ -26,7 +26,7 @@ from evoflash.errors import MissingError, UsageError
 from evoflash.system import processes
 from evoflash.targets import devices, nvrtc, nvrtc_service
 from evoflash.targets.base import Figures, Service, Step, Target, compiler_version, cxx, find_compiler, include_flags
-from evoflash.targets.devices import Device
+from evoflash.targets.devices import Device, State
 
 CUBIN_FLAGS = "-cubin -std=c++17 -O3 -Xptxas -v -DEVOFLASH_DEVICE_ONLY"
 RELAXED = " --expt-relaxed-constexpr"  # CUTLASS calls constexpr functions of the host
@@ -81,6 +81,11 @@ class CudaTarget(Target):
             return int(pynvml.nvmlDeviceGetMemoryInfo(handle).free)
         except pynvml.NVMLError:
             return None
+
+    @property
+    def state(self) -> State:
+        """As the driver tells."""
+        return devices.state_of(self.uuid) if self.uuid else State()
 
     def steps(self, headers: Path | None = None, include_paths: Sequence[Path] = ()) -> tuple[Step, ...]:
         """Compiles device code to a cubin, then the launcher that embeds it; neither has headers that take long.

@@ -212,24 +212,32 @@ def home_of(machine: Mapping[str, Any]) -> Device:
 
 
 class State(NamedTuple):
-    """A device at this moment: its temperature, and the clock of its multiprocessors."""
+    """A device at a moment: its temperature, and the clock of its multiprocessors; None where that is not known."""
 
-    temperature_c: int
-    clock_mhz: int
+    temperature_c: float | None = None
+    clock_mhz: float | None = None
 
 
-def states() -> dict[str, State]:
-    """The states of the visible devices by their labels, e.g. "cuda:0"; a look takes microseconds."""
+def state_of(uuid: str) -> State:
+    """The state of a device now; a look takes microseconds."""
     import pynvml
 
-    found: dict[str, State] = {}
-    with contextlib.suppress(pynvml.NVMLError):
+    try:
         pynvml.nvmlInit()
-        for number, (handle, _) in enumerate(_handles(pynvml)):
-            temperature_c = pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
-            clock_mhz = pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)
-            found[f"cuda:{number}"] = State(temperature_c, clock_mhz)
-    return found
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+    except pynvml.NVMLError:
+        return State()
+
+    def ask(function: Any, what: Any) -> float | None:
+        try:
+            return float(function(handle, what))
+        except pynvml.NVMLError:  # a part of a device has no temperature of its own
+            return None
+
+    return State(
+        ask(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU),
+        ask(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_SM),
+    )
 
 
 def _handles(pynvml: Any) -> list[tuple[Any, str]]:

@@ -30,7 +30,7 @@ def test_times_the_functions_of_a_package_beside_sdpa(folder: Path, cache: Path)
 
 def test_a_kernel_is_exported_for_it_and_nothing_is_left(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert measure_kernel(cpu_winner("exported_meanwhile")).by.endswith("computes")
+    assert measure_kernel(cpu_winner("exported_meanwhile"), {}).by.endswith("computes")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -39,7 +39,18 @@ class _Rendered:
     finished_at: datetime
 
 
-_EVALUATION = ("status", "stage", "reason", "quick", "duplicate_of", "seconds", "device", "clock_ratio")
+_EVALUATION = (
+    "status",
+    "stage",
+    "reason",
+    "quick",
+    "duplicate_of",
+    "seconds",
+    "device",
+    "clock_ratio",
+    "temperature_c",
+    "clock_mhz",
+)
 _BUILD = [getattr(BuildRow, name) for name in BuildReport.model_fields]
 _ACCURACY = [getattr(AccuracyRow, name) for name in Accuracy.model_fields]
 _TIMING = [getattr(TimingRow, name) for name in Timing.model_fields]

@@ -69,6 +69,11 @@ def read_devices(connection: Connection, run_id: int) -> list[DeviceTally]:
         func.sum(case((CandidateRow.status != Status.OK, 1), else_=0)).label("failed"),
         func.sum(CandidateRow.seconds).label("seconds"),
         func.avg(CandidateRow.clock_ratio).label("clock_ratio"),
+        func.min(CandidateRow.temperature_c).label("lowest_c"),
+        func.max(CandidateRow.temperature_c).label("highest_c"),
+        func.min(CandidateRow.clock_mhz).label("lowest_mhz"),
+        func.avg(CandidateRow.clock_mhz).label("mean_mhz"),
+        func.max(CandidateRow.clock_mhz).label("highest_mhz"),
     )
     own = (CandidateRow.run_id == run_id, CandidateRow.device != "")
     counts = select(CandidateRow.device, *totals).where(*own)

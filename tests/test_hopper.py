@@ -55,8 +55,8 @@ def genome(**genes) -> Genome:
     """A genome that needs no other parameter to be said."""
     usual = {
         "warpgroups": 2, "step_keys": 128, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
-        "late_wait": False, "bridge": False, "early": False, "ping_pong": False, "handover": 0,
-        "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles", "order": "heads",
+        "late_wait": False, "bridge": False, "query_stages": 1, "early": False, "ping_pong": False, "handover": 0,
+        "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles", "order": "heads", "edge": "filled",
         "section_mib": 32, "cluster": 1, "share": "rows", "split": 1, "split_tiles": "all", "merge": "float",
         "store": "direct", "weights": "registers",
     }  # fmt: skip

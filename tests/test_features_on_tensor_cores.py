@@ -19,7 +19,7 @@ HOPPER = {
     "late_wait": False, "bridge": False, "query_stages": 1, "early": False, "ping_pong": False, "handover": 0,
     "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles", "order": "heads", "edge": "filled", "section_mib": 32,
     "cluster": 1, "share": "rows", "split": 1, "split_tiles": "all", "merge": "float", "store": "direct",
-    "weights": "registers",
+    "weights": "registers", "retain": False,
 }  # fmt: skip
 SPLIT = {
     "warpgroup_rows": 64, "row_groups": 1, "key_groups": 2, "split": 1, "slice_keys": 64, "softmax": "online",
@@ -150,12 +150,13 @@ def test_hopper_is_right_where_blocks_compute_tile_after_tile_on_an_emulated_dev
         on_few("b=1,h=3,s=150,d=64,causal,dtype=bf16", {**TURNS, "order": "longest_first", "store": "bulk"}),
         on_few("b=1,h=3,s=72,t=150,d=64", {**TURNS, "split": 2, "split_tiles": "rest"}),
         on_few("b=1,h=3,s=72,t=150,d=64", {**TURNS, "query_stages": 2, "split": 2, "split_tiles": "rest"}),
-        on_few(ONE_ROW, {**IDLE, "query_stages": 1}),
+        on_few(ONE_ROW, {**IDLE, "query_stages": 1, "retain": True}),
         on_few(TWO_OF_THREE, {**IDLE, "schedule": "dynamic", "overlap": True}),
         on_few(ONE_ROW, {**IDLE, **free, "schedule": "dynamic"}),
         on_few(ONE_ROW, {**IDLE, **free, "edge": "last", "store": "direct", "overlap": False, "late_wait": False}),
         on_few(
-            "b=1,h=3,s=170,d=64,causal,window=40", {**IDLE, "warpgroups": 2, "cluster": 2, "producer_registers": 32}
+            "b=1,h=3,s=170,d=64,causal,window=40",
+            {**IDLE, "retain": True, "warpgroups": 2, "cluster": 2, "producer_registers": 32},
         ),
     ]
     assert [each["wrong"] for each in emulate(tasks)] == [""] * len(tasks)

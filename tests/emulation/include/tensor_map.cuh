@@ -18,6 +18,10 @@ struct BoxCoord {
 inline void fence_proxy_async() {}
 inline void prefetch_tensor_map(const TensorMap &) {}
 
+struct L2Policy {};
+inline L2Policy l2_evict_first() { return {}; }
+inline L2Policy l2_evict_last() { return {}; }
+
 // Calls `move` with the global and the shared place of each element of a box, and whether the tensor has it.
 template <class Move>
 inline int for_box(unsigned smem, const EmulatedTensorMap &tensor, BoxCoord coord, const Move &move) {

@@ -1,6 +1,8 @@
 """The fields of a problem in the families on tensor cores, without a GPU: what compiles, and what is computed."""
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -14,10 +16,10 @@ FACTS = cuda.of_arch("sm_90a").facts
 FAMILIES = ("hopper", "mma", "split")
 HOPPER = {
     "warpgroups": 2, "step_keys": 64, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
-    "late_wait": False, "bridge": False, "early": False, "ping_pong": False, "handover": 0,
-    "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles", "order": "heads", "section_mib": 32,
+    "late_wait": False, "bridge": False, "query_stages": 1, "early": False, "ping_pong": False, "handover": 0,
+    "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles", "order": "heads", "edge": "filled", "section_mib": 32,
     "cluster": 1, "share": "rows", "split": 1, "split_tiles": "all", "merge": "float", "store": "direct",
-    "weights": "registers",
+    "weights": "registers", "retain": False,
 }  # fmt: skip
 SPLIT = {
     "warpgroup_rows": 64, "row_groups": 1, "key_groups": 2, "split": 1, "slice_keys": 64, "softmax": "online",
@@ -113,29 +115,104 @@ def test_kernels_with_features_are_right_on_an_emulated_device():
     assert shifts
 
 
+# Blocks that compute tile after tile, on a device that runs few at once.
+FEW = {"multiprocessors": 2}
+TURNS = {**HOPPER, "schedule": "persistent", "late_wait": True, "ping_pong": True, "handover": 1}
+IDLE = {**TURNS, "warpgroups": 3, "query_stages": 2, "edge": "first", "order": "longest_first", "store": "bulk"}
+# Tiles of 192 rows, of which the first warpgroup, or the first two, have none.
+TWO_OF_THREE, ONE_ROW = "b=2,h=4,s=100,d=64,causal,dtype=bf16", "b=1,h=3,s=1,d=64,causal,dtype=bf16"
+
+
+def on_few(shape: str, genes: Mapping[str, Any], *replaced: tuple[str, str]) -> dict[str, Any]:
+    """A task of `emulate`."""
+    space = load("hopper").space([attention.parse(shape)], {**FACTS, **FEW})
+    assert space.violations(genes) == []
+    return {"family": "hopper", "shape": shape, "genome": genes, "device": FEW, "replaced": replaced}
+
+
+@pytest.mark.nvcc
+@pytest.mark.slow
+def test_hopper_is_right_where_the_next_queries_are_loaded_ahead_on_an_emulated_device():
+    """And is not where a tile waits for queries at the barrier of those of the tile before."""
+    mistake = ("smem.q_full(smem.q_number(warpgroup, n))", "smem.q_full(warpgroup)")
+    right, wrong = (each["wrong"] for each in emulate([on_few(TWO_OF_THREE, IDLE, *each) for each in ((), (mistake,))]))
+    assert right == ""
+    assert wrong
+
+
 @pytest.mark.nvcc
 @pytest.mark.long
 def test_hopper_is_right_where_blocks_compute_tile_after_tile_on_an_emulated_device():
-    """Of a causal mask, longest tiles first, and of the tiles that are left over, whose keys are split.
-
-    And is not with partial outputs of a tile's second warpgroup in place of the first one's.
-    """
-    turns = {"schedule": "persistent", "late_wait": True, "ping_pong": True, "handover": 1}
-    causal = {**HOPPER, **turns, "order": "longest_first", "store": "bulk"}
-    rest = {**HOPPER, **turns, "split": 2, "split_tiles": "rest"}
-    device = {"multiprocessors": 2}
+    """Of a causal mask, longest tiles first; of the tiles that are left over, whose keys are split; of tiles that not
+    all warpgroups have rows of, which are drawn, have one step each, or a window before the first step."""
+    free = {"ping_pong": False, "handover": 0, "stages": 4}
     tasks = [
-        {"family": "hopper", "shape": "b=1,h=3,s=150,d=64,causal,dtype=bf16", "genome": causal, "device": device},
-        {"family": "hopper", "shape": "b=1,h=3,s=72,t=150,d=64", "genome": rest, "device": device},
+        on_few("b=1,h=3,s=150,d=64,causal,dtype=bf16", {**TURNS, "order": "longest_first", "store": "bulk"}),
+        on_few("b=1,h=3,s=72,t=150,d=64", {**TURNS, "split": 2, "split_tiles": "rest"}),
+        on_few("b=1,h=3,s=72,t=150,d=64", {**TURNS, "query_stages": 2, "split": 2, "split_tiles": "rest"}),
+        on_few(ONE_ROW, {**IDLE, "query_stages": 1, "retain": True}),
+        on_few(TWO_OF_THREE, {**IDLE, "schedule": "dynamic", "overlap": True}),
+        on_few(ONE_ROW, {**IDLE, **free, "schedule": "dynamic"}),
+        on_few(ONE_ROW, {**IDLE, **free, "edge": "last", "store": "direct", "overlap": False, "late_wait": False}),
+        on_few(
+            "b=1,h=3,s=170,d=64,causal,window=40",
+            {**IDLE, "retain": True, "warpgroups": 2, "cluster": 2, "producer_registers": 32},
+        ),
     ]
-    for task in tasks:
-        space = load("hopper").space([attention.parse(task["shape"])], {**FACTS, **device})
-        assert space.violations(task["genome"]) == []
-    correct = "coord.first_partial += number * Traits::kWarpgroupM;"
-    wrong = {**tasks[1], "replaced": [[correct, "coord.first_partial += 0;"]]}
-    *right, shown = (each["wrong"] for each in emulate([*tasks, wrong]))
-    assert right == ["", ""]
-    assert shown
+    assert [each["wrong"] for each in emulate(tasks)] == [""] * len(tasks)
+
+
+# What is wrong, the shape, genes beside IDLE, and texts of the device code with what stands in their place.
+MISTAKES = [
+    (
+        "a tile's second warpgroup overwrites partial outputs of the first",
+        "b=1,h=3,s=72,t=150,d=64",
+        {**TURNS, "split": 2, "split_tiles": "rest"},
+        [("coord.first_partial += number * Traits::kWarpgroupM;", "coord.first_partial += 0;")],
+    ),
+    (
+        "an output begins before its head, where TMA stores nothing",
+        ONE_ROW,
+        {},
+        [
+            ("(args.seq_q + kWarpgroupM - 1) / kWarpgroupM;", "0;"),
+            ("warpgroups * kWarpgroupM;", "args.seq_q;"),
+            ("return own.first_row < 0;", "return own.first_row + 64 <= 0;"),
+        ],
+    ),
+    (
+        "a warpgroup without rows does not give back a stage that the others have read",
+        TWO_OF_THREE,
+        {},
+        [("skip_steps_from(coord, k_state, v_state, 0);", "skip_steps_from(coord, k_state, v_state, 1);")],
+    ),
+    (
+        "a tile's queries are given back when it begins",
+        TWO_OF_THREE,
+        {},
+        [("release_q(smem.q_number(warpgroup, n - 1));", "release_q(smem.q_number(warpgroup, n));")],
+    ),
+    (
+        "the next queries are loaded over an output that has not left",
+        TWO_OF_THREE,
+        {},
+        [("      if (threadIdx.x % 128 == 0) tma_store_wait();\n    }\n    release_q", "    }\n    release_q")],
+    ),
+    (
+        "a block ends before its last output has left",
+        TWO_OF_THREE,
+        {},
+        [("if constexpr (Traits::kIsLateRelease && Traits::kIsTmaStore) {", "if constexpr (false) {")],
+    ),
+]
+
+
+@pytest.mark.nvcc
+@pytest.mark.long
+def test_an_emulated_device_shows_what_is_wrong_with_tile_after_tile():
+    tasks = [on_few(shape, {**IDLE, **genes}, *replaced) for _, shape, genes, replaced in MISTAKES]
+    for (what, *_), each in zip(MISTAKES, emulate(tasks), strict=True):
+        assert each["wrong"], what
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -55,23 +55,24 @@ def genome(**genes) -> Genome:
     """A genome that needs no other parameter to be said."""
     usual = {
         "warpgroups": 2, "step_keys": 128, "stages": 2, "blocks": 1, "producer_registers": 24, "overlap": True,
-        "late_wait": False, "bridge": False, "early": False, "ping_pong": False, "handover": 0,
-        "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles", "order": "heads",
+        "late_wait": False, "bridge": False, "query_stages": 1, "early": False, "ping_pong": False, "handover": 0,
+        "rescale_threshold": 0, "polynomial": 0, "schedule": "tiles", "order": "heads", "edge": "filled",
         "section_mib": 32, "cluster": 1, "share": "rows", "split": 1, "split_tiles": "all", "merge": "float",
-        "store": "direct", "weights": "registers",
+        "store": "direct", "weights": "registers", "retain": False,
     }  # fmt: skip
     return Genome({**usual, **genes})
 
 
 @pytest.mark.nvcc
 def test_the_instructions_that_the_family_is_for(tmp_path):
-    genes = genome(store="bulk", cluster=2, producer_registers=32)
+    genes = genome(store="bulk", cluster=2, producer_registers=32, retain=True)
     (tmp_path / "kernel.cu").write_text(load("hopper").render(genes, problem(), DEVICE).text)
     command = [cuda.nvcc(), "-arch=sm_90a", "-std=c++17", "-DEVOFLASH_DEVICE_ONLY", "kernel.cu"]
     subprocess.run([*command, "-ptx", "-o", "kernel.ptx"], cwd=tmp_path, check=True, capture_output=True, timeout=120)
     ptx = (tmp_path / "kernel.ptx").read_text()
     assert "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16" in ptx
     assert "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast" in ptx
+    assert "createpolicy.fractional.L2::evict_last" in ptx
     assert "setmaxnreg.dec.sync.aligned.u32" in ptx
     disassembler = shutil.which("nvdisasm")
     if disassembler is None:

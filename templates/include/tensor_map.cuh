@@ -36,6 +36,21 @@ __device__ __forceinline__ void prefetch_tensor_map(const TensorMap &map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
+// What the L2 cache evicts first, or last, of all that it holds.
+struct L2Policy {
+  unsigned long long bits;
+};
+__device__ __forceinline__ L2Policy l2_evict_first() {
+  L2Policy policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy.bits));
+  return policy;
+}
+__device__ __forceinline__ L2Policy l2_evict_last() {
+  L2Policy policy;
+  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy.bits));
+  return policy;
+}
+
 // Orders stores to shared memory before what TMA or the tensor cores read there: each thread that has stored fences,
 // then comes a barrier, then the instruction that reads (PTX ISA, "Async proxy").
 __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }

@@ -69,6 +69,16 @@ __device__ __forceinline__ void tma_load(unsigned smem, const TensorMap &map, Tm
       : "memory");
 }
 
+// The same, with what the L2 cache is to do with the box.
+__device__ __forceinline__ void tma_load(unsigned smem, const TensorMap &map, TmaCoord coord, unsigned barrier,
+                                         L2Policy policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, { %3, %4, %5, %6 }], [%2], %7;" ::"r"(smem),
+      "l"(&map), "r"(barrier), "r"(coord.dim), "r"(coord.row), "r"(coord.bidh), "r"(coord.bidb), "l"(policy.bits)
+      : "memory");
+}
+
 // Loads a box to the same address in each block of the cluster that `cta_mask` has a bit for. Its bytes complete on
 // each block's own mbarrier.
 __device__ __forceinline__ void tma_load_multicast(unsigned smem, const TensorMap &map, TmaCoord coord,
@@ -77,6 +87,16 @@ __device__ __forceinline__ void tma_load_multicast(unsigned smem, const TensorMa
       "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
       "[%0], [%1, { %3, %4, %5, %6 }], [%2], %7;" ::"r"(smem),
       "l"(&map), "r"(barrier), "r"(coord.dim), "r"(coord.row), "r"(coord.bidh), "r"(coord.bidb), "h"(cta_mask)
+      : "memory");
+}
+
+__device__ __forceinline__ void tma_load_multicast(unsigned smem, const TensorMap &map, TmaCoord coord,
+                                                   unsigned barrier, unsigned short cta_mask, L2Policy policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster"
+      ".L2::cache_hint [%0], [%1, { %3, %4, %5, %6 }], [%2], %7, %8;" ::"r"(smem),
+      "l"(&map), "r"(barrier), "r"(coord.dim), "r"(coord.row), "r"(coord.bidh), "r"(coord.bidb), "h"(cta_mask),
+      "l"(policy.bits)
       : "memory");
 }
 

@@ -1,8 +1,10 @@
 // A CUDA device for kernels that are compiled by the host's compiler: threads are contexts that take turns.
 //
 // The headers in include/ replace those that consist of PTX. Instructions of a warp are exchanges among its
-// threads. Asynchronous copies take place late, when they are waited for, or at once, by turns: a kernel that reads too
-// early, or overwrites what is still read, gets wrong numbers.
+// threads. Asynchronous copies take place at once, or late, when nobody can go on without them, by chance: a kernel
+// that reads too early, or overwrites what is still read, gets wrong numbers. One warp after the other is kept back
+// while the others can go on. A kernel that waits for what nobody does, or asks for what the device refuses, ends with
+// the driver's error.
 #pragma once
 
 #include <math.h>
@@ -17,6 +19,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #define __device__
@@ -112,8 +115,10 @@ struct Device {
   std::vector<Block> blocks;  // of the cluster that runs
   std::vector<Thread> contexts;
   Barrier cluster_barrier;
-  std::deque<std::function<void()>> transfers;  // of TMA, and to other blocks
-  unsigned turn = 0;
+  std::deque<std::function<void()>> late;  // transfers of TMA, and to other blocks
+  unsigned chance = 0;
+  bool has_advanced = false;  // whether any thread has ended or passed a wait in this round
+  int error = 0;              // of the launch, a CUresult
   Thread *current = nullptr;
   ucontext_t scheduler;
   std::function<void()> kernel;
@@ -121,6 +126,19 @@ struct Device {
 inline Device device;
 
 inline void yield() { swapcontext(&device.current->context, &device.scheduler); }
+
+// Lets other threads run until it is so.
+template <class Condition>
+inline void wait_until(const Condition &is_so) {
+  while (!is_so()) yield();
+  device.has_advanced = true;
+}
+
+// What the device refuses ends the launch with an error, once its threads have ended.
+constexpr int kIllegalInstruction = 715, kTimeout = 702;  // CUDA_ERROR_ILLEGAL_INSTRUCTION, CUDA_ERROR_LAUNCH_TIMEOUT
+inline void fail(int error) {
+  if (device.error == 0) device.error = error;
+}
 
 inline void arrive(Barrier &barrier, int expected) {
   if (++barrier.count == expected) {
@@ -132,7 +150,7 @@ inline void arrive(Barrier &barrier, int expected) {
 inline void sync(Barrier &barrier, int expected) {
   const int generation = barrier.generation;
   arrive(barrier, expected);
-  while (barrier.generation == generation) yield();
+  wait_until([&] { return barrier.generation != generation; });
 }
 
 inline Warp &warp() { return device.current->block->warps[device.current->index.x / 32]; }
@@ -158,15 +176,44 @@ inline Value from_lane(const unsigned char (&buffer)[32][64], int lane) {
 inline unsigned address_of(const void *shared) { return unsigned(reinterpret_cast<uintptr_t>(shared)); }
 inline unsigned char *pointer_of(unsigned address) { return reinterpret_cast<unsigned char *>(uintptr_t(address)); }
 
+// The same for every run of a kernel in a process of its own.
+inline bool happens_once_in(unsigned times) {
+  device.chance = device.chance * 1664525 + 1013904223;
+  return (device.chance >> 16) % times == 0;
+}
+
 inline void transfer(std::function<void()> what) {
-  if (device.turn++ % 3 == 0) return what();
-  device.transfers.push_back(std::move(what));
+  if (happens_once_in(3)) return what();
+  device.late.push_back(std::move(what));
+}
+
+// The first late transfer takes place, if there is any.
+inline bool deliver() {
+  if (device.late.empty()) return false;
+  const auto what = std::move(device.late.front());
+  device.late.pop_front();
+  what();
+  return true;
 }
 
 inline void enter() {
   device.kernel();
-  device.current->is_done = true;
+  device.current->is_done = device.has_advanced = true;
   yield();
+}
+
+// Lets each thread run until it waits, but for those of one warp. False if all have ended.
+inline bool run_round(int warp_kept_back) {
+  bool is_running = false;
+  for (int i = 0; i < int(device.contexts.size()); ++i) {
+    Thread &thread = device.contexts[i];
+    if (thread.is_done) continue;
+    is_running = true;
+    if (i / 32 == warp_kept_back) continue;
+    device.current = &thread;
+    swapcontext(&device.scheduler, &thread.context);
+  }
+  return is_running;
 }
 
 inline void run_cluster(Index first) {
@@ -196,29 +243,31 @@ inline void run_cluster(Index first) {
       makecontext(&thread.context, enter, 0);
     }
   }
-  for (bool is_running = true; is_running;) {
-    is_running = false;
-    for (Thread &thread : device.contexts) {
-      if (thread.is_done) continue;
-      is_running = true;
-      device.current = &thread;
-      swapcontext(&device.scheduler, &thread.context);
-    }
-    if (!device.transfers.empty()) {
-      const auto what = std::move(device.transfers.front());
-      device.transfers.pop_front();
-      what();
+  constexpr int kNobody = -1;
+  const int warps = (int(device.contexts.size()) + 31) / 32;
+  int next = 0, kept_back = kNobody;
+  device.has_advanced = true;
+  while (run_round(kept_back)) {
+    const bool has_advanced = device.has_advanced;
+    device.has_advanced = false;
+    if (has_advanced && kept_back != kNobody) continue;
+    if (has_advanced) {
+      kept_back = next;
+      next = (next + 1) % warps;
+    } else if (kept_back != kNobody) {
+      kept_back = kNobody;
+    } else if (!deliver()) {
+      fail(kTimeout);
+      break;
     }
   }
-  while (!device.transfers.empty()) {
-    device.transfers.front()();
-    device.transfers.pop_front();
+  while (deliver()) {
   }
   for (Block &block : device.blocks) munmap(block.shared, bytes);
 }
 
-inline void run(const unsigned (&grid)[3], unsigned threads, size_t shared_bytes, unsigned cluster,
-                std::function<void()> kernel) {
+inline int run(const unsigned (&grid)[3], unsigned threads, size_t shared_bytes, unsigned cluster,
+               std::function<void()> kernel) {
   device.grid = {grid[0], grid[1], grid[2]};
   device.threads = int(threads);
   device.cluster = int(cluster);
@@ -226,7 +275,8 @@ inline void run(const unsigned (&grid)[3], unsigned threads, size_t shared_bytes
   device.kernel = std::move(kernel);
   for (unsigned z = 0; z < grid[2]; ++z)
     for (unsigned y = 0; y < grid[1]; ++y)
-      for (unsigned x = 0; x < grid[0]; x += cluster) run_cluster({x, y, z});
+      for (unsigned x = 0; x < grid[0] && device.error == 0; x += cluster) run_cluster({x, y, z});
+  return std::exchange(device.error, 0);
 }
 
 }  // namespace emulation
@@ -285,10 +335,28 @@ inline bool __any_sync(unsigned, bool pred) {
   return any;
 }
 
-// A kernel of one argument, as the driver launches it.
-#define EMULATED_KERNEL(name, Arguments)                                                                         \
-  extern "C" void run_##name(const unsigned (&grid)[3], unsigned threads, size_t shared_bytes, unsigned cluster, \
-                             void **arguments) {                                                                 \
-    emulation::run(grid, threads, shared_bytes, cluster,                                                         \
-                   [=] { name(*static_cast<const Arguments *>(arguments[0])); });                                \
+inline int atomicAdd(int *at, int value) {
+  const int before = *at;
+  *at += value;
+  return before;
+}
+
+namespace emulation {
+
+template <class... Parameters, size_t... kIndices>
+inline void call(void (*kernel)(Parameters...), void **arguments, std::index_sequence<kIndices...>) {
+  kernel(*static_cast<std::remove_reference_t<Parameters> *>(arguments[kIndices])...);
+}
+template <class... Parameters>
+inline void call(void (*kernel)(Parameters...), void **arguments) {
+  call(kernel, arguments, std::index_sequence_for<Parameters...>());
+}
+
+}  // namespace emulation
+
+// A kernel as the driver launches it.
+#define EMULATED_KERNEL(name)                                                                                   \
+  extern "C" int run_##name(const unsigned (&grid)[3], unsigned threads, size_t shared_bytes, unsigned cluster, \
+                            void **arguments) {                                                                 \
+    return emulation::run(grid, threads, shared_bytes, cluster, [=] { emulation::call(name, arguments); });     \
   }

@@ -28,13 +28,12 @@ CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *
 }
 
 CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **arguments, void **) {
-  using Run = void (*)(const unsigned (&grid)[3], unsigned, size_t, unsigned, void **);
+  using Run = int (*)(const unsigned (&grid)[3], unsigned, size_t, unsigned, void **);
   unsigned cluster = 1;
   for (unsigned i = 0; i < config->numAttrs; ++i)
     if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) cluster = config->attrs[i].value.clusterDim.x;
   const unsigned grid[3] = {config->gridDimX, config->gridDimY, config->gridDimZ};
-  reinterpret_cast<Run>(function)(grid, config->blockDimX, config->sharedMemBytes, cluster, arguments);
-  return CUDA_SUCCESS;
+  return CUresult(reinterpret_cast<Run>(function)(grid, config->blockDimX, config->sharedMemBytes, cluster, arguments));
 }
 
 CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType, cuuint32_t rank, void *base,

@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 SHARED_MEMORY = re.compile(r"extern __shared__ __align__\(\d+\) unsigned char shared_memory\[\];")
-KERNEL = re.compile(r"^\s*(\w+_kernel)\(const __grid_constant__ ([\w:]+) args\) \{", re.MULTILINE)
+KERNEL = re.compile(r"^(?:extern.*void)?\s*(\w+_kernel)\(.*\) \{", re.MULTILINE)
 
 
 def build(
@@ -82,7 +82,7 @@ def build(
 
 def _compile(shipped: str, emulated: str, stem: Path, launcher: Path, compiler: list[str]) -> None:
     """A launcher as it ships, whose cubin is the path of a library that has the device code."""
-    wrappers = "".join(f"EMULATED_KERNEL({kernel}, {arguments})\n" for kernel, arguments in KERNEL.findall(emulated))
+    wrappers = "".join(f"EMULATED_KERNEL({kernel})\n" for kernel in KERNEL.findall(emulated))
     memory = "unsigned char *const shared_memory = emulation::device.current->block->shared;"
     device = stem.with_name(f"{stem.name}-device.cpp")
     device.write_text(

@@ -39,7 +39,7 @@ __device__ __forceinline__ void store_by_tma(const Arguments<Traits> &args, unsi
       tma_store(args.out, {panel * Panel::kDims, coord.first_row, coord.bidh, coord.bidb},
                 smem_address(tile) + panel * Traits::kQPanelBytes);
     tma_store_commit();
-    tma_store_wait();
+    if constexpr (!Traits::kIsLateRelease) tma_store_wait();
   }
 }
 

@@ -24,6 +24,13 @@ enum class SplitTiles {
   kRest,  // those that are left when every multiprocessor has had the same number of tiles
 };
 
+// The tile of a head that has fewer rows than others, if the rows do not fill all tiles.
+enum class TileEdge {
+  kFilled,  // the last; rows beyond the last one see what that sees, and all warpgroups compute
+  kLast,    // the last; warpgroups without rows pass over its steps
+  kFirst,   // the first, whose rows see the fewest keys under a causal mask; the same
+};
+
 // What the warpgroups of a block, and the blocks of a cluster, share keys and values for.
 enum class KvSharing {
   kRows,   // rows of one head
@@ -40,6 +47,13 @@ struct KernelTraits : Config {
   static constexpr bool kIsDynamic = Config::kSchedule == Schedule::kDynamic;
   static constexpr bool kIsSectioned = Config::kOrder != TileOrder::kHeads;
   static constexpr bool kSharesHeads = Config::kSharing == KvSharing::kHeads;
+
+  static constexpr bool kHasIdleWarpgroups = Config::kEdge != TileEdge::kFilled;
+
+  // The tiles whose Q is in shared memory at a time. With two, Q of a tile is loaded while the one before it is
+  // computed, and the output of a tile may leave while the next one is.
+  static constexpr int kQStages = Config::kIsTileOverlap ? 2 : Config::kQueryStages;
+  static constexpr bool kIsLateRelease = kQStages > 1 && !Config::kIsTileOverlap;
 
   // Whether a warpgroup loads. If none does, a thread of the only warpgroup that computes loads between the products.
   static constexpr bool kHasProducer = Config::kProducerRegisters > 0;

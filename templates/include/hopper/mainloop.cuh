@@ -50,6 +50,9 @@ struct Consumer {
     }
   }
 
+  __device__ __forceinline__ void wait_q(int n) const {
+    mbarrier_wait(smem.q_full(smem.q_number(warpgroup, n)), smem.q_phase(n));
+  }
   __device__ __forceinline__ void wait_k(const State &state) const {
     mbarrier_wait(smem.k_full(state.index), state.phase);
   }
@@ -107,6 +110,12 @@ struct Consumer {
                                          int tile, int n) {
     const TileCoord<Traits> coord = make_tile_coord(args, tile);
     const TileCoord<Traits> own = coord_of_warpgroup(coord, warpgroup, rank);
+    if constexpr (Traits::kHasIdleWarpgroups) {
+      if (is_idle(args, own)) {
+        pass_tile(coord, k_state, v_state, n);
+        return 0;
+      }
+    }
     const int n_blocks = n_blocks_before(args, own, own.first_row + Traits::kWarpgroupM);
 
     // The lane's rows, and how many keys all rows of the warp see: up to these no step needs the mask.
@@ -128,7 +137,7 @@ struct Consumer {
       for (int n_block = 0; n_block < first_block; ++n_block) skip_step(k_state, v_state);
     }
 
-    if constexpr (!Traits::kIsTileOverlap) mbarrier_wait(smem.q_full(warpgroup), smem.q_phase(n));
+    if constexpr (!Traits::kIsTileOverlap) wait_q(n);
     if constexpr (Traits::kIsStepOverlap) {
       if constexpr (!Traits::kIsTileOverlap) {
         wait_k(k_state);
@@ -136,6 +145,7 @@ struct Consumer {
         gemm_qk<Traits>(acc_s, q, smem.k(k_state.index));
         warp_scheduler_barrier_arrive();
       }
+      if constexpr (Traits::kIsLateRelease) release_q_before(n);
       load_terms(terms, own, first_block);
       warpgroup_wait<0>();
       warpgroup_fence_operand(acc_s);
@@ -189,7 +199,7 @@ struct Consumer {
       wait_v(v_state);
       if constexpr (Traits::kIsTileOverlap) {
         if (next_tile < args.num_tiles) {
-          mbarrier_wait(smem.q_full(smem.q_number(warpgroup, n + 1)), smem.q_phase(n + 1));
+          wait_q(n + 1);
           wait_k(k_state);
         }
         warp_scheduler_barrier_sync();
@@ -209,6 +219,9 @@ struct Consumer {
       for (int n_block = first_block; n_block < n_blocks; ++n_block) {
         wait_k(k_state);
         gemm_qk<Traits>(acc_s, q, smem.k(k_state.index));
+        if constexpr (Traits::kIsLateRelease) {
+          if (n_block == first_block) release_q_before(n);
+        }
         load_terms(terms, own, n_block);
         warpgroup_wait<0>();
         warpgroup_fence_operand(acc_s);
@@ -232,26 +245,27 @@ struct Consumer {
     skip_steps(coord, k_state, v_state, n_blocks);
 
     // The memory of Q is released: if the output passes through it, when the output has been stored.
+    constexpr bool kReleases = Traits::kIsPersistent && !Traits::kIsLateRelease;
     const int q_number = smem.q_number(warpgroup, n);
     if constexpr (Traits::kSplitsRest) {
       if (own.first_partial >= 0) {
         if constexpr (Traits::kIsTmaStore) warpgroup_sync();  // one lane releases Q, which all warps have read
-        if constexpr (Traits::kIsPersistent) release_q(q_number);
+        if constexpr (kReleases) release_q(q_number);
         store_partial(args, own, acc_o, softmax);
         return next_tile;
       }
     }
     if constexpr (Traits::kIsSplitKv && !Traits::kSplitsRest) {
-      if constexpr (Traits::kIsPersistent) release_q(q_number);
+      if constexpr (kReleases) release_q(q_number);
       store_partial(args, own, acc_o, softmax);
     } else if constexpr (Traits::kIsTmaStore) {
       constexpr bool kMayBeBlind = kHasBlindRows<Traits>;
       const float inverse[2] = {inverse_total<kMayBeBlind>(warp_reduce_sum<4>(softmax.row_sum[0])),
                                 inverse_total<kMayBeBlind>(warp_reduce_sum<4>(softmax.row_sum[1]))};
       store_by_tma(args, smem.o_pointer(q_number), warpgroup, own, acc_o, inverse);
-      if constexpr (Traits::kIsPersistent) release_q(q_number);
+      if constexpr (kReleases) release_q(q_number);
     } else {
-      if constexpr (Traits::kIsPersistent) release_q(q_number);
+      if constexpr (kReleases) release_q(q_number);
       store_from_registers(args, own, acc_o, softmax);
     }
     return next_tile;
@@ -272,9 +286,28 @@ struct Consumer {
   // Skips the tile's steps that only later rows see.
   __device__ __forceinline__ void skip_steps(const TileCoord<Traits> &coord, State &k_state, State &v_state,
                                              int n_blocks) {
-    if constexpr ((Traits::kIsCausal || Traits::kIsBanded) && Traits::kTileM > Traits::kWarpgroupM) {
-      for (int n_block = n_blocks; n_block < n_blocks_before(args, coord, coord.first_row + Traits::kTileM); ++n_block)
-        skip_step(k_state, v_state);
+    if constexpr ((Traits::kIsCausal || Traits::kIsBanded) && Traits::kTileM > Traits::kWarpgroupM)
+      skip_steps_from(coord, k_state, v_state, n_blocks);
+  }
+  __device__ __forceinline__ void skip_steps_from(const TileCoord<Traits> &coord, State &k_state, State &v_state,
+                                                  int n_block) {
+    for (; n_block < n_blocks_before(args, coord, coord.first_row + Traits::kTileM); ++n_block)
+      skip_step(k_state, v_state);
+  }
+
+  // Passes over a tile of which the warpgroup has no rows. Its Q is waited for, so that no phase is missed, by all who
+  // wait for it in other tiles, before one of them releases it.
+  __device__ __forceinline__ void pass_tile(const TileCoord<Traits> &coord, State &k_state, State &v_state, int n) {
+    if constexpr (Traits::kIsLateRelease) release_q_before(n);
+    wait_q(n);
+    skip_steps_from(coord, k_state, v_state, 0);
+    if constexpr (Traits::kIsPersistent) {
+      if constexpr (Traits::kIsTmaStore) {
+        warpgroup_sync();
+      } else {
+        __syncwarp();
+      }
+      if constexpr (!Traits::kIsLateRelease) release_q(smem.q_number(warpgroup, n));
     }
   }
 
@@ -288,13 +321,23 @@ struct Consumer {
     if (threadIdx.x % kArriving == 0) mbarrier_arrive(smem.q_empty(q_number));
   }
 
+  // With Q of two tiles in shared memory, that of the tile before the n-th, or the output in its place, is released
+  // when the n-th has begun: the output has had time to leave.
+  __device__ __forceinline__ void release_q_before(int n) const {
+    if (n == 0) return;
+    if constexpr (Traits::kIsTmaStore) {
+      if (threadIdx.x % 128 == 0) tma_store_wait();
+    }
+    release_q(smem.q_number(warpgroup, n - 1));
+  }
+
   __device__ __forceinline__ void run() {
     State k_state, v_state;
     POperand<Traits> p(smem, warpgroup);
     if (warpgroup == Traits::kNumWarpgroups - 1) warp_scheduler_barrier_arrive();  // the first one may start
     if constexpr (Traits::kIsTileOverlap) {
       Accumulators acc_s;
-      mbarrier_wait(smem.q_full(smem.q_number(warpgroup, 0)), smem.q_phase(0));
+      wait_q(0);
       mbarrier_wait(smem.k_full(0), 0);
       warp_scheduler_barrier_sync();
       gemm_qk<Traits>(acc_s, q_descriptor(0), smem.k(0));
@@ -306,6 +349,9 @@ struct Consumer {
       for (int n = 0, tile; (tile = consumer_tile(smem, n)) < args.num_tiles; ++n) {
         Accumulators acc_s;
         compute(acc_s, p, k_state, v_state, tile, n);
+      }
+      if constexpr (Traits::kIsLateRelease && Traits::kIsTmaStore) {
+        if (threadIdx.x % 128 == 0) tma_store_wait();  // shared memory must outlive the last store
       }
     } else {
       Accumulators acc_s;

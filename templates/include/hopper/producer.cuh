@@ -21,10 +21,22 @@ __device__ __forceinline__ void load_tile(unsigned smem, const TensorMap &map, i
   for (int panel = 0; panel < Panel::kCount; ++panel) {
     if constexpr (Traits::kIsCluster) {
       constexpr int kPartRows = Traits::kBlockN / Traits::kCluster, kPartBytes = kPartRows * Panel::kRowBytes;
-      tma_load_multicast(smem + panel * Traits::kKvPanelBytes + rank * kPartBytes, map,
-                         {panel * Panel::kDims, row + rank * kPartRows, bidh, bidb}, full, (1 << Traits::kCluster) - 1);
+      constexpr int kAllBlocks = (1 << Traits::kCluster) - 1;
+      const unsigned to = smem + panel * Traits::kKvPanelBytes + rank * kPartBytes;
+      const TmaCoord from = {panel * Panel::kDims, row + rank * kPartRows, bidh, bidb};
+      if constexpr (Traits::kIsKvKept) {
+        tma_load_multicast(to, map, from, full, kAllBlocks, l2_evict_last());
+      } else {
+        tma_load_multicast(to, map, from, full, kAllBlocks);
+      }
     } else {
-      tma_load(smem + panel * Traits::kKvPanelBytes, map, {panel * Panel::kDims, row, bidh, bidb}, full);
+      const unsigned to = smem + panel * Traits::kKvPanelBytes;
+      const TmaCoord from = {panel * Panel::kDims, row, bidh, bidb};
+      if constexpr (Traits::kIsKvKept) {
+        tma_load(to, map, from, full, l2_evict_last());
+      } else {
+        tma_load(to, map, from, full);
+      }
     }
   }
 }
@@ -58,9 +70,15 @@ __device__ __forceinline__ void load_q(const SharedStorage<Traits> &smem, const 
     if constexpr (Traits::kIsPersistent) mbarrier_wait(smem.q_empty(number), smem.q_phase(n) ^ 1);
     mbarrier_arrive_expect_tx(smem.q_full(number), Panel::kCount * Traits::kQPanelBytes);
 #pragma unroll
-    for (int panel = 0; panel < Panel::kCount; ++panel)
-      tma_load(smem.q(number) + panel * Traits::kQPanelBytes, args.q,
-               {panel * Panel::kDims, own.first_row, own.bidh, own.bidb}, smem.q_full(number));
+    for (int panel = 0; panel < Panel::kCount; ++panel) {
+      const unsigned to = smem.q(number) + panel * Traits::kQPanelBytes;
+      const TmaCoord from = {panel * Panel::kDims, own.first_row, own.bidh, own.bidb};
+      if constexpr (Traits::kIsKvKept) {
+        tma_load(to, args.q, from, smem.q_full(number), l2_evict_first());
+      } else {
+        tma_load(to, args.q, from, smem.q_full(number));
+      }
+    }
   }
 }
 

@@ -8,11 +8,11 @@
 #ifndef EVOFLASH_HOST_ONLY
 namespace evoflash::hopper {
 
-// A block's shared memory: Q of each warpgroup, of two tiles where products overlap between tiles; the stages of K,
-// then of V; P of each warpgroup where it is an operand in shared memory; mbarriers; the next tile, in two places.
+// A block's shared memory: Q of each warpgroup, of one tile or two; the stages of K, then of V; P of each warpgroup
+// where it is an operand in shared memory; mbarriers; the next tile, in two places.
 template <class Traits>
 struct SharedStorage {
-  static constexpr int kNumQ = (Traits::kIsTileOverlap ? 2 : 1) * Traits::kNumWarpgroups;
+  static constexpr int kNumQ = Traits::kQStages * Traits::kNumWarpgroups;
   static constexpr int kStages = Traits::kStages;
 
   // P lies in panels like those of Q, along the keys.
@@ -64,14 +64,14 @@ struct SharedStorage {
 
   // Where a warpgroup's Q of the n-th tile lies, and the parity of the phase in which it is read there.
   __device__ __forceinline__ static int q_number(int warpgroup, int n) {
-    if constexpr (Traits::kIsTileOverlap) {
+    if constexpr (Traits::kQStages == 2) {
       return n % 2 * Traits::kNumWarpgroups + warpgroup;
     } else {
       return warpgroup;
     }
   }
   __device__ __forceinline__ static unsigned q_phase(int n) {
-    if constexpr (Traits::kIsTileOverlap) {
+    if constexpr (Traits::kQStages == 2) {
       return n / 2 % 2;
     } else {
       return n % 2;

@@ -47,6 +47,16 @@ __device__ __forceinline__ TileCoord<Traits> coord_of_warpgroup(TileCoord<Traits
   return coord;
 }
 
+// Whether a warpgroup has none of the head's rows.
+template <class Traits>
+__device__ __forceinline__ bool is_idle(const Arguments<Traits> &args, const TileCoord<Traits> &own) {
+  if constexpr (Traits::kEdge == TileEdge::kFirst) {
+    return own.first_row < 0;
+  } else {
+    return own.first_row >= args.seq_q;
+  }
+}
+
 // The end of the keys that a row sees. Without a band every row sees key 0, as the causal mask is aligned to the top
 // left.
 template <class Traits>
@@ -118,6 +128,13 @@ __device__ __forceinline__ TileCoord<Traits> make_tile_coord(const Arguments<Tra
     group = args.m_blocks.divide(tile);
     coord.bidb = args.heads.divide(group);
     coord.first_row = (tile - group * args.m_blocks.divisor) * Traits::kTileM;
+  }
+  if constexpr (Traits::kEdge == TileEdge::kFirst) {
+    // The last tile ends with the last warpgroup that has rows. A warpgroup's rows begin with the head's or within it,
+    // as TMA stores no box that begins before it, or there are none.
+    constexpr int kWarpgroupM = Traits::kWarpgroupM;
+    const int warpgroups = (args.seq_q + kWarpgroupM - 1) / kWarpgroupM;
+    coord.first_row -= args.m_blocks.divisor * Traits::kTileM - warpgroups * kWarpgroupM;
   }
   if constexpr (Traits::kIsBanded) coord.first_key = step_begin<Traits>(args.problem, coord.first_row);
   if constexpr (Traits::kIsSplitKv) {

@@ -2,6 +2,7 @@
 
 #include "hopper/arguments.cuh"
 #include "hopper/storage.cuh"
+#include "smem_address.cuh"
 #include "warp.cuh"
 
 // Which tiles a cluster, or a block without one, computes. None is left when a number is not below num_tiles.
@@ -39,7 +40,7 @@ __device__ __forceinline__ int static_tile(int n) {
 template <class Traits>
 __device__ __forceinline__ void publish_tile(const SharedStorage<Traits> &smem, int n, int tile) {
   mbarrier_wait(smem.tile_empty(n % 2), n / 2 % 2 ^ 1);
-  asm volatile("st.shared.b32 [%0], %1;" ::"r"(smem.tile(n % 2)), "r"(tile) : "memory");
+  store_shared(smem.tile(n % 2), tile);
   mbarrier_arrive(smem.tile_full(n % 2));
 }
 
@@ -49,7 +50,7 @@ __device__ __forceinline__ int published_tile(const SharedStorage<Traits> &smem,
   int tile = 0;
   if (threadIdx.x % 32 == 0) {
     mbarrier_wait(smem.tile_full(n % 2), n / 2 % 2);
-    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(tile) : "r"(smem.tile(n % 2)) : "memory");
+    tile = load_shared(smem.tile(n % 2));
     mbarrier_arrive(smem.tile_empty(n % 2));
   }
   return __shfl_sync(kAllLanes, tile, 0);

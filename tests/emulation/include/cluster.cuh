@@ -15,7 +15,7 @@ inline void cluster_arrive_relaxed() {
 }
 inline void cluster_wait() {
   auto &device = emulation::device;
-  while (device.cluster_barrier.generation == device.current->cluster_phase) emulation::yield();
+  emulation::wait_until([&] { return device.cluster_barrier.generation != device.current->cluster_phase; });
 }
 
 inline void cluster_sync() {
@@ -29,9 +29,7 @@ inline unsigned remote_address(unsigned smem, int rank) {
 }
 
 inline float4 load_remote(unsigned address) { return *reinterpret_cast<float4 *>(emulation::pointer_of(address)); }
-inline float2 load_remote_pair(unsigned address) {
-  return *reinterpret_cast<float2 *>(emulation::pointer_of(address));
-}
+inline float2 load_remote_pair(unsigned address) { return *reinterpret_cast<float2 *>(emulation::pointer_of(address)); }
 
 inline void store_remote(unsigned address, float2 value) {
   memcpy(emulation::pointer_of(address), &value, sizeof(value));

@@ -6,7 +6,7 @@ namespace evoflash {
 
 inline void cp_async(void *smem, const void *gmem, bool pred) {
   const auto copy = [=] { pred ? memcpy(smem, gmem, 16) : memset(smem, 0, 16); };
-  if (emulation::device.turn++ % 5 == 0) return copy();
+  if (emulation::happens_once_in(5)) return copy();
   emulation::device.current->open_group.push_back(copy);
 }
 

@@ -59,7 +59,7 @@ inline void mbarrier_complete_tx(unsigned barrier, int bytes) {
 }
 
 inline void mbarrier_wait(unsigned barrier, unsigned parity) {
-  while (mbarrier_at(barrier).phase == parity) emulation::yield();
+  emulation::wait_until([=] { return mbarrier_at(barrier).phase != parity; });
 }
 #endif
 

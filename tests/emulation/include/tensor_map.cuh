@@ -18,6 +18,10 @@ struct BoxCoord {
 inline void fence_proxy_async() {}
 inline void prefetch_tensor_map(const TensorMap &) {}
 
+struct L2Policy {};
+inline L2Policy l2_evict_first() { return {}; }
+inline L2Policy l2_evict_last() { return {}; }
+
 // Calls `move` with the global and the shared place of each element of a box, and whether the tensor has it.
 template <class Move>
 inline int for_box(unsigned smem, const EmulatedTensorMap &tensor, BoxCoord coord, const Move &move) {
@@ -59,15 +63,17 @@ inline void load_box_multicast(unsigned smem, const TensorMap &map, BoxCoord coo
     }
 }
 
-// A store reads shared memory when its group is waited for, or some of them at once.
+// A store reads shared memory when its group is waited for, or some of them at once. Unlike a load, it must not begin
+// before the tensor (CUDA C++ Programming Guide, "Tensor Memory Access").
 inline void store_box(const TensorMap &map, BoxCoord coord, unsigned smem) {
   const EmulatedTensorMap tensor = bits_as<EmulatedTensorMap>(map);
+  if (*std::min_element(coord.at, coord.at + 4) < 0) return emulation::fail(emulation::kIllegalInstruction);
   const auto store = [=] {
     for_box(smem, tensor, coord, [](unsigned char *global, unsigned char *shared, bool is_inside) {
       if (is_inside) memcpy(global, shared, 2);
     });
   };
-  if (emulation::device.turn++ % 3 == 0) return store();
+  if (emulation::happens_once_in(3)) return store();
   emulation::device.current->open_store.push_back(store);
 }
 

@@ -22,9 +22,18 @@ inline void tma_load(unsigned smem, const TensorMap &map, TmaCoord coord, unsign
   load_box(smem, map, {coord.dim, coord.row, coord.bidh, coord.bidb}, barrier);
 }
 
+inline void tma_load(unsigned smem, const TensorMap &map, TmaCoord coord, unsigned barrier, L2Policy) {
+  tma_load(smem, map, coord, barrier);
+}
+
 inline void tma_load_multicast(unsigned smem, const TensorMap &map, TmaCoord coord, unsigned barrier,
                                unsigned short cta_mask) {
   load_box_multicast(smem, map, {coord.dim, coord.row, coord.bidh, coord.bidb}, barrier, cta_mask);
+}
+
+inline void tma_load_multicast(unsigned smem, const TensorMap &map, TmaCoord coord, unsigned barrier,
+                               unsigned short cta_mask, L2Policy) {
+  tma_load_multicast(smem, map, coord, barrier, cta_mask);
 }
 
 inline void tma_store(const TensorMap &map, TmaCoord coord, unsigned smem) {

@@ -189,10 +189,10 @@ def test_finals_on_each_device_are_told_apart(begin):
     assert [note for note in search.progress.notes if " takes " in note or "another" in note or "left out" in note][
         1:
     ] == [
-        f"finals of {TITLE}: candidate {first} takes 4.0% longer on cpu:1 than on cpu:0",
-        f"finals of {TITLE}: cpu:3 has another winner: candidate {others[-1]}, there 42.9% faster than candidate "
-        f"{first}",
-        f"finals of {TITLE}: candidate {first} takes 100.0% longer on cpu:3 than on cpu:0",
+        f"finals of {TITLE}: candidate #{first} takes 4.0% longer on cpu:1 than on cpu:0",
+        f"finals of {TITLE}: cpu:3 has another winner: candidate #{others[-1]}, there 42.9% faster than candidate "
+        f"#{first}",
+        f"finals of {TITLE}: candidate #{first} takes 100.0% longer on cpu:3 than on cpu:0",
         "cpu:2 is left out: the device fails in the finals",
     ]
     found = report(search.store, outcome.run_id)

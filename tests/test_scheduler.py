@@ -18,6 +18,7 @@ from evoflash.errors import WorkerError
 from evoflash.evaluator import Evaluator
 from evoflash.report.run_sheets import run_sheets
 from evoflash.report.runs import report
+from evoflash.run import examiner
 from evoflash.run.jobs import Beginning, Entrant, Examination, Job
 from evoflash.run.local_scheduler import LocalScheduler
 from evoflash.search import Search
@@ -123,7 +124,7 @@ def begin(target, tmp_path):
 
 
 def evaluators(search):
-    return [each for examiner in search.scheduler.examiners for each in examiner.evaluators[0].shapes.values()]
+    return [each for own in search.scheduler.examiners for each in own.evaluators[0].shapes.values()]
 
 
 def test_proposals_do_not_depend_on_the_number_of_devices(begin):
@@ -189,10 +190,10 @@ def test_finals_on_each_device_are_told_apart(begin):
     assert [note for note in search.progress.notes if " takes " in note or "another" in note or "left out" in note][
         1:
     ] == [
-        f"finals of {TITLE}: candidate {first} takes 4.0% longer on cpu:1 than on cpu:0",
-        f"finals of {TITLE}: cpu:3 has another winner: candidate {others[-1]}, there 42.9% faster than candidate "
-        f"{first}",
-        f"finals of {TITLE}: candidate {first} takes 100.0% longer on cpu:3 than on cpu:0",
+        f"finals of {TITLE}: candidate #{first} takes 4.0% longer on cpu:1 than on cpu:0",
+        f"finals of {TITLE}: cpu:3 has another winner: candidate #{others[-1]}, there 42.9% faster than candidate "
+        f"#{first}",
+        f"finals of {TITLE}: candidate #{first} takes 100.0% longer on cpu:3 than on cpu:0",
         "cpu:2 is left out: the device fails in the finals",
     ]
     found = report(search.store, outcome.run_id)
@@ -219,6 +220,7 @@ def test_finals_are_on_the_first_device_unless_they_are_to_be_on_each(begin):
 def test_temperatures_and_clocks_are_on_record_by_device(begin, monkeypatch):
     search = begin(2)
     states = {0: itertools.cycle([State(50, 1980), State(60, 1900)]), 1: itertools.repeat(State())}
+    monkeypatch.setattr(examiner, "STATE_S", 0.0)
     monkeypatch.setattr(type(search.target), "state", property(lambda target: next(states[target.number])))
     (outcome,) = search.run()
     first, second = search.store.devices(outcome.run_id)
@@ -226,6 +228,10 @@ def test_temperatures_and_clocks_are_on_record_by_device(begin, monkeypatch):
     assert 1900 < first.mean_mhz < 1980
     assert (second.highest_c, second.mean_mhz) == (None, None)
     (sheet,) = [each for each in run_sheets(report(search.store, outcome.run_id)) if each.title == "by device"]
+    assert {each.clock_mhz for _, each in search.store.recorded(outcome.run_id) if each.device == "cpu:0"} == {
+        1900,
+        1980,
+    }
     assert [row[-3:] for row in sheet.rows] == [("50 to 60", "1900 to 1980", ""), ("-", "-", "")]
 
 

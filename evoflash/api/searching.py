@@ -111,9 +111,10 @@ def search(
         >>> run.best.p50_us, run.best.vs_best                                        # doctest: +SKIP
         (3.913, 2.5)
     """
-    for name, given, known in (("score", score, ("each", "robust")), ("finals_on", finals_on, ("one", "each"))):
-        if given not in known:
-            raise UsageError(f"{name} {given!r} is unknown; choose from: {', '.join(known)}")
+    if score not in ("each", "robust"):
+        raise UsageError(f"score {score!r} is unknown; choose from: each, robust")
+    if finals_on not in ("one", "each"):
+        raise UsageError(f"finals_on {finals_on!r} is unknown; choose from: one, each")
     request = SearchRequest(
         shape=several(shape),
         problem=os.fspath(problem) if problem is not None else None,

@@ -100,7 +100,8 @@ class Evaluation(Record):
         device: which one, e.g. "cuda:1"; empty where none was needed.
         clock_ratio: how much longer than the reference this device takes for the baselines; the times were divided by
             it, see `run.fair_clock`.
-        temperature_c, clock_mhz: of the device at the end; None where its driver does not tell, and on a CPU.
+        temperature_c, clock_mhz: of the device at the end, or up to a second before; None where its driver does not
+            tell, and on a CPU.
     """
 
     status: Status

@@ -98,7 +98,7 @@ class Contest:
             changes = {"finalists": (*last.finalists, *fallen), "sanitized": {**watched, **last.sanitized}}
             standings = last.model_copy(update=changes)
             record(standings)
-            for text in differences(standings):
+            for text in differences(standings, lambda index: f"#{index}"):
                 self._say(f"finals of {self._title}: {text}")
             if standings.winner is not None:
                 break

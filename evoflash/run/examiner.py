@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,9 @@ from evoflash.run.fair_clock import ROUNDS, FairClock, corrected
 from evoflash.run.jobs import Beginning, Entrant, Examination
 from evoflash.run.plan import Plan
 from evoflash.targets import Target
+from evoflash.targets.devices import State
 
+STATE_S = 1.0  # between two looks at the temperature and the clock of a device, which waits meanwhile
 MAX_EXAMINATIONS = 3  # of a candidate whose library is damaged between its build and its examination
 
 
@@ -68,6 +72,7 @@ class Examiner:
             FairClock(partial(each.baselines, ROUNDS, with_rivals=False))  # rivals may take minutes to be ready
             for each in self.evaluators
         ]
+        self._last_state, self._looked_s = State(), -math.inf
         self._plans = plans
         self._toolchain = toolchain
         self._best_us: dict[int, float] = {}  # by plan
@@ -108,7 +113,7 @@ class Examiner:
             if evaluation.status is Status.OK or build.library is None or build.is_intact:
                 self._learn(wanted, evaluation)
                 evaluation = corrected(evaluation, self.target.label, ratio)
-                evaluation = evaluation.model_copy(update=self.target.state._asdict())
+                evaluation = evaluation.model_copy(update=self._state()._asdict())
                 if evaluation.fitness_us is not None:
                     self._best_us[plan] = min([*known, evaluation.fitness_us])
                 return evaluation
@@ -116,6 +121,12 @@ class Examiner:
             f"the build cache changes while it is used: {build.library} is not what was built; find out who writes "
             "there, or choose another folder by --cache, then go on by `evoflash resume`"
         )
+
+    def _state(self) -> State:
+        """The state of the device, as of the last second."""
+        if time.monotonic() - self._looked_s >= STATE_S:
+            self._last_state, self._looked_s = self.target.state, time.monotonic()
+        return self._last_state
 
     def _further(self, wanted: Examination) -> Sequence[Case]:
         """The cases of the finals that a kernel meets at once; first of all the one that its family fell on last."""

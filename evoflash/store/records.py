@@ -124,7 +124,7 @@ class DeviceTally:
         failed: how many of them are not ok.
         seconds: that it took.
         clock_ratio: the mean of what their times were divided by.
-        lowest_c, highest_c: its temperatures, in degrees Celsius, as read after each; None where they are not known.
+        lowest_c, highest_c: its temperatures, in degrees Celsius, as read every second; None where they are not known.
         lowest_mhz, mean_mhz, highest_mhz: clocks of its multiprocessors, likewise.
     """
 

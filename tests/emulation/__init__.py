@@ -19,7 +19,7 @@ class Device:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.emulation.kernel"]
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )

@@ -1,9 +1,12 @@
 """What tests share: skipping, with the reason, what this machine cannot run."""
 
+import compileall
 import os
+from pathlib import Path
 
 import pytest
 
+import evoflash
 from evoflash.errors import MissingError
 from evoflash.targets import cuda
 
@@ -25,6 +28,12 @@ def _without_nvcc() -> str | None:
     except MissingError as error:
         return str(error)
     return None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hundreds of processes import evoflash; where PYTHONDONTWRITEBYTECODE is set, each would compile it again."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(evoflash.__file__).parent, quiet=2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

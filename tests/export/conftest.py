@@ -113,6 +113,14 @@ def load(name: str, folder: Path) -> ModuleType:
         sys.path.remove(str(folder))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compiler() -> Iterator[None]:
+    """Most of what these tests compute is PyTorch, called by operators, of which each package has its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", str(HERE / "quick_cxx"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache of the session's own, so that builds are real."""

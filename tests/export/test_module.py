@@ -573,12 +573,12 @@ def test_builds_at_once_end_in_one_library(module: ModuleType, tmp_path: Path, m
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     build = importlib.import_module("exported_plain._build")
     built: list[Any] = []
-    threads = [threading.Thread(target=lambda: built.append(build.libraries())) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: built.append(build.libraries())) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(built) == 3
+    assert len(built) == 2
     assert [path.parent for path in (tmp_path / "exported_plain").glob("*/kernel.so")] == [built[0].kernels[0].parent]
     assert list((tmp_path / "exported_plain").iterdir()) == [built[0].binding.parent]
 

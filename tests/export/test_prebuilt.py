@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from evoflash.errors import WorkerError
 from evoflash.export.package import write
 from evoflash.export.prebuilt import prebuild, wheel
 
+from . import fresh
 from .conftest import cpu_winner, cuda_winner, load
 
 # Calls the package where there is neither a compiler nor ninja, and prints what has computed.
@@ -48,9 +48,8 @@ def copied(prebuilt: Path, tmp_path: Path) -> Path:
 
 def called(folder: Path, cache: Path, torch: str | None = None) -> subprocess.CompletedProcess[str]:
     """The package of a folder, called without a compiler, with an empty cache, and with another version of torch."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "CXX": "no-compiler", "XDG_CACHE_HOME": str(cache)}
-    command = [sys.executable, "-c", CALL.format(name="exported_prebuilt", torch=repr(torch))]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "CXX": "no-compiler", "XDG_CACHE_HOME": str(cache)}
+    return fresh.run(CALL.format(name="exported_prebuilt", torch=repr(torch)), folder, environment)
 
 
 def computes(done: subprocess.CompletedProcess[str]) -> str:

@@ -7,6 +7,7 @@ are Python functions (functions.py). `python -m tests.mutants.report run` verifi
 
 from __future__ import annotations
 
+import copy
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,9 +148,10 @@ def _entrant(name: str, base: Base, target: Target, source: Source) -> FixedEntr
     return FixedEntrant(name, f"mutant {name}", base.family, target.name, source, base.genome, base.problem)
 
 
+@functools.cache
 def _read(target: TargetName) -> dict[str, Any]:
     """The file of a target, and what the files of functions have for it."""
-    found = _content(target)
+    found = copy.deepcopy(_content(target))
     for function in PROBLEMS:
         content = _content(function)
         bases = {name: dict(fields) for name, fields in content["bases"].items() if fields["target"] == target}
@@ -162,6 +164,7 @@ def _read(target: TargetName) -> dict[str, Any]:
     return found
 
 
+@functools.cache
 def _content(name: str) -> dict[str, Any]:
     return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
 

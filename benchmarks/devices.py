@@ -114,7 +114,7 @@ class SimulatedDevice:
         """None takes every size."""
         return False
 
-    def examine(self, build: Build, best_us: float | None, further: Any = ()) -> Evaluation:
+    def examine(self, build: Build, best_us: float | None, further: Sequence[Any] = ()) -> Evaluation:
         """As much evidence as a real one has."""
         assert build.library is not None
         share = _share(build.library.stem)

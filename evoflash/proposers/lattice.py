@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -36,16 +36,24 @@ class Lattice:
         self.sizes = [len(values) for values in self._values]
         self.movable = [number for number, values in enumerate(self._values) if len(values) > 1]
         self._valid: dict[Point, bool] = {}
+        self._known: dict[Genome, Point] = {}
+        self._near: dict[Point, list[Point]] = {}
+        self._figures: dict[Point, list[float]] = {}
+        self._derived_names: list[str] | None = None  # of those that are numbers
         numeric = [parameter.kind == "ordinal" for parameter in space.parameters.values()]
         self._logs = [_log2(values) if ordinal else None for values, ordinal in zip(self._values, numeric, strict=True)]
         scaled = [number for number in self.movable if self._logs[number] is not None]
         self._pairs = list(itertools.combinations(scaled, 2))
 
     def point(self, genome: Genome) -> Point:
-        """The point of a genome of this space."""
-        return tuple(
-            places[type(genome[name]), genome[name]] for name, places in zip(self._names, self._places, strict=True)
-        )
+        """The point of a genome of this space, e.g. a candidate's, which is remembered."""
+        if genome not in self._known:
+            self._known[genome] = self._point(genome)
+        return self._known[genome]
+
+    def _point(self, genome: Genome) -> Point:
+        genes = ((places, genome[name]) for name, places in zip(self._names, self._places, strict=True))
+        return tuple([places[type(gene), gene] for places, gene in genes])
 
     def genome(self, point: Point) -> Genome:
         """The genome at a point."""
@@ -59,14 +67,23 @@ class Lattice:
 
     def sample(self, rng: random.Random) -> Point:
         """A uniformly random valid point."""
-        return self.point(self.space.sample(rng))
+        return self._point(self.space.sample(rng))
 
     def repaired(self, point: Point, rng: random.Random) -> Point:
         """The point itself if it is valid, otherwise a valid one that keeps most of its coordinates."""
-        return point if self.is_valid(point) else self.point(self.space.repair(self._genes(point), rng))
+        return point if self.is_valid(point) else self.fitted(self._genes(point), rng)
 
-    def neighbours(self, point: Point) -> Iterator[Point]:
+    def fitted(self, genes: Mapping[str, Gene], rng: random.Random) -> Point:
+        """A valid point that keeps most of these genes, which may be those of another space."""
+        return self._point(self.space.repair(genes, rng))
+
+    def neighbours(self, point: Point) -> Sequence[Point]:
         """The valid points one move away: ordinal coordinates by one step, others to any value."""
+        if point not in self._near:
+            self._near[point] = list(self._neighbours(point))
+        return self._near[point]
+
+    def _neighbours(self, point: Point) -> Iterator[Point]:
         for number in self.movable:
             place, count = point[number], len(self._values[number])
             others = (place - 1, place + 1) if self._ordinal[number] else range(count)
@@ -101,6 +118,30 @@ class Lattice:
             if self.is_valid(moved):
                 return moved
         return self.repaired(moved, rng)
+
+    def jumps(self, points: np.ndarray, rng: np.random.Generator, genes: np.ndarray, reach: int = 2) -> np.ndarray:
+        """For many points what `jump` tries once, valid or not; shape (points, parameters).
+
+        Args:
+            points: shape (points, parameters).
+            genes: how many coordinates of each point move; shape (points,).
+        """
+        moved, rows = points.copy(), np.arange(len(points))
+        for turn, number in enumerate(
+            np.argsort(rng.random((len(points), len(self.movable))), axis=1).T[: genes.max()]
+        ):
+            column = np.array(self.movable)[number]
+            place, last = points[rows, column], np.array(self.sizes)[column] - 1
+            is_ordinal = np.array(self._ordinal)[column]
+            low = np.where(is_ordinal, np.maximum(0, place - reach), 0)
+            high = np.where(is_ordinal, np.minimum(last, place + reach), last)
+            other = low + (rng.random(len(points)) * (high - low)).astype(
+                np.intp
+            )  # one fewer, without the place itself
+            other += other >= place
+            moves = turn < genes
+            moved[rows[moves], column[moves]] = other[moves]
+        return moved
 
     def cross(self, first: Point, second: Point, rng: random.Random) -> Point:
         """A valid point with each coordinate from either parent."""
@@ -140,11 +181,19 @@ class Lattice:
                 n: np.asarray(self._logs[n], np.float32)[places[:, n].astype(int)] for n in set(sum(self._pairs, ()))
             }
             columns += [np.stack([logs[a] + sign * logs[b] for a, b in self._pairs for sign in (1, -1)], axis=1)]
-        derived = [self.space.derived(self._genes(point)) for point in points]
-        figures = [name for name, value in derived[0].items() if isinstance(value, int | float)] if derived else []
-        if figures:
-            columns.append(np.array([[float(each[name]) for name in figures] for each in derived], np.float32))
+        figures = [self._derived(point) for point in points]
+        if figures and figures[0]:
+            columns.append(np.array(figures, np.float32))
         return np.concatenate(columns, axis=1)
+
+    def _derived(self, point: Point) -> list[float]:
+        """The derived values at a point that are numbers."""
+        if point not in self._figures:
+            derived = self.space.derived(self._genes(point))
+            if self._derived_names is None:
+                self._derived_names = [name for name, value in derived.items() if isinstance(value, int | float)]
+            self._figures[point] = [float(derived[name]) for name in self._derived_names]
+        return self._figures[point]
 
     def _genes(self, point: Point) -> dict[str, Gene]:
         return {name: values[place] for name, values, place in zip(self._names, self._values, point, strict=True)}

@@ -8,14 +8,15 @@ It lies between the most registers of a build that was let through and the fewes
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from evoflash.core.evaluation import Evaluation
 from evoflash.core.status import Status
+from evoflash.proposers.forest import Trees
 from evoflash.proposers.lattice import Lattice, Point
 
 MIN_BUILDS = 12  # of which the registers are known, until they are predicted
@@ -32,8 +33,9 @@ class RegisterLimit:
         self._lattice = lattice
         self._points: list[Point] = []
         self._registers: list[int] = []
-        self._over: list[bool] = []
-        self._forest: Any = None
+        self._most = 0  # registers of a build that was let through
+        self._over: list[int] = []  # registers of builds that were not, in ascending order
+        self._trees = Trees(TREES, bootstrap=False, min_leaf=1)
         self._fitted_on = 0
 
     def tell(self, point: Point, evaluation: Evaluation) -> None:
@@ -42,17 +44,19 @@ class RegisterLimit:
         if build is not None and build.registers:
             self._points.append(point)
             self._registers.append(build.registers)
-            self._over.append(evaluation.status is Status.OVER_BUDGET)
+            if evaluation.status is Status.OVER_BUDGET:
+                bisect.insort(self._over, build.registers)
+            else:
+                self._most = max(self._most, build.registers)
 
     @property
     def limit(self) -> float | None:
         """Registers that seem to be allowed; None where nothing says that there is a limit."""
-        most = max((each for each, over in zip(self._registers, self._over, strict=True) if not over), default=0)
         # What is over budget with fewer registers than others that are not, is so for something else.
-        fewest = min(
-            (each for each, over in zip(self._registers, self._over, strict=True) if over and each > most), default=None
-        )
-        return None if fewest is None else (most + fewest) / 2 if most else fewest - 1
+        over = self._over[bisect.bisect_right(self._over, self._most) :][:1]
+        if not over:
+            return None
+        return (self._most + over[0]) / 2 if self._most else over[0] - 1
 
     def kept(self, points: Sequence[Point]) -> np.ndarray:
         """The probability that each point keeps the limit; 1 where there is none, or too little is known."""
@@ -62,18 +66,13 @@ class RegisterLimit:
         self._fit()
         from scipy.special import ndtr
 
-        rows = np.stack(list(self._lattice.features(list(points))))
-        trees = np.stack([tree.tree_.predict(rows)[:, 0] for tree in self._forest.estimators_])
+        trees = self._trees.predict(self._lattice.features(points))
         spread = np.maximum(trees.std(axis=0), LEAST_SPREAD)
         return ndtr((math.log(limit + 0.5) - trees.mean(axis=0)) / spread)
 
     def _fit(self) -> None:
-        if self._forest is not None and len(self._points) < (1 + GROWTH) * self._fitted_on:
+        if self._fitted_on and len(self._points) < (1 + GROWTH) * self._fitted_on:
             return
-        from sklearn.ensemble import ExtraTreesRegressor
-
         self._fitted_on = len(self._points)
-        rows = np.stack(list(self._lattice.features(self._points[-MOST_BUILDS:])))
-        features: Any = None  # all at each split: registers depend on a few products of genes
-        self._forest = ExtraTreesRegressor(TREES, max_features=features, random_state=self._fitted_on)
-        self._forest.fit(rows, np.log(self._registers[-MOST_BUILDS:]))
+        rows = self._lattice.features(self._points[-MOST_BUILDS:])
+        self._trees.fit(rows, np.log(self._registers[-MOST_BUILDS:]), seed=self._fitted_on)

@@ -15,8 +15,10 @@ GOOD_SHARE = 0.15  # share of a family's results that count as good, for the den
 DRAWS = 24  # draws from the density, of which the most promising is taken
 BATCH = 32  # times that many are drawn together
 SKIP_PROBABILITY = 0.4  # probability of skipping a parent for the next best one (a geometric choice)
+GENES = (1, 2, 2, 3)  # that a jump moves
+DRAWN = 8  # points, for each child of many
 CROSSOVER_PARENTS = 5  # crossover chooses among this many parents
-RETRIES = 6  # attempts at a new point before a move gives up
+TRIES = 6  # attempts at a new point before a move gives up
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,48 @@ class Operators:
         }
         self.density_of: dict[str, Density] = {}
 
-    def make(self, operator: str, family: str, parents: list[Member]) -> Child | None:
+    def make(self, operator: str, family: str, parents: list[Member], tries: int = TRIES) -> Child | None:
         """A new child in a family; None when the move finds none.
 
         Args:
             parents: correct members, fastest first; of this family, or of others for "family-switch".
+            tries: attempts, until the move gives up.
         """
-        for _ in range(RETRIES):
+        for _ in range(tries):
             child = self._all[operator](family, parents)
             if child is not None and self._is_new(child.family, child.point):
                 return child
         return None
+
+    def make_many(self, operator: str, family: str, parents: list[Member], count: int) -> list[Child]:
+        """Up to `count` new children of "jump" or "crossover", drawn together; for others see `make`.
+
+        Of each child `DRAWN` are drawn, of which most may be invalid or known.
+        """
+        if not parents or (operator == "crossover" and len(parents) < 2):
+            return []
+        lattice, rng = self._lattices[family], np.random.default_rng(self._rng.randrange(2**32))
+        places = np.array([lattice.point(parent.candidate.genome) for parent in parents])
+        indices = [parent.candidate.index for parent in parents]
+        drawn = DRAWN * count
+        if operator == "jump":
+            own = np.minimum(rng.geometric(1 - SKIP_PROBABILITY, drawn) - 1, len(parents)) % len(parents)
+            points = lattice.jumps(places[own], rng, rng.choice(GENES, drawn))
+            related = [(indices[number],) for number in own]
+        else:
+            fathers = min(len(parents), CROSSOVER_PARENTS)
+            first = rng.integers(fathers, size=drawn)
+            second = (first + rng.integers(1, fathers, size=drawn)) % fathers
+            points = np.where(rng.random((drawn, places.shape[1])) < 0.5, places[first], places[second])
+            related = [(indices[one], indices[other]) for one, other in zip(first, second, strict=True)]
+        made: dict[Point, Child] = {}
+        for row, origins in zip(points.tolist(), related, strict=True):
+            point = tuple(row)
+            if point not in made and self._is_new(family, point) and lattice.is_valid(point):
+                made[point] = Child(family, point, operator, origins)
+                if len(made) == count:
+                    break
+        return list(made.values())
 
     def neighbours(self, parent: Member) -> list[Child]:
         """Every new point one move away from a member."""
@@ -94,7 +127,7 @@ class Operators:
             return None
         parent = self._parent(parents)
         lattice = self._lattices[family]
-        genes = self._rng.choice((1, 2, 2, 3))
+        genes = self._rng.choice(GENES)
         point = lattice.jump(lattice.point(parent.candidate.genome), self._rng, genes)
         return Child(family, point, "jump", (parent.candidate.index,))
 
@@ -113,7 +146,7 @@ class Operators:
             return None
         parent = self._parent(donors)
         lattice = self._lattices[family]
-        point = lattice.point(lattice.space.repair(parent.candidate.genome, self._rng))
+        point = lattice.fitted(parent.candidate.genome, self._rng)
         return Child(family, point, "family-switch", (parent.candidate.index,))
 
     def _density(self, family: str, parents: list[Member]) -> Child | None:
@@ -154,7 +187,7 @@ class Density:
         rest = places[good:] if len(points) > good else places
         likely = [self._smooth(places[:good, gene], size) for gene, size in enumerate(sizes)]
         usual = [self._smooth(rest[:, gene], size) for gene, size in enumerate(sizes)]
-        self._drawn: list[list[Point]] = []
+        self._drawn: list[np.ndarray] = []
         self._steps = [np.cumsum(each)[:-1] for each in likely]  # cumulative densities, without the final 1
         self._ratio = [np.log(one / other) for one, other in zip(likely, usual, strict=True)]
 
@@ -167,16 +200,15 @@ class Density:
         """The valid one with the largest density ratio of `DRAWS` points."""
         if not self._drawn:
             self._drawn = self._draw_many(rng.randrange(2**32))
-        for point in self._drawn.pop():
-            if lattice.is_valid(point):
+        for places in self._drawn.pop():
+            if lattice.is_valid(point := tuple(places.tolist())):
                 return point
         return None
 
-    def _draw_many(self, seed: int) -> list[list[Point]]:
+    def _draw_many(self, seed: int) -> list[np.ndarray]:
         """`BATCH` times `DRAWS` points, sorted by their density ratios; together, since a draw alone costs as much."""
         chance = np.random.default_rng(seed).random((len(self._steps), BATCH, DRAWS))
         drawn = [np.searchsorted(steps, row) for steps, row in zip(self._steps, chance, strict=True)]
         promise = sum(ratio[places] for ratio, places in zip(self._ratio, drawn, strict=True))
         order = np.argsort(-np.asarray(promise), axis=1, kind="stable")
-        points = np.take_along_axis(np.stack(drawn, axis=2), order[:, :, None], axis=1)
-        return [[tuple(point) for point in row] for row in points.tolist()]
+        return list(np.take_along_axis(np.stack(drawn, axis=2), order[:, :, None], axis=1))

@@ -15,8 +15,9 @@ from evoflash.proposers.surrogate import FEASIBILITY_POWER, Surrogate
 
 NEIGHBOURHOODS = 3  # the pool contains all neighbours of this many fastest members of a family
 MIN_NEW_RESULTS = 2  # minimum number of new results before the models are refitted
-IN_FLIGHT_DIVISOR = 6  # nor are they refitted before 1 / this of the candidates in flight have results
-REDRAW_DIVISOR = 6  # 1 / this of the random points in a pool is redrawn each time
+IN_FLIGHT_DIVISOR = 3  # nor are they refitted before 1 / this of the candidates in flight have results
+STOCKED = ("random", "family-switch")  # moves whose children take longer to make than to rank
+RENEWAL_DIVISOR = 6  # 1 / this of their children in a pool is made anew each time
 MIN_POOL_DIVISOR = 8  # a slow family gets at least 1 / this of a full pool
 NEAR_RATIO = 1.5  # families up to this factor slower than the fastest get turns
 
@@ -62,7 +63,7 @@ class Ranking:
         self._kept = kept
         self._rng = rng
         self._surrogates = {family: Surrogate(lattice, trees, process, flatten) for family, lattice in lattices.items()}
-        self._random_children: dict[str, list[Child]] = {family: [] for family in lattices}
+        self._stock: dict[tuple[str, str], dict[Point, Child]] = {}  # by family and move, the latest last
         self._ranked: deque[Child] = deque()
         self._others: list[deque[Child]] = []  # the ranked children of each family that has turns
         self._asked = 0
@@ -117,8 +118,7 @@ class Ranking:
             if self._surrogates[family].fit(self._rng.randrange(2**31), self._growth):
                 slower = archive.elites(1, family)[0].fitness_us / best.fitness_us
                 count = max(self._size // MIN_POOL_DIVISOR, int(self._size / slower**2))
-                self._draw(family, count // len(self._moves), is_new)
-                pool = self._pool(archive, family, parents(archive, family), count)
+                pool = self._pool(archive, family, parents(archive, family), count, is_new)
                 if not pool:  # everything has been tried
                     continue
                 points = [child.point for child in pool]
@@ -132,24 +132,35 @@ class Ranking:
         self._ranked = deque(child for _, child in scored[: self._size // 2])
         self._others = [deque(child for _, child in scored if child.family == family) for family in near]
 
-    def _draw(self, family: str, count: int, is_new: Callable[[str, Point], bool]) -> None:
-        """Keeps a stock of random points, since a draw takes milliseconds when few genomes are valid."""
-        kept = [child for child in self._random_children[family] if is_new(family, child.point)]
-        redrawn = max(count // REDRAW_DIVISOR, count // 2 - len(kept))
-        drawn = [self._operators.make("random", family, []) for _ in range(redrawn)]
-        self._random_children[family] = [*kept, *(child for child in drawn if child is not None)][-count:]
-
-    def _pool(self, archive: Archive, family: str, parents: list[Member], count: int) -> list[Child]:
-        """New children of a family, without duplicates: random points, neighbours of the fastest, children of moves."""
-        pool = {child.point: child for child in self._random_children[family]}
+    def _pool(
+        self, archive: Archive, family: str, parents: list[Member], count: int, is_new: Callable[[str, Point], bool]
+    ) -> list[Child]:
+        """New children of a family, without duplicates: neighbours of the fastest, and children of each move."""
+        pool: dict[Point, Child] = {}
         for parent in archive.elites(NEIGHBOURHOODS, family):
             pool |= {child.point: child for child in self._operators.neighbours(parent)}
-        for number in range(count):
-            operator = self._moves[number % len(self._moves)]
-            if operator == "random":
-                continue
-            relatives = archive.elites(NEIGHBOURHOODS) if operator == "family-switch" else parents
-            child = self._operators.make(operator, family, relatives)
-            if child is not None:
+        share = count // len(self._moves)
+        for move in self._moves:
+            relatives = archive.elites(NEIGHBOURHOODS) if move == "family-switch" else parents
+            if move in STOCKED:
+                children = self._stocked(family, move, relatives, share, is_new)
+            elif move in ("jump", "crossover"):
+                children = self._operators.make_many(move, family, relatives, share)
+            else:
+                children = filter(None, [self._operators.make(move, family, relatives) for _ in range(share)])
+            for child in children:
                 pool.setdefault(child.point, child)
         return list(pool.values())
+
+    def _stocked(
+        self, family: str, move: str, parents: list[Member], count: int, is_new: Callable[[str, Point], bool]
+    ) -> list[Child]:
+        """Some new children of a move, and those of earlier pools that were not proposed since."""
+        earlier = self._stock.get((family, move), {})
+        stock = {point: child for point, child in earlier.items() if is_new(family, point)}
+        for _ in range(max(count // RENEWAL_DIVISOR, count // 2 - len(stock))):
+            child = self._operators.make(move, family, parents)
+            if child is not None:
+                stock[child.point] = child
+        self._stock[family, move] = dict(list(stock.items())[-count:])
+        return list(self._stock[family, move].values())

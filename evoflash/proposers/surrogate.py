@@ -13,6 +13,7 @@ from evoflash.proposers.models import FailureClassifier, Forest, training_subset
 
 FEASIBILITY_POWER = 3  # exponent of the success probability, since regression is least reliable where kernels fail
 MIN_RESULTS = 3  # correct results that are needed to fit the models
+FOREST_GROWTH = 0.1  # forests, which take longest, are grown anew when the results have grown by this share
 MIN_UNIT = 0.05  # of log time, so that no noise of the fastest half is stretched against the others
 
 
@@ -37,7 +38,7 @@ class Surrogate:
         self._forest, self._process, self._failures = Forest(trees), GaussianProcess(), FailureClassifier(trees)
         self._weight = process
         self._flatten = flatten
-        self._fitted_on = 0
+        self._fitted_on = self._grown_on = 0
 
     def tell(self, point: Point, time_us: float | None) -> None:
         """Adds a result; a time of None is a failure."""
@@ -45,7 +46,10 @@ class Surrogate:
         self._log_times.append(math.nan if time_us is None else math.log(time_us))
 
     def fit(self, seed: int, growth: float = 0.0) -> bool:
-        """Refits the models if the results have grown by the share `growth`; returns whether there are enough."""
+        """Refits the models if the results have grown by the share `growth`; returns whether there are enough.
+
+        The Gaussian process is refitted each time, the forests not as often.
+        """
         times = np.array(self._log_times)
         right = ~np.isnan(times)
         if right.sum() < MIN_RESULTS:
@@ -54,13 +58,15 @@ class Surrogate:
             return True
         self._fitted_on = len(times)
         self._rows += list(self._lattice.features(self._points[len(self._rows) :]))
-        rows = np.stack(self._rows)
         targets = flattened(times[right]) if self._flatten else times[right]
-        self._forest.fit(rows[right], targets, seed)
         if self._weight > 0:
             chosen = training_subset(targets, gaussian_process.MAX_RESULTS)
             self._process.fit(self._lattice.unit(self._points)[right][chosen], targets[chosen])
-        self._failures.fit(rows, ~right, seed)
+        if len(times) >= (1 + FOREST_GROWTH) * self._grown_on:
+            self._grown_on = len(times)
+            rows = np.stack(self._rows)
+            self._forest.fit(rows[right], targets, seed)
+            self._failures.fit(rows, ~right, seed)
         return True
 
     def expected_improvement(self, points: list[Point], best_us: float) -> np.ndarray:

@@ -8,12 +8,12 @@ are removed in advance, and independent components of the parameters are treated
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from evoflash.core.genome import Gene
 from evoflash.errors import SpaceError
+from evoflash.space.decision_diagram import picker
 from evoflash.space.declaration import Constraint, Declaration
 from evoflash.space.expression import Expression, compile_expression
 
@@ -43,16 +43,7 @@ class Check:
     values: Callable[[Mapping[str, Gene]], Any] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", _picker(self.reads))
-
-
-def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Gene]], Any]:
-    """A function for the values that a genome has under these names: of one name the value, otherwise a tuple."""
-    return itemgetter(*names) if names else _nothing
-
-
-def _nothing(_: Mapping[str, Gene]) -> tuple[()]:
-    return ()
+        object.__setattr__(self, "values", picker(self.reads))
 
 
 class Validity:
@@ -73,7 +64,7 @@ class Validity:
         self._derived = {name: compile_expression(str(text), where) for name, text in declaration.derived.items()}
         self._constraints = [(each, compile_expression(each.expr, where)) for each in declaration.constraints]
         self._derived_values: list[dict[str, tuple[dict[Any, Any], Callable[[Mapping[str, Gene]], Any]]]] = [
-            {name: ({}, _picker(self._reads(self._wanted(each)))) for name, each in self._derived.items()}
+            {name: ({}, picker(self._reads(self._wanted(each)))) for name, each in self._derived.items()}
             for _ in problems
         ]
         self.checks = self._checks()

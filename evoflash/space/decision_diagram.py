@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from operator import itemgetter
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from evoflash.core.genome import Gene
 
@@ -33,8 +33,7 @@ class HasReads(Protocol):
 C = TypeVar("C", bound=HasReads)
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(NamedTuple):  # cheaper to make than a frozen dataclass, and there are many
     """A value of a node's parameter, the next node, and the number of genomes below this edge and those before it."""
 
     value: Gene
@@ -130,27 +129,29 @@ def _built(
     read_later: list[set[str]] = [set() for _ in range(len(order) + 1)]
     for depth in reversed(range(len(order))):
         read_later[depth] = read_later[depth + 1].union(*(each.reads for each in checks[depth]))
-    live = [[name for name in order[:depth] if name in read_later[depth]] for depth in range(len(order))]
+    live = [picker([name for name in order[:depth] if name in read_later[depth]]) for depth in range(len(order))]
     nodes: Nodes = [[]]
-    known: dict[tuple[int, tuple[tuple[type, Gene], ...]], int] = {}
+    known: dict[tuple[int, Any], int] = {}
     genes: dict[str, Gene] = {}
+    places: dict[str, int] = {}  # of these genes in their domains: 1 equals True
     tried = 0
 
     def node(depth: int) -> int:
         nonlocal tried
         if depth == len(order):
             return 0
-        key = (depth, tuple((type(genes[name]), genes[name]) for name in live[depth]))
+        key = (depth, live[depth](places))
         if key not in known:
             name, children = order[depth], []
-            for value in domains[name]:
+            for place, value in enumerate(domains[name]):
                 tried += 1
                 if tried > max_edges:
                     raise TooLargeError
-                genes[name] = value
+                genes[name], places[name] = value, place
                 if may_hold(checks[depth], genes):
                     children.append((value, node(depth + 1)))
             genes.pop(name, None)
+            places.pop(name, None)
             known[key] = add_node(nodes, children)
         return known[key]
 
@@ -176,6 +177,15 @@ def count_below(nodes: Nodes, node: int) -> int:
     if node == 0:
         return 1
     return nodes[node][-1].total if nodes[node] else 0
+
+
+def picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Any]:
+    """A function for what a mapping has under these names: of one name the value, otherwise a tuple."""
+    return itemgetter(*names) if names else _nothing
+
+
+def _nothing(_: Mapping[str, Any]) -> tuple[()]:
+    return ()
 
 
 def checks_by_place(order: Sequence[str], constraints: Sequence[C]) -> list[list[C]]:

@@ -2,8 +2,10 @@
 
 import pytest
 
+from evoflash.core.finals import Final, Finals, contestant
 from evoflash.core.statistics import EQUIVALENCE_MARGIN
-from evoflash.run.fair_clock import DRIFT_S, FairClock, corrected, off_peers, ratio_of
+from evoflash.core.status import Status
+from evoflash.run.fair_clock import DRIFT_S, FairClock, corrected, differences, off_peers, ratio_of
 from tests.helpers import right
 
 REFERENCE = {"sdpa": 30.0, "math": 100.0, "compile": 50.0}
@@ -66,3 +68,42 @@ def test_a_device_off_its_peers_is_found():
     assert off_peers({"cuda:0": 1.0, "cuda:1": 1.05, "cuda:2": 1.01}) == {"cuda:1": pytest.approx(1.05 / 1.01)}
     assert off_peers({"cuda:0": 1.0, "cuda:1": 1.05}) == {"cuda:1": 1.05}
     assert off_peers({}) == {}
+
+
+def held(device: str, times_us: dict[int, float], wrong: dict[int, str] | None = None) -> Finals:
+    passed = [
+        Final(index=index, status=Status.OK, time=contestant(f"candidate {index}", [time_us] * 2))
+        for index, time_us in times_us.items()
+    ]
+    fallen = [Final(index=index, status=Status.WRONG, reason=reason) for index, reason in (wrong or {}).items()]
+    return Finals(finalists=(*passed, *fallen), baselines=(), rounds=2).on(device)
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        (held("cuda:1", {4: 10.2, 7: 11.0}), []),
+        (held("cuda:1", {4: 9.0, 7: 11.0}), ["candidate 4 takes 10.0% less on cuda:1 than on cuda:0"]),
+        (
+            held("cuda:1", {7: 10.0, 4: 10.1}),
+            ["cuda:1 has another winner: candidate 7, there 1.0% faster than candidate 4"],
+        ),
+        (
+            held("cuda:1", {7: 10.0, 4: 10.0}),
+            ["cuda:1 has another winner: candidate 7, there as fast as candidate 4"],
+        ),
+        (held("cuda:1", {7: 10.0}, {4: "it differs"}), ["candidate 4 does not pass on cuda:1: it differs"]),
+        (held("cuda:1", {}, {7: "a fault", 4: "it hangs"}), ["candidate 4 does not pass on cuda:1: it hangs"]),
+    ],
+)
+def test_where_finals_differ_it_is_told(there, words):
+    home = held("cuda:0", {4: 10.0, 7: 11.0})
+    assert differences(home.model_copy(update={"elsewhere": (there,)})) == words
+
+
+def test_a_kernel_that_passes_elsewhere_alone_is_told():
+    home = held("cuda:0", {}, {4: "it differs", 7: "it hangs"})
+    there = (held("cuda:1", {}, {4: "it differs"}), held("cuda:2", {7: 10.0}))
+    assert differences(home.model_copy(update={"elsewhere": there}), lambda index: f"#{index}") == [
+        "candidate #7 passes on cuda:2, but none on cuda:0"
+    ]

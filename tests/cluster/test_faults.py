@@ -108,7 +108,8 @@ def test_nodes_that_are_killed_slow_or_full_and_a_scheduler_that_is_killed(clust
 
 @pytest.mark.long  # half a minute: proposals that follow from results
 def test_proposals_do_not_depend_on_who_is_lost(cluster, target, tmp_path):
-    wanted = plan(target, "tiny", TINY, budget=120, strategy="evolution", window=12, finalists=2)
+    more = {"window": 12, "finalists": 40, "finals_on": "each"}
+    wanted = plan(target, "tiny", TINY, budget=120, strategy="evolution", **more)
     with RunStore.open(str(tmp_path / "whole.db"), write=True) as store:
         search = made_up_search([wanted], target, MadeUpToolchain(), store, Quiet())
         search.run()
@@ -120,6 +121,12 @@ def test_proposals_do_not_depend_on_who_is_lost(cluster, target, tmp_path):
     found, progress, _ = searched(cluster, wanted, target, 3, events)
     assert found == whole
     assert set(progress.counts.values()) == {1}
+    with RunStore.open(str(cluster.folder / "runs.db")) as store:
+        finals = store.finals(1)
+    assert finals is not None
+    held = [finals, *finals.elsewhere]
+    assert len(held) == 2  # on those that are left
+    assert all(each.conditions.device.endswith("/cpu:0") and each.finalists for each in held)
 
 
 @pytest.mark.long  # one more search

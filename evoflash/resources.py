@@ -4,6 +4,7 @@ The search order is: folders given by the user, the working directory, installed
 evoflash.
 """
 
+import copy
 import functools
 import importlib.resources
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UsageError: when the file cannot be read, does not parse, or is not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -51,6 +52,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"{path} must contain a mapping of names to values; fix the file")
     return content
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """A text, parsed once: most of what it takes to load a family is this, and families are loaded again and again."""
+    return yaml.safe_load(text)
 
 
 def config(name: str, extra: Sequence[Path] = ()) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import optuna_dashboard
 import pytest
 from optuna.trial import TrialState
 
@@ -34,6 +33,13 @@ def path(tmp_path):
 def studies_of(path: str, *run_ids: int):
     store = RunStore.open(path)
     return Studies(store, run_ids)
+
+
+def note(attributes, trial: int | None) -> str:
+    """What the page of a study or a trial shows."""
+    from optuna_dashboard import _note  # which loads scikit-learn, for two seconds
+
+    return _note.get_note_from_system_attrs(attributes, trial)["body"]
 
 
 def trials(studies: Studies, number: int = 0):
@@ -75,7 +81,7 @@ def test_the_fastest_and_the_run_have_a_page(path):
     assert study.study_name == "run 1: 1x2x64x64 float16"
     assert study.user_attrs["best"] == "candidate 6 (trial 5), 20.00 us"
     attributes = studies.storage.get_study_system_attrs(0)
-    page = optuna_dashboard._note.get_note_from_system_attrs(attributes, 5)["body"]
+    page = note(attributes, 5)
     for words in (
         "Candidate 6",
         "evoflash show 6 --db 'a b.db'",
@@ -83,7 +89,7 @@ def test_the_fastest_and_the_run_have_a_page(path):
         "crossover* from candidate 4",
     ):
         assert words in page
-    assert "evoflash runs show 1 --db" in optuna_dashboard._note.get_note_from_system_attrs(attributes, None)["body"]
+    assert "evoflash runs show 1 --db" in note(attributes, None)
 
 
 def test_a_running_search_is_followed_in_the_order_of_its_numbers(path):

@@ -57,6 +57,7 @@ class Amalgamation:
     def __init__(self, read: Callable[[str], str]):
         self._read = read
         self._headers: dict[str, list[str | re.Match[str]]] = {}
+        self._generated: dict[str, list[str | re.Match[str]]] = {}  # by their text, which is that of a problem
 
     def of(self, text: str, generated: Mapping[str, str] = NOTHING) -> str:
         """The text with every header that it includes, directly or through others, once.
@@ -64,7 +65,7 @@ class Amalgamation:
         Args:
             generated: headers that are in no folder, by name.
         """
-        expansion = _Expansion({name: self._split(each) for name, each in generated.items()})
+        expansion = self._begin(generated)
         self._expand(self._split(text), expansion)
         joined = []
         for part in expansion.parts:
@@ -77,9 +78,15 @@ class Amalgamation:
 
     def names(self, text: str, generated: Mapping[str, str] = NOTHING) -> list[str]:
         """The headers that the text includes, directly or through others, in the order that they are first named."""
-        expansion = _Expansion({name: self._split(each) for name, each in generated.items()})
+        expansion = self._begin(generated)
         self._expand(self._split(text), expansion)
         return list(expansion.seen)
+
+    def _begin(self, generated: Mapping[str, str]) -> _Expansion:
+        for text in generated.values():
+            if text not in self._generated:
+                self._generated[text] = self._split(text)
+        return _Expansion({name: self._generated[text] for name, text in generated.items()})
 
     def _expand(self, parts: list[str | re.Match[str]], into: _Expansion) -> None:
         for part in parts:

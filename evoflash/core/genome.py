@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 
 Gene = int | float | str | bool
 
@@ -28,6 +28,14 @@ class Genome(Mapping[str, Gene]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def items(self) -> ItemsView[str, Gene]:
+        """As of any mapping; those that it would inherit look up one gene after the other."""
+        return self._values.items()
+
+    def values(self) -> ValuesView[Gene]:
+        """In the order of the names."""
+        return self._values.values()
 
     def __hash__(self) -> int:
         return hash(self.digest)

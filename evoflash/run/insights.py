@@ -118,15 +118,15 @@ def failing(family: str, members: Sequence[Member]) -> list[Observation]:
 def silent(family: str, members: Sequence[Member]) -> list[Observation]:
     """Genes that never changed the machine code where they alone were changed."""
     built = [
-        (member.candidate.genome, member.evaluation.build.binary_digest)
+        (tuple(member.candidate.genome.values()), member.evaluation.build.binary_digest)
         for member in members
         if member.evaluation.build is not None and member.evaluation.build.binary_digest is not None
     ]
     found = []
-    for name in built[0][0] if built else ():
+    for place, name in enumerate(members[0].candidate.genome) if built else ():
         rest: dict[tuple[Gene, ...], list[str]] = defaultdict(list)
-        for genome, digest in built:
-            rest[tuple(value for other, value in genome.items() if other != name)].append(digest)
+        for genes, digest in built:
+            rest[genes[:place] + genes[place + 1 :]].append(digest)
         pairs = sum(len(digests) - 1 for digests in rest.values())
         if pairs >= LEAST_PAIRS and all(len(set(digests)) == 1 for digests in rest.values()):
             text = f"{family}: {name} has changed no machine code in {pairs} comparisons"

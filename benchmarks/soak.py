@@ -63,6 +63,7 @@ TINY, SMALL = "b=1,h=2,s=32,d=16,dtype=fp32", "b=1,h=2,s=256,d=64,dtype=fp32"
 FOLDER = Path(__file__).with_name("soak_family")
 FAMILIES = {"cpu": "soak", "cuda": "soak_cuda"}
 HANG_S = 3.0  # a hang costs its deadline; other evaluations of tiny kernels take milliseconds, in a new worker a second
+OUTLIVE = ("evoflash.system.reaper", "evoflash.system.fork_server")  # a search, and serve the next of this process
 START_MS = 50.0  # what `Sandbox.start` takes more than if it starts a worker
 SESSIONS, ROUNDS = 3, 100  # of the quiet measurement: fresh workers, and rounds of each
 
@@ -252,11 +253,11 @@ def temporary_files() -> set[str]:
 
 
 def left_over(before: set[str], cache: Path) -> dict[str, list[str]]:
-    """Processes and temporary files that a search left; the reaper, which ends with this process, is left out."""
+    """Processes and temporary files that a search left; those that end with this process by design are left out."""
     children = [" ".join(each.cmdline()) for each in psutil.Process().children(recursive=True)]
     folders = [each.name for each in cache.iterdir() if each.name.startswith(BUILDING)] if cache.is_dir() else []
     return {
-        "processes": [each for each in children if "evoflash.system.reaper" not in each],
+        "processes": [each for each in children if not any(module in each for module in OUTLIVE)],
         "files": sorted(temporary_files() - before) + folders,
     }
 

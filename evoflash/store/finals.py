@@ -1,6 +1,7 @@
 """The finals of a run, into rows and back: verdicts, times, conditions and what the sanitizers said."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ def write_finals(connection: Connection, run_id: int, finals: Finals) -> None:
         document = each.model_dump(mode="json")
         for final in document["finalists"]:
             final["accuracy"] = ()  # on the first device they are on record, case by case
-        write_insight(connection, run_id, 0, ELSEWHERE, _words(each), document)
+        write_insight(connection, run_id, 0, ELSEWHERE, _words(each, ids), document)
     if finals.versions:
         words = ", ".join(f"{name} {version or 'of unknown version'}" for name, version in finals.versions.items())
         write_insight(connection, run_id, 0, VERSIONS, words, finals.versions)
@@ -132,12 +133,12 @@ def read_finals(connection: Connection, run_id: int) -> Finals | None:
     )
 
 
-def _words(finals: Finals) -> str:
-    """The finals on another device in a sentence."""
+def _words(finals: Finals, ids: Mapping[int, int]) -> str:
+    """The finals on another device in a sentence, with the candidate's number in the database, as everywhere."""
     winner, device = finals.winner, finals.conditions.device
     if winner is None or winner.time is None:
         return f"on {device}: nobody passes"
-    return f"on {device}: candidate {winner.index} wins with {winner.time.p50_us:.4g} us ({finals.conditions})"
+    return f"on {device}: candidate {ids[winner.index]} wins with {winner.time.p50_us:.4g} us ({finals.conditions})"
 
 
 def _insights(run_id: int) -> tuple[ColumnElement[bool], ...]:

@@ -70,7 +70,7 @@ class Settings(BaseModel):
     population: Literal["best", "elite", "map-elites"] = "elite"
     unfiltered: Annotated[float, Field(ge=0, le=1)] = 0.25
     pool: Annotated[int, Field(ge=10)] = 300
-    trees: Annotated[int, Field(ge=2)] = 30
+    trees: Annotated[int, Field(ge=2)] = 100
     process: Annotated[float, Field(ge=0, le=1)] = 0.8
     growth: Annotated[float, Field(gt=0)] = 0.06
     turns: Annotated[int, Field(ge=0)] = 3

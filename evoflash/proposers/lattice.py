@@ -119,30 +119,6 @@ class Lattice:
                 return moved
         return self.repaired(moved, rng)
 
-    def jumps(self, points: np.ndarray, rng: np.random.Generator, genes: np.ndarray, reach: int = 2) -> np.ndarray:
-        """For many points what `jump` tries once, valid or not; shape (points, parameters).
-
-        Args:
-            points: shape (points, parameters).
-            genes: how many coordinates of each point move; shape (points,).
-        """
-        moved, rows = points.copy(), np.arange(len(points))
-        for turn, number in enumerate(
-            np.argsort(rng.random((len(points), len(self.movable))), axis=1).T[: genes.max()]
-        ):
-            column = np.array(self.movable)[number]
-            place, last = points[rows, column], np.array(self.sizes)[column] - 1
-            is_ordinal = np.array(self._ordinal)[column]
-            low = np.where(is_ordinal, np.maximum(0, place - reach), 0)
-            high = np.where(is_ordinal, np.minimum(last, place + reach), last)
-            other = low + (rng.random(len(points)) * (high - low)).astype(
-                np.intp
-            )  # one fewer, without the place itself
-            other += other >= place
-            moves = turn < genes
-            moved[rows[moves], column[moves]] = other[moves]
-        return moved
-
     def cross(self, first: Point, second: Point, rng: random.Random) -> Point:
         """A valid point with each coordinate from either parent."""
         child = first

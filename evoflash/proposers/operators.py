@@ -16,7 +16,6 @@ DRAWS = 24  # draws from the density, of which the most promising is taken
 BATCH = 32  # times that many are drawn together
 SKIP_PROBABILITY = 0.4  # probability of skipping a parent for the next best one (a geometric choice)
 GENES = (1, 2, 2, 3)  # that a jump moves
-DRAWN = 8  # points, for each child of many
 CROSSOVER_PARENTS = 5  # crossover chooses among this many parents
 TRIES = 6  # attempts at a new point before a move gives up
 
@@ -66,36 +65,6 @@ class Operators:
             if child is not None and self._is_new(child.family, child.point):
                 return child
         return None
-
-    def make_many(self, operator: str, family: str, parents: list[Member], count: int) -> list[Child]:
-        """Up to `count` new children of "jump" or "crossover", drawn together; for others see `make`.
-
-        Of each child `DRAWN` are drawn, of which most may be invalid or known.
-        """
-        if not parents or (operator == "crossover" and len(parents) < 2):
-            return []
-        lattice, rng = self._lattices[family], np.random.default_rng(self._rng.randrange(2**32))
-        places = np.array([lattice.point(parent.candidate.genome) for parent in parents])
-        indices = [parent.candidate.index for parent in parents]
-        drawn = DRAWN * count
-        if operator == "jump":
-            own = np.minimum(rng.geometric(1 - SKIP_PROBABILITY, drawn) - 1, len(parents)) % len(parents)
-            points = lattice.jumps(places[own], rng, rng.choice(GENES, drawn))
-            related = [(indices[number],) for number in own]
-        else:
-            fathers = min(len(parents), CROSSOVER_PARENTS)
-            first = rng.integers(fathers, size=drawn)
-            second = (first + rng.integers(1, fathers, size=drawn)) % fathers
-            points = np.where(rng.random((drawn, places.shape[1])) < 0.5, places[first], places[second])
-            related = [(indices[one], indices[other]) for one, other in zip(first, second, strict=True)]
-        made: dict[Point, Child] = {}
-        for row, origins in zip(points.tolist(), related, strict=True):
-            point = tuple(row)
-            if point not in made and self._is_new(family, point) and lattice.is_valid(point):
-                made[point] = Child(family, point, operator, origins)
-                if len(made) == count:
-                    break
-        return list(made.values())
 
     def neighbours(self, parent: Member) -> list[Child]:
         """Every new point one move away from a member."""

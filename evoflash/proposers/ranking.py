@@ -144,8 +144,6 @@ class Ranking:
             relatives = archive.elites(NEIGHBOURHOODS) if move == "family-switch" else parents
             if move in STOCKED:
                 children = self._stocked(family, move, relatives, share, is_new)
-            elif move in ("jump", "crossover"):
-                children = self._operators.make_many(move, family, relatives, share)
             else:
                 children = filter(None, [self._operators.make(move, family, relatives) for _ in range(share)])
             for child in children:

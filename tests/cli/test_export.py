@@ -94,7 +94,7 @@ def test_more_kernels_than_a_package_holds_are_left_out_with_a_word(store, tmp_p
     written, said = [], []
 
     class Measured(Sweep):
-        def run(self, winner, out):
+        def run(self, winner, out, variables):
             written.extend(winner.sources)
             found = {"device": "a CPU", "torch": "2.13", "points": [], "rows": []}
             return winner.swept(found)

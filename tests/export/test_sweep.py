@@ -112,7 +112,7 @@ def test_measures_and_keeps_the_kernels_that_are_asked(tmp_path: Path, cache: Pa
     waits = plain.source.replace(" return 42;", " return 42;\n  for (volatile int i = 0; i < 100000; ++i) {}")
     assert waits != plain.source
     winner = replace(plain, others=(replace(plain, source=waits),))
-    swept = Sweep.parse("lengths=2..4 batches=1 minutes=2").run(winner, tmp_path / "out")
+    swept = Sweep.parse("lengths=2..4 batches=1 minutes=2").run(winner, tmp_path / "out", {})
     assert swept.sweep is not None
     assert {point["queries"] for point in swept.sweep["points"]} == {1, 2, 3, 4, 24}
     assert swept.others == ()
@@ -170,7 +170,7 @@ def test_reads_what_is_written():
 def test_a_package_that_does_not_run_here_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(WorkerError, match=r"the sweep fails: cannot sweep: .* 'no-such-compiler' cannot be run"):
-        Sweep.parse("lengths=2..4").run(cpu_winner("exported_unbuilt"), tmp_path / "out")
+        Sweep.parse("lengths=2..4").run(cpu_winner("exported_unbuilt"), tmp_path / "out", {})
 
 
 def test_the_program_says_what_is_no_range(tmp_path: Path):

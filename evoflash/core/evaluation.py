@@ -125,6 +125,11 @@ class Evaluation(Record):
         return self.model_copy(update={"build": build, "timings": timings, "accuracy": ()})
 
     @property
+    def spent_seconds(self) -> float:
+        """What its build and its examination took together."""
+        return self.seconds + (self.build.seconds if self.build is not None else 0.0)
+
+    @property
     def warm(self) -> Timing | None:
         """The timing that the score is taken from."""
         return next((timing for timing in self.timings if timing.regime == "warm" and not timing.shape), None)

@@ -2,10 +2,11 @@
 
 1. Start with the seeds of the spaces, then a few genomes of each family that cover its values.
 2. Three quarters of the following proposals are chosen by a model (`ranking`). The moves below generate a pool of
-   children in all families, and the child with the largest expected improvement over the best is proposed. The model
-   sees log times of which the slower half is compressed, since only the order of slow kernels matters. One ranking
-   over all families also divides the budget between them, except that every third such child comes from another
-   family whose best is close to the fastest, because a model expects little of a family that it has seen little of.
+   children in all families, and the child is proposed whose expected improvement over the best is the largest for the
+   seconds that its build and its examination will take. The model sees log times of which the slower half is
+   compressed, since only the order of slow kernels matters. One ranking over all families also divides the budget
+   between them, except that every third such child comes from another family whose best is close to the fastest,
+   because a model expects little of a family that it has seen little of.
 3. At least a quarter of the proposals is not filtered by the model, which can get stuck. A bandit chooses the move by
    past rewards: "step", "jump" and "crossover" change parents, "family-switch" carries a parent over to another family,
    "density" samples where good points are frequent, "random" samples uniformly.
@@ -27,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evoflash.core.archive import Archive, Member
 from evoflash.core.candidate import Proposal
+from evoflash.core.evaluation import Evaluation
 from evoflash.core.genome import Genome
 from evoflash.core.status import Status
 from evoflash.proposers.bandit import Bandit
@@ -58,6 +60,8 @@ class Settings(BaseModel):
         trees: trees of a forest.
         process: weight of the Gaussian process against the forest, from 0 to 1.
         growth: the models are refitted when the number of results has grown by this share.
+        thrift: exponent of the seconds that a child is expected to take, by which its expected improvement is divided:
+            0 counts candidates, 1 counts seconds (Snoek et al., NeurIPS 2012, section 3.2).
         turns: one of this many model-chosen children comes from a family other than the fastest; 0 disables this.
         sweep: results without an improvement after which every other proposal sweeps the best; 0 disables this.
         surrogate, bandit, crossover, density, flatten: parts that can be disabled, for ablation; `flatten` compresses
@@ -73,6 +77,7 @@ class Settings(BaseModel):
     trees: Annotated[int, Field(ge=2)] = 100
     process: Annotated[float, Field(ge=0, le=1)] = 0.8
     growth: Annotated[float, Field(gt=0)] = 0.06
+    thrift: Annotated[float, Field(ge=0, le=1)] = 1.0
     turns: Annotated[int, Field(ge=0)] = 3
     sweep: Annotated[int, Field(ge=0)] = 60
     surrogate: bool = True
@@ -108,6 +113,7 @@ class EvolutionProposer:
             trees=self._settings.trees,
             process=self._settings.process,
             flatten=self._settings.flatten,
+            thrift=self._settings.thrift,
             turns=self._settings.turns,
             kept=lambda family, points: self._limits[family].kept(points),
             rng=self._rng,
@@ -138,7 +144,7 @@ class EvolutionProposer:
         candidate, fitness = member.candidate, member.evaluation.fitness_us
         point = self._lattices[candidate.family].point(candidate.genome)
         self._proposed[candidate.family].add(point)
-        self._ranking.tell(candidate.family, point, fitness)
+        self._ranking.tell(candidate.family, point, fitness, _seconds(member.evaluation))
         self._limits[candidate.family].tell(point, member.evaluation)
         self._population.tell(member)
         reward = 0.0
@@ -262,3 +268,9 @@ class EvolutionProposer:
         best_us = archive.elites(1)[0].fitness_us
         weights = [(best_us / archive.elites(1, family)[0].fitness_us) ** SLOWDOWN_POWER for family in families]
         return self._rng.choices(families, weights=weights)[0]
+
+
+def _seconds(evaluation: Evaluation) -> float | None:
+    """Seconds of a build and an examination; None where one was spared, which tells nothing of others like it."""
+    spared = evaluation.status is Status.DUPLICATE or (evaluation.build is not None and evaluation.build.cached)
+    return None if spared else evaluation.spent_seconds

@@ -34,6 +34,8 @@ class Ranking:
         trees: trees of a forest.
         process: weight of the Gaussian process.
         flatten: whether the models see slow times compressed.
+        thrift: exponent of the seconds that a child is expected to take, by which its expected improvement is divided;
+            0 disregards them. It takes the Gaussian process.
         turns: one of this many children comes from another family that is nearly as fast as the fastest, each in turn;
             0 disables this. Otherwise a family with few results would hardly be chosen, since its model expects little.
         kept: the probability that points of a family keep the user's limits.
@@ -50,6 +52,7 @@ class Ranking:
         trees: int,
         process: float,
         flatten: bool,
+        thrift: float,
         turns: int,
         kept: Callable[[str, Sequence[Point]], np.ndarray],
         rng: random.Random,
@@ -59,6 +62,7 @@ class Ranking:
         self._moves = moves
         self._size = size
         self._growth = growth
+        self._thrift = thrift if process > 0 else 0.0
         self._turns = turns
         self._kept = kept
         self._rng = rng
@@ -70,9 +74,9 @@ class Ranking:
         self._gains: list[float] | None = None  # expected improvements of the ranked children, largest first
         self._results = self._fitted = 0
 
-    def tell(self, family: str, point: Point, time_us: float | None) -> None:
-        """Reports a result; a time of None is a failure."""
-        self._surrogates[family].tell(point, time_us)
+    def tell(self, family: str, point: Point, time_us: float | None, seconds: float | None) -> None:
+        """Reports a result; see `Surrogate.tell`."""
+        self._surrogates[family].tell(point, time_us, seconds)
         self._results += 1
 
     def next(
@@ -109,7 +113,7 @@ class Ranking:
         self._fitted = self._results
         best = archive.best
         assert best is not None
-        scored: list[tuple[float, Child]] = []
+        scored: list[tuple[float, float, Child]] = []  # the gain by thrift, the gain, the child
         near: list[str] = []
         for family in archive.families():
             if "density" in self._moves:
@@ -124,13 +128,16 @@ class Ranking:
                 points = [child.point for child in pool]
                 gains = self._surrogates[family].expected_improvement(points, best.fitness_us)
                 gains = gains * self._kept(family, points) ** FEASIBILITY_POWER
-                scored += zip(gains.tolist(), pool, strict=True)
+                worth = (
+                    gains / self._surrogates[family].expected_seconds(points) ** self._thrift if self._thrift else gains
+                )
+                scored += zip(worth.tolist(), gains.tolist(), pool, strict=True)
                 if family != best.candidate.family and slower <= NEAR_RATIO:
                     near.append(family)
-        scored.sort(key=lambda pair: -pair[0])  # stable: ties stay in the order of the pool
-        self._gains = [gain for gain, _ in scored] if scored else None
-        self._ranked = deque(child for _, child in scored[: self._size // 2])
-        self._others = [deque(child for _, child in scored if child.family == family) for family in near]
+        scored.sort(key=lambda each: -each[0])  # stable: ties stay in the order of the pool
+        self._gains = sorted((gain for _, gain, _ in scored), reverse=True) if scored else None
+        self._ranked = deque(child for *_, child in scored[: self._size // 2])
+        self._others = [deque(child for *_, child in scored if child.family == family) for family in near]
 
     def _pool(
         self, archive: Archive, family: str, parents: list[Member], count: int, is_new: Callable[[str, Point], bool]

@@ -35,14 +35,21 @@ class Surrogate:
         self._points: list[Point] = []
         self._rows: list[np.ndarray] = []
         self._log_times: list[float] = []  # NaN for a failure
+        self._log_seconds: list[float] = []  # NaN where not known
         self._forest, self._process, self._failures = Forest(trees), GaussianProcess(), FailureClassifier(trees)
         self._weight = process
         self._flatten = flatten
         self._fitted_on = self._grown_on = 0
 
-    def tell(self, point: Point, time_us: float | None) -> None:
-        """Adds a result; a time of None is a failure."""
+    def tell(self, point: Point, time_us: float | None, seconds: float | None = None) -> None:
+        """Adds a result.
+
+        Args:
+            time_us: None for a failure.
+            seconds: that its build and its examination took; None where that tells nothing, as from the cache.
+        """
         self._points.append(point)
+        self._log_seconds.append(math.log(seconds) if seconds else math.nan)
         self._log_times.append(math.nan if time_us is None else math.log(time_us))
 
     def fit(self, seed: int, growth: float = 0.0) -> bool:
@@ -62,6 +69,7 @@ class Surrogate:
         if self._weight > 0:
             chosen = training_subset(targets, gaussian_process.MAX_RESULTS)
             self._process.fit(self._lattice.unit(self._points)[right][chosen], targets[chosen])
+            self._fitted_log_seconds = np.array(self._log_seconds)[right][chosen]
         if len(times) >= (1 + FOREST_GROWTH) * self._grown_on:
             self._grown_on = len(times)
             rows = np.stack(self._rows)
@@ -86,6 +94,18 @@ class Surrogate:
         ahead = (math.log(best_us) - mean) / spread
         improvement = spread * (ahead * ndtr(ahead) + np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi))
         return improvement * (1 - self._failures.probability(rows)) ** FEASIBILITY_POWER
+
+    def expected_seconds(self, points: list[Point]) -> np.ndarray:
+        """Seconds that builds and examinations of untried points are expected to take, if they do not fail.
+
+        Shape (points,); ones where no seconds are known. `fit` must have returned True before, with a weight of the
+        Gaussian process.
+        """
+        known = ~np.isnan(self._fitted_log_seconds)
+        if not known.any():
+            return np.ones(len(points))
+        seconds = np.where(known, self._fitted_log_seconds, self._fitted_log_seconds[known].mean())
+        return np.exp(self._process.interpolated(seconds, self._lattice.unit(points)))
 
 
 def flattened(log_times: np.ndarray) -> np.ndarray:

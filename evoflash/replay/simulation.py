@@ -75,7 +75,7 @@ def simulate(strategy: str, recording: Recording, seed: int, evaluations: int, w
         if evaluation.status is Status.OK:
             best = min(best, member.fitness_us)
         curve.append(best)
-        cost_s += evaluation.seconds + (evaluation.build.seconds if evaluation.build is not None else 0.0)
+        cost_s += evaluation.spent_seconds
         costs_s.append(cost_s)
         operators.append(finished.operator)
     missing = evaluations - len(curve)

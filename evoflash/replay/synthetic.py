@@ -36,6 +36,7 @@ COMBINATIONS = (2_000, 40_000)  # of all values of all genes
 CONFIGURATIONS = (1_000, 5_000)  # valid ones
 NEAR = np.log(1.05)  # log of time / best time up to which a configuration is good
 JITTER = 0.003  # relative standard deviation of a measured time
+COST_RATIO = 10.0  # of the longest build and measurement to the shortest, at most
 BEST_US = (5.0, 50_000.0)
 
 
@@ -117,7 +118,8 @@ def synthetic(seed: int) -> Recording:
             break
     failed = _failed(valid, traits.failed, rng)
     times = _times(_heights(valid, traits, rng), ~failed, traits, rng)
-    return Recording.of(f"{FAMILY}-{seed}", list(_rows(valid, failed, times)), {FAMILY: parameters})
+    seconds = _seconds(valid, np.random.default_rng([seed, 1]))  # of its own, so that times stay as they were
+    return Recording.of(f"{FAMILY}-{seed}", list(_rows(valid, failed, times, seconds)), {FAMILY: parameters})
 
 
 def _parameters(rng: np.random.Generator, genes: int) -> dict[str, Parameter]:
@@ -295,13 +297,31 @@ def _times(heights: np.ndarray, right: np.ndarray, traits: Traits, rng: np.rando
     return times
 
 
-def _rows(ground: Ground, failed: np.ndarray, times: np.ndarray) -> Iterator[tuple[str, Genome, Evaluation]]:
+def _seconds(ground: Ground, rng: np.random.Generator) -> np.ndarray:
+    """Seconds of a build and a measurement, up to a factor of the whole space; shape (configurations,).
+
+    One or two genes decide, as the unrolling of a loop does, and not the time of the kernel.
+    """
+    effects = np.zeros(len(ground.places))
+    for _ in range(rng.integers(1, 3)):
+        effects += _standard(_effect(ground, [int(rng.integers(ground.places.shape[1]))], rng))
+    unit = (effects - effects.min()) / (np.ptp(effects) or 1.0)
+    return np.exp(unit * np.log(rng.uniform(1.0, COST_RATIO)))
+
+
+def _rows(
+    ground: Ground, failed: np.ndarray, times: np.ndarray, seconds: np.ndarray
+) -> Iterator[tuple[str, Genome, Evaluation]]:
     values = [each.values for each in ground.parameters.values()]
-    for places, fails, time_us in zip(ground.places.tolist(), failed.tolist(), times.tolist(), strict=True):
+    for places, fails, time_us, spent in zip(
+        ground.places.tolist(), failed.tolist(), times.tolist(), seconds.tolist(), strict=True
+    ):
         genes = {name: own[place] for name, own, place in zip(ground.parameters, values, places, strict=True)}
         if fails:
-            evaluation = Evaluation(status=Status.LAUNCH_FAILED, stage=Stage.CORRECTNESS, reason="synthetic")
+            evaluation = Evaluation(
+                status=Status.LAUNCH_FAILED, stage=Stage.CORRECTNESS, reason="synthetic", seconds=spent
+            )
         else:
             timing = Timing(regime="warm", p50_us=time_us, p90_us=time_us, p99_us=time_us, launches=1)
-            evaluation = Evaluation(status=Status.OK, stage=Stage.FULL, timings=(timing,))
+            evaluation = Evaluation(status=Status.OK, stage=Stage.FULL, timings=(timing,), seconds=spent)
         yield FAMILY, Genome(genes), evaluation

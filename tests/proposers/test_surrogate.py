@@ -104,6 +104,31 @@ def test_what_fails_is_avoided_though_it_would_be_fast():
     assert gains[fast].max() < gains[~fast].min()
 
 
+def test_seconds_are_expected_where_they_are_like_those_of_results():
+    lattice = made()
+    surrogate = Surrogate(lattice, 10, 0.8)
+    points = valid(lattice)
+    tried = random.Random(1).sample(points, 20)
+    for number, point in enumerate(tried):
+        seconds = None if number % 5 == 0 else 10.0 if point[3] else 1.0  # a few were in the cache
+        surrogate.tell(point, time_us(point), seconds)
+    assert surrogate.fit(0)
+    untried = [point for point in points if point not in tried]
+    expected = surrogate.expected_seconds(untried)
+    fast = np.array([point[3] == 1 for point in untried])
+    assert np.median(expected[fast]) > 2 * np.median(expected[~fast])
+
+
+def test_without_seconds_all_points_cost_the_same():
+    lattice = made()
+    surrogate = Surrogate(lattice, 10, 0.8)
+    points = valid(lattice)
+    for point in points[:10]:
+        surrogate.tell(point, time_us(point))
+    assert surrogate.fit(0)
+    assert surrogate.expected_seconds(points[10:]).tolist() == [1.0] * len(points[10:])
+
+
 def test_too_little_is_known_at_first():
     lattice = made()
     surrogate = Surrogate(lattice, 10, 0.5)

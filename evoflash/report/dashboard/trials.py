@@ -24,7 +24,7 @@ def trial(stored: StoredCandidate, distributions: Mapping[str, BaseDistribution]
     found = trial_of(stored.candidate, stored.evaluation, distributions)
     genes = {name: value for name, value in found.user_attrs.items() if name not in OUTCOME}
     found.user_attrs = {**facts(stored), **genes}
-    spent = stored.evaluation.seconds + (stored.evaluation.build.seconds if stored.evaluation.build else 0.0)
+    spent = stored.evaluation.spent_seconds
     found.datetime_complete = stored.finished_at.astimezone().replace(tzinfo=None)
     found.datetime_start = found.datetime_complete - timedelta(seconds=spent if spent > 0 else 0.0)
     return found

@@ -53,6 +53,22 @@ def search(proposer, budget, window=4):
     return archive
 
 
+def test_what_takes_ten_times_as_long_must_promise_more():
+    """Padding has no effect but seconds: one of its three values is cheap, which the model prefers by thrift alone."""
+    for seed in range(3):
+        cheap = []
+        for thrift in (0.0, 1.0):
+            proposer, archive = EvolutionProposer({"rugged": rugged()}, seed, Settings(thrift=thrift)), Archive()
+            while len(archive) < 80:
+                proposal = proposer.ask(archive)
+                seconds = 10.0 if proposal.genome["padding"] else 1.0
+                found = landscape("rugged", Genome({**proposal.genome, "padding": 0}))
+                tell(proposer, archive, proposal, found.model_copy(update={"seconds": seconds}))
+            chosen = [each.candidate.genome for each in archive if each.candidate.operator == SURROGATE]
+            cheap.append(sum(genome["padding"] == 0 for genome in chosen) / len(chosen))
+        assert cheap[1] > 1.2 * cheap[0]
+
+
 @pytest.mark.long  # many searches
 def test_evolution_beats_random_at_the_same_budget():
     spaces, budget = {"rugged": rugged()}, 60

@@ -9,6 +9,7 @@ import pytest
 import evoflash
 from evoflash.errors import MissingError
 from evoflash.targets import cuda
+from evoflash.targets.base import usable_cores
 
 # Tests run beside each other: threads that spin while they wait would take the cores from those that compute.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -34,6 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hundreds of processes import evoflash; where PYTHONDONTWRITEBYTECODE is set, each would compile it again."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(evoflash.__file__).parent, quiet=2)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores, for `pytest -n auto`: of a test's time, a fifth is waiting for deadlines and processes."""
+    return usable_cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

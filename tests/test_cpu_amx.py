@@ -8,6 +8,7 @@ import random
 import re
 import shlex
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,14 @@ def test_a_processor_without_tiles_is_left_out():
     assert "AMX" in str(reason)
 
 
-@pytest.mark.parametrize("shape", RIGHT.values(), ids=RIGHT.keys())
+def one_quick(choices: dict[str, str], chosen: str) -> list[Any]:
+    """The parameters of a test, of which all but one are long."""
+    return [
+        pytest.param(each, id=name, marks=() if name == chosen else pytest.mark.long) for name, each in choices.items()
+    ]
+
+
+@pytest.mark.parametrize("shape", one_quick(RIGHT, "bf16, a head size between"))
 def test_random_genomes_are_right_on_every_case(shape, tmp_path):
     target = targets.detect("cpu")
     if not target.facts["amx"]:
@@ -114,7 +122,7 @@ def verification(tmp_path_factory):
         yield made
 
 
-@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("dtype", one_quick({each: each for each in ("fp16", "bf16", "fp32")}, "fp16"))
 @pytest.mark.parametrize("causal", ["", pytest.param(",causal", marks=pytest.mark.long)])
 def test_what_is_infinite_huge_or_tiny_is_right(verification, dtype, causal):
     problem = attention.parse(f"b=1,h=4,kv=2,s=130,d=64{causal}", dtype)

@@ -32,6 +32,9 @@ struct Config {
 USE = 'extern "C" int use(int x) { return f<Config>(x); }\n'
 
 
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))]
+
+
 def function(body: str) -> str:
     return CONFIG + "template <class Config>\nint f(int x) {\n" + body + "  return x;\n}\n" + USE
 
@@ -178,7 +181,7 @@ def compiled(text: str, folder: Path, *flags: str) -> str:
     return re.sub(r"\.L([A-Z]*)\d+", r".L\1", assembly)  # labels are numbered through all functions
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("family", sorted(name for name, each in load_all().items() if each.manifest.target == "cpu"))
 def test_cpu_kernels_compile_to_the_same_assembly(family, seed, tmp_path):
     template, facts = load(family), {**targets.detect("cpu").facts}
@@ -199,7 +202,7 @@ def code_of(cubin: bytes) -> dict[str, bytes]:
 @pytest.mark.nvcc
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("family", sorted(name for name, arch in FAMILIES.items() if arch.startswith("sm_")))
 def test_cuda_kernels_compile_to_the_same_machine_code(family, seed, tmp_path):
     library = cuda.nvrtc_library()

@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 EMULATION = "emulation.h"
-DEVICE_FLAGS = ("-O2", "-ffp-contract=off", "-DEVOFLASH_DEVICE_ONLY")
+DEVICE_FLAGS = ("-O1", "-ffp-contract=off", "-DEVOFLASH_DEVICE_ONLY")
 SHARED_MEMORY = re.compile(r"extern __shared__ __align__\(\d+\) unsigned char shared_memory\[\];")
 KERNEL = re.compile(r"^(?:extern.*void)?\s*(\w+_kernel)\(.*\) \{", re.MULTILINE)
 

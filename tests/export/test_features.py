@@ -263,7 +263,7 @@ def written_out(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
     return weights / total.clamp(min=1e-30) @ v
 
 
-@pytest.mark.parametrize("name", ["bias", "all"])
+@pytest.mark.parametrize("name", ["bias", pytest.param("all", marks=pytest.mark.long)])
 def test_torch_compile_sees_one_operator_or_what_it_can_differentiate(module: ModuleType, name: str):
     torch.compiler.reset()
     compiled = torch.compile(module.attention, backend="aot_eager", fullgraph=True, dynamic=True)

@@ -2,10 +2,10 @@
 
     python benchmarks/live_view.py --pairs 6 --shape b=1,h=2,s=128,d=64,dtype=fp32 --budget 40 --target cpu
 
-Both searches of a pair have the same seed and an empty database and build cache. The watched one writes to a
-pseudo-terminal of 140 columns. Prints a JSON object: candidates a minute of each, the median of the paired ratios
-(watched over quiet) with its bootstrap interval, and the driver's share of a core. Exit code 1 when the interval lies
-below 0.98.
+Both searches of a pair propose the same candidates (the same seed, and the strategy random unless --strategy says
+otherwise), and begin with an empty database and build cache. The watched one writes to a pseudo-terminal of 140
+columns. Prints a JSON object: candidates a minute of each, the median of the paired ratios (watched over quiet) with
+its bootstrap interval, and the driver's share of a core. Exit code 1 when the interval lies below 0.98.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def searched(arguments: argparse.Namespace, seed: int, *, is_watched: bool) -> d
         command = [sys.executable, "-m", "evoflash", "search", "--shape", arguments.shape, "--seed", str(seed)]
         command += ["--budget", str(arguments.budget), "--minutes", "30", "--target", arguments.target, "--no-calls"]
         command += ["--db", f"{folder}/runs.db", "--cache", f"{folder}/builds", "--warm-start", "none"]
-        command += ["--out", f"{folder}/out", "--effort", "quick", "--baseline", "none"]
+        command += ["--out", f"{folder}/out", "--effort", "quick", "--baseline", "none", "--no-report"]
+        command += ["--strategy", arguments.strategy]
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         environment = {**os.environ, "TERM": "xterm-256color"}
@@ -69,6 +70,7 @@ def main() -> int:
     parser.add_argument("--shape", default="b=1,h=2,s=128,d=64,dtype=fp32")
     parser.add_argument("--budget", type=int, default=40)
     parser.add_argument("--target", default="cpu")
+    parser.add_argument("--strategy", default="random", help="one that learns has other candidates where times differ")
     arguments = parser.parse_args()
     paces: dict[bool, list[float]] = {True: [], False: []}
     drivers: dict[bool, list[float]] = {True: [], False: []}

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from evoflash import targets
+from evoflash.core.finals import Contestant
 from evoflash.core.status import Status
 from evoflash.errors import UsageError
 from evoflash.evaluator import racing as races
@@ -17,6 +18,7 @@ from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.evaluator.shape_evaluator import ShapeEvaluator
 from evoflash.problems.attention import AttentionProblem, rivals
 from evoflash.problems.rival import is_installed
+from evoflash.targets import cuda
 from evoflash.worker.kernel_timer import KernelTimer
 from evoflash.worker.references import References
 from tests.helpers import FIXTURES, PROBLEM
@@ -448,6 +450,24 @@ def test_what_hangs_or_dies_is_out_by_name_and_the_others_are_timed(user, monkey
     assert evaluator.rivals_out["of_the_user:sleeping"] == "no response within 1 s while racing of_the_user:sleeping"
     assert evaluator.rivals_out["of_the_user:dying"].startswith("SIGSEGV while racing of_the_user:dying")
     assert evaluator.preparation_s.keys() == {"of_the_user:right"}
+
+
+def test_a_search_does_not_wait_for_what_compiles_but_its_finals_do(monkeypatch):
+    asked = []
+
+    def run(racing, send, request):
+        asked.append(request.rivals)
+        return Raced(contestants=(Contestant(name="sdpa-math", p50_us=9.0, p90_us=9.0, p99_us=9.0, samples=(9.0,)),))
+
+    monkeypatch.setattr(Racing, "run", run)
+    names = ("of_the_user:right", "flash-attn-3", "flash-attn-4", "flex-attention")
+    evaluator = ShapeEvaluator(PROBLEM, cuda.of_arch("sm_90a"), rivals=names)
+    try:
+        assert evaluator.baselines() == {"sdpa-math": 9.0}
+        evaluator.finals([], 3)
+    finally:
+        evaluator.close()
+    assert asked == [("of_the_user:right", "flash-attn-3"), names]
 
 
 # What the doctor finds out.

@@ -54,7 +54,7 @@ class Evaluator:
         """The median of each baseline that runs on every shape, in microseconds; of several the geometric mean.
 
         Args:
-            with_rivals: beside PyTorch's, those of other packages and of the user.
+            with_rivals: beside PyTorch's, those of other packages and of the user, but for those that compile.
         """
         shapes = (self.shapes[shape] for shape in self._by_work)
         first, *others = (each.baselines(rounds, with_rivals=with_rivals) for each in shapes)

@@ -30,6 +30,7 @@ from evoflash.evaluator.racing import Racing, require_functions
 from evoflash.evaluator.ranking import Cost, name_of, rank
 from evoflash.evaluator.sandbox import Sandbox, WorkerDeath
 from evoflash.problems import BASE_SEEDS, Case, Problem
+from evoflash.problems.rival import late
 from evoflash.targets import Target
 
 FINALS_DEADLINE_S = 600.0
@@ -115,12 +116,18 @@ class ShapeEvaluator:
     def baselines(self, rounds: int = 10, *, with_rivals: bool = True) -> dict[str, float]:
         """Median microseconds of each baseline, for a first comparison; the finals time them again.
 
+        Args:
+            with_rivals: beside PyTorch's, those of other packages and of the user, but for those that compile: the
+                finals alone time them.
+
         Raises:
             WorkerError: when none can be timed.
             UsageError: for a function of the user's that cannot be loaded.
         """
+        waiting = late(self._rivals, self.problem.rivals(self._target.name))
+        rivals = [name for name in self._rivals if with_rivals and name not in waiting]
         with self._lock:
-            raced = self._race(self._sandbox, {}, rounds, rivals=self._rivals if with_rivals else ())
+            raced = self._race(self._sandbox, {}, rounds, rivals=tuple(rivals))
         if isinstance(raced, WorkerDeath) or not raced.contestants:
             reason = raced.reason if isinstance(raced, WorkerDeath) else "; ".join(raced.failures.values())
             raise WorkerError(f"the baselines cannot be timed: {reason}; run `evoflash doctor`")

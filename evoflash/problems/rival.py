@@ -6,7 +6,7 @@ import abc
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,6 +28,7 @@ class Rival(abc.ABC):
         package: the distribution that installs the module, whose version is the rival's.
         targets: where it runs, "cuda" or "cpu".
         on_request: the targets on which it takes part only if the user names it.
+        compiles: whether its first call compiles for many seconds, so that a search begins without it (`late`).
     """
 
     name: str
@@ -35,6 +36,7 @@ class Rival(abc.ABC):
     package: str
     targets: ClassVar[tuple[str, ...]] = ("cuda",)
     on_request: ClassVar[tuple[str, ...]] = ()
+    compiles: ClassVar[bool] = False
 
     @property
     def is_installed(self) -> bool:
@@ -71,6 +73,12 @@ class Rival(abc.ABC):
         Raises:
             Exception: whatever the package raises when it cannot be imported, or does not take the inputs.
         """
+
+
+def late(names: Sequence[str], rivals: Iterable[Rival]) -> tuple[str, ...]:
+    """Those of the names that only finals time: they compile, and a search need not wait for them."""
+    compiled = {each.name for each in rivals if each.compiles}
+    return tuple(name for name in names if name in compiled)
 
 
 def is_installed(module: str) -> bool:

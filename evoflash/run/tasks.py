@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from evoflash.errors import WorkerError
+from evoflash.problems.rival import late
 from evoflash.progress import Progress
 from evoflash.run import fair_clock, warm_start
 from evoflash.run.families import Families
@@ -146,6 +148,9 @@ def _begin(
         progress.baselines(plan.title, dict(begun.baselines))
         for name, why in begun.rivals_out.items():
             progress.note(f"{plan.title}: no baseline {name}: {why}")
+        waiting = late(plan.rivals, chain.from_iterable(each.rivals(plan.target) for each in plan.problems.values()))
+        if waiting:
+            progress.note(f"{plan.title}: the finals alone time {', '.join(waiting)}, since compiling comes first")
         slow = [f"{name} {seconds:.0f} s" for name, seconds in begun.preparation_s.items() if seconds >= NOTED_S]
         if slow:
             progress.note(f"{plan.title}: to prepare baselines took {', '.join(slow)}, which the minutes do not count")

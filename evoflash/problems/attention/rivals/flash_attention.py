@@ -102,6 +102,7 @@ class FlashAttention4(_FlashAttention):
     package = "flash-attn-4"
     features = (*_FlashAttention.features, "value_dim", "sinks")
     unlimited = None
+    compiles = True
 
     def options(self, extras: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """Sinks."""

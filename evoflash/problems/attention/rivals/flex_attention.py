@@ -31,6 +31,7 @@ class FlexAttention(Rival):
     package = "torch"
     targets = ("cuda", "cpu")
     on_request = ("cpu",)
+    compiles = True
 
     def refusal(self, problem: AttentionTensors) -> str:
         """Takes every feature but lengths and pages, for which there is no block mask here, quantised keys, and the

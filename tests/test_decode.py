@@ -93,7 +93,7 @@ EMULATED = [
 @pytest.mark.nvcc
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "chosen", [pytest.param(EMULATED[1::8], id="some"), pytest.param(EMULATED, id="all", marks=pytest.mark.long)]
+    "chosen", [pytest.param(EMULATED[1::16], id="some"), pytest.param(EMULATED, id="all", marks=pytest.mark.long)]
 )
 def test_kernels_are_right_on_an_emulated_device(chosen):
     tasks = [

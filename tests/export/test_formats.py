@@ -38,7 +38,10 @@ NEEDS_90A = """
 #endif
 """
 HOPPER = replace(cuda_winner("formatted"), source=cuda_winner("formatted").source + NEEDS_90A)
-CUDA = [pytest.param(cuda_winner("formatted", 80), id="sm_80"), pytest.param(HOPPER, id="sm_90a")]
+CUDA = [
+    pytest.param(cuda_winner("formatted", 80), id="sm_80", marks=pytest.mark.long),
+    pytest.param(HOPPER, id="sm_90a"),
+]
 
 # Of kernel-builder's header of this name, what a binding uses.
 REGISTRATION = """\

@@ -132,6 +132,7 @@ class Effort(BaseModel):
         minutes: maximum wall time of the search, all shapes together; baselines, finals and export are not counted.
         finalists: how many of the fastest candidates enter the finals.
         rounds: interleaved rounds of the finals.
+        spare_s: seconds for each of these rounds, in which the finals go on where the rounds do not tell kernels apart.
         samples: samples of a full timing; fewer for kernels that take milliseconds.
         quick_samples: samples of the quick timing before it.
         window: maximum number of proposals in flight, as a multiple of the parallel builds.
@@ -146,6 +147,7 @@ class Effort(BaseModel):
     minutes: float = Field(gt=0)
     finalists: int = Field(5, gt=0)
     rounds: int = Field(40, gt=1)
+    spare_s: float = Field(0.5, ge=0)
     samples: int = Field(100, gt=1)
     quick_samples: int = Field(10, gt=0)
     window: int = Field(4, gt=0)

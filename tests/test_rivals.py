@@ -456,18 +456,18 @@ def test_a_search_does_not_wait_for_what_compiles_but_its_finals_do(monkeypatch)
     asked = []
 
     def run(racing, send, request):
-        asked.append(request.rivals)
+        asked.append((request.rivals, request.spare_s))
         return Raced(contestants=(Contestant(name="sdpa-math", p50_us=9.0, p90_us=9.0, p99_us=9.0, samples=(9.0,)),))
 
     monkeypatch.setattr(Racing, "run", run)
     names = ("of_the_user:right", "flash-attn-3", "flash-attn-4", "flex-attention")
-    evaluator = ShapeEvaluator(PROBLEM, cuda.of_arch("sm_90a"), rivals=names)
+    evaluator = ShapeEvaluator(PROBLEM, cuda.of_arch("sm_90a"), rivals=names, spare_s=0.1)
     try:
         assert evaluator.baselines() == {"sdpa-math": 9.0}
-        evaluator.finals([], 3)
+        evaluator.finals([], 30)
     finally:
         evaluator.close()
-    assert asked == [("of_the_user:right", "flash-attn-3"), names]
+    assert asked == [(("of_the_user:right", "flash-attn-3"), 0.0), (names, 3.0)]
 
 
 # What the doctor finds out.

@@ -34,7 +34,6 @@ from evoflash.problems.rival import late
 from evoflash.targets import Target
 
 FINALS_DEADLINE_S = 600.0
-SPARE_S = 0.5  # for each round of a race of finalists: for more of them where those wanted do not tell them apart
 FAULTS = (Status.LAUNCH_FAILED, Status.CRASHED, Status.HUNG)  # a kernel's own, or those of a device that is lost
 KNOWN_GOOD = 3  # kernels that were right before, one of which must still be
 
@@ -61,6 +60,7 @@ class ShapeEvaluator:
         give_up: whether a candidate that is far slower than the best is not timed in full.
         deadline_s: seconds that a candidate's evaluation may take.
         rivals: baselines of other packages and of the user, as in `messages.Race`.
+        spare_s: seconds for each round of the finals, for more of them where those wanted do not tell kernels apart.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class ShapeEvaluator:
         give_up: bool = True,
         deadline_s: float = 30.0,
         rivals: Sequence[str] = (),
+        spare_s: float = 0.5,
     ):
         self.problem = problem
         self._target = target
@@ -81,6 +82,7 @@ class ShapeEvaluator:
         self._give_up = give_up
         self._deadline_s = deadline_s
         self._rivals = tuple(rivals)
+        self._spare_s = spare_s
         self._racing = Racing()
         self._sandbox = Sandbox(target.place, Prepare(problem=problem))
         self._of_finals: Sandbox | None = None  # while they are held
@@ -227,12 +229,12 @@ class ShapeEvaluator:
             self._of_finals = sandbox
             verdicts = {each.index: self._verified(sandbox, each.cases) for each in finalists}
             racing = {each.index: each for each in finalists if verdicts[each.index].status is Status.OK}
-            raced = self._race(sandbox, racing, rounds, SPARE_S * rounds, self._rivals)
+            raced = self._race(sandbox, racing, rounds, self._spare_s * rounds, self._rivals)
             while isinstance(raced, WorkerDeath):
                 for index, death in self._deaths(sandbox, racing, raced).items():
                     verdicts[index] = Verified(status=death.status, reason=f"in the finals: {death.reason}")
                     del racing[index]
-                raced = self._race(sandbox, racing, rounds, SPARE_S * rounds, self._rivals)
+                raced = self._race(sandbox, racing, rounds, self._spare_s * rounds, self._rivals)
             faults = [each.reason for each in verdicts.values() if each.status in FAULTS]
             if faults:
                 self._require_device(sandbox, faults[0])

@@ -38,6 +38,7 @@ def make_evaluator(plan: Plan, target: Target) -> Evaluator:
                 give_up=plan.effort.give_up,
                 deadline_s=plan.evaluate_deadline_s,
                 rivals=plan.rivals,
+                spare_s=plan.effort.spare_s,
             )
             for name, problem in plan.problems.items()
         }

@@ -127,6 +127,10 @@ class SearchRequest:
         spend = config.effort(self.effort, device.name, settings.templates, **limited)
         beside = rivals.chosen(self.baseline, shapes.values(), device.name)
         robust = self.score == "robust"
+        if robust and len(shapes) == 1:
+            raise UsageError(
+                f"--score robust is one kernel for several shapes, not for {next(iter(shapes))} alone; add a shape"
+            )
         tasks = [shapes] if robust else [{name: problem} for name, problem in shapes.items()]
         chosen = self._families(tasks, device, settings, say)
         if self.sanitize:

@@ -116,6 +116,7 @@ def _label(shape: str) -> str:
         (["--shape", f"{GOOD},nowhere"], "unknown shape 'nowhere'"),
         (["--shape", f"{GOOD},b=1"], "'h' is missing"),
         (["--shape", f"{GOOD},{GOOD},causal", "--score", "robust"], "cannot serve shapes that differ in causal"),
+        (["--shape", GOOD, "--score", "robust"], "is one kernel for several shapes"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_searched_is_said_and_nothing_begins(folder, more, says):

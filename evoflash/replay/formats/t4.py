@@ -137,6 +137,9 @@ def family_of_each(family: str, content: Mapping[str, Any]) -> list[tuple[str, G
 
 
 def _results(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    version = str(content.get("schema_version", VERSION))  # some tuners leave it out
+    if version.partition(".")[0] != VERSION.partition(".")[0]:
+        raise MisfitError(f"'schema_version' is {version}, and only {VERSION.partition('.')[0]}.x is known")
     return [typed(each, dict, f"result {n}") for n, each in enumerate(field(content, "results", list, "the file"))]
 
 

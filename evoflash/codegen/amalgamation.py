@@ -11,8 +11,9 @@ it stands a second time, and a macro sees to it that the compiler reads one of t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
 from pathlib import Path
 from types import MappingProxyType
 
@@ -58,6 +59,7 @@ class Amalgamation:
         self._read = read
         self._headers: dict[str, list[str | re.Match[str]]] = {}
         self._generated: dict[str, list[str | re.Match[str]]] = {}  # by their text, which is that of a problem
+        self._replaced: dict[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], list[str]] = {}  # by these lines
 
     def of(self, text: str, generated: Mapping[str, str] = NOTHING) -> str:
         """The text with every header that it includes, directly or through others, once.
@@ -65,8 +67,21 @@ class Amalgamation:
         Args:
             generated: headers that are in no folder, by name.
         """
+        first, *rest = self._split(text)
+        lines = [each for each in rest if not isinstance(each, str)]
+        known = (tuple(each[0] for each in lines), tuple(generated.items()))
+        if known not in self._replaced:  # the candidates of a search include the same, which is most of their text
+            self._replaced[known] = self._replacements(lines, generated)
+        between = [each for each in rest if isinstance(each, str)]
+        return "".join(chain([str(first)], *zip(self._replaced[known], between, strict=True)))
+
+    def _replacements(self, lines: Sequence[re.Match[str]], generated: Mapping[str, str]) -> list[str]:
+        """What stands for each of the lines that include something or change a condition."""
         expansion = self._begin(generated)
-        self._expand(self._split(text), expansion)
+        ends = []
+        for line in lines:
+            self._expand([line], expansion)
+            ends.append(len(expansion.parts))
         joined = []
         for part in expansion.parts:
             if isinstance(part, str):
@@ -74,7 +89,9 @@ class Amalgamation:
             elif len(expansion.seen[part[0]]) > 1:
                 macro = "EVOFLASH_HAS_" + re.sub(r"\W", "_", part[0]).upper()
                 joined.append(f"#ifndef {macro}\n#define {macro}\n" if part[1] else "#endif\n")
-        return "".join(joined)
+            else:
+                joined.append("")
+        return ["".join(joined[start:end]) for start, end in pairwise([0, *ends])]
 
     def names(self, text: str, generated: Mapping[str, str] = NOTHING) -> list[str]:
         """The headers that the text includes, directly or through others, in the order that they are first named."""

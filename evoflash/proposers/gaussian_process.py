@@ -67,20 +67,6 @@ class GaussianProcess:
             variance = np.maximum(self._signal - np.square(known).sum(axis=0), 1e-9)
         return covariance @ self._weights * self._scale + self._mean, np.sqrt(variance) * self._scale
 
-    def interpolated(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The mean of another quantity, with the covariance that was fitted to the times; shape (rows,).
-
-        Args:
-            values: of the results of the last `fit`; shape (results,).
-            rows: as for `predict`.
-        """
-        from scipy.linalg import cho_solve
-
-        mean = float(values.mean())
-        with one_thread():
-            covariance = self._signal * _matern(_distances(rows / self._lengths, self._rows))
-            return covariance @ cho_solve((self._factor, True), values - mean, check_finite=False) + mean
-
 
 def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Squared distances of rows; shape (rows of one, rows of the other)."""

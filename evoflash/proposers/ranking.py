@@ -35,7 +35,7 @@ class Ranking:
         process: weight of the Gaussian process.
         flatten: whether the models see slow times compressed.
         thrift: exponent of the seconds that a child is expected to take, by which its expected improvement is divided;
-            0 disregards them. It takes the Gaussian process.
+            0 disregards them.
         turns: one of this many children comes from another family that is nearly as fast as the fastest, each in turn;
             0 disables this. Otherwise a family with few results would hardly be chosen, since its model expects little.
         kept: the probability that points of a family keep the user's limits.
@@ -62,7 +62,7 @@ class Ranking:
         self._moves = moves
         self._size = size
         self._growth = growth
-        self._thrift = thrift if process > 0 else 0.0
+        self._thrift = thrift
         self._turns = turns
         self._kept = kept
         self._rng = rng

@@ -14,6 +14,7 @@ from evoflash.proposers.models import FailureClassifier, Forest, training_subset
 FEASIBILITY_POWER = 3  # exponent of the success probability, since regression is least reliable where kernels fail
 MIN_RESULTS = 3  # correct results that are needed to fit the models
 FOREST_GROWTH = 0.1  # forests, which take longest, are grown anew when the results have grown by this share
+SECONDS_TREES = 20  # of the forest of seconds: whether a child costs as much or ten times as much is told by a few
 MIN_UNIT = 0.05  # of log time, so that no noise of the fastest half is stretched against the others
 
 
@@ -23,6 +24,8 @@ class Surrogate:
     The forest gets products, ratios and derived values as features, and models switches and thresholds. The Gaussian
     process gets the coordinates, and is uncertain where nothing was tried. Means and deviations are weighted averages
     of both. docs/results/search.md has an ablation on recorded spaces.
+
+    Seconds have a forest of their own, since genes that decide them need not matter for the time.
 
     Args:
         trees: trees of a forest.
@@ -37,6 +40,7 @@ class Surrogate:
         self._log_times: list[float] = []  # NaN for a failure
         self._log_seconds: list[float] = []  # NaN where not known
         self._forest, self._process, self._failures = Forest(trees), GaussianProcess(), FailureClassifier(trees)
+        self._seconds, self._knows_seconds = Forest(SECONDS_TREES), False
         self._weight = process
         self._flatten = flatten
         self._fitted_on = self._grown_on = 0
@@ -69,12 +73,16 @@ class Surrogate:
         if self._weight > 0:
             chosen = training_subset(targets, gaussian_process.MAX_RESULTS)
             self._process.fit(self._lattice.unit(self._points)[right][chosen], targets[chosen])
-            self._fitted_log_seconds = np.array(self._log_seconds)[right][chosen]
         if len(times) >= (1 + FOREST_GROWTH) * self._grown_on:
             self._grown_on = len(times)
             rows = np.stack(self._rows)
             self._forest.fit(rows[right], targets, seed)
             self._failures.fit(rows, ~right, seed)
+            seconds = np.array(self._log_seconds)
+            known = right & ~np.isnan(seconds)
+            self._knows_seconds = bool(known.any())
+            if self._knows_seconds:
+                self._seconds.fit(rows[known], seconds[known], seed)
         return True
 
     def expected_improvement(self, points: list[Point], best_us: float) -> np.ndarray:
@@ -98,14 +106,11 @@ class Surrogate:
     def expected_seconds(self, points: list[Point]) -> np.ndarray:
         """Seconds that builds and examinations of untried points are expected to take, if they do not fail.
 
-        Shape (points,); ones where no seconds are known. `fit` must have returned True before, with a weight of the
-        Gaussian process.
+        Shape (points,); ones where no seconds are known. `fit` must have returned True before.
         """
-        known = ~np.isnan(self._fitted_log_seconds)
-        if not known.any():
+        if not self._knows_seconds:
             return np.ones(len(points))
-        seconds = np.where(known, self._fitted_log_seconds, self._fitted_log_seconds[known].mean())
-        return np.exp(self._process.interpolated(seconds, self._lattice.unit(points)))
+        return np.exp(self._seconds.predict(self._lattice.features(points))[0])
 
 
 def flattened(log_times: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ def test_what_takes_ten_times_as_long_must_promise_more():
                 tell(proposer, archive, proposal, found.model_copy(update={"seconds": seconds}))
             chosen = [each.candidate.genome for each in archive if each.candidate.operator == SURROGATE]
             cheap.append(sum(genome["padding"] == 0 for genome in chosen) / len(chosen))
-        assert cheap[1] > 1.2 * cheap[0]
+        assert cheap[1] > 1.5 * cheap[0]
 
 
 @pytest.mark.long  # many searches

@@ -9,7 +9,7 @@ import numpy as np
 from evoflash.proposers import gaussian_process
 from evoflash.proposers.gaussian_process import GaussianProcess
 from evoflash.proposers.lattice import Lattice, Point
-from evoflash.proposers.models import FailureClassifier, Forest, training_subset
+from evoflash.proposers.models import MAX_FOREST_RESULTS, FailureClassifier, Forest, training_subset
 
 FEASIBILITY_POWER = 3  # exponent of the success probability, since regression is least reliable where kernels fail
 MIN_RESULTS = 3  # correct results that are needed to fit the models
@@ -82,7 +82,8 @@ class Surrogate:
             known = right & ~np.isnan(seconds)
             self._knows_seconds = bool(known.any())
             if self._knows_seconds:
-                self._seconds.fit(rows[known], seconds[known], seed)
+                latest = np.flatnonzero(known)[-MAX_FOREST_RESULTS:]  # of more it would take the cheapest
+                self._seconds.fit(rows[latest], seconds[latest], seed)
         return True
 
     def expected_improvement(self, points: list[Point], best_us: float) -> np.ndarray:

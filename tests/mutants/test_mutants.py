@@ -18,8 +18,8 @@ CPU, CUDA, FUNCTIONS = corpus.mutants("cpu"), corpus.mutants("cuda"), corpus.fun
 PLAIN = corpus.bases("cpu")["plain"]
 # Each is built, so the others are long: of attention the first of each base and of each gate, of functions every sixth.
 ATTENTION = [each for each in reversed(CPU) if each.base.function is None]
-FIRST = {**{each.base.name: each for each in ATTENTION}, **{each.gates[0].value: each for each in ATTENTION}}
-QUICK = list({each.name: each for each in FIRST.values()}.values())
+FIRST = [*{each.base.name: each for each in ATTENTION}.values(), *{each.gates[0]: each for each in ATTENTION}.values()]
+QUICK = list({each.name: each for each in FIRST}.values())
 QUICK += [each for each in CPU if each.base.function is not None][::6]
 DEADLINE_S = 10  # of a case; a right kernel takes a tenth of a second
 

@@ -119,6 +119,17 @@ def test_seconds_are_expected_where_they_are_like_those_of_results():
     assert np.median(expected[fast]) > 2 * np.median(expected[~fast])
 
 
+def test_what_was_expensive_is_remembered_beside_many_cheap_results():
+    lattice = made()
+    surrogate, points = Surrogate(lattice, 10, 0.8), valid(lattice)
+    slow, quick = ([point for point in points if (point[3] == 1) is wanted] for wanted in (True, False))
+    for number in range(500):  # more than a forest is fitted to; the expensive ones first
+        point = slow[number % len(slow)] if number < 250 else quick[number % len(quick)]
+        surrogate.tell(point, time_us(point), 10.0 if number < 250 else 1.0)
+    assert surrogate.fit(0)
+    assert np.median(surrogate.expected_seconds(slow)) > 5 * np.median(surrogate.expected_seconds(quick))
+
+
 def test_without_seconds_all_points_cost_the_same():
     lattice = made()
     surrogate = Surrogate(lattice, 10, 0.8)

@@ -108,11 +108,7 @@ def test_every_format_gives_the_same_recording(files, name):
         ("names.json", '{"cache": {}}', "the file has no 'tune_params_keys'"),
         ("results.json", '{"results": [{"times": {}}]}', "result 0 has no 'configuration'"),
         ("result.json", '{"results": [1]}', "result 0 is 1, not a mapping"),
-        (
-            "newer.json",
-            '{"schema_version": "2.0.0", "results": []}',
-            r"is 2\.0\.0, and only 1\.x",
-        ),
+        ("newer.json", '{"schema_version": "2.0.0", "results": []}', r"is 2\.0\.0, and only 1\.x"),
         ("deep.json", '{"results": ' + "[" * 100_000, "nested too deeply"),
         ("digits.json", '{"results": ' + "1" * 5000 + "}", "not valid JSON"),
         ("flag.json", '{"tune_params_keys": ["x"], "cache": {"1": {"x": 1, "time": true}}}', "is True, not a number"),

@@ -125,9 +125,10 @@ __device__ __forceinline__ void produce(const SharedStorage<Traits> &smem, const
   };
 
   if constexpr (Traits::kIsDynamic) {
+    // The next tile is drawn when this one has been loaded, and not before: the later, the nearer to its end, and to
+    // which block is free first.
     int n = 0;
-    for (int tile = blockIdx.x, next; tile < args.num_tiles; tile = next, ++n) {
-      next = atomicAdd(args.next_tile, 1);
+    for (int tile = blockIdx.x; tile < args.num_tiles; tile = atomicAdd(args.next_tile, 1), ++n) {
       publish_tile(smem, n, tile);
       load_for_tile(smem, args, rank, tile, n, load_next_k, load_next_v);
     }

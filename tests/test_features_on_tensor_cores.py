@@ -120,6 +120,8 @@ FEW = {"multiprocessors": 2}
 TURNS = {**HOPPER, "schedule": "persistent", "late_wait": True, "ping_pong": True, "handover": 1}
 IDLE = {**TURNS, "warpgroups": 3, "query_stages": 2, "edge": "first", "order": "longest_first", "store": "bulk"}
 # Tiles of 192 rows, of which the first warpgroup, or the first two, have none.
+SHORT_LAST = {**IDLE, "schedule": "dynamic", "order": "short_last"}
+FIVE_TILES = "b=1,h=3,s=840,d=64,causal,dtype=bf16"
 TWO_OF_THREE, ONE_ROW = "b=2,h=4,s=100,d=64,causal,dtype=bf16", "b=1,h=3,s=1,d=64,causal,dtype=bf16"
 
 
@@ -143,11 +145,16 @@ def test_hopper_is_right_where_the_next_queries_are_loaded_ahead_on_an_emulated_
 @pytest.mark.nvcc
 @pytest.mark.long
 def test_hopper_is_right_where_blocks_compute_tile_after_tile_on_an_emulated_device():
-    """Of a causal mask, longest tiles first; of the tiles that are left over, whose keys are split; of tiles that not
-    all warpgroups have rows of, which are drawn, have one step each, or a window before the first step."""
+    """Of a causal mask, longest tiles first, or shortest last; of the tiles that are left over, whose keys are split;
+    of tiles that not all warpgroups have rows of, which are drawn, have one step each, or a window before the first
+    step."""
     free = {"ping_pong": False, "handover": 0, "stages": 4}
     tasks = [
         on_few("b=1,h=3,s=150,d=64,causal,dtype=bf16", {**TURNS, "order": "longest_first", "store": "bulk"}),
+        on_few(FIVE_TILES, SHORT_LAST),
+        on_few(ONE_ROW, {**SHORT_LAST, **free}),
+        on_few("b=2,h=4,kv=2,s=600,d=64,causal,dtype=bf16", {**SHORT_LAST, "warpgroups": 2, "edge": "filled"}),
+        on_few("b=2,h=4,s=600,d=64,causal", {**SHORT_LAST, "schedule": "tiles", "query_stages": 1, "edge": "last"}),
         on_few("b=1,h=3,s=72,t=150,d=64", {**TURNS, "split": 2, "split_tiles": "rest"}),
         on_few("b=1,h=3,s=72,t=150,d=64", {**TURNS, "query_stages": 2, "split": 2, "split_tiles": "rest"}),
         on_few(ONE_ROW, {**IDLE, "query_stages": 1, "retain": True}),
@@ -187,6 +194,12 @@ MISTAKES = [
         [("skip_steps_from(coord, k_state, v_state, 0);", "skip_steps_from(coord, k_state, v_state, 1);")],
     ),
     (
+        "the short tiles of a head are not its first ones",
+        FIVE_TILES,
+        SHORT_LAST,
+        [("place.nth += args.m_blocks.divisor - ", "place.nth += args.m_blocks.divisor - 1 - ")],
+    ),
+    (
         "a tile's queries are given back when it begins",
         TWO_OF_THREE,
         {},
@@ -224,6 +237,17 @@ def test_sizes_of_keys_and_values_are_multiples_of_eight_up_to_256(family):
     assert not refused("d=8,v=256")
     assert refused("d=64,v=60")
     assert refused("d=64,v=264")
+
+
+def test_short_tiles_come_last_only_where_tiles_differ_and_blocks_take_the_next_one():
+    def violations(shape: str, **genes: Any) -> list[Any]:
+        genome = {**HOPPER, "order": "short_last", **genes}
+        return load("hopper").space([attention.parse(shape)], FACTS).violations(genome)
+
+    assert violations("b=1,h=16,s=4096,d=128,causal") == []
+    assert violations("b=1,h=16,s=4096,d=128,causal", schedule="dynamic") == []
+    assert violations("b=1,h=16,s=4096,d=128,causal", schedule="persistent")
+    assert violations("b=1,h=16,s=4096,d=128")
 
 
 def test_warpgroups_that_share_rows_of_a_window_have_no_bridge():

@@ -51,8 +51,19 @@ struct SectionArguments<true> {
   FastDivmod section, section_tiles;  // groups of heads that are worked on together; their tiles
 };
 
+// With TileOrder::kShortLast, the sections above are of all but the short tiles.
+template <bool kIsShortLast>
+struct ShortTileArguments {};
+template <>
+struct ShortTileArguments<true> {
+  int long_tiles;  // of all heads and batches
+  FastDivmod short_section, short_section_tiles;
+};
+
 template <class Traits>
-struct ProblemArguments : TileArguments, SectionArguments<Traits::kIsSectioned> {
+struct ProblemArguments : TileArguments,
+                          SectionArguments<Traits::kIsSectioned>,
+                          ShortTileArguments<Traits::kIsShortLast> {
   unsigned group_inverse;  // of the heads that share keys and values
 };
 

@@ -16,6 +16,7 @@ enum class TileOrder {
   kHeads,         // head by head
   kLongestFirst,  // by the number of their keys, of as many heads at a time as the L2 cache holds
   kFolded,        // the same, but every other round over the multiprocessors runs backwards
+  kShortLast,     // the same, but the shortest quarter of every head's tiles comes after all others
 };
 
 // The tiles whose keys are split.
@@ -46,6 +47,7 @@ struct KernelTraits : Config {
   static constexpr bool kIsPersistent = Config::kSchedule != Schedule::kTiles;
   static constexpr bool kIsDynamic = Config::kSchedule == Schedule::kDynamic;
   static constexpr bool kIsSectioned = Config::kOrder != TileOrder::kHeads;
+  static constexpr bool kIsShortLast = Config::kOrder == TileOrder::kShortLast;
   static constexpr bool kSharesHeads = Config::kSharing == KvSharing::kHeads;
 
   static constexpr bool kHasIdleWarpgroups = Config::kEdge != TileEdge::kFilled;

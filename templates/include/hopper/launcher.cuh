@@ -79,14 +79,13 @@ bool is_supported(const AttentionProblem &problem) {
   return true;
 }
 
-// A section consists of as many heads, of all batches, as kSectionBytes hold keys and values of. All sections are
-// alike.
+// A section consists of as many heads, of all batches, as `bytes` hold keys and values of. All sections are alike.
 template <class Traits>
-int64_t heads_of_section(const AttentionProblem &problem) {
+int64_t heads_of_section(const AttentionProblem &problem, int64_t bytes) {
   constexpr int kElementBytes = sizeof(typename Traits::Element);
   const int64_t groups = problem.heads / Traits::kTileHeads, all_groups = groups * problem.batch;
   const int64_t kv_bytes = int64_t(problem.seq_kv) * (Traits::kHeadDim + Traits::kValueDim) * kElementBytes;
-  int64_t section = Traits::kSectionBytes / kv_bytes * (groups / problem.kv_heads);
+  int64_t section = bytes / kv_bytes * (groups / problem.kv_heads);
   section = section < 1 ? 1 : section < all_groups ? section : all_groups;
   while (all_groups % section != 0) --section;
   return section;
@@ -130,9 +129,19 @@ int launch(const AttentionProblem &problem, void *stream, const Kernels &kernels
   args.heads = make_fast_divmod(problem.heads / Traits::kTileHeads);
   args.m_blocks = make_fast_divmod(num_m_blocks);
   if constexpr (Traits::kIsSectioned) {
-    const int64_t section = heads_of_section<Traits>(problem);
+    int num_long = num_m_blocks;  // tiles of a group of heads
+    if constexpr (Traits::kIsShortLast) {
+      // The first quarter of the rows sees a quarter of the keys, so a section has four times as many heads.
+      const int num_short = num_m_blocks / 4;
+      const int64_t section = heads_of_section<Traits>(problem, 4 * Traits::kSectionBytes);
+      num_long -= num_short;
+      args.short_section = make_fast_divmod(int(section));
+      args.short_section_tiles = make_fast_divmod(int(num_short > 0 ? section * num_short : 1));  // or unused
+      args.long_tiles = int(num_long * unsplit_tiles<Traits>(problem) / num_m_blocks);
+    }
+    const int64_t section = heads_of_section<Traits>(problem, Traits::kSectionBytes);
     args.section = make_fast_divmod(int(section));
-    args.section_tiles = make_fast_divmod(int(section * num_m_blocks));
+    args.section_tiles = make_fast_divmod(int(section * num_long));
   }
   args.group_inverse = group_inverse(problem.heads / problem.kv_heads);
   args.softmax_scale_log2 = kHasFullScores<Traits> ? kLog2E : problem.scale * kLog2E;

@@ -99,6 +99,33 @@ __device__ __forceinline__ int n_blocks_hidden(const Arguments<Traits> &args, co
   return max(0, min((step_begin<Traits>(args.problem, row) - coord.first_key) / Traits::kBlockN, n_blocks - 1));
 }
 
+// A group of heads, counted over all batches, and which of its tiles it is from the last one on.
+struct PlaceInSections {
+  int group, nth;
+};
+
+// Of a tile of sections of heads that follow each other, so that the keys and values of each stay in the L2 cache
+// meanwhile. Within a section the last rows, which see the most keys, come first.
+__device__ __forceinline__ PlaceInSections place_in_sections(const FastDivmod &section, const FastDivmod &section_tiles,
+                                                             int tile) {
+  const int number = section_tiles.divide(tile), within = tile - number * section_tiles.divisor;
+  const int nth = section.divide(within);
+  return {number * section.divisor + within - nth * section.divisor, nth};
+}
+
+template <class Traits>
+__device__ __forceinline__ PlaceInSections place_in_sections(const Arguments<Traits> &args, int tile) {
+  if constexpr (Traits::kIsShortLast) {
+    if (tile >= args.long_tiles) {
+      PlaceInSections place =
+          place_in_sections(args.short_section, args.short_section_tiles, tile - args.long_tiles);
+      place.nth += args.m_blocks.divisor - args.short_section_tiles.divisor / args.short_section.divisor;
+      return place;
+    }
+  }
+  return place_in_sections(args.section, args.section_tiles, tile);
+}
+
 template <class Traits>
 __device__ __forceinline__ TileCoord<Traits> make_tile_coord(const Arguments<Traits> &args, int tile) {
   TileCoord<Traits> coord;
@@ -117,13 +144,10 @@ __device__ __forceinline__ TileCoord<Traits> make_tile_coord(const Arguments<Tra
   }
   int group;  // of heads, counted over all batches
   if constexpr (Traits::kIsSectioned) {
-    // The last rows see the most keys, so they come first. But one section of heads follows the other, so that their
-    // keys and values stay in the L2 cache meanwhile.
-    const int section = args.section_tiles.divide(tile), within = tile - section * args.section_tiles.divisor;
-    const int nth = args.section.divide(within);
-    group = section * args.section.divisor + within - nth * args.section.divisor;
+    const PlaceInSections place = place_in_sections(args, tile);
+    group = place.group;
     coord.bidb = args.heads.divide(group);
-    coord.first_row = (args.m_blocks.divisor - 1 - nth) * Traits::kTileM;
+    coord.first_row = (args.m_blocks.divisor - 1 - place.nth) * Traits::kTileM;
   } else {
     group = args.m_blocks.divide(tile);
     coord.bidb = args.heads.divide(group);

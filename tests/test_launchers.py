@@ -1,6 +1,7 @@
-"""Launchers: what they know of the CUDA driver, and that each library has its own constants."""
+"""Launchers: what they know of the driver, launches from many threads at once, and constants of each library."""
 
 import ctypes
+import os
 import shlex
 import subprocess
 
@@ -84,6 +85,56 @@ SAME_CALL(Launch, cuLaunchKernelEx);
 SAME_CALL(EncodeTiled, cuTensorMapEncodeTiled);
 """
 
+# Two threads share a context, in which a kernel's handle is that of the context. To load takes long enough to meet.
+DRIVER = """
+#include <atomic>
+#include <cuda.h>
+#include <unistd.h>
+std::atomic<long> threads{0}, loads{0};
+thread_local const long context = 1 + threads++ / 2;
+extern "C" {
+CUresult cuInit(unsigned) { return CUDA_SUCCESS; }
+CUresult cuCtxGetCurrent(CUcontext *current) { return *current = CUcontext(context), CUDA_SUCCESS; }
+CUresult cuCtxSetCurrent(CUcontext) { return CUDA_SUCCESS; }
+CUresult cuDevicePrimaryCtxRetain(CUcontext *, CUdevice) { return CUDA_SUCCESS; }
+CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *) { return CUDA_SUCCESS; }
+CUresult cuModuleLoadData(CUmodule *, const void *) { return usleep(1000), ++loads, CUDA_SUCCESS; }
+CUresult cuModuleGetFunction(CUfunction *function, CUmodule, const char *) {
+  return *function = CUfunction(context), CUDA_SUCCESS;
+}
+CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; }
+CUresult cuLaunchKernelEx(const CUlaunchConfig *, CUfunction function, void **, void **) {
+  return function == CUfunction(context) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+}
+long loaded() { return loads; }
+}
+"""
+THREADS = """
+#include <stddef.h>
+#include <stdio.h>
+#include <atomic>
+#include <thread>
+#include <vector>
+#include "launch.cuh"
+
+extern "C" long loaded();
+
+int main() {
+  std::atomic<int> failed{0}, have_launched{0};
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 16; ++thread)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 100; ++i) {
+        failed += evoflash::launch(EVOFLASH_KERNEL(kernel), {1, 32}, nullptr, i) != 0;
+        have_launched += i == 0;
+        while (have_launched < 16) std::this_thread::yield();
+      }
+    });
+  for (std::thread &each : threads) each.join();
+  printf("%d %ld\\n", failed.load(), loaded());
+}
+"""
+
 CONSTANT = """
 #ifndef EVOFLASH_HOST_ONLY
 extern "C" __global__ void kernel() {}
@@ -103,12 +154,29 @@ extern "C" size_t evoflash_workspace_bytes(const void *) { return larger(Traits<
 """
 
 
-def test_launchers_know_the_driver_as_its_header_declares_it():
+def compiled(text: str, *options: str) -> str:
+    """What the compiler says of a text on standard input."""
     folders = (cuda.toolkit() / "include", resources.shipped() / "templates" / "include")
-    compiler = [*shlex.split(cxx()), "-x", "c++", "-std=c++17", "-DEVOFLASH_HOST_ONLY"]
-    command = [*compiler, *(f"-I{each}" for each in folders), "-fsyntax-only", "-include", "type_traits", "-"]
-    done = subprocess.run(command, input=DECLARATIONS, text=True, capture_output=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    flags = ["-std=c++17", "-DEVOFLASH_HOST_ONLY", *(f"-I{each}" for each in folders)]
+    command = [*shlex.split(cxx()), *flags, "-x", "c++", "-", "-x", "none", *options]
+    return subprocess.run(command, input=text, text=True, capture_output=True, timeout=60, check=False).stderr
+
+
+def test_launchers_know_the_driver_as_its_header_declares_it():
+    assert compiled(DECLARATIONS, "-fsyntax-only", "-include", "type_traits") == ""
+
+
+def test_threads_launch_at_once_each_in_its_context(tmp_path):
+    (tmp_path / "cubin").write_bytes(b"none")
+    driver, program = str(tmp_path / "libcuda.so.1"), str(tmp_path / "launches")
+    assert compiled(DRIVER, "-fPIC", "-shared", "-Wl,-soname,libcuda.so.1", "-o", driver) == ""
+    cubin = f'-DEVOFLASH_CUBIN="{tmp_path / "cubin"}"'
+    assert compiled(THREADS, cubin, driver, "-ldl", "-pthread", "-o", program) == ""
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run([program], env=environment, text=True, capture_output=True, timeout=60, check=True)
+    failed, loads = map(int, done.stdout.split())
+    assert failed == 0
+    assert 8 <= loads <= 16  # once in each context, or once by each thread
 
 
 def test_each_library_has_its_own_constants(tmp_path):

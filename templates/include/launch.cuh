@@ -20,7 +20,6 @@
 
 #ifdef EVOFLASH_HOST_ONLY
 #include <dlfcn.h>
-#include <pthread.h>
 
 #include "cuda_driver.h"
 #endif
@@ -121,23 +120,20 @@ struct Kernel {
     cuda_driver::Function function;
     Loaded *next;
   } *loaded = nullptr;
-  pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
-  explicit Kernel(const char *name) : name(name) {}
+  constexpr explicit Kernel(const char *name) : name(name) {}
 
+  /* Two threads may load a kernel at once: it is there twice then, which does no harm. */
   int function(cuda_driver::Context context, const Shape &shape, cuda_driver::Function *result) {
-    pthread_mutex_lock(&mutex);
-    int error = 0;
-    Loaded *entry = loaded;
-    while (entry != nullptr && entry->context != context) entry = entry->next;
-    if (entry == nullptr) {
-      cuda_driver::Function function = nullptr;
-      error = load(shape, &function);
-      if (error == 0) entry = loaded = new Loaded{context, function, loaded};
+    Loaded *const first = __atomic_load_n(&loaded, __ATOMIC_ACQUIRE);
+    for (const Loaded *entry = first; entry != nullptr; entry = entry->next) {
+      if (entry->context == context) return *result = entry->function, 0;
     }
-    if (error == 0) *result = entry->function;
-    pthread_mutex_unlock(&mutex);
-    return error;
+    if (int error = load(shape, result)) return error;
+    Loaded *const entry = new Loaded{context, *result, first};
+    while (!__atomic_compare_exchange_n(&loaded, &entry->next, entry, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    }
+    return 0;
   }
 
   /* Loading allocates, which a capture in progress on any stream would forbid: the relaxed mode lifts that. */

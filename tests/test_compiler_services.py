@@ -1,5 +1,7 @@
 """Compilers that stay loaded: one process for many builds, and a new one when it dies, hangs or has served enough."""
 
+import contextlib
+import platform
 import random
 import shlex
 import subprocess
@@ -8,6 +10,8 @@ import threading
 import time
 from concurrent.futures import CancelledError
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,7 +20,7 @@ from evoflash.codegen.compiler_services import CompilerServices
 from evoflash.codegen.template import load
 from evoflash.problems.attention import AttentionProblem
 from evoflash.system import processes
-from evoflash.targets import cuda
+from evoflash.targets import cuda, nvrtc, nvrtc_service
 from evoflash.targets.base import Service
 
 # Answers with its process, its folder and the arguments, or does what the first argument says.
@@ -118,3 +122,45 @@ def test_nvrtc_makes_the_same_of_a_kernel_whether_it_stays_loaded(services: Comp
     output, code = services.call(step.service, tmp_path, 60)
     assert code == 1
     assert "error" in output
+
+
+# What the second of two equal allocations costs in page faults, once the first is freed.
+SECOND_ALLOCATION = """
+import ctypes, resource, runpy, sys
+service = runpy.run_path(sys.argv[1])
+if sys.argv[2] == "keeping":
+    service["keep_memory"]()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes, libc.memset.argtypes = [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = libc.malloc(20 << 20)
+    libc.memset(block, 1, 20 << 20)
+    libc.free(block)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries decide themselves what they keep")
+def test_the_memory_of_a_build_is_kept_for_the_next():
+    def faults(how: str) -> int:
+        command = [sys.executable, "-I", "-S", "-c", SECOND_ALLOCATION, nvrtc_service.__file__, how]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert faults("keeping") < 100 < faults("giving back")
+
+
+@pytest.mark.parametrize("code", [0, 6])
+def test_no_program_stays_behind_in_nvrtc(code: int):
+    programs: list[str] = []
+    calls = {
+        "nvrtcCreateProgram": lambda *_: programs.append("one"),
+        "nvrtcCompileProgram": lambda *_: code,
+        "nvrtcDestroyProgram": lambda _: programs.pop(),
+    }
+    results = {f"nvrtcGet{what}": lambda *_: 0 for what in ("ProgramLogSize", "ProgramLog", "CUBINSize", "CUBIN")}
+    library: Any = SimpleNamespace(**calls, **results)
+    with pytest.raises(nvrtc.CompilationError) if code else contextlib.nullcontext():
+        nvrtc.compile_cubin(library, b"a kernel", "kernel.cu", [])
+    assert programs == []

@@ -198,7 +198,7 @@ def _context(winner: Winner, content: Content) -> dict[str, Any]:
         "cpu_flags": cpu.CPU_FLAGS,
         "cubin_flags": cuda.CUBIN_FLAGS,
         "nvrtc_flags": cuda.NVRTC_FLAGS,
-        "launcher_flags": cuda.LAUNCHER_FLAGS,
+        "launcher_flags": cuda.PACKAGED_LAUNCHER_FLAGS,
         "problem": problem,
         "evoflash_version": winner.provenance.get("evoflash", __version__),
         "facts": _plain(winner.provenance),

@@ -31,7 +31,11 @@ from evoflash.targets.devices import Device, State
 CUBIN_FLAGS = "-cubin -std=c++17 -O3 -Xptxas -v -DEVOFLASH_DEVICE_ONLY"
 RELAXED = " --expt-relaxed-constexpr"  # CUTLASS calls constexpr functions of the host
 NVRTC_FLAGS = "--std=c++17 -default-device --ptxas-options=-v -DEVOFLASH_DEVICE_ONLY"
-LAUNCHER_FLAGS = "-x c++ -std=c++17 -O1 -fPIC -shared -Wl,--build-id=none -DEVOFLASH_HOST_ONLY"
+# Constants that are not inlined are variables. Without -Bsymbolic those of all libraries would be the ones of the first
+# that was opened, where the names are the same. What is timed is a graph, in which a launcher has no part, so builds do
+# not optimise it. Packages do: they are called directly.
+LAUNCHER_FLAGS = "-x c++ -std=c++17 -fPIC -shared -Wl,--build-id=none,-Bsymbolic -DEVOFLASH_HOST_ONLY"
+PACKAGED_LAUNCHER_FLAGS = f"{LAUNCHER_FLAGS} -O1"
 
 # By architecture: (maximum shared memory per block, shared memory per multiprocessor, threads per multiprocessor, cores
 # per multiprocessor, multiprocessors and L2 bytes of a typical device). CUDA C++ Programming Guide, "Technical

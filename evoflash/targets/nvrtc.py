@@ -40,12 +40,15 @@ def compile_cubin(library: ctypes.CDLL, source: bytes, name: str, options: list[
     """
     program = ctypes.c_void_p()
     library.nvrtcCreateProgram(ctypes.byref(program), source, name.encode(), 0, None, None)
-    arguments = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
-    code = library.nvrtcCompileProgram(program, len(options), arguments)
-    log = _fetch(library, program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
-    if code:
-        raise CompilationError(log or f"nvrtcCompileProgram: error {code}")
-    return _fetch(library, program, "CUBIN"), log
+    try:
+        arguments = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+        code = library.nvrtcCompileProgram(program, len(options), arguments)
+        log = _fetch(library, program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
+        if code:
+            raise CompilationError(log or f"nvrtcCompileProgram: error {code}")
+        return _fetch(library, program, "CUBIN"), log
+    finally:
+        library.nvrtcDestroyProgram(ctypes.byref(program))
 
 
 def _fetch(library: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> bytes:

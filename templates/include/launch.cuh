@@ -19,9 +19,9 @@
 #ifndef EVOFLASH_DEVICE_ONLY /* a launcher is host code */
 
 #ifdef EVOFLASH_HOST_ONLY
-#include <cuda.h> /* types only */
 #include <dlfcn.h>
-#include <pthread.h>
+
+#include "cuda_driver.h"
 #endif
 
 namespace evoflash {
@@ -60,15 +60,15 @@ extern "C" __attribute__((visibility("hidden"))) const unsigned char evoflash_cu
 
 /* The driver's functions, looked up once; nothing links against libcuda. */
 struct Driver {
-  decltype(&cuInit) init;
-  decltype(&cuCtxGetCurrent) current_context;
-  decltype(&cuCtxSetCurrent) set_current_context;
-  decltype(&cuDevicePrimaryCtxRetain) retain_primary_context;
-  decltype(&cuThreadExchangeStreamCaptureMode) exchange_capture_mode;
-  decltype(&cuModuleLoadData) load_module;
-  decltype(&cuModuleGetFunction) module_function;
-  decltype(&cuFuncSetAttribute) set_attribute;
-  decltype(&cuLaunchKernelEx) launch;
+  cuda_driver::Init *init;
+  cuda_driver::GetContext *current_context;
+  cuda_driver::SetContext *set_current_context;
+  cuda_driver::RetainPrimaryContext *retain_primary_context;
+  cuda_driver::ExchangeCaptureMode *exchange_capture_mode;
+  cuda_driver::LoadModule *load_module;
+  cuda_driver::GetFunction *module_function;
+  cuda_driver::SetAttribute *set_attribute;
+  cuda_driver::Launch *launch;
   int error = 0;
 
   Driver() {
@@ -77,22 +77,25 @@ struct Driver {
       error = 35; /* cudaErrorInsufficientDriver */
       return;
     }
-    find(library, "cuInit", init);
-    find(library, "cuCtxGetCurrent", current_context);
-    find(library, "cuCtxSetCurrent", set_current_context);
-    find(library, "cuDevicePrimaryCtxRetain", retain_primary_context);
-    find(library, "cuThreadExchangeStreamCaptureMode", exchange_capture_mode);
-    find(library, "cuModuleLoadData", load_module);
-    find(library, "cuModuleGetFunction", module_function);
-    find(library, "cuFuncSetAttribute", set_attribute);
-    find(library, "cuLaunchKernelEx", launch);
+    init = reinterpret_cast<cuda_driver::Init *>(find(library, "cuInit"));
+    current_context = reinterpret_cast<cuda_driver::GetContext *>(find(library, "cuCtxGetCurrent"));
+    set_current_context = reinterpret_cast<cuda_driver::SetContext *>(find(library, "cuCtxSetCurrent"));
+    retain_primary_context =
+        reinterpret_cast<cuda_driver::RetainPrimaryContext *>(find(library, "cuDevicePrimaryCtxRetain"));
+    exchange_capture_mode =
+        reinterpret_cast<cuda_driver::ExchangeCaptureMode *>(find(library, "cuThreadExchangeStreamCaptureMode"));
+    load_module = reinterpret_cast<cuda_driver::LoadModule *>(find(library, "cuModuleLoadData"));
+    module_function = reinterpret_cast<cuda_driver::GetFunction *>(find(library, "cuModuleGetFunction"));
+    set_attribute = reinterpret_cast<cuda_driver::SetAttribute *>(find(library, "cuFuncSetAttribute"));
+    launch = reinterpret_cast<cuda_driver::Launch *>(find(library, "cuLaunchKernelEx"));
     if (error == 0) error = init(0);
   }
 
-  template <typename Function>
-  void find(void *library, const char *name, Function &function) {
-    function = reinterpret_cast<Function>(dlsym(library, name));
-    if (function == nullptr) error = CUDA_ERROR_NOT_FOUND;
+  /* Null, and an error, where the driver lacks it. */
+  void *find(void *library, const char *name) {
+    void *const function = dlsym(library, name);
+    if (function == nullptr) error = cuda_driver::kNotFound;
+    return function;
   }
 };
 
@@ -102,7 +105,7 @@ Driver &driver() {
 }
 
 /* The calling thread's context; a thread without one gets the first device's primary context, as in the runtime. */
-int current_context(CUcontext *context) {
+int current_context(cuda_driver::Context *context) {
   if (int error = driver().current_context(context)) return error;
   if (*context != nullptr) return 0;
   if (int error = driver().retain_primary_context(context, 0)) return error;
@@ -113,41 +116,37 @@ int current_context(CUcontext *context) {
 struct Kernel {
   const char *name;
   struct Loaded {
-    CUcontext context;
-    CUfunction function;
+    cuda_driver::Context context;
+    cuda_driver::Function function;
     Loaded *next;
   } *loaded = nullptr;
-  pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
-  explicit Kernel(const char *name) : name(name) {}
+  constexpr explicit Kernel(const char *name) : name(name) {}
 
-  int function(CUcontext context, const Shape &shape, CUfunction *result) {
-    pthread_mutex_lock(&mutex);
-    int error = 0;
-    Loaded *entry = loaded;
-    while (entry != nullptr && entry->context != context) entry = entry->next;
-    if (entry == nullptr) {
-      CUfunction function = nullptr;
-      error = load(shape, &function);
-      if (error == 0) entry = loaded = new Loaded{context, function, loaded};
+  /* Two threads may load a kernel at once: it is there twice then, which does no harm. */
+  int function(cuda_driver::Context context, const Shape &shape, cuda_driver::Function *result) {
+    Loaded *const first = __atomic_load_n(&loaded, __ATOMIC_ACQUIRE);
+    for (const Loaded *entry = first; entry != nullptr; entry = entry->next) {
+      if (entry->context == context) return *result = entry->function, 0;
     }
-    if (error == 0) *result = entry->function;
-    pthread_mutex_unlock(&mutex);
-    return error;
+    if (int error = load(shape, result)) return error;
+    Loaded *const entry = new Loaded{context, *result, first};
+    while (!__atomic_compare_exchange_n(&loaded, &entry->next, entry, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    }
+    return 0;
   }
 
   /* Loading allocates, which a capture in progress on any stream would forbid: the relaxed mode lifts that. */
-  int load(const Shape &shape, CUfunction *function) {
-    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+  int load(const Shape &shape, cuda_driver::Function *function) {
+    cuda_driver::CaptureMode mode = cuda_driver::kCaptureRelaxed;
     if (int error = driver().exchange_capture_mode(&mode)) return error;
-    CUmodule module;
+    cuda_driver::Module module;
     int error = driver().load_module(&module, evoflash_cubin);
     if (error == 0) error = driver().module_function(function, module, name);
     if (error == 0 && shape.shared_bytes > kSharedWithoutAsking)
-      error =
-          driver().set_attribute(*function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, int(shape.shared_bytes));
+      error = driver().set_attribute(*function, cuda_driver::kMaxDynamicSharedBytes, int(shape.shared_bytes));
     if (error == 0 && shape.cluster > kPortableCluster)
-      error = driver().set_attribute(*function, CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1);
+      error = driver().set_attribute(*function, cuda_driver::kNonPortableClusterSizeAllowed, 1);
     driver().exchange_capture_mode(&mode);
     return error;
   }
@@ -156,30 +155,29 @@ struct Kernel {
 int launch_addresses(Kernel &kernel, const Shape &shape, void *stream, void **arguments) {
   if (shape.empty()) return 0;
   if (driver().error != 0) return driver().error;
-  CUcontext context;
-  CUfunction function;
+  cuda_driver::Context context;
+  cuda_driver::Function function;
   if (int error = current_context(&context)) return error;
   if (int error = kernel.function(context, shape, &function)) return error;
-  CUlaunchAttribute attributes[2] = {};
+  cuda_driver::LaunchAttribute attributes[2] = {};
   unsigned count = 0;
   if (shape.cluster > 1) {
-    CUlaunchAttribute &cluster = attributes[count++];
-    cluster.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
-    cluster.value.clusterDim.x = shape.cluster;
-    cluster.value.clusterDim.y = cluster.value.clusterDim.z = 1;
+    cuda_driver::LaunchAttribute &cluster = attributes[count++];
+    cluster.id = cuda_driver::kClusterDimension;
+    cluster.value.cluster = {shape.cluster, 1, 1};
   }
   if (shape.is_dependent) {
-    CUlaunchAttribute &dependent = attributes[count++];
-    dependent.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
-    dependent.value.programmaticStreamSerializationAllowed = 1;
+    cuda_driver::LaunchAttribute &dependent = attributes[count++];
+    dependent.id = cuda_driver::kProgrammaticStreamSerialization;
+    dependent.value.serialization_allowed = 1;
   }
-  CUlaunchConfig config{};
-  config.gridDimX = shape.grid.x, config.gridDimY = shape.grid.y, config.gridDimZ = shape.grid.z;
-  config.blockDimX = shape.block.x, config.blockDimY = shape.block.y, config.blockDimZ = shape.block.z;
-  config.sharedMemBytes = unsigned(shape.shared_bytes);
-  config.hStream = static_cast<CUstream>(stream);
-  config.attrs = attributes;
-  config.numAttrs = count;
+  cuda_driver::LaunchConfig config{};
+  config.grid_x = shape.grid.x, config.grid_y = shape.grid.y, config.grid_z = shape.grid.z;
+  config.block_x = shape.block.x, config.block_y = shape.block.y, config.block_z = shape.block.z;
+  config.shared_bytes = unsigned(shape.shared_bytes);
+  config.stream = static_cast<cuda_driver::Stream>(stream);
+  config.attributes = attributes;
+  config.num_attributes = count;
   return driver().launch(&config, function, arguments, nullptr);
 }
 

@@ -1,8 +1,9 @@
 #pragma once
 
 #ifndef EVOFLASH_DEVICE_ONLY
-#include <cuda.h>  // for types only
 #include <dlfcn.h>
+
+#include "cuda_driver.h"
 #endif
 
 // Tensor maps, by which TMA, the copy engine of sm_90, finds boxes of a tensor; and what TMA needs whatever a map's
@@ -16,14 +17,11 @@ struct alignas(128) TensorMap {
 #ifndef EVOFLASH_DEVICE_ONLY
 namespace {
 
-static_assert(sizeof(TensorMap) == sizeof(CUtensorMap), "the driver's type, which device code cannot name");
-
 // The driver's encoder, looked up once: nothing links against libcuda. Null for a driver that is older than Hopper.
-inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
+inline cuda_driver::EncodeTiled *tensor_map_encoder() {
   static const auto found = [] {
     void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(library ? dlsym(library, "cuTensorMapEncodeTiled")
-                                                                       : nullptr);
+    return reinterpret_cast<cuda_driver::EncodeTiled *>(library ? dlsym(library, "cuTensorMapEncodeTiled") : nullptr);
   }();
   return found;
 }

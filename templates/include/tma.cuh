@@ -33,22 +33,21 @@ template <int kHeadDim, class Panel = TmaPanel<kHeadDim>>
 int encode_tensor_map(TensorMap *map, const void *base, const int64_t (&stride)[3], int batch, int heads, int rows,
                       int box_rows) {
   if (tensor_map_encoder() == nullptr) return 35;  // cudaErrorInsufficientDriver
-  constexpr auto kSwizzle = Panel::kDims == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
-                            : Panel::kDims == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
-                                                 : CU_TENSOR_MAP_SWIZZLE_NONE;
-  const cuuint64_t sizes[4] = {cuuint64_t(kHeadDim), cuuint64_t(rows), cuuint64_t(heads), cuuint64_t(batch)};
-  cuuint64_t stride_bytes[3];  // of rows, heads and batches
+  constexpr auto kSwizzle = Panel::kDims == 64   ? cuda_driver::kSwizzle128B
+                            : Panel::kDims == 32 ? cuda_driver::kSwizzle64B
+                                                 : cuda_driver::kNoSwizzle;
+  const uint64_t sizes[4] = {uint64_t(kHeadDim), uint64_t(rows), uint64_t(heads), uint64_t(batch)};
+  uint64_t stride_bytes[3];  // of rows, heads and batches
   for (int i = 0; i < 3; ++i) {
     const int64_t elements = sizes[i + 1] == 1 ? kHeadDim : stride[2 - i];  // a dimension of size 1 has no stride
     if (elements <= 0) return EVOFLASH_UNSUPPORTED;
-    stride_bytes[i] = 2 * cuuint64_t(elements);
+    stride_bytes[i] = 2 * uint64_t(elements);
   }
-  const cuuint32_t box[4] = {Panel::kDims, cuuint32_t(box_rows), 1, 1}, element_strides[4] = {1, 1, 1, 1};
-  const int error = tensor_map_encoder()(reinterpret_cast<CUtensorMap *>(map), CU_TENSOR_MAP_DATA_TYPE_UINT16, 4,
-                                         const_cast<void *>(base), sizes, stride_bytes, box, element_strides,
-                                         CU_TENSOR_MAP_INTERLEAVE_NONE, kSwizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                                         CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return error == CUDA_ERROR_INVALID_VALUE ? EVOFLASH_UNSUPPORTED : error;
+  const unsigned box[4] = {Panel::kDims, unsigned(box_rows), 1, 1}, element_strides[4] = {1, 1, 1, 1};
+  const int error = tensor_map_encoder()(map, cuda_driver::kUint16, 4, const_cast<void *>(base), sizes, stride_bytes,
+                                         box, element_strides, cuda_driver::kNoInterleave, kSwizzle,
+                                         cuda_driver::kPromotion256B, cuda_driver::kZeros);
+  return error == cuda_driver::kInvalidValue ? EVOFLASH_UNSUPPORTED : error;
 }
 
 }  // namespace

@@ -24,16 +24,15 @@ namespace {
 // that a map cannot describe: rows have to lie a multiple of 16 bytes apart, above 0 and below 2^40.
 inline int encode_matrix_map(TensorMap *map, const EvoflashTensor &matrix, int box_rows) {
   if (tensor_map_encoder() == nullptr) return 35;  // cudaErrorInsufficientDriver
-  const cuuint64_t sizes[2] = {cuuint64_t(matrix.size[1]), cuuint64_t(matrix.size[0])};
+  const uint64_t sizes[2] = {uint64_t(matrix.size[1]), uint64_t(matrix.size[0])};
   const int64_t row = matrix.size[0] == 1 ? (matrix.size[1] + 7) / 8 * 8 : matrix.stride[0];  // a single row has none
   if (row <= 0) return EVOFLASH_UNSUPPORTED;
-  const cuuint64_t stride_bytes[1] = {2 * cuuint64_t(row)};
-  const cuuint32_t box[2] = {MatrixPanel::kColumns, cuuint32_t(box_rows)}, element_strides[2] = {1, 1};
-  const int error = tensor_map_encoder()(reinterpret_cast<CUtensorMap *>(map), CU_TENSOR_MAP_DATA_TYPE_UINT16, 2,
-                                         matrix.data, sizes, stride_bytes, box, element_strides,
-                                         CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                         CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return error == CUDA_ERROR_INVALID_VALUE ? EVOFLASH_UNSUPPORTED : error;
+  const uint64_t stride_bytes[1] = {2 * uint64_t(row)};
+  const unsigned box[2] = {MatrixPanel::kColumns, unsigned(box_rows)}, element_strides[2] = {1, 1};
+  const int error = tensor_map_encoder()(map, cuda_driver::kUint16, 2, matrix.data, sizes, stride_bytes, box,
+                                         element_strides, cuda_driver::kNoInterleave, cuda_driver::kSwizzle128B,
+                                         cuda_driver::kPromotion256B, cuda_driver::kZeros);
+  return error == cuda_driver::kInvalidValue ? EVOFLASH_UNSUPPORTED : error;
 }
 
 }  // namespace

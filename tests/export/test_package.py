@@ -144,7 +144,7 @@ def test_builds_with_the_flags_of_the_search():
     assert f'FLAGS = "{cpu.CPU_FLAGS}"\n' in on_cpu
     hopper = rendering.files(cuda_winner("exported_flags"))["exported_flags/_build.py"]
     assert f'NVCC_FLAGS = "{cuda.CUBIN_FLAGS} -arch=sm_90a"\n' in hopper
-    assert f'HOST_FLAGS = "{cuda.LAUNCHER_FLAGS}"\n' in hopper
+    assert f'HOST_FLAGS = "{cuda.PACKAGED_LAUNCHER_FLAGS}"\n' in hopper
     ampere = rendering.files(cuda_winner("exported_flags", 80))["exported_flags/_build.py"]
     assert '-arch=sm_80"' in ampere
 

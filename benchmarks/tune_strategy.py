@@ -30,7 +30,8 @@ from evoflash.replay import Recording, simulate
 from evoflash.replay.formats import read
 from evoflash.replay.measures import run_score
 from evoflash.replay.synthetic import seeds_of, synthetic
-from evoflash.space.declaration import Declaration, Parameter
+from evoflash.space.declaration import Declaration
+from evoflash.space.parameter import Parameter
 from evoflash.space.search_space import SearchSpace
 
 FAMILY = "settings"

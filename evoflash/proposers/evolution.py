@@ -1,6 +1,8 @@
 """Evolution: the default strategy.
 
-1. Start with the seeds of the spaces, then a few genomes of each family that cover its values.
+1. Start with the seeds of the spaces, then a few genomes of each family that cover its values. Where a space has a
+   prior (`space.prior`), which knows what was fast on other problems, every other one of these is the best of a few
+   draws by it, and so is every proposal until something is known of this problem.
 2. Three quarters of the following proposals are chosen by a model (`ranking`). The moves below generate a pool of
    children in all families, and the child is proposed whose expected improvement over the best is the largest for the
    seconds that its build and its examination will take. The model sees log times of which the slower half is
@@ -64,6 +66,7 @@ class Settings(BaseModel):
             0 counts candidates, 1 counts seconds (Snoek et al., NeurIPS 2012, section 3.2).
         turns: one of this many model-chosen children comes from a family other than the fastest; 0 disables this.
         sweep: results without an improvement after which every other proposal sweeps the best; 0 disables this.
+        prior: random genomes among which a space's prior chooses; 0 disregards priors.
         surrogate, bandit, crossover, density, flatten: parts that can be disabled, for ablation; `flatten` compresses
             times above the median before the models are fitted.
     """
@@ -80,6 +83,7 @@ class Settings(BaseModel):
     thrift: Annotated[float, Field(ge=0, le=1)] = 1.0
     turns: Annotated[int, Field(ge=0)] = 3
     sweep: Annotated[int, Field(ge=0)] = 60
+    prior: Annotated[int, Field(ge=0)] = 10
     surrogate: bool = True
     bandit: bool = True
     crossover: bool = True
@@ -97,6 +101,7 @@ class EvolutionProposer:
         self._settings = settings or Settings()
         self._rng = random.Random(seed)
         self._families = sorted(spaces)
+        self._has_priors = self._settings.prior > 0 and any(space.prior is not None for space in spaces.values())
         self._lattices = {family: Lattice(space) for family, space in spaces.items()}
         self._limits = {family: RegisterLimit(lattice) for family, lattice in self._lattices.items()}
         self._proposed: dict[str, set[Point]] = {family: set() for family in spaces}
@@ -170,9 +175,10 @@ class EvolutionProposer:
     def _is_new(self, family: str, point: Point) -> bool:
         return point not in self._proposed[family]
 
-    def _starting_families(self) -> list[str]:
+    def _starting_families(self) -> list[tuple[str, bool]]:
+        """The families in turn, and whether values are to be covered."""
         rounds = self._settings.starters if len(self._spaces) == 1 else 2 * self._settings.starters // len(self._spaces)
-        return [family for _ in range(max(2, rounds)) for family in self._families]
+        return [(family, number % 2 == 1) for number in range(max(2, rounds)) for family in self._families]
 
     def _known_good(self, archive: Archive) -> Proposal | None:
         while self._queue:
@@ -182,9 +188,12 @@ class EvolutionProposer:
         return None
 
     def _starter(self) -> Proposal | None:
-        """Among a few random genomes of the next family, the one whose values have been tried least."""
+        """Among a few random genomes of the next family, the best by its prior, or that with the least tried values."""
         while self._starters:
-            family = self._starters.popleft()
+            family, covers = self._starters.popleft()
+            promising = None if covers else self._promising(family)
+            if promising is not None:
+                return promising
             lattice = self._lattices[family]
             drawn = [point for _ in range(STARTER_DRAWS) if self._is_new(family, point := lattice.sample(self._rng))]
             if drawn:
@@ -194,6 +203,15 @@ class EvolutionProposer:
                 point = min(drawn, key=lambda each: lattice.crowding(each, tried))
                 return Proposal(family, lattice.genome(point), "random")
         return None
+
+    def _promising(self, family: str) -> Proposal | None:
+        """Among a few random genomes of a family, the one that its prior expects most of; None without a prior."""
+        lattice = self._lattices[family]
+        if not self._has_priors or lattice.space.prior is None:
+            return None
+        drawn = [lattice.sample(self._rng) for _ in range(self._settings.prior)]
+        drawn = [each for each in drawn if self._is_new(family, each) and self._is_likely(family, each)]
+        return Proposal(family, lattice.genome(min(drawn, key=lattice.expected)), "prior") if drawn else None
 
     def _child(self, archive: Archive) -> Proposal | None:
         """A sweep, a child chosen by the model while its share is not used up, or a child of the bandit's move."""
@@ -231,7 +249,11 @@ class EvolutionProposer:
         return self._lattices[child.family].genome(child.point)
 
     def _random(self) -> Proposal:
-        """A random genome that probably keeps the limits."""
+        """A random genome that probably keeps the limits; while nothing right is known, one by the prior."""
+        if self._has_priors and not self._fastest:
+            promising = self._promising(self._rng.choice(self._families))
+            if promising is not None:
+                return promising
         proposal = random_proposal(self._spaces, self._rng)
         for _ in range(REDRAWS):
             if self._is_likely(proposal.family, self._lattices[proposal.family].point(proposal.genome)):

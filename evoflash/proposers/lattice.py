@@ -42,6 +42,12 @@ class Lattice:
         self._derived_names: list[str] | None = None  # of those that are numbers
         numeric = [parameter.kind == "ordinal" for parameter in space.parameters.values()]
         self._logs = [_log2(values) if ordinal else None for values, ordinal in zip(self._values, numeric, strict=True)]
+        self._effects = None  # on the time, by the space's prior, in powers of two
+        if space.prior is not None:
+            self._effects = [
+                [space.prior.of(name, value) for value in values]
+                for name, values in zip(self._names, self._values, strict=True)
+            ]
         scaled = [number for number in self.movable if self._logs[number] is not None]
         self._pairs = list(itertools.combinations(scaled, 2))
 
@@ -138,6 +144,12 @@ class Lattice:
         )
         near = np.abs(crowd - np.array(point)) / reach
         return float(np.clip(1 - near, 0, None)[:, self.movable].sum())
+
+    def expected(self, point: Point) -> float:
+        """The time that the space's prior expects at a point, in powers of two against the mean; 0 without a prior."""
+        if self._effects is None:
+            return 0.0
+        return sum(effects[place] for effects, place in zip(self._effects, point, strict=True))
 
     def unit(self, points: Sequence[Point]) -> np.ndarray:
         """The movable coordinates of points, scaled to [0, 1]; shape (points, movable)."""

@@ -17,7 +17,7 @@ from evoflash.errors import StorageError, UsageError
 from evoflash.replay.formats import t4
 from evoflash.replay.formats.reading import parsed, text_of
 from evoflash.replay.formats.refusals import MisfitError, NoRecordingError
-from evoflash.space.declaration import Parameter
+from evoflash.space.parameter import Parameter
 
 ENDINGS = (".json", ".json.gz")
 

@@ -17,7 +17,8 @@ from evoflash.core.genome import Gene, Genome
 from evoflash.core.status import Status
 from evoflash.errors import UsageError
 from evoflash.replay.space import RecordedSpace
-from evoflash.space.declaration import Declaration, Parameter
+from evoflash.space.declaration import Declaration
+from evoflash.space.parameter import Parameter
 
 Key = tuple[str, str]  # family and digest of the genome
 

@@ -10,7 +10,7 @@ from evoflash.core.status import Status
 from evoflash.errors import UsageError
 from evoflash.replay.recorded_file import RecordedFile
 from evoflash.replay.recording import Recording, inferred
-from evoflash.space.declaration import Parameter
+from evoflash.space.parameter import Parameter
 from evoflash.store import RunStore, RunSummary
 
 

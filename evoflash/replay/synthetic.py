@@ -28,7 +28,7 @@ from evoflash.core.evaluation import Evaluation, Timing
 from evoflash.core.genome import Gene, Genome
 from evoflash.core.status import Stage, Status
 from evoflash.replay.recording import Recording
-from evoflash.space.declaration import Parameter
+from evoflash.space.parameter import Parameter
 
 FAMILY = "synthetic"
 WORD = re.compile(r"synthetic:([0-9]{1,9})(?:-([0-9]{1,9}))?")

@@ -1,65 +1,21 @@
 """Declarations of search spaces: the content of search_spaces/<family>.yaml, validated on reading."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from evoflash import resources
 from evoflash.errors import SpaceError, unknown
+from evoflash.space import prior
 from evoflash.space.expression import FUNCTIONS, Expression, compile_expression
+from evoflash.space.parameter import Name, Parameter, Value
+from evoflash.space.prior import Prior
 
 RESERVED = {"problem", "device", "genome", "derived", *FUNCTIONS}
 
-
-# Names are used in paths, ninja files, Python modules and C++, so they must not contain special characters of these.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+# Families are named like parameters, but may begin with a digit, and have dots and dashes.
 Family = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Word = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]*$")]
-Value = Annotated[StrictBool | StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Word, "a gene"]
-
-
-class Parameter(BaseModel):
-    """A parameter and its values. Neighbouring values of an ordinal parameter are similar."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["ordinal", "categorical", "flag"]
-    values: tuple[Value, ...] = ()
-    about: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _flag_values(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("kind") == "flag":
-            if "values" in data:
-                raise ValueError("a flag has no values")
-            return {**data, "values": (False, True)}
-        return data
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "Parameter":
-        if not self.values or len({repr(value) for value in self.values}) != len(self.values):
-            raise ValueError("values must be given and distinct")
-        return self
-
-    def place(self, value: object) -> int:
-        """The index of a value; True differs from 1."""
-        return next(number for number, each in enumerate(self.values) if value == each and type(value) is type(each))
-
-    def admits(self, value: object) -> bool:
-        """Whether this is one of the values; True differs from 1."""
-        return any(value == each and type(value) is type(each) for each in self.values)
 
 
 class Constraint(BaseModel):
@@ -88,7 +44,7 @@ class Seed(BaseModel):
 
 
 class Declaration(BaseModel):
-    """The content of search_spaces/<family>.yaml."""
+    """The content of search_spaces/<family>.yaml, with the prior that lies beside it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,6 +53,7 @@ class Declaration(BaseModel):
     derived: dict[Name, str | int] = {}
     constraints: tuple[Constraint, ...] = ()
     seeds: tuple[Seed, ...] = ()
+    prior: Prior | None = None
 
 
 def read(path: Path) -> Declaration:
@@ -106,6 +63,8 @@ def read(path: Path) -> Declaration:
         SpaceError: for an unknown key or a constraint that does not parse; names the file and the key.
     """
     content = resources.read_yaml(path)
+    if isinstance(content, dict) and "prior" in content:
+        raise SpaceError(f"{path}: a prior has a file of its own; move it to {prior.path_of(path)}")
     try:
         declaration = Declaration.model_validate(content)
     except ValidationError as error:
@@ -121,7 +80,7 @@ def read(path: Path) -> Declaration:
         known.add(name)
     for constraint in declaration.constraints:
         _refuse_unknown_names(compile_expression(constraint.expr, f"{path}: constraint"), known)
-    return declaration
+    return declaration.model_copy(update={"prior": prior.read(path, declaration.parameters)})
 
 
 def _refuse_unknown_names(expression: Expression, known: set[str]) -> None:

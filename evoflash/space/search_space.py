@@ -15,6 +15,7 @@ from evoflash.errors import SpaceError, unknown
 from evoflash.space.component import Component
 from evoflash.space.constraints import Validity
 from evoflash.space.declaration import Constraint, Declaration, Seed
+from evoflash.space.prior import Prior
 
 
 class SearchSpace:
@@ -34,6 +35,7 @@ class SearchSpace:
         self.family = declaration.family
         self.parameters = declaration.parameters
         self.seeds = declaration.seeds
+        self.prior = declaration.prior
         self._validity = Validity(declaration, problems, device)
         self._components = [Component(names, checks, self._validity) for names, checks in self._validity.components]
 
@@ -42,6 +44,12 @@ class SearchSpace:
         space = copy.copy(self)
         seeds = [Seed(genome=dict(genome), device="", date="", note="from an earlier run") for genome in genomes]
         space.seeds = (*seeds, *self.seeds)
+        return space
+
+    def expecting(self, prior: Prior | None) -> Self:
+        """A copy of this space with another prior."""
+        space = copy.copy(self)
+        space.prior = prior
         return space
 
     def restricted(self, only: Mapping[str, Sequence[Gene]]) -> "SearchSpace":

@@ -26,7 +26,7 @@ from evoflash.replay.formats.measurement import Measurement
 from evoflash.replay.formats.refusals import MisfitError, NoObjectiveError, NoRecordingError
 from evoflash.replay.objective import Objective
 from evoflash.replay.recording import Recording
-from evoflash.space.declaration import Parameter
+from evoflash.space.parameter import Parameter
 
 GZIP = b"\x1f\x8b"  # how gzip begins; names do not tell: browsers unpack, and people rename
 

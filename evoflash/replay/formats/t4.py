@@ -19,7 +19,8 @@ from evoflash.core.status import Status
 from evoflash.replay.formats.fields import duration, field, gene, optional_list, require, typed, value_or_failure
 from evoflash.replay.formats.measurement import FAILED, Measurement, measurement
 from evoflash.replay.formats.refusals import MisfitError
-from evoflash.space.declaration import Family, Name, Parameter
+from evoflash.space.declaration import Family
+from evoflash.space.parameter import Name, Parameter
 
 VERSION = "1.0.0"
 DEFAULT = "time"

@@ -60,7 +60,7 @@ class Race:
             folder: finished runs are stored here, in traces.jsonl; None stores nothing.
             done: called with each finished run.
         """
-        log = _Log(folder, self) if folder is not None else None
+        log = Log(folder, self) if folder is not None else None
         traces = log.known() if log is not None else {}
         for trace in self._finish([lap for lap in self.laps if lap not in traces], jobs):
             if log is not None:
@@ -99,7 +99,7 @@ def _lap(trace: Trace) -> Lap:
     return Lap(trace.strategy, trace.space, trace.seed)
 
 
-class _Log:
+class Log:
     """Finished runs, one JSON object per line; runs of other recordings, budgets or windows are ignored."""
 
     def __init__(self, folder: Path, race: Race):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -14,6 +15,7 @@ from evoflash.space.search_space import SearchSpace
 Point = tuple[int, ...]
 
 FEW = 4  # an ordinal parameter with at most this many values is changed like a categorical one
+REACH = 2  # steps that a jump moves an ordinal coordinate, at most
 TRIES = 8  # attempts at a valid point before an invalid one is repaired
 
 
@@ -35,6 +37,7 @@ class Lattice:
         ]
         self.sizes = [len(values) for values in self._values]
         self.movable = [number for number, values in enumerate(self._values) if len(values) > 1]
+        self._jumps = [self._reached(number) for number in range(len(self.sizes))]
         self._valid: dict[Point, bool] = {}
         self._known: dict[Genome, Point] = {}
         self._near: dict[Point, list[Point]] = {}
@@ -61,9 +64,10 @@ class Lattice:
 
     def is_valid(self, point: Point) -> bool:
         """Whether the genome at a point satisfies every constraint."""
-        if point not in self._valid:
-            self._valid[point] = self.space.is_valid(self._genes(point))
-        return self._valid[point]
+        valid = self._valid.get(point)  # one look-up instead of two: a search comes by here millions of times
+        if valid is None:
+            valid = self._valid[point] = self.space.is_valid(self._genes(point))
+        return valid
 
     def sample(self, rng: random.Random) -> Point:
         """A uniformly random valid point."""
@@ -101,19 +105,19 @@ class Lattice:
                 if moved != point and self.is_valid(moved):
                     yield moved
 
-    def jump(self, point: Point, rng: random.Random, genes: int = 2, reach: int = 2) -> Point:
-        """A valid point with `genes` coordinates moved: ordinal ones by up to `reach` steps, others to any value."""
+    def _reached(self, number: int) -> list[list[int]]:
+        """For each place of a coordinate the others that a jump may take it to."""
+        places = range(self.sizes[number])
+        reach = REACH if self._ordinal[number] else len(places)
+        return [[other for other in places if 0 < abs(other - place) <= reach] for place in places]
+
+    def jump(self, point: Point, rng: random.Random, genes: int = 2) -> Point:
+        """A valid point with `genes` coordinates moved: ordinal ones by up to `REACH` steps, others to any value."""
         moved = point
         for _ in range(TRIES):
             changed = list(point)
             for number in rng.sample(self.movable, min(genes, len(self.movable))):
-                place, count = point[number], len(self._values[number])
-                span = (
-                    range(max(0, place - reach), min(count, place + reach + 1))
-                    if self._ordinal[number]
-                    else range(count)
-                )
-                changed[number] = rng.choice([other for other in span if other != place])
+                changed[number] = rng.choice(self._jumps[number][point[number]])
             moved = tuple(changed)
             if self.is_valid(moved):
                 return moved
@@ -123,7 +127,7 @@ class Lattice:
         """A valid point with each coordinate from either parent."""
         child = first
         for _ in range(TRIES):
-            child = tuple(rng.choice(pair) for pair in zip(first, second, strict=True))
+            child = tuple([rng.choice(pair) for pair in zip(first, second, strict=True)])
             if self.is_valid(child):
                 return child
         return self.repaired(child, rng)
@@ -172,7 +176,7 @@ class Lattice:
         return self._figures[point]
 
     def _genes(self, point: Point) -> dict[str, Gene]:
-        return {name: values[place] for name, values, place in zip(self._names, self._values, point, strict=True)}
+        return dict(zip(self._names, map(operator.getitem, self._values, point), strict=True))
 
 
 def _log2(values: Sequence[Gene]) -> list[float] | None:

@@ -43,10 +43,10 @@ class Lattice:
         self._near: dict[Point, list[Point]] = {}
         self._figures: dict[Point, list[float]] = {}
         self._derived_names: list[str] | None = None  # of those that are numbers
-        numeric = [parameter.kind == "ordinal" for parameter in space.parameters.values()]
-        self._logs = [_log2(values) if ordinal else None for values, ordinal in zip(self._values, numeric, strict=True)]
-        scaled = [number for number in self.movable if self._logs[number] is not None]
-        self._pairs = list(itertools.combinations(scaled, 2))
+        ordinal = [number for number, each in enumerate(space.parameters.values()) if each.kind == "ordinal"]
+        scaled = ((number, _log2(self._values[number])) for number in ordinal)
+        self._logs = {number: logs for number, logs in scaled if logs is not None}
+        self._pairs = np.array(list(itertools.combinations(range(len(self._logs)), 2)), int).reshape(-1, 2)
 
     def point(self, genome: Genome) -> Point:
         """The point of a genome of this space, e.g. a candidate's, which is remembered."""
@@ -156,11 +156,10 @@ class Lattice:
         """
         places = np.array(points, np.float32).reshape(len(points), len(self._names))
         columns = [places[:, self.movable]]
-        if self._pairs:
-            logs = {
-                n: np.asarray(self._logs[n], np.float32)[places[:, n].astype(int)] for n in set(sum(self._pairs, ()))
-            }
-            columns += [np.stack([logs[a] + sign * logs[b] for a, b in self._pairs for sign in (1, -1)], axis=1)]
+        if len(self._pairs):
+            logs = np.stack([logs[places[:, number].astype(int)] for number, logs in self._logs.items()], axis=1)
+            one, other = logs[:, self._pairs[:, 0]], logs[:, self._pairs[:, 1]]
+            columns.append(np.stack([one + other, one - other], axis=2).reshape(len(points), 2 * len(self._pairs)))
         figures = [self._derived(point) for point in points]
         if figures and figures[0]:
             columns.append(np.array(figures, np.float32))
@@ -179,9 +178,9 @@ class Lattice:
         return dict(zip(self._names, map(operator.getitem, self._values, point), strict=True))
 
 
-def _log2(values: Sequence[Gene]) -> list[float] | None:
+def _log2(values: Sequence[Gene]) -> np.ndarray | None:
     """Base-2 logarithms of at least three positive numbers; None for other values."""
     numbers = [float(value) for value in values if isinstance(value, int | float)]
     if len(numbers) < len(values) or len(numbers) < 3 or min(numbers) <= 0:
         return None
-    return [float(np.log2(number)) for number in numbers]
+    return np.array([float(np.log2(number)) for number in numbers], np.float32)

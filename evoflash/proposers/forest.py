@@ -133,19 +133,15 @@ class _Level:
             feature = rng.integers(features, size=shape)
         chance = rng.random(shape, np.float32)
         step = max(1, AT_ONCE // len(self._members))
-        parts = [self._halves(feature[n : n + step], chance[n : n + step]) for n in range(0, drawn, step)]
-        threshold, left, total = (np.concatenate(each) for each in zip(*parts, strict=True))
-        right = self._sizes - left
-        possible = (left >= min_leaf) & (right >= min_leaf)
-        gain = np.where(possible, np.square(total) * (1 / np.maximum(left, 1) + 1 / np.maximum(right, 1)), -1)
+        parts = [self._tried(feature[n : n + step], chance[n : n + step], min_leaf) for n in range(0, drawn, step)]
+        threshold, gain = (np.concatenate(each) for each in zip(*parts, strict=True))
         best, node = gain.argmax(axis=0), np.arange(self.nodes)
         return feature[best, node], np.where(gain[best, node] >= 0, threshold[best, node], np.inf)
 
-    def _halves(self, feature: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Thresholds between the values of some features, and what is left of them: how many results, and their sum.
+    def _tried(self, feature: np.ndarray, chance: np.ndarray, min_leaf: int) -> tuple[np.ndarray, np.ndarray]:
+        """Thresholds between the values of some features, and by how much they reduce the squared error.
 
-        All arrays have the shape (drawn, nodes); the sum is that of the differences from the mean of the node, and
-        that of the right half is its opposite.
+        All arrays have the shape (drawn, nodes); the reduction is -1 where a part would be too small for a leaf.
         """
         # The values of all results, node by node; shape (drawn, results in nodes).
         features = self._rows.shape[1]
@@ -156,7 +152,11 @@ class _Level:
         threshold = np.where(threshold < high, threshold, low)  # by rounding it may be the largest
         is_left = (values <= np.repeat(_places(threshold), self._sizes, axis=1)).astype(np.float32)
         left = np.add.reduceat(is_left, self._first, axis=1)
-        return threshold, left, np.add.reduceat(is_left * self._centred, self._first, axis=1)
+        right = self._sizes - left
+        total = np.add.reduceat(is_left * self._centred, self._first, axis=1)  # that of the right is its opposite
+        possible = (left >= min_leaf) & (right >= min_leaf)
+        gain = np.square(total) * (1 / np.maximum(left, 1) + 1 / np.maximum(right, 1))
+        return threshold, np.where(possible, gain, -1)
 
     def split(self, feature: np.ndarray, threshold: np.ndarray, is_split: np.ndarray) -> _Level:
         """The next level: the left and the right part of each node that is split."""

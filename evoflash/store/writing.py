@@ -159,9 +159,9 @@ def _refuse_second(connection: Connection, run_id: int, index: int) -> None:
 def _write_source(connection: Connection, text: str, language: str | None, digest: str | None) -> str:
     digest = digest or source_digest(text)
     statement = _insert_new_source(connection.dialect.name)
-    known = select(SourceRow.digest).where(SourceRow.digest == digest)
-    if statement is None and connection.execute(known).first() is None:
-        statement = _insert(SourceRow)
+    if statement is None:
+        known = select(SourceRow.digest).where(SourceRow.digest == digest)
+        statement = _insert(SourceRow) if connection.execute(known).first() is None else None
     if statement is not None:
         connection.execute(statement, {"digest": digest, "text": text, "language": language})
     return digest

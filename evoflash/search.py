@@ -19,6 +19,7 @@ alone. A search is resumed by learning the results on record again: what was in 
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -122,6 +123,7 @@ class Search:
             known["home"] = {self.target.label: self.target.uuid}  # where the finals are
         known |= {"evoflash": __version__, "git": git_state(Path.cwd())}
         self.tasks.begin(self.plans, self._run_ids, self.target, self.store, self.progress, self.scheduler, known)
+        gc.freeze()  # spaces and modules stay until the end: the garbage collector need not look through them each time
         self._start, self._worked_s = time.monotonic(), time.thread_time()
         self._phase = "search"
 
@@ -237,6 +239,7 @@ class Search:
 
     def _end(self, status: str, reason: str) -> None:
         """Stops everything that runs and closes the runs' records."""
+        gc.unfreeze()
         self.scheduler.drop()
         for task in self.tasks:
             with contextlib.suppress(StorageError):  # the database may be what failed; the first error counts

@@ -1,5 +1,6 @@
 """The loop itself, on evaluations that a function makes up: order, duplicates, budget, interruption, resumption."""
 
+import gc
 import shutil
 
 import pytest
@@ -67,6 +68,18 @@ def test_a_budget_is_spent_and_everything_is_recorded(begin):
     assert len(evaluator(search).threads) == 1  # one examination at a time
     assert evaluator(search).closed
     assert search.scheduler.toolchain.stopped
+
+
+def test_what_exists_before_a_search_is_no_garbage_until_its_end(begin):
+    class Watching(MadeUpToolchain):
+        def build(self, source):
+            self.frozen = gc.get_freeze_count()
+            return super().build(source)
+
+    search = begin(toolchain=Watching())
+    search.run()
+    assert search.scheduler.toolchain.frozen > 0
+    assert gc.get_freeze_count() == 0
 
 
 def test_the_best_is_the_fastest_right_one(begin):

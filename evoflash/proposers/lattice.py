@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -14,6 +15,7 @@ from evoflash.space.search_space import SearchSpace
 Point = tuple[int, ...]
 
 FEW = 4  # an ordinal parameter with at most this many values is changed like a categorical one
+REACH = 2  # steps that a jump moves an ordinal coordinate, at most
 TRIES = 8  # attempts at a valid point before an invalid one is repaired
 
 
@@ -35,21 +37,22 @@ class Lattice:
         ]
         self.sizes = [len(values) for values in self._values]
         self.movable = [number for number, values in enumerate(self._values) if len(values) > 1]
+        self._jumps = [self._reached(number) for number in range(len(self.sizes))]
         self._valid: dict[Point, bool] = {}
         self._known: dict[Genome, Point] = {}
         self._near: dict[Point, list[Point]] = {}
         self._figures: dict[Point, list[float]] = {}
         self._derived_names: list[str] | None = None  # of those that are numbers
-        numeric = [parameter.kind == "ordinal" for parameter in space.parameters.values()]
-        self._logs = [_log2(values) if ordinal else None for values, ordinal in zip(self._values, numeric, strict=True)]
+        ordinal = [number for number, each in enumerate(space.parameters.values()) if each.kind == "ordinal"]
+        scaled = ((number, _log2(self._values[number])) for number in ordinal)
+        self._logs = {number: logs for number, logs in scaled if logs is not None}
+        self._pairs = np.array(list(itertools.combinations(range(len(self._logs)), 2)), int).reshape(-1, 2)
         self._effects = None  # on the time, by the space's prior, in powers of two
         if space.prior is not None:
             self._effects = [
                 [space.prior.of(name, value) for value in values]
                 for name, values in zip(self._names, self._values, strict=True)
             ]
-        scaled = [number for number in self.movable if self._logs[number] is not None]
-        self._pairs = list(itertools.combinations(scaled, 2))
 
     def point(self, genome: Genome) -> Point:
         """The point of a genome of this space, e.g. a candidate's, which is remembered."""
@@ -67,9 +70,10 @@ class Lattice:
 
     def is_valid(self, point: Point) -> bool:
         """Whether the genome at a point satisfies every constraint."""
-        if point not in self._valid:
-            self._valid[point] = self.space.is_valid(self._genes(point))
-        return self._valid[point]
+        valid = self._valid.get(point)  # one look-up instead of two: a search comes by here millions of times
+        if valid is None:
+            valid = self._valid[point] = self.space.is_valid(self._genes(point))
+        return valid
 
     def sample(self, rng: random.Random) -> Point:
         """A uniformly random valid point."""
@@ -107,19 +111,19 @@ class Lattice:
                 if moved != point and self.is_valid(moved):
                     yield moved
 
-    def jump(self, point: Point, rng: random.Random, genes: int = 2, reach: int = 2) -> Point:
-        """A valid point with `genes` coordinates moved: ordinal ones by up to `reach` steps, others to any value."""
+    def _reached(self, number: int) -> list[list[int]]:
+        """For each place of a coordinate the others that a jump may take it to."""
+        places = range(self.sizes[number])
+        reach = REACH if self._ordinal[number] else len(places)
+        return [[other for other in places if 0 < abs(other - place) <= reach] for place in places]
+
+    def jump(self, point: Point, rng: random.Random, genes: int = 2) -> Point:
+        """A valid point with `genes` coordinates moved: ordinal ones by up to `REACH` steps, others to any value."""
         moved = point
         for _ in range(TRIES):
             changed = list(point)
             for number in rng.sample(self.movable, min(genes, len(self.movable))):
-                place, count = point[number], len(self._values[number])
-                span = (
-                    range(max(0, place - reach), min(count, place + reach + 1))
-                    if self._ordinal[number]
-                    else range(count)
-                )
-                changed[number] = rng.choice([other for other in span if other != place])
+                changed[number] = rng.choice(self._jumps[number][point[number]])
             moved = tuple(changed)
             if self.is_valid(moved):
                 return moved
@@ -129,7 +133,7 @@ class Lattice:
         """A valid point with each coordinate from either parent."""
         child = first
         for _ in range(TRIES):
-            child = tuple(rng.choice(pair) for pair in zip(first, second, strict=True))
+            child = tuple([rng.choice(pair) for pair in zip(first, second, strict=True)])
             if self.is_valid(child):
                 return child
         return self.repaired(child, rng)
@@ -164,11 +168,10 @@ class Lattice:
         """
         places = np.array(points, np.float32).reshape(len(points), len(self._names))
         columns = [places[:, self.movable]]
-        if self._pairs:
-            logs = {
-                n: np.asarray(self._logs[n], np.float32)[places[:, n].astype(int)] for n in set(sum(self._pairs, ()))
-            }
-            columns += [np.stack([logs[a] + sign * logs[b] for a, b in self._pairs for sign in (1, -1)], axis=1)]
+        if len(self._pairs):
+            logs = np.stack([logs[places[:, number].astype(int)] for number, logs in self._logs.items()], axis=1)
+            one, other = logs[:, self._pairs[:, 0]], logs[:, self._pairs[:, 1]]
+            columns.append(np.stack([one + other, one - other], axis=2).reshape(len(points), 2 * len(self._pairs)))
         figures = [self._derived(point) for point in points]
         if figures and figures[0]:
             columns.append(np.array(figures, np.float32))
@@ -184,12 +187,12 @@ class Lattice:
         return self._figures[point]
 
     def _genes(self, point: Point) -> dict[str, Gene]:
-        return {name: values[place] for name, values, place in zip(self._names, self._values, point, strict=True)}
+        return dict(zip(self._names, map(operator.getitem, self._values, point), strict=True))
 
 
-def _log2(values: Sequence[Gene]) -> list[float] | None:
+def _log2(values: Sequence[Gene]) -> np.ndarray | None:
     """Base-2 logarithms of at least three positive numbers; None for other values."""
     numbers = [float(value) for value in values if isinstance(value, int | float)]
     if len(numbers) < len(values) or len(numbers) < 3 or min(numbers) <= 0:
         return None
-    return [float(np.log2(number)) for number in numbers]
+    return np.array([float(np.log2(number)) for number in numbers], np.float32)

@@ -126,11 +126,9 @@ class Ranking:
                 if not pool:  # everything has been tried
                     continue
                 points = [child.point for child in pool]
-                gains = self._surrogates[family].expected_improvement(points, best.fitness_us)
+                gains, seconds = self._surrogates[family].expected(points, best.fitness_us)
                 gains = gains * self._kept(family, points) ** FEASIBILITY_POWER
-                worth = (
-                    gains / self._surrogates[family].expected_seconds(points) ** self._thrift if self._thrift else gains
-                )
+                worth = gains / seconds**self._thrift if self._thrift else gains
                 scored += zip(worth.tolist(), gains.tolist(), pool, strict=True)
                 if family != best.candidate.family and slower <= NEAR_RATIO:
                     near.append(family)

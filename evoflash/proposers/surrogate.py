@@ -86,14 +86,19 @@ class Surrogate:
                 self._seconds.fit(rows[latest], seconds[latest], seed)
         return True
 
-    def expected_improvement(self, points: list[Point], best_us: float) -> np.ndarray:
-        """Expected improvement of log time (Jones et al., 1998), times a power of the success probability.
+    def expected(self, points: list[Point], best_us: float) -> tuple[np.ndarray, np.ndarray]:
+        """What is expected of untried points; both of shape (points,). `fit` must have returned True before.
 
-        Shape (points,). `fit` must have returned True before.
+        Returns:
+            Expected improvements of log time (Jones et al., 1998), times a power of the success probability; and the
+            seconds that builds and examinations will take if they do not fail, ones where no seconds are known.
         """
+        rows = self._lattice.features(points)
+        return self._improvement(points, rows, best_us), self._expected_seconds(rows)
+
+    def _improvement(self, points: list[Point], rows: np.ndarray, best_us: float) -> np.ndarray:
         from scipy.special import ndtr
 
-        rows = self._lattice.features(points)
         mean, spread = self._forest.predict(rows)
         if self._weight > 0:
             other_mean, other_spread = self._process.predict(self._lattice.unit(points))
@@ -104,14 +109,8 @@ class Surrogate:
         improvement = spread * (ahead * ndtr(ahead) + np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi))
         return improvement * (1 - self._failures.probability(rows)) ** FEASIBILITY_POWER
 
-    def expected_seconds(self, points: list[Point]) -> np.ndarray:
-        """Seconds that builds and examinations of untried points are expected to take, if they do not fail.
-
-        Shape (points,); ones where no seconds are known. `fit` must have returned True before.
-        """
-        if not self._knows_seconds:
-            return np.ones(len(points))
-        return np.exp(self._seconds.predict(self._lattice.features(points))[0])
+    def _expected_seconds(self, rows: np.ndarray) -> np.ndarray:
+        return np.exp(self._seconds.predict(rows)[0]) if self._knows_seconds else np.ones(len(rows))
 
 
 def flattened(log_times: np.ndarray) -> np.ndarray:

@@ -82,13 +82,15 @@ def importance(family: str, right: Sequence[Member], space: SearchSpace) -> list
     total = float(((times - times.mean()) ** 2).sum())
     if total == 0:
         return []
+    columns = zip(*(member.candidate.genome.values() for member in right), strict=True)
+    genes = dict(zip(right[0].candidate.genome, columns, strict=True))
     shares: dict[str, float] = {}
     for name in space.parameters:
-        groups: dict[Gene, list[float]] = defaultdict(list)
-        for member, time in zip(right, times.tolist(), strict=True):
-            groups[member.candidate.genome[name]].append(time)
-        between = sum(len(group) * (np.mean(group) - times.mean()) ** 2 for group in groups.values())
-        shares[name] = float(between) / total
+        numbers: dict[Gene, int] = {}  # of the values, in the order of their first use
+        group = [numbers.setdefault(value, len(numbers)) for value in genes[name]]
+        counts = np.bincount(group)
+        means = np.bincount(group, weights=times) / counts
+        shares[name] = float((counts * (means - times.mean()) ** 2).sum()) / total
     ranking = sorted(shares.items(), key=lambda pair: -pair[1])
     told = ", ".join(f"{name} {share:.0%}" for name, share in ranking[:NAMED])
     return [Observation("importance", f"{family}: what decides alone: {told}", {"family": family, "shares": shares})]
@@ -124,13 +126,15 @@ def silent(family: str, members: Sequence[Member]) -> list[Observation]:
     ]
     found = []
     for place, name in enumerate(members[0].candidate.genome) if built else ():
-        rest: dict[tuple[Gene, ...], list[str]] = defaultdict(list)
+        rest: dict[tuple[Gene, ...], str] = {}  # the other genes -> the machine code
         for genes, digest in built:
-            rest[genes[:place] + genes[place + 1 :]].append(digest)
-        pairs = sum(len(digests) - 1 for digests in rest.values())
-        if pairs >= LEAST_PAIRS and all(len(set(digests)) == 1 for digests in rest.values()):
-            text = f"{family}: {name} has changed no machine code in {pairs} comparisons"
-            found.append(Observation("silent", text, {"family": family, "gene": name, "pairs": pairs}))
+            if rest.setdefault(genes[:place] + genes[place + 1 :], digest) != digest:
+                break  # as for most genes, once they alone were changed
+        else:
+            pairs = len(built) - len(rest)
+            if pairs >= LEAST_PAIRS:
+                text = f"{family}: {name} has changed no machine code in {pairs} comparisons"
+                found.append(Observation("silent", text, {"family": family, "gene": name, "pairs": pairs}))
     return found
 
 

@@ -214,7 +214,15 @@ class Task:
         if not trial.is_on_record:
             source = trial.source
             text = source.text if self.plan.survey is None else None  # of ten thousands, gigabytes that nobody reads
-            self._store.record(self.run_id, trial.candidate, evaluation, text, source.language, elapsed_s=elapsed_s)
+            self._store.record(
+                self.run_id,
+                trial.candidate,
+                evaluation,
+                text,
+                source.language,
+                elapsed_s=elapsed_s,
+                source_digest=source.digest,
+            )
         fitness = evaluation.fitness_us if evaluation.status is Status.OK else None
         if fitness is None or (self.best_us is not None and fitness >= self.best_us):
             return False

@@ -117,11 +117,13 @@ class RunStore:
         source_text: str | None,
         language: str | None = None,
         elapsed_s: float | None = None,
+        source_digest: str | None = None,
     ) -> int:
         """Records a finished candidate in one transaction; its parents must be recorded already. Returns its id.
 
         Args:
             elapsed_s: seconds of search so far; stored, so that it is known for a killed run.
+            source_digest: the SHA-256 of the text, for who has it already.
 
         Raises:
             StorageError: also when the run already has this index, or a parent is missing.
@@ -130,7 +132,7 @@ class RunStore:
         with self._writing(f"record candidate {candidate.index} of run {run_id}") as connection:
             if elapsed_s is not None:
                 writing.update_run(connection, run_id, {"elapsed_s": elapsed_s})
-            return writing.write_candidate(connection, run_id, candidate, evaluation, source)
+            return writing.write_candidate(connection, run_id, candidate, evaluation, source, source_digest)
 
     def record_finals(self, run_id: int, finals: Finals) -> None:
         """Records the finals of a run, replacing earlier ones."""

@@ -1,13 +1,14 @@
 """Inserts and updates within a transaction of the store."""
 
 import contextlib
+import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Executable, Insert, Table, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -40,14 +41,15 @@ def write_candidate(
     candidate: Candidate,
     evaluation: Evaluation,
     source: tuple[str, str | None] | None,
+    digest: str | None = None,
 ) -> int:
-    """Inserts a candidate with its evidence; `source` is text and language. Returns its id."""
+    """Inserts a candidate with its evidence; `source` is text and language, `digest` its own. Returns its id."""
     found = ids_of(connection, run_id, candidate.parents)
     parents = [found[index] for index in candidate.parents]
     if candidate.origin is not None:
         other = candidate.origin
         parents += ids_of(connection, other.run_id, [other.index]).values()
-    digest = _write_source(connection, *source) if source is not None else None
+    digest = _write_source(connection, *source, digest) if source is not None else None
     fitness = evaluation.fitness_us
     row = {
         "run_id": run_id,
@@ -72,7 +74,7 @@ def write_candidate(
     }
     try:
         with _savepoint(connection):
-            inserted = connection.execute(insert(_table(CandidateRow)), row)
+            inserted = connection.execute(_insert(CandidateRow), row)
     except IntegrityError:
         _refuse_second(connection, run_id, candidate.index)
         raise
@@ -86,7 +88,7 @@ def write_candidate(
     ]
     insert_all(connection, LineageRow, edges)
     if evaluation.build is not None:
-        connection.execute(insert(_table(BuildRow)), {"candidate_id": candidate_id, **evaluation.build.model_dump()})
+        connection.execute(_insert(BuildRow), {"candidate_id": candidate_id, **evaluation.build.model_dump()})
     write_evidence(connection, candidate_id, evaluation.accuracy, evaluation.timings, final=False)
     return candidate_id
 
@@ -96,7 +98,7 @@ def write_insight(
 ) -> None:
     """Inserts an observation about a run; generation 0 is the run as a whole."""
     row = {"run_id": run_id, "generation": generation, "kind": kind, "text": text, "data": dict(data)}
-    connection.execute(insert(InsightRow).values(row))
+    connection.execute(_insert(InsightRow), row)
 
 
 def write_profile(connection: Connection, candidate_id: int, profile: Profile) -> None:
@@ -108,7 +110,7 @@ def write_profile(connection: Connection, candidate_id: int, profile: Profile) -
     if connection.execute(select(CandidateRow.id).where(CandidateRow.id == candidate_id)).first() is None:
         raise NotFoundError(f"there is no candidate {candidate_id}; `evoflash runs best` shows the best of a run")
     connection.execute(delete(ProfileRow).where(ProfileRow.candidate_id == candidate_id))
-    connection.execute(insert(_table(ProfileRow)), {"candidate_id": candidate_id, **profile.model_dump()})
+    connection.execute(_insert(ProfileRow), {"candidate_id": candidate_id, **profile.model_dump()})
 
 
 def update_run(connection: Connection, run_id: int, values: dict[str, Any]) -> None:
@@ -117,7 +119,7 @@ def update_run(connection: Connection, run_id: int, values: dict[str, Any]) -> N
     Raises:
         NotFoundError: when there is no such run.
     """
-    changed = connection.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
+    changed = connection.execute(_update_of_run(), {"run": run_id, **values})
     if not changed.rowcount:
         raise NotFoundError(f"there is no run {run_id}; `evoflash runs list` shows the existing ones")
 
@@ -130,10 +132,8 @@ def ids_of(connection: Connection, run_id: int, indices: Sequence[int]) -> dict[
     """
     if not indices:
         return {}
-    wanted = select(CandidateRow.index, CandidateRow.id).where(
-        CandidateRow.run_id == run_id, CandidateRow.index.in_(set(indices))
-    )
-    found: dict[int, int] = {row[0]: row[1] for row in connection.execute(wanted)}
+    rows = connection.execute(_ids_by_index(), {"run": run_id, "indices": list(set(indices))})
+    found: dict[int, int] = {row[0]: row[1] for row in rows}
     missing = sorted(set(indices) - set(found))
     if missing:
         raise StorageError(f"candidate {missing[0]} of run {run_id} is not recorded; record parents before children")
@@ -156,20 +156,14 @@ def _refuse_second(connection: Connection, run_id: int, index: int) -> None:
         raise StorageError(f"candidate {index} of run {run_id} is already recorded (id {row[0]}); use another index")
 
 
-def _write_source(connection: Connection, text: str, language: str | None) -> str:
-    digest = source_digest(text)
-    row = {"digest": digest, "text": text, "language": language}
-    # Duplicates share a source, and on a server another search may insert it between a query and this insert.
-    match connection.dialect.name:
-        case "sqlite":
-            connection.execute(sqlite.insert(_table(SourceRow)).on_conflict_do_nothing(), row)
-        case "postgresql":
-            connection.execute(postgresql.insert(SourceRow).values(row).on_conflict_do_nothing())
-        case "mysql" | "mariadb":
-            connection.execute(mysql.insert(SourceRow).values(row).on_duplicate_key_update(digest=digest))
-        case _:
-            if connection.execute(select(SourceRow.digest).where(SourceRow.digest == digest)).first() is None:
-                connection.execute(insert(SourceRow).values(row))
+def _write_source(connection: Connection, text: str, language: str | None, digest: str | None) -> str:
+    digest = digest or source_digest(text)
+    statement = _insert_new_source(connection.dialect.name)
+    if statement is None:
+        known = select(SourceRow.digest).where(SourceRow.digest == digest)
+        statement = _insert(SourceRow) if connection.execute(known).first() is None else None
+    if statement is not None:
+        connection.execute(statement, {"digest": digest, "text": text, "language": language})
     return digest
 
 
@@ -185,12 +179,53 @@ def write_evidence(
         insert_all(connection, table, rows)
 
 
+# Statements are made once: for a small row that takes SQLAlchemy longer than to insert it.
+
+
 def _table(row: type[Base]) -> Table:
     """The table of a mapped class; inserting into the class itself takes twice as long."""
     return cast(Table, row.__table__)
 
 
+@functools.cache
+def _insert(row: type[Base]) -> Insert:
+    return insert(_table(row))
+
+
+@functools.cache
+def _insert_new_source(dialect: str) -> Insert | None:
+    """Inserts a source unless it is there; None for a database that has no such statement.
+
+    Duplicates share a source, and on a server another search may insert it between a query and an insert.
+    """
+    table = _table(SourceRow)
+    match dialect:
+        case "sqlite":
+            return sqlite.insert(table).on_conflict_do_nothing()
+        case "postgresql":
+            return postgresql.insert(table).on_conflict_do_nothing()
+        case "mysql" | "mariadb":
+            made = mysql.insert(table)
+            return made.on_duplicate_key_update(digest=made.inserted.digest)
+        case _:
+            return None
+
+
+@functools.cache
+def _update_of_run() -> Executable:
+    """Sets the columns that are named beside "run", its id."""
+    table = _table(RunRow)
+    return update(table).where(table.c.id == bindparam("run"))
+
+
+@functools.cache
+def _ids_by_index() -> Executable:
+    table = _table(CandidateRow)
+    wanted = table.c.index.in_(bindparam("indices", expanding=True))
+    return select(table.c.index, table.c.id).where(table.c.run_id == bindparam("run"), wanted)
+
+
 def insert_all(connection: Connection, table: type[Base], rows: list[dict[str, Any]]) -> None:
     """Inserts rows into a table; all rows have the same columns."""
     if rows:
-        connection.execute(insert(_table(table)), rows)
+        connection.execute(_insert(table), rows)

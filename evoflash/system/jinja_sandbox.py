@@ -59,6 +59,8 @@ class ConfinedEnvironment(ImmutableSandboxedEnvironment):
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Only attributes of `READABLE` types; strings have none, not even methods."""
+        if type(obj) is SimpleNamespace:  # nearly always: genes, facts and derived values, of which any may be read
+            return not attr.startswith("_")
         return isinstance(obj, READABLE) and not attr.startswith("_") and super().is_safe_attribute(obj, attr, value)
 
     def is_safe_callable(self, obj: Any) -> bool:

@@ -58,6 +58,24 @@ def test_fewer_features_are_considered_where_there_are_many_values(monkeypatch):
     assert np.corrcoef(fitted().predict(ROWS).mean(axis=0), TARGETS)[0, 1] > 0.98
 
 
+def test_features_are_considered_a_few_at_a_time_with_the_same_result(monkeypatch):
+    together = fitted(bootstrap=True).predict(ROWS)
+    monkeypatch.setattr(forest, "AT_ONCE", 1)
+    assert (fitted(bootstrap=True).predict(ROWS) == together).all()
+
+
+def test_places_are_in_the_order_of_their_values():
+    values = np.array([-np.inf, -3e38, -2.5, -1e-45, -0.0, 0.0, 1e-45, 2.5, 3e38, np.inf], np.float32)
+    places = forest._places(values)
+    assert np.sign(np.diff(places)).tolist() == np.sign(np.diff(values)).tolist()
+    assert forest._values(places).tolist() == values.tolist()
+
+
+def test_negative_values_decide_as_positive_ones_do():
+    below, above = fitted(ROWS - 8).predict(ROWS - 8), fitted(ROWS + 8).predict(ROWS + 8)
+    assert below == pytest.approx(above)
+
+
 def test_nothing_to_split_by_leaves_the_mean():
     assert fitted(np.ones((5, 3)), np.array([1.0, 2, 3, 4, 5])).predict(np.zeros((2, 3))) == pytest.approx(3)
     assert fitted(targets=np.full(len(ROWS), 7.0)).predict(ROWS) == pytest.approx(7)

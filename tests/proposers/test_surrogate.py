@@ -84,7 +84,7 @@ def test_what_is_promising_is_expected_to_improve_most(process):
         surrogate.tell(point, time_us(point))
     assert surrogate.fit(0)
     unknown = [point for point in points if point not in known]
-    gains = surrogate.expected_improvement(unknown, min(map(time_us, known)))
+    gains, _ = surrogate.expected(unknown, min(map(time_us, known)))
     best = [unknown[number] for number in np.argsort(-gains)[:6]]
     assert np.mean([time_us(each) for each in best]) < np.quantile([time_us(each) for each in unknown], 0.25)
     assert (gains >= 0).all()
@@ -99,7 +99,7 @@ def test_what_fails_is_avoided_though_it_would_be_fast():
         surrogate.tell(point, None if point[3] else time_us(point))  # every fast one fails
     assert surrogate.fit(0)
     unknown = [point for point in points if point not in known]
-    gains = surrogate.expected_improvement(unknown, 1e9)  # everything would be an improvement
+    gains, _ = surrogate.expected(unknown, 1e9)  # everything would be an improvement
     fast = np.array([point[3] == 1 for point in unknown])
     assert gains[fast].max() < gains[~fast].min()
 
@@ -114,7 +114,7 @@ def test_seconds_are_expected_where_they_are_like_those_of_results():
         surrogate.tell(point, time_us(point), seconds)
     assert surrogate.fit(0)
     untried = [point for point in points if point not in tried]
-    expected = surrogate.expected_seconds(untried)
+    _, expected = surrogate.expected(untried, 1.0)
     fast = np.array([point[3] == 1 for point in untried])
     assert np.median(expected[fast]) > 2 * np.median(expected[~fast])
 
@@ -127,7 +127,8 @@ def test_what_was_expensive_is_remembered_beside_many_cheap_results():
         point = slow[number % len(slow)] if number < 250 else quick[number % len(quick)]
         surrogate.tell(point, time_us(point), 10.0 if number < 250 else 1.0)
     assert surrogate.fit(0)
-    assert np.median(surrogate.expected_seconds(slow)) > 5 * np.median(surrogate.expected_seconds(quick))
+    expected = [np.median(surrogate.expected(each, 1.0)[1]) for each in (slow, quick)]
+    assert expected[0] > 5 * expected[1]
 
 
 def test_without_seconds_all_points_cost_the_same():
@@ -137,7 +138,7 @@ def test_without_seconds_all_points_cost_the_same():
     for point in points[:10]:
         surrogate.tell(point, time_us(point))
     assert surrogate.fit(0)
-    assert surrogate.expected_seconds(points[10:]).tolist() == [1.0] * len(points[10:])
+    assert surrogate.expected(points[10:], 1.0)[1].tolist() == [1.0] * len(points[10:])
 
 
 def test_too_little_is_known_at_first():

@@ -10,7 +10,7 @@ from evoflash.core.evaluation import Evaluation
 from evoflash.core.profile import Profile
 from evoflash.core.status import Stage, Status
 from evoflash.errors import NotFoundError, StorageError
-from evoflash.store import RunStore
+from evoflash.store import RunStore, writing
 from tests.store import runs
 from tests.store.runs import candidate, failed, ok, source
 
@@ -66,6 +66,14 @@ def test_an_evaluation_comes_back_exactly(store, evaluation):
     assert found == child
     assert exact(found.genome) == exact(child.genome)
     assert store.recorded(run + 1) == []
+
+
+def test_the_digest_of_a_source_is_taken_from_who_has_it(store):
+    run = runs.begin(store)
+    for index, given in enumerate((None, None, "known")):
+        store.record(run, candidate(index), ok(1.0), source(0), "cpp", source_digest=given)
+    own = writing.source_digest(source(0))
+    assert [stored.source_digest for stored in store.stored(run)] == [own, own, "known"]
 
 
 def test_results_that_are_written_together_are_stored_completely_or_not_at_all(store):

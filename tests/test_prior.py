@@ -1,5 +1,6 @@
 """Priors: what recorded spaces tell of a family's values, and what the search makes of it."""
 
+import math
 import random
 import statistics
 
@@ -8,8 +9,11 @@ import yaml
 
 from evoflash.codegen.template import load_all
 from evoflash.core.archive import Archive
+from evoflash.core.genome import Genome
 from evoflash.errors import SpaceError
 from evoflash.proposers.evolution import EvolutionProposer, Settings
+from evoflash.proposers.lattice import Lattice
+from evoflash.proposers.surrogate import Surrogate
 from evoflash.replay.priors import fitted
 from evoflash.space import declaration
 from evoflash.space.prior import Prior
@@ -101,7 +105,7 @@ def test_without_a_prior_or_with_one_that_is_disregarded_proposals_are_the_same(
     assert proposals(PRIOR, 20, Settings(prior=0)) == proposals(None, 20)
 
 
-def test_a_prior_has_no_say_once_something_right_is_known():
+def test_no_draw_is_by_the_prior_once_something_right_is_known():
     proposer, archive = EvolutionProposer({"small": space(PARAMETERS).expecting(PRIOR)}, 0), Archive()
     made = []
     for _ in range(40):
@@ -111,6 +115,23 @@ def test_a_prior_has_no_say_once_something_right_is_known():
         tell(proposer, archive, proposal, right(10 + random.Random(proposal.genome.digest).random()))
     assert "prior" in made[:8]
     assert "prior" not in made[8:]
+
+
+def test_the_model_expects_what_the_prior_does_where_nothing_was_tried():
+    """Four slow results that agree with the prior; without it, they tell nothing of values that they do not have."""
+    slow = [{"tile": 8, "layout": layout, "fast": False, "stages": stages} for layout in "ac" for stages in (1, 2)]
+    promising = {"tile": 64, "layout": "b", "fast": True, "stages": 1}
+
+    def gain(prior: Prior | None) -> float:
+        lattice = Lattice(space(PARAMETERS).expecting(prior))
+        surrogate = Surrogate(lattice, trees=20, process=0.8)
+        for genes in slow:
+            surrogate.tell(lattice.point(Genome(genes)), 10 * 2 ** PRIOR.expected(genes))
+        assert surrogate.fit(0)
+        return float(surrogate.expected([lattice.point(Genome(promising))], 10.0)[0][0])
+
+    assert gain(PRIOR) == pytest.approx(-math.log(2) * PRIOR.expected(promising), rel=0.05)
+    assert gain(None) == pytest.approx(0, abs=0.05)
 
 
 @pytest.mark.parametrize("family", sorted(name for name, each in load_all().items() if each.declaration.prior))

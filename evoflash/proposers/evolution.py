@@ -2,7 +2,7 @@
 
 1. Start with the seeds of the spaces, then a few genomes of each family that cover its values. Where a space has a
    prior (`space.prior`), which knows what was fast on other problems, every other one of these is the best of a few
-   draws by it, and so is every proposal until something is known of this problem.
+   draws by it, and so is every proposal until something is known of this problem. The model below begins with it, too.
 2. Three quarters of the following proposals are chosen by a model (`ranking`). The moves below generate a pool of
    children in all families, and the child is proposed whose expected improvement over the best is the largest for the
    seconds that its build and its examination will take. The model sees log times of which the slower half is
@@ -66,7 +66,7 @@ class Settings(BaseModel):
             0 counts candidates, 1 counts seconds (Snoek et al., NeurIPS 2012, section 3.2).
         turns: one of this many model-chosen children comes from a family other than the fastest; 0 disables this.
         sweep: results without an improvement after which every other proposal sweeps the best; 0 disables this.
-        prior: random genomes among which a space's prior chooses; 0 disregards priors.
+        prior: random genomes among which a space's prior chooses at the start; 0 disregards priors altogether.
         surrogate, bandit, crossover, density, flatten: parts that can be disabled, for ablation; `flatten` compresses
             times above the median before the models are fitted.
     """
@@ -97,11 +97,13 @@ class EvolutionProposer:
     Settings = Settings
 
     def __init__(self, spaces: Spaces, seed: int, settings: Settings | None = None):
-        self._spaces = spaces
         self._settings = settings or Settings()
+        if not self._settings.prior:
+            spaces = {family: space.expecting(None) for family, space in spaces.items()}
+        self._spaces = spaces
         self._rng = random.Random(seed)
         self._families = sorted(spaces)
-        self._has_priors = self._settings.prior > 0 and any(space.prior is not None for space in spaces.values())
+        self._has_priors = any(space.prior is not None for space in spaces.values())
         self._lattices = {family: Lattice(space) for family, space in spaces.items()}
         self._limits = {family: RegisterLimit(lattice) for family, lattice in self._lattices.items()}
         self._proposed: dict[str, set[Point]] = {family: set() for family in spaces}
@@ -207,11 +209,13 @@ class EvolutionProposer:
     def _promising(self, family: str) -> Proposal | None:
         """Among a few random genomes of a family, the one that its prior expects most of; None without a prior."""
         lattice = self._lattices[family]
-        if not self._has_priors or lattice.space.prior is None:
+        if lattice.space.prior is None:
             return None
         drawn = [lattice.sample(self._rng) for _ in range(self._settings.prior)]
         drawn = [each for each in drawn if self._is_new(family, each) and self._is_likely(family, each)]
-        return Proposal(family, lattice.genome(min(drawn, key=lattice.expected)), "prior") if drawn else None
+        if not drawn:
+            return None
+        return Proposal(family, lattice.genome(drawn[int(lattice.expected(drawn).argmin())]), "prior")
 
     def _child(self, archive: Archive) -> Proposal | None:
         """A sweep, a child chosen by the model while its share is not used up, or a child of the bandit's move."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,12 +48,10 @@ class Lattice:
         scaled = ((number, _log2(self._values[number])) for number in ordinal)
         self._logs = {number: logs for number, logs in scaled if logs is not None}
         self._pairs = np.array(list(itertools.combinations(range(len(self._logs)), 2)), int).reshape(-1, 2)
-        self._effects = None  # on the time, by the space's prior, in powers of two
+        self._effects = np.zeros((len(self._names), max(self.sizes)))  # on the time, by the space's prior
         if space.prior is not None:
-            self._effects = [
-                [space.prior.of(name, value) for value in values]
-                for name, values in zip(self._names, self._values, strict=True)
-            ]
+            for number, (name, values) in enumerate(zip(self._names, self._values, strict=True)):
+                self._effects[number, : len(values)] = [space.prior.of(name, value) for value in values]
 
     def point(self, genome: Genome) -> Point:
         """The point of a genome of this space, e.g. a candidate's, which is remembered."""
@@ -149,11 +148,10 @@ class Lattice:
         near = np.abs(crowd - np.array(point)) / reach
         return float(np.clip(1 - near, 0, None)[:, self.movable].sum())
 
-    def expected(self, point: Point) -> float:
-        """The time that the space's prior expects at a point, in powers of two against the mean; 0 without a prior."""
-        if self._effects is None:
-            return 0.0
-        return sum(effects[place] for effects, place in zip(self._effects, point, strict=True))
+    def expected(self, points: Sequence[Point]) -> np.ndarray:
+        """Log times that the space's prior expects, against the mean; shape (points,), zeros without a prior."""
+        places = np.array(points, int).reshape(len(points), len(self._names))
+        return math.log(2) * self._effects[np.arange(len(self._names)), places].sum(axis=1)
 
     def unit(self, points: Sequence[Point]) -> np.ndarray:
         """The movable coordinates of points, scaled to [0, 1]; shape (points, movable)."""

@@ -25,6 +25,8 @@ class Surrogate:
     process gets the coordinates, and is uncertain where nothing was tried. Means and deviations are weighted averages
     of both. docs/results/search.md has an ablation on recorded spaces.
 
+    Where the space has a prior, both model what log times are above it: where nothing was tried, the prior counts.
+
     Seconds have a forest of their own, since genes that decide them need not matter for the time.
 
     Args:
@@ -70,6 +72,7 @@ class Surrogate:
         self._fitted_on = len(times)
         self._rows += list(self._lattice.features(self._points[len(self._rows) :]))
         targets = flattened(times[right]) if self._flatten else times[right]
+        targets = targets - self._lattice.expected(self._points)[right]
         if self._weight > 0:
             chosen = training_subset(targets, gaussian_process.MAX_RESULTS)
             self._process.fit(self._lattice.unit(self._points)[right][chosen], targets[chosen])
@@ -104,6 +107,7 @@ class Surrogate:
             other_mean, other_spread = self._process.predict(self._lattice.unit(points))
             mean += self._weight * (other_mean - mean)
             spread += self._weight * (other_spread - spread)
+        mean += self._lattice.expected(points)
         spread += 1e-9
         ahead = (math.log(best_us) - mean) / spread
         improvement = spread * (ahead * ndtr(ahead) + np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi))

@@ -13,8 +13,8 @@ C_WORDS = frozenset(_TEXT.split())
 # Problems have a header of their own name, which must not be one of these.
 _HEADERS = (
     "attention attention_problem cpu_exp2 cpu_launcher cpu_loops cpu_numeric_types cpu_outer_product cpu_packed_kv "
-    "cpu_query_tile cpu_score_terms cpu_softmax cpu_stores cpu_vector dtypes evoflash log2e score_features "
-    "tensor_checks assert complex ctype errno fenv float inttypes iso646 limits locale math memory omp setjmp "
-    "signal stdarg stdatomic stdbool stddef stdint stdio stdlib string tgmath threads time uchar wchar wctype"
+    "cpu_query_tile cpu_score_terms cpu_softmax cpu_stores cpu_vector cuda_driver dtypes evoflash log2e "
+    "score_features tensor_checks assert complex ctype errno fenv float inttypes iso646 limits locale math memory omp "
+    "setjmp signal stdarg stdatomic stdbool stddef stdint stdio stdlib string tgmath threads time uchar wchar wctype"
 )
 RESERVED = frozenset(_HEADERS.split())

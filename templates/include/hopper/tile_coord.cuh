@@ -117,8 +117,7 @@ template <class Traits>
 __device__ __forceinline__ PlaceInSections place_in_sections(const Arguments<Traits> &args, int tile) {
   if constexpr (Traits::kIsShortLast) {
     if (tile >= args.long_tiles) {
-      PlaceInSections place =
-          place_in_sections(args.short_section, args.short_section_tiles, tile - args.long_tiles);
+      PlaceInSections place = place_in_sections(args.short_section, args.short_section_tiles, tile - args.long_tiles);
       place.nth += args.m_blocks.divisor - args.short_section_tiles.divisor / args.short_section.divisor;
       return place;
     }

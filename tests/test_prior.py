@@ -14,10 +14,11 @@ from evoflash.errors import SpaceError
 from evoflash.proposers.evolution import EvolutionProposer, Settings
 from evoflash.proposers.lattice import Lattice
 from evoflash.proposers.surrogate import Surrogate
+from evoflash.replay import Recording
 from evoflash.replay.priors import fitted
 from evoflash.space import declaration
 from evoflash.space.prior import Prior
-from tests.helpers import FLAG, categorical, ordinal, right, space, tell
+from tests.helpers import FLAG, categorical, failed, ordinal, right, space, tell
 from tests.replay.spaces import recording
 
 PARAMETERS = {
@@ -79,6 +80,13 @@ def test_the_effects_of_values_are_found_again():
     assert prior.effects["fast"][False] > 0 > prior.effects["fast"][True]
     assert min(prior.effects["rows"], key=prior.effects["rows"].get) in (4, 5, 6)
     assert max(prior.effects["rows"], key=prior.effects["rows"].get) in (1, 8)
+
+
+def test_a_family_of_which_nothing_is_right_tells_nothing():
+    rows = [("made", Genome({"rows": rows}), right(10.0 + rows)) for rows in (1, 2)]
+    failing = Recording.of("half", [*rows, ("broken", Genome({"rows": 1}), failed())])
+    assert fitted("broken", [failing]).effects == {}
+    assert fitted("made", [failing]).effects["rows"][1] < 0
 
 
 def proposals(prior: Prior | None, count: int, settings: Settings | None = None) -> list:

@@ -37,6 +37,8 @@ def _effects(family: str, recording: Recording) -> dict[str, dict[Value, float]]
         if (result := recording.results[family, genome.digest]).status is Status.OK
         and (time := result.fitness_us) is not None
     ]
+    if not known:
+        return {}
     columns = [(name, value) for name, each in parameters.items() for value in each.values]
     seen = np.array([[genome[name] == value for name, value in columns] for genome, _ in known], float)
     times = flattened(np.log2([time for _, time in known]))

@@ -21,7 +21,7 @@ class Candidate:
         index: its number in the run, from 0, in the order of proposal.
         family: the template that renders it.
         genome: the parameter values that it is rendered with.
-        operator: how it was proposed: "seed", "random", "step", "crossover", "family-switch", "tpe" …
+        operator: how it was proposed: "seed", "prior", "random", "step", "crossover", "family-switch", "tpe" …
         parents: indices of the candidates that it was derived from; always smaller than `index`.
         origin: the candidate of another run that this genome was copied from, if any.
     """
